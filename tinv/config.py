@@ -1,0 +1,255 @@
+"""The one place where settings become objects: check a composed tree, then build from it."""
+
+import difflib
+import functools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+from tinv.errors import UserError
+from tinv.signature import Signature, accepts, describe, signature
+
+_HERE = Path(__file__).resolve().parent
+CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
+"""The groups: inside an installed wheel, or beside the package in a checkout."""
+
+TRUSTED = (
+    "tinv",
+    "lightning.pytorch",
+    "torch.optim",
+    "diffusers.optimization",
+    "bitsandbytes.optim",
+    "prodigyopt",
+)
+"""Where a `_target_` may point. A configuration is data, often someone else's: it must not be able to call anything."""
+
+TRUST_VARIABLE = "TINV_TRUST"
+"""Environment variable that adds packages of your own, separated by commas. Deliberately not a setting."""
+
+_HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+_GOOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
+
+
+class ConfigError(UserError):
+    """The settings cannot be run; the message lists everything that is wrong with them."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n  ".join(["this run cannot start:", *self.problems]))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a setting."""
+
+    text: str
+    is_missing: bool = False
+    """The setting is required and has no value yet: nothing was typed wrongly."""
+
+
+@dataclass
+class Root:
+    """What may stand at the top of the tree. The groups are plain YAML; their targets' signatures are the schema."""
+
+    name: str = "untitled"
+    """The run's folder is `outputs/<name>/<time>`."""
+    seed: int = 0
+    """The same seed gives the same run."""
+    tags: list[str] = field(default_factory=list)
+    """Free words for finding runs again."""
+    monitor: str | None = "val/loss"
+    """The number that a run returns, and that sweeps compare."""
+    resume: str | int | None = None
+    """`latest`, a step, or the path of a run folder or a checkpoint."""
+    model: dict[str, Any] | None = None
+    """What is frozen."""
+    concept: dict[str, Any] | None = None
+    """What is learned."""
+    data: dict[str, Any] | None = None
+    """What is shown."""
+    embedding: dict[str, Any] | None = None
+    """How the word is represented, and where it starts."""
+    objective: dict[str, Any] | None = None
+    """What is minimised."""
+    optimizer: dict[str, Any] | None = None
+    """Made for the learned rows alone."""
+    scheduler: dict[str, Any] | None = None
+    """Of the learning rate."""
+    trainer: dict[str, Any] | None = None
+    """Lightning's Trainer: where and for how long."""
+    callbacks: dict[str, Any] | None = None
+    """What else happens on the way."""
+    logger: dict[str, Any] | None = None
+    """Where the numbers go."""
+    paths: dict[str, Any] | None = None
+    """`outputs`, and `run`: this run's own folder."""
+    module: dict[str, Any] | None = None
+    """Joins the groups."""
+
+
+def check(cfg: DictConfig) -> DictConfig:
+    """A copy of the composed settings, resolved and read-only. Builds nothing and imports nothing heavy.
+
+    Raises:
+        ConfigError: naming every problem, not only the first.
+    """
+    if problems := find_problems(cfg):
+        raise ConfigError(problem.text for problem in problems)
+    cfg = deepcopy(cfg)
+    OmegaConf.resolve(cfg)
+    OmegaConf.set_readonly(cfg, True)
+    return cfg
+
+
+def find_problems(cfg: DictConfig) -> list[Problem]:
+    """Everything that is wrong with a composed tree: unknown, missing and unfit values, and unknown targets."""
+    root = signature(f"{__name__}.{Root.__name__}")
+    found: dict[Problem, None] = {}
+    for key in map(str, cfg):
+        if key not in root.parameters:
+            hint = did_you_mean(key, root.parameters)
+            found[Problem(f"{key}: there is no such group or setting{hint}")] = None
+    found |= dict.fromkeys(_unfit(cfg, root, ""))
+    found |= dict.fromkeys(_walk(cfg, ""))
+    if isinstance(name := OmegaConf.select(cfg, "name"), str) and not _GOOD_NAME.fullmatch(name):
+        better = re.sub(r"[^A-Za-z0-9._=-]+", "_", name).strip("._") or "untitled"
+        text = f"name: becomes a folder, so it takes letters, digits and . _ = - only, got {name!r}; write {better}"
+        found[Problem(text)] = None
+    return list(found)
+
+
+def build(node: DictConfig | dict[str, Any], **late: Any) -> Any:
+    """The object that a `_target_` node describes, with the nodes inside it.
+
+    Args:
+        node: a group of the checked settings.
+        late: arguments that are known only now; they reach the target as they are, and win over the node's own.
+
+    Raises:
+        ConfigError: a target is none that settings may call.
+        UserError: whatever the target had to say.
+    """
+    if problems := [f"{path or 'this node'}: {reason}" for path, reason in _untrusted(node)]:
+        raise ConfigError(problems)
+    try:
+        target = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
+        return functools.partial(target, **late) if node.get("_partial_") else target(**late)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A remedy in brackets: the nearest known word, or all of them if they are few, or nothing."""
+    known = list(known)
+    if near := difflib.get_close_matches(word, known, n=1):
+        return f" (did you mean {near[0]}?)"
+    return f" (there are {', '.join(sorted(known))})" if 0 < len(known) <= 20 else ""
+
+
+# --- looking at a tree ------------------------------------------------------------------------------------------------
+
+
+def _walk(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]:
+    """The problems in a node and below it. Nodes that are interpolated whole are looked at where they are written."""
+    taken = None
+    if isinstance(node, DictConfig) and not OmegaConf.is_missing(node, "_target_") and "_target_" in node:
+        target = str(node["_target_"])
+        if reason := _distrust(target):
+            yield Problem(f"{path}._target_: {reason}")
+        else:
+            taken = signature(target)
+            yield from _unknown(node, taken, path)
+            yield from _unfit(node, taken, path)
+    for key in list(node) if isinstance(node, DictConfig) else range(len(node)):
+        here = _join(path, key)
+        if OmegaConf.is_missing(node, key):
+            about = taken.parameters[str(key)].about if taken and key in taken.parameters else ""
+            yield Problem(f"{here}: required, but not set{about and f'; {about}'}", is_missing=True)
+            continue
+        try:
+            value = node[key]
+        except InterpolationToMissingValueError:
+            continue  # reported where it is missing
+        except (OmegaConfBaseException, UserError) as error:
+            yield Problem(f"{here}: {_reason(error)}")
+            continue
+        if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_interpolation(node, key):
+            yield from _walk(value, here)
+
+
+def _unknown(node: DictConfig, taken: Signature, path: str) -> Iterator[Problem]:
+    for key in map(str, node):
+        if key not in taken.parameters and key not in _HYDRA_KEYS and not taken.open_ended:
+            what = taken.target.rpartition(".")[2]
+            yield Problem(f"{_join(path, key)}: {what} takes no such argument{did_you_mean(key, taken.parameters)}")
+
+
+def _unfit(node: DictConfig, taken: Signature, path: str) -> Iterator[Problem]:
+    for key, parameter in taken.parameters.items():
+        if key not in node or OmegaConf.is_missing(node, key):
+            continue
+        try:
+            value = node[key]
+            if isinstance(value, DictConfig | ListConfig):
+                value = OmegaConf.to_container(value, resolve=True)
+        except (OmegaConfBaseException, UserError):
+            continue  # reported by _walk
+        if not accepts(parameter, value):
+            yield Problem(f"{_join(path, key)}: must be {describe(parameter)}, got {_shown(value)}")
+
+
+def _distrust(target: str) -> str:
+    """Why a target may not be called, or nothing."""
+    own = tuple(name for name in os.environ.get(TRUST_VARIABLE, "").replace(" ", "").split(",") if name)
+    if not any(target.startswith(f"{package}.") for package in (*TRUSTED, *own)):
+        return (
+            f"{target} is none of the things that settings may call ({', '.join((*TRUSTED, *own))}); "
+            f"to allow a package of your own, put it into the environment variable {TRUST_VARIABLE}"
+        )
+    try:
+        package = signature(target).package
+    except (LookupError, SyntaxError) as error:
+        return f"cannot find {target} ({str(error) or type(error).__name__})"
+    if package != target.partition(".")[0]:
+        return f"{target} belongs to {package}; name it there"
+    return ""
+
+
+def _untrusted(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
+    if isinstance(plain, dict):
+        if "_target_" in plain and (reason := _distrust(str(plain["_target_"]))):
+            yield path, reason
+        for key, value in plain.items():
+            yield from _untrusted(value, _join(path, key))
+    elif isinstance(plain, list):
+        for position, value in enumerate(plain):
+            yield from _untrusted(value, _join(path, position))
+
+
+def _join(path: str, key: Any) -> str:
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if path else str(key)
+
+
+def _shown(value: Any) -> str:
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

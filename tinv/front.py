@@ -1,0 +1,161 @@
+"""The front door: `python train.py ...`, or `tinv-train ...` where tinv is installed.
+
+Composes the settings, says everything that is wrong with them before a run folder exists or torch is imported, and
+hands them to `tinv.run.train`: once, or once for each point of a sweep (`-m`).
+
+Exit codes: 0 done; 1 the run could not start or failed; 2 the options (`--...`) are wrong; 130 interrupted.
+"""
+
+import os
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tinv import rundir
+from tinv.config import CONF_DIR, Problem, check
+from tinv.errors import UserError
+from tinv.overrides import CONFIG_NAME, Groups
+
+_failed: list[str] = []
+"""What went wrong at the points of this sweep, in order."""
+
+
+class PointError(Exception):
+    """A point of a sweep failed, and its message has been printed; the others went on."""
+
+
+def main() -> None:
+    """Run what the command line asks for, and leave with its exit code."""
+    register()
+    _failed.clear()
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra passes errors on instead of printing them its own way
+    try:
+        args = get_args_parser().parse_args()
+        if not _only_shows(args):
+            _look_ahead(args)
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(point)()
+    except KeyboardInterrupt:
+        _leave("interrupted", code=130)
+    except SystemExit as stop:
+        if any(isinstance(e, KeyboardInterrupt) for e in _chain(stop)):  # Lightning turns Ctrl-C into exit(1)
+            _leave("interrupted", code=130)
+        raise
+    except PointError:
+        _leave("\n  ".join([f"{len(_failed)} of the points failed:", *_failed]))
+    except Exception as error:
+        if user := next((e for e in _chain(error) if isinstance(e, UserError)), None):
+            _leave(str(user))
+        if isinstance(error, HydraException | OmegaConfBaseException) and (found := _explain()):
+            _leave(_sentence(found))
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def point(cfg: DictConfig) -> float | None:
+    """One run, as Hydra calls it; gives the monitored number to a sweeper."""
+    from tinv.run import train  # torch and Lightning: only when there is something to run
+
+    swept = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        return train(check(cfg))
+    except UserError as error:
+        if not swept:
+            _leave(str(error))
+        _tell(str(error))
+        raise PointError(str(error)) from error
+    except Exception as error:
+        if not swept:
+            raise
+        traceback.print_exc()
+        _tell(f"{type(error).__name__}: {error}")
+        raise PointError(str(error)) from error
+
+
+def register() -> None:
+    """Teach OmegaConf the resolver that conf/config.yaml uses for run folders."""
+    OmegaConf.register_new_resolver("run_dir", rundir.place, use_cache=True, replace=True)
+
+
+def _look_ahead(args: Namespace) -> None:
+    """Leave with every problem that can be seen before the run: nothing has been made or imported yet."""
+    groups = Groups(args.config_dir)
+    overrides = list(args.overrides)
+    found = groups.find_problems(overrides, multirun=args.multirun)
+    if found and all(problem.is_missing for problem in found) and not overrides:
+        _leave(_invitation(groups, found))
+    if found:
+        _leave(_sentence(found))
+    if not args.multirun:
+        cfg = groups.compose(overrides)
+        if cfg.resume is not None:
+            rundir.place(cfg.paths.outputs, cfg.name, cfg.resume)
+    HydraConfig.instance().cfg = None
+
+
+def _explain() -> list[Problem]:
+    """What is wrong with the overrides of a command that only shows something, such as `--cfg job`."""
+    args, _ = get_args_parser().parse_known_args()
+    return Groups(args.config_dir).explain(args.overrides)
+
+
+def _only_shows(args: Namespace) -> bool:
+    shows = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion, args.experimental_rerun)
+    return any(shows) or args.config_path is not None or args.config_name is not None
+
+
+def _sentence(found: list[Problem]) -> str:
+    return "\n  ".join(["this run cannot start:", *(problem.text for problem in found)])
+
+
+def _invitation(groups: Groups, found: list[Problem]) -> str:
+    """What to type, for somebody who typed nothing."""
+    names = groups.options("experiment")
+    first = "cat_toy" if "cat_toy" in names else next(iter(names), "NAME")
+    others = [name for name in names if name != first]
+    settings = ", ".join(problem.text.partition(":")[0] for problem in found)
+    command = _command()
+    return f"""Nothing to learn yet. Take one of the toys that come with tinv:
+
+  {command} +experiment={first}{f"        (or {', '.join(others)})" if others else ""}
+
+or a folder with a few pictures of your own:
+
+  {command} name=mug concept.placeholder=my-mug concept.initializer=mug data.folder=path/to/pictures
+
+Not set: {settings}. For everything there is to choose: {command} --help"""
+
+
+def _command() -> str:
+    program = os.path.basename(sys.argv[0])
+    return f"python {program}" if program.endswith(".py") else program
+
+
+def _tell(message: str) -> None:
+    job = HydraConfig.get().job
+    line = f"point {job.num} ({job.override_dirname}): {message}"
+    _failed.append(line)
+    print(f"\n{line}", file=sys.stderr, flush=True)
+
+
+def _leave(message: str, code: int = 1) -> NoReturn:
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
