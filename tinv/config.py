@@ -178,7 +178,7 @@ def _walk(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]:
         here = _join(path, key)
         if OmegaConf.is_missing(node, key):
             about = taken.parameters[str(key)].about if taken and key in taken.parameters else ""
-            yield Problem(f"{here}: required, but not set{about and f'; {about}'}", is_missing=True)
+            yield Problem(f"{here}: required, but not set{about and f': {_lower(about)}'}", is_missing=True)
             continue
         try:
             value = node[key]
@@ -200,16 +200,18 @@ def _unknown(node: DictConfig, taken: Signature, path: str) -> Iterator[Problem]
 
 def _unfit(node: DictConfig, taken: Signature, path: str) -> Iterator[Problem]:
     for key, parameter in taken.parameters.items():
-        if key not in node or OmegaConf.is_missing(node, key):
-            continue
-        try:
-            value = node[key]
-            if isinstance(value, DictConfig | ListConfig):
+        if key not in node or OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+            continue  # an interpolated value is looked at where it is written
+        value = node[key]
+        if isinstance(value, DictConfig | ListConfig):
+            try:
                 value = OmegaConf.to_container(value, resolve=True)
-        except (OmegaConfBaseException, UserError):
-            continue  # reported by _walk
+            except (OmegaConfBaseException, UserError):
+                continue  # reported by _walk
         if not accepts(parameter, value):
-            yield Problem(f"{_join(path, key)}: must be {describe(parameter)}, got {_shown(value)}")
+            whole = isinstance(value, float) and value.is_integer() and accepts(parameter, int(value))
+            remedy = f"; write {int(value)}" if whole else ""
+            yield Problem(f"{_join(path, key)}: must be {describe(parameter)}, got {_shown(value)}{remedy}")
 
 
 def _distrust(target: str) -> str:
@@ -249,6 +251,10 @@ def _join(path: str, key: Any) -> str:
 
 def _shown(value: Any) -> str:
     return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:] if sentence[1:2].islower() or sentence[1:2] == " " else sentence
 
 
 def _reason(error: Exception) -> str:

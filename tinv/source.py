@@ -1,0 +1,172 @@
+"""Definitions found by reading source files: nothing is imported, so nothing heavy starts.
+
+Finds the top package of a dotted name, walks to the module, and follows `from x import y`, aliases and base classes.
+"""
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_DEEPEST = 20  # imports that go in circles end here
+
+
+@dataclass(frozen=True)
+class Module:
+    """A source file and where it stands."""
+
+    name: str
+    path: Path
+
+    @property
+    def package(self) -> str:
+        """What a relative import starts from."""
+        return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+
+
+def find(target: str) -> tuple[Definition, Module, ast.ClassDef | None]:
+    """The definition that a dotted name leads to, its module, and the class it is a method of.
+
+    Raises:
+        LookupError: there is none, or it cannot be found by reading.
+    """
+    parts = target.split(".")
+    module = _top(parts[0])
+    rest = parts[1:]
+    while rest and (below := _below(module, rest[0])):
+        module, rest = below, rest[1:]
+    if not rest:
+        raise LookupError(f"{target} is a module, not something that can be called")
+    found = in_module(rest[0], module)
+    if found is None:
+        raise LookupError(f"{module.name} has no {rest[0]}")
+    definition, module = found
+    if len(rest) == 1:
+        return definition, module, None
+    if len(rest) == 2 and isinstance(definition, ast.ClassDef):
+        for cls, where in lineage(definition, module):
+            for node in cls.body:
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == rest[1]:
+                    return node, where, cls
+    raise LookupError(f"{'.'.join(parts[:-1])} has no {rest[-1]}")
+
+
+@cache
+def _top(package: str) -> Module:
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        raise LookupError(f"the package {package} is not installed")
+    return Module(package, Path(spec.origin))
+
+
+@cache
+def _below(module: Module, name: str) -> Module | None:
+    if module.path.name != "__init__.py":
+        return None
+    for path in (module.path.parent / name / "__init__.py", module.path.parent / f"{name}.py"):
+        if path.is_file():
+            return Module(f"{module.name}.{name}", path)
+    return None
+
+
+def module_of(dotted: str) -> Module | None:
+    """The source file of a dotted module name, if it has one."""
+    head, *rest = dotted.split(".")
+    try:
+        module: Module | None = _top(head)
+    except LookupError:
+        return None
+    for name in rest:
+        module = module and _below(module, name)
+    return module
+
+
+@cache
+def statements(module: Module) -> tuple[ast.stmt, ...]:
+    """The module's statements, those inside `if` and `try` included."""
+    return tuple(_flat(ast.parse(module.path.read_text(encoding="utf-8")).body))
+
+
+def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for node in body:
+        if isinstance(node, ast.If):
+            yield from _flat(node.body + node.orelse)
+        elif isinstance(node, ast.Try):
+            yield from _flat(node.body + [s for h in node.handlers for s in h.body] + node.orelse + node.finalbody)
+        else:
+            yield node
+
+
+def in_module(name: str, module: Module, depth: int = 0) -> tuple[Definition, Module] | None:
+    """The class or function that a module calls by this name, wherever it is written."""
+    if depth > _DEEPEST:
+        return None
+    for node in statements(module):
+        if isinstance(node, Definition) and node.name == name:
+            return node, module
+    for node in statements(module):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name or alias.name == "*":
+                    source = module_of(_absolute(node, module))
+                    wanted = name if alias.name == "*" else alias.name
+                    if source and (found := in_module(wanted, source, depth + 1)):
+                        return found
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and _assigns(node, name):
+            return in_module(node.value.id, module, depth + 1)
+    return None
+
+
+def _assigns(node: ast.Assign, name: str) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+
+
+def _absolute(node: ast.ImportFrom, module: Module) -> str:
+    if not node.level:
+        return node.module or ""
+    base = module.package.split(".")
+    base = base[: len(base) - node.level + 1]
+    return ".".join([*base, node.module] if node.module else base)
+
+
+def resolve(expression: ast.expr, module: Module) -> tuple[Definition, Module] | None:
+    """The definition behind a base class or an annotation: a plain name, or a dotted one."""
+    if isinstance(expression, ast.Subscript):  # Generic[T]
+        return resolve(expression.value, module)
+    if isinstance(expression, ast.Name):
+        return in_module(expression.id, module)
+    if isinstance(expression, ast.Attribute) and isinstance(expression.value, ast.Name):
+        for node in statements(module):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for alias in node.names:
+                    if (alias.asname or alias.name) == expression.value.id:
+                        prefix = f"{_absolute(node, module)}." if isinstance(node, ast.ImportFrom) else ""
+                        source = module_of(prefix + alias.name)
+                        return in_module(expression.attr, source) if source else None
+    return None
+
+
+def lineage(cls: ast.ClassDef, module: Module, depth: int = 0) -> Iterator[tuple[ast.ClassDef, Module]]:
+    """The class and its bases, nearest first (depth first: near enough to Python's order for constructors)."""
+    yield cls, module
+    for base in cls.bases if depth < _DEEPEST else ():
+        found = resolve(base, module)
+        if found and isinstance(found[0], ast.ClassDef):
+            yield from lineage(found[0], found[1], depth + 1)
+
+
+def meaning_of(name: str, module: Module, depth: int = 0) -> tuple[ast.expr, Module] | None:
+    """What `Name = Union[...]` stands for, followed through imports."""
+    for node in statements(module) if depth < _DEEPEST else ():
+        if isinstance(node, ast.Assign) and _assigns(node, name):
+            return node.value, module
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
+            return (node.value, module) if node.value else None
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name and (source := module_of(_absolute(node, module))):
+                    return meaning_of(alias.name, source, depth + 1)
+    return None
