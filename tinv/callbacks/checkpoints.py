@@ -1,0 +1,118 @@
+"""Where a run can go on: kilobytes, whole or not at all, and read back before they are trusted."""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from tinv.callbacks.cadence import Every
+from tinv.callbacks.phases import Stopwatch
+from tinv.errors import UserError
+from tinv.files import atomic
+from tinv.logger import MetricsFile
+from tinv.rundir import CHECKPOINTS, checkpoints, step_of
+
+_NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
+
+
+class Checkpoints(Callback):
+    """Writes `checkpoints/step_000500.ckpt` after every n-th optimizer step and after the last one."""
+
+    def __init__(self, dir: Path | str, every_n_steps: int = 500, keep: int | None = 3):
+        """Args:
+        dir: the run's folder.
+        every_n_steps: in optimizer steps.
+        keep: how many of the newest to keep; None keeps all.
+        """
+        if keep is not None and keep < 1:
+            raise UserError(f"callbacks.checkpoints.keep must be 1 or more, got {keep}; null keeps all of them")
+        self.run_dir = Path(dir)
+        self.keep = keep
+        self.stopwatch = Stopwatch()
+        self._every = Every(every_n_steps, setting="callbacks.checkpoints.every_n_steps")
+        self._saved: int | None = None
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step is."""
+        return self.run_dir / CHECKPOINTS / f"step_{step:06d}.ckpt"
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """A run that goes on from a checkpoint writes its metrics on from there, too."""
+        self._every.begin(trainer.global_step)
+        self._saved = None
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsFile):
+                logger.rewind(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Every n optimizer steps, and when the run is complete: the loop is then as it is in the middle of a run."""
+        is_due = self._every.due(trainer.global_step)
+        if is_due or (trainer.global_step == trainer.max_steps != self._saved):
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """A run that was told to stop early."""
+        if trainer.global_step != self._saved and not self.path(trainer.global_step).exists():
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        path = self.path(trainer.global_step)
+        with self.stopwatch("saving"):
+            if trainer.is_global_zero:
+                for logger in trainer.loggers:
+                    if isinstance(logger, MetricsFile):
+                        logger.flush()
+                with atomic(path) as draft:
+                    draft.touch()  # says at once, and in words, when the folder cannot be written to
+                    trainer.save_checkpoint(draft, weights_only=False)
+                self._prune()
+            else:
+                trainer.save_checkpoint(path, weights_only=False)  # takes every process, writes on the first one
+        self._saved = trainer.global_step
+
+    def _prune(self) -> None:
+        if self.keep is not None:  # newest first
+            for path in checkpoints(self.run_dir)[self.keep :]:
+                path.unlink(missing_ok=True)
+
+
+def verify(path: Path) -> None:
+    """Read a checkpoint to its last byte.
+
+    Raises:
+        UserError: it is missing, cut short, altered, or no checkpoint of a training run.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}; resume=latest takes the newest one that there is")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise UserError(f"the checkpoint {path} cannot be read (is it cut short?); resume from another one") from error
+    missing = [key for key in _NEEDED if key not in content] if isinstance(content, dict) else _NEEDED
+    if damaged or missing:
+        reason = f"{damaged} in it is damaged" if damaged else f"it has no {', '.join(missing)}"
+        raise UserError(f"the checkpoint {path} cannot be resumed from ({reason}); resume from another one")
+
+
+def newest_valid(paths: Iterable[Path]) -> Path:
+    """The checkpoint of the highest step that verifies; those passed over are warned of.
+
+    Raises:
+        UserError: none does.
+    """
+    tried = sorted(paths, key=step_of, reverse=True)
+    for path in tried:
+        try:
+            verify(path)
+        except UserError as error:
+            warnings.warn(f"passed over: {error}", stacklevel=2)
+        else:
+            return path
+    raise UserError(f"none of {len(tried)} checkpoints can be resumed from; leave out resume to begin again")

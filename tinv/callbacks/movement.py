@@ -1,0 +1,77 @@
+"""Stops a run that learns nothing, instead of letting it "finish"."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tinv.callbacks.rows import copy_rows
+from tinv.errors import UserError
+
+
+class StuckError(UserError):
+    """After a number of steps a learned row has had no gradient, or stands where it started."""
+
+
+class StopIfStuck(Callback):
+    """Looks once, after the first steps of the run, whether every learned row had a gradient and moved."""
+
+    def __init__(self, after_steps: int = 20):
+        """Args:
+        after_steps: after how many optimizer steps to look.
+        """
+        if after_steps < 1:
+            raise UserError(f"callbacks.movement.after_steps must be 1 or more, got {after_steps}")
+        self.after_steps = after_steps
+        self._start: dict[str, Tensor] = {}
+        self._had_gradient: dict[str, Tensor] = {}
+        self._is_watching = False
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Where the rows start, before a checkpoint moves them."""
+        self._start = copy_rows(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """A run that goes on behind the look has passed it."""
+        self._is_watching = trainer.global_step < self.after_steps
+        self._had_gradient = {}
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Optimizer) -> None:
+        """Which rows [K] have a gradient, as long as it matters."""
+        if self._is_watching:
+            for name, rows_KD in pl_module.embedding.named_parameters():
+                has_K = torch.zeros(len(rows_KD), dtype=torch.bool, device=rows_KD.device)
+                if rows_KD.grad is not None:
+                    has_K = rows_KD.grad.ne(0).any(dim=1)
+                self._had_gradient[name] = self._had_gradient.get(name, has_K) | has_K
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """The look."""
+        if self._is_watching and trainer.global_step >= self.after_steps:
+            self._is_watching = False
+            for name, rows_KD in copy_rows(pl_module).items():
+                self._check(name, rows_KD)
+
+    def _check(self, name: str, rows_KD: Tensor) -> None:
+        no_gradient = (~self._had_gradient[name]).nonzero().flatten().tolist()
+        if no_gradient:
+            raise StuckError(
+                f"after {self.after_steps} optimizer steps {_rows(name, no_gradient, len(rows_KD))} had no gradient: "
+                f"the captions do not hold the placeholder (data.templates, or cut off behind "
+                f"the 77 tokens that fit), or the model detaches its text"
+            )
+        unmoved = rows_KD.eq(self._start[name]).all(dim=1).nonzero().flatten().tolist()
+        if unmoved:
+            raise StuckError(
+                f"after {self.after_steps} optimizer steps {_rows(name, unmoved, len(rows_KD))} had a gradient but did "
+                f"not move: optimizer.lr is zero or too small to count in float32; set optimizer.lr=5e-3, or "
+                f"raise callbacks.movement.after_steps if the rate is still warming up"
+            )
+
+
+def _rows(name: str, which: list[int], num_vectors: int) -> str:
+    if len(which) == num_vectors:
+        return f"{name} ({'the one vector' if num_vectors == 1 else f'all {num_vectors} vectors'})"
+    return f"vector{'s' if len(which) > 1 else ''} {', '.join(map(str, which))} of {name}"

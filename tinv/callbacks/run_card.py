@@ -1,0 +1,128 @@
+"""run.json: what ran, on what, for how long, and what came of it."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from tinv.callbacks.phases import Stopwatch, add_up
+from tinv.callbacks.surroundings import command_line, git_state, hydra_choices, machine, versions
+from tinv.callbacks.vitals import Vitals
+from tinv.files import write_json
+
+_INTERRUPTIONS = (KeyboardInterrupt, SIGTERMException, SystemExit)
+
+
+class RunCard(Callback):
+    """Writes the card when training starts, after each validation, and at the end, whichever end it is.
+
+    A run that goes on later keeps its earlier sessions under `earlier`; one that was killed is found there as
+    `killed`. Nothing of the environment is recorded, and values that look like secrets are masked.
+    """
+
+    def __init__(self, dir: Path | str):
+        """Args:
+        dir: the run's folder.
+        """
+        self.path = Path(dir) / "run.json"
+        self.stopwatch = Stopwatch()
+        self.card: dict[str, Any] = {}
+        self._clock = perf_counter()
+        self._validation_began = 0.0
+        self._training_began = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """What runs; written before the first step."""
+        self._training_began = perf_counter()
+        self.card = {
+            "status": "running",
+            "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            **_subject(trainer, pl_module),
+            "command": command_line(),
+            "hydra": hydra_choices(self.path.parent),
+            "git": git_state(),
+            "versions": versions(),
+            "machine": machine(trainer.strategy.root_device),
+            "result": {},
+            "seconds": {},
+            "earlier": self._earlier_sessions() if trainer.global_step else [],
+        }
+        self._write(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Validation is a phase of its own."""
+        self._validation_began = perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """How it stands."""
+        seconds = self.stopwatch.seconds
+        seconds["validation"] = seconds.get("validation", 0.0) + perf_counter() - self._validation_began
+        if self.card and not trainer.sanity_checking:
+            self._write(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """It went well."""
+        self.card["status"] = "finished"
+        self._write(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """It did not, and why."""
+        if not self.card:
+            return
+        self.card["status"] = "interrupted" if isinstance(exception, _INTERRUPTIONS) else "failed"
+        self.card["reason"] = f"{type(exception).__name__}: {exception}".strip(": ")
+        self._write(trainer)
+
+    def _write(self, trainer: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if "/" in name}
+        vitals = [callback.latest for callback in trainer.callbacks if isinstance(callback, Vitals)]
+        self.card["result"] = {"steps": trainer.global_step, **numbers, **({"vitals": vitals[0]} if vitals else {})}
+        self.card["seconds"] = self._seconds(trainer)
+        write_json(self.path, self.card)
+
+    def _seconds(self, trainer: Any) -> dict[str, float]:
+        """By phase, beside the total; training is what is left of the loop's time."""
+        phases = add_up([*trainer.callbacks, trainer.datamodule, trainer.lightning_module])
+        inside = sum(phases.get(name, 0.0) for name in ("validation", "sampling", "saving"))
+        phases["training"] = perf_counter() - self._training_began - inside
+        phases["total"] = perf_counter() - self._clock
+        return {name: round(seconds, 2) for name, seconds in phases.items()}
+
+    def _earlier_sessions(self) -> list[dict[str, Any]]:
+        """What a card already there tells of the sessions before this one."""
+        try:
+            card = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        if card.get("status") == "running":
+            card["status"] = "killed"
+        kept = ("status", "reason", "started", "command", "git", "result", "seconds")
+        return [*card.get("earlier", []), {key: card[key] for key in kept if key in card}]
+
+
+def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
+    """What is learned, from what, with which settings of weight."""
+    effective = trainer.datamodule.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+    return {
+        "concept": {
+            "placeholder": pl_module.concept.placeholder,
+            "initializer": pl_module.concept.initializer,
+            "kind": pl_module.concept.kind,
+            "num_vectors": {name: len(rows) for name, rows in pl_module.learned().vectors.items()},
+        },
+        "model": {"name": pl_module.model.name, "fingerprint": pl_module.model.fingerprint},
+        "images": [path.name for path in trainer.datamodule.images],
+        "seed": pl_module.seed,
+        "max_steps": trainer.max_steps,
+        "resumed_at": trainer.global_step or None,
+        "effective_batch": effective,
+        "images_seen": effective * trainer.max_steps,
+        "precision": str(trainer.precision),
+        "processes": trainer.world_size,
+    }

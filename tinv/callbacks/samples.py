@@ -1,0 +1,104 @@
+"""The concept as it looks now: fixed prompts x fixed seeds, on one sheet, from step 0 on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from tinv.callbacks.boards import log_metrics, log_picture
+from tinv.callbacks.cadence import Every
+from tinv.callbacks.phases import Stopwatch
+from tinv.errors import UserError
+from tinv.files import atomic
+from tinv.grid import labelled_grid
+from tinv.models.sampling import to_pictures
+
+_BLACK = 4 / 255
+"""A picture whose brightest value is below this is black."""
+
+
+class Samples(Callback):
+    """Writes `samples/step_000500.png` and shows the same sheet, at the same step, in the loggers."""
+
+    def __init__(
+        self,
+        dir: Path | str,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        every_n_steps: int | None = 100,
+        steps: int = 25,
+        guidance: float = 7.5,
+        negative: str = "",
+    ):
+        """Args:
+            dir: the run's folder.
+            prompts: one row of the sheet each; `{}` is the concept's word.
+            seeds: one column each.
+            every_n_steps: in optimizer steps; None draws the first and the last sheet only.
+            steps: solver steps a picture.
+            guidance: how strictly the pictures follow the prompt.
+            negative: what to steer away from.
+
+        Raises:
+            UserError: no prompt, no seed, or a brace too many in a prompt.
+        """
+        if not prompts or not seeds:
+            raise UserError("callbacks.samples needs a prompt and a seed; ~callbacks.samples turns the samples off")
+        for prompt in prompts:
+            if prompt.replace("{}", "").strip("{}") != prompt.replace("{}", ""):
+                raise UserError(f"callbacks.samples.prompts: {prompt!r} has a stray brace; write {{}} for the word")
+        self.folder = Path(dir) / "samples"
+        self.prompts, self.seeds = tuple(prompts), tuple(seeds)
+        self.options: dict[str, Any] = {"steps": steps, "guidance": guidance, "negative": negative}
+        self.stopwatch = Stopwatch()
+        self._every = Every(every_n_steps, setting="callbacks.samples.every_n_steps")
+
+    def path(self, step: int) -> Path:
+        """Where the sheet of a step is."""
+        return self.folder / f"step_{step:06d}.png"
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """The start, or the sheet that a killed run did not get to."""
+        step = trainer.global_step
+        self._every.begin(step)
+        if (step == 0 or self._every.is_multiple(step)) and not self.path(step).exists():
+            self._draw(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Every n optimizer steps."""
+        if self._every.due(trainer.global_step):
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """The end, if it is not among them."""
+        if not self._every.is_multiple(trainer.global_step):
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        with self.stopwatch("sampling"), isolate_rng(), trainer.precision_plugin.forward_context():
+            pixels = self._sample(pl_module)
+        is_finite = pixels.isfinite().flatten(1).all(dim=1)
+        is_black = is_finite & (pixels.flatten(1).amax(dim=1) < _BLACK)
+        pictures = zip(to_pictures(pixels), is_finite.tolist(), strict=True)
+        word = pl_module.concept.placeholder
+        sheet = labelled_grid(
+            [picture if finite else None for picture, finite in pictures],
+            rows=[prompt.replace("{}", word) for prompt in self.prompts],
+            columns=[f"seed {seed}" for seed in self.seeds],
+        )
+        with self.stopwatch("saving"), atomic(self.path(trainer.global_step)) as draft:
+            sheet.save(draft, format="png")
+        log_picture(trainer, "samples", sheet)
+        log_metrics(trainer, {"samples/black": is_black.sum().item(), "samples/nonfinite": (~is_finite).sum().item()})
+
+    def _sample(self, pl_module: Any) -> Tensor:
+        """Pixels [P * S, 3, H, W] of P prompts x S seeds, row by row."""
+        word = pl_module.concept.placeholder
+        prompts = [prompt.replace("{}", word) for prompt in self.prompts for _ in self.seeds]
+        seeds = [*self.seeds] * len(self.prompts)
+        return pl_module.model.sample(prompts, pl_module.vectors(), seeds=seeds, **self.options)

@@ -1,0 +1,104 @@
+"""How the embedding is doing, seen from the vocabulary it lives in.
+
+K vectors of the concept, V words of the vocabulary, D width.
+"""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
+
+from tinv.callbacks.boards import log_metrics, log_words
+from tinv.callbacks.cadence import Every
+from tinv.errors import UserError
+
+
+class Vitals(Callback):
+    """Norm among the vocabulary's norms, cosine to the start, nearest words.
+
+    A vector far longer than any word (percentile 100) tends to overpower the rest of a prompt; one that has left its
+    start behind (cosine near 0) has little of its class left. Both cost editability, long before the loss tells.
+    """
+
+    def __init__(self, every_n_steps: int = 50, nearest: int = 5):
+        """Args:
+        every_n_steps: in optimizer steps.
+        nearest: how many words to name for each vector.
+        """
+        if nearest < 1:
+            raise UserError(
+                f"callbacks.vitals.nearest must be 1 or more, got {nearest}; ~callbacks.vitals turns it off"
+            )
+        self.nearest = nearest
+        self.latest: dict[str, Any] = {}
+        """The last look: step, norm, norm_percentile, cosine_to_start, and the nearest words of each vector."""
+        self._every = Every(every_n_steps, setting="callbacks.vitals.every_n_steps")
+        self._start: dict[str, Tensor] = {}
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Where the rows start, before a checkpoint moves them."""
+        self._start = _rows(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """The start."""
+        self._every.begin(trainer.global_step)
+        self._look(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Every n optimizer steps."""
+        if self._every.due(trainer.global_step):
+            self._look(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """The end, if it is not among them."""
+        if self.latest.get("step") != trainer.global_step:
+            self._look(trainer, pl_module)
+
+    def _look(self, trainer: Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        norms, percentiles, cosines = [], [], []
+        words: dict[str, list[str]] = {}
+        for encoder, rows_KD in _rows(pl_module).items():
+            table_VD = pl_module.model.tables[encoder].detach().float().cpu()
+            norms.append(rows_KD.norm(dim=1))
+            percentiles.append(norm_percentiles(rows_KD, table_VD))
+            cosines.append(cosine_similarity(rows_KD, self._start[encoder]))
+            names = pl_module.concept.words(len(rows_KD))
+            found = nearest_words(rows_KD, table_VD, pl_module.model.tokenizer, self.nearest)
+            for name, near in zip(names, found, strict=True):
+                words[name] = words.get(name, []) + near
+        self.latest = {
+            "step": trainer.global_step,
+            "norm": torch.cat(norms).mean().item(),
+            "norm_percentile": torch.cat(percentiles).mean().item(),
+            "cosine_to_start": torch.cat(cosines).mean().item(),
+            "nearest": words,
+        }
+        numbers = {name: value for name, value in self.latest.items() if isinstance(value, float)}
+        log_metrics(trainer, {f"embedding/{name}": value for name, value in numbers.items()})
+        log_words(trainer, "embedding/nearest", {name: ", ".join(near) for name, near in words.items()})
+
+
+def norm_percentiles(rows_KD: Tensor, table_VD: Tensor) -> Tensor:
+    """[K]: the percentage of the vocabulary's words whose vectors are shorter."""
+    return 100 * (table_VD.norm(dim=1)[None, :] < rows_KD.norm(dim=1)[:, None]).float().mean(dim=1)
+
+
+def nearest_words(rows_KD: Tensor, table_VD: Tensor, tokenizer: Any, count: int) -> list[list[str]]:
+    """For each vector the words of the smallest angle, nearest first; `ca-` is the beginning of longer words."""
+    cosines_KV = normalize(rows_KD, dim=1) @ normalize(table_VD, dim=1).T
+    cosines_KV[:, tokenizer.all_special_ids] = -1
+    ids = cosines_KV.topk(min(count, cosines_KV.shape[1]), dim=1).indices
+    return [[_spelled(token) for token in tokenizer.convert_ids_to_tokens(row)] for row in ids.tolist()]
+
+
+def _spelled(token: str) -> str:
+    return token.removesuffix("</w>") if token.endswith("</w>") else f"{token}-"
+
+
+def _rows(pl_module: Any) -> dict[str, Tensor]:
+    """The concept's rows [K, D] by text encoder."""
+    return dict(pl_module.vectors()[pl_module.concept.placeholder])
