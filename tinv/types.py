@@ -1,0 +1,113 @@
+"""The values that pass between the floors, and the protocols they meet through.
+
+B batch, C latent channels, H W picture height and width, h w latent height and width, L tokens in a prompt,
+D width of the text encoder, K vectors of a concept, V words of the vocabulary, T training timesteps.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Vectors = Mapping[str, Mapping[str, Tensor]]
+"""Learned rows by placeholder, then by text encoder: {"<cat-toy>": {"clip_l": [K, D]}}, float32."""
+
+
+class Batch:
+    """One micro-batch of the run.
+
+    A plain class on purpose: under `bf16-true` Lightning rewrites every tensor that it finds in a dataclass or a
+    tuple, and would round the noise levels.
+    """
+
+    def __init__(
+        self,
+        *,
+        moments: Tensor,
+        captions: Sequence[str],
+        geometry: Tensor,
+        level: Tensor,
+        draws: Tensor,
+        index: Tensor,
+        mask: Tensor | None = None,
+    ):
+        """Args:
+        moments: [B, 2C, h, w], mean and log-variance of each picture's latent distribution, not yet scaled.
+        captions: B texts with the placeholder word filled in.
+        geometry: [B, 6], original height and width, top and left of the crop, target height and width, in pixels.
+        level: [B] in [0, 1), where in the noise schedule each sample is taken, 0 the least noise; float64.
+        draws: [B] int64, each sample's own seed, from which its posterior sample and its noise are drawn.
+        index: [B] int64, which of the training pictures it is.
+        mask: [B, 1, h, w] weights of the loss, or None for an unweighted one.
+        """
+        self.moments, self.captions, self.geometry = moments, captions, geometry
+        self.level, self.draws, self.index, self.mask = level, draws, index, mask
+
+    def to(self, device: torch.device | str, **options: Any) -> "Batch":
+        """The same batch with its tensors on another device."""
+        moved: dict[str, Any] = {
+            name: value.to(device, **options) if isinstance(value, Tensor) else value
+            for name, value in vars(self).items()
+        }
+        return Batch(**moved)
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the denoiser is told about a caption."""
+
+    hidden: Tensor
+    """[B, L, D]: the text encoder's last hidden state."""
+    pooled: Tensor | None = None
+    """[B, D]: one vector a caption, for the models that want it."""
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """The forward process that the frozen model was trained with."""
+
+    alphas_cumprod: Tensor
+    """[T] float32: the signal's share of the power, falling with t."""
+    prediction_type: str
+    """`epsilon` or `v_prediction`: what the denoiser's output means."""
+
+
+class Backbone(Protocol):
+    """A frozen text-to-image model with room for learned words."""
+
+    name: str
+    fingerprint: str
+    resolution: int
+    tables: Mapping[str, Tensor]
+    schedule: NoiseSchedule
+
+    def encode_images(self, pixels_B3HW: Tensor) -> Tensor:
+        """Moments [B, 2C, h, w] of pictures in [-1, 1]."""
+
+    def sample_latents(self, moments: Tensor, noise: Tensor) -> Tensor:
+        """Scaled latents [B, C, h, w] drawn from moments with given standard normal noise."""
+
+    def encode_text(self, captions: Sequence[str], vectors: Vectors) -> Conditioning:
+        """Conditioning of captions in which the learned words may stand."""
+
+    def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning, geometry: Tensor) -> Tensor:
+        """The denoiser's output [B, C, h, w]."""
+
+
+class OptimizerFactory(Protocol):
+    """An optimizer that lacks only its parameters: a `_partial_` node of conf/optimizer."""
+
+    def __call__(self, params: Iterable[Any]) -> torch.optim.Optimizer:
+        """Build it over parameters or parameter groups."""
+
+
+class SchedulerFactory(Protocol):
+    """A learning-rate schedule that lacks only its optimizer: a `_partial_` node of conf/scheduler."""
+
+    def __call__(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        """Build it over an optimizer."""
