@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from tinv.diffusion import target
+from tinv.errors import UserError
+from tinv.objective import DiffusionLoss
+from tinv.types import NoiseSchedule
+
+ALPHAS = torch.linspace(0.99, 0.01, 100)
+
+
+def draws():
+    clean, noise = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    return {"clean_BCHW": clean, "noise_BCHW": noise, "t_B": torch.tensor([1, 50, 98])}
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_the_loss_vanishes_at_the_target_and_only_there(prediction_type):
+    schedule, given = NoiseSchedule(ALPHAS, prediction_type), draws()
+    wanted = target(prediction_type, **given, alphas_cumprod_T=ALPHAS)
+    assert DiffusionLoss()(wanted, **given, schedule=schedule).tolist() == [0, 0, 0]
+    torch.testing.assert_close(DiffusionLoss()(wanted + 2, **given, schedule=schedule), torch.full((3,), 4.0))
+
+
+def test_half_precision_predictions_are_compared_in_float32():
+    given = draws()
+    schedule = NoiseSchedule(ALPHAS, "epsilon")
+    loss = DiffusionLoss()(given["noise_BCHW"].bfloat16() + 100, **given, schedule=schedule)
+    assert loss.dtype == torch.float32
+
+
+def test_min_snr_changes_the_nearly_clean_timesteps_only():
+    given, schedule = draws(), NoiseSchedule(ALPHAS, "epsilon")
+    wrong = given["noise_BCHW"] + 1
+    plain, capped = (DiffusionLoss(snr_gamma=gamma)(wrong, **given, schedule=schedule) for gamma in (None, 5.0))
+    assert capped[0] < 0.2 * plain[0] and torch.equal(capped[1:], plain[1:])
+
+
+def test_a_mask_leaves_out_what_it_covers():
+    given, schedule = draws(), NoiseSchedule(ALPHAS, "epsilon")
+    wrong, mask = given["noise_BCHW"].clone(), torch.ones(3, 1, 8, 8)
+    wrong[..., :4], mask[..., :4] = 1e6, 0
+    wrong[..., 4:] += 3
+    torch.testing.assert_close(
+        DiffusionLoss()(wrong, **given, schedule=schedule, mask_B1HW=mask), torch.full((3,), 9.0)
+    )
+
+
+def test_other_prediction_types_are_refused_in_words():
+    with pytest.raises(UserError, match="'sample'"):
+        DiffusionLoss()(draws()["noise_BCHW"], **draws(), schedule=NoiseSchedule(ALPHAS, "sample"))
+
+
+def test_gamma_is_positive():
+    with pytest.raises(UserError, match=r"objective\.snr_gamma"):
+        DiffusionLoss(snr_gamma=0.0)
