@@ -1,0 +1,147 @@
+"""A Stable Diffusion of the real classes, small enough for a test: random weights, 32-pixel pictures."""
+
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.optimization import get_constant_schedule
+from PIL import Image, ImageDraw
+from tokenizers import pre_tokenizers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from tinv.concept import Concept
+from tinv.datamodule import ConceptDataModule
+from tinv.embedding import TokenEmbedding
+from tinv.models import StableDiffusion
+from tinv.module import TextualInversion
+from tinv.objective import DiffusionLoss
+
+WORDS = (
+    "a photo of the rendering cropped clean dirty dark my cool close up bright good one rendition nice small weird "
+    "large painting in style picture toy cat dog red on beach drawing"
+).split()
+RESOLUTION = 32
+WIDTH = 32
+
+
+@lru_cache
+def tiny_tokenizer() -> CLIPTokenizer:
+    """CLIP's own tokenizer class, with WORDS as its only whole words."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary, merges = [*letters, *(letter + "</w>" for letter in letters)], []
+    for word in sorted(WORDS, key=len, reverse=True):
+        pieces = [*word[:-1], word[-1] + "</w>"]
+        while len(pieces) > 1:
+            merges.append((pieces[0], pieces[1]))
+            pieces[:2] = [pieces[0] + pieces[1]]
+            vocabulary.append(pieces[0])
+    merges, vocabulary = list(dict.fromkeys(merges)), list(dict.fromkeys(vocabulary))
+    ids = {word: i for i, word in enumerate([*vocabulary, "<|startoftext|>", "<|endoftext|>"])}
+    tokenizer = CLIPTokenizer(vocab=ids, merges=merges, model_max_length=77)
+    assert all(tokenizer.tokenize(word) == [word + "</w>"] for word in WORDS)
+    return tokenizer
+
+
+def tiny_parts(prediction_type: str = "epsilon") -> dict[str, Any]:
+    """The components of a pipeline, the same ones every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        tokenizer = tiny_tokenizer()
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=WIDTH,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=77,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        vae = AutoencoderKL(
+            block_out_channels=(8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=RESOLUTION,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=RESOLUTION // 2,
+            block_out_channels=(16, 32),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            cross_attention_dim=WIDTH,
+            attention_head_dim=4,
+            norm_num_groups=8,
+        )
+    scheduler = PNDMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )
+    return {"tokenizer": tokenizer, "text_encoder": text_encoder, "vae": vae, "unet": unet, "scheduler": scheduler}
+
+
+def tiny_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
+    """Save a whole pipeline with diffusers' own writer; returns the folder."""
+    pipeline = StableDiffusionPipeline(
+        **tiny_parts(prediction_type), safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def tiny_model(folder: Path) -> StableDiffusion:
+    """The tiny pipeline through tinv's own loader."""
+    return StableDiffusion.load(str(tiny_pipeline(folder)))
+
+
+def tiny_images(folder: Path, count: int = 3) -> Path:
+    """A folder of small pictures, none of them square or symmetrical."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        image = Image.new("RGB", (48, 40), (40 * i, 90, 160))
+        ImageDraw.Draw(image).ellipse((4 + 4 * i, 6, 20 + 4 * i, 30), fill=(240, 200 - 30 * i, 30))
+        image.save(folder / f"{i}.png")
+    return folder
+
+
+def tiny_module(
+    model: StableDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
+) -> TextualInversion:
+    """A module over a tiny model; `options` are embedding settings, or `optimizer`, `scheduler`, `objective`."""
+    parts = {name: options.pop(name) for name in ("optimizer", "scheduler", "objective") if name in options}
+    parts.setdefault("optimizer", partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0))
+    parts.setdefault("scheduler", get_constant_schedule)
+    parts.setdefault("objective", DiffusionLoss())
+    return TextualInversion(
+        model=model,
+        concept=concept or Concept(placeholder="<cat-toy>", initializer="toy"),
+        embedding=TokenEmbedding(**options),
+        seed=seed,
+        **parts,
+    )
+
+
+def tiny_data(
+    folder: Path, model: StableDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
+) -> ConceptDataModule:
+    """A datamodule over three tiny pictures, encoded and ready for fit."""
+    settings = {"batch_size": 2, "val_draws": 4} | options
+    data = ConceptDataModule(
+        concept=concept or Concept(placeholder="<cat-toy>", initializer="toy"),
+        seed=seed,
+        folder=str(tiny_images(folder)),
+        **settings,
+    )
+    data.connect(model.encode_images, resolution=model.resolution)
+    return data
