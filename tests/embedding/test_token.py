@@ -1,0 +1,116 @@
+import pytest
+import torch
+
+from tests.tiny import tiny_tokenizer
+from tinv import formats
+from tinv.concept import Concept
+from tinv.embedding import TokenEmbedding
+from tinv.errors import UserError
+from tinv.templates import templates
+
+TOKENIZER = tiny_tokenizer()
+TABLE = torch.randn(len(TOKENIZER), 8, generator=torch.Generator().manual_seed(0)) * 0.02 + 0.001
+CAPTIONS = [template.format("<cat-toy>") for template in templates("object")]
+
+
+def concept(placeholder="<cat-toy>", initializer="toy"):
+    return Concept(placeholder=placeholder, initializer=initializer)
+
+
+def start(seed=0, word=None, **settings):
+    rows = TokenEmbedding(**settings).start(word or concept(), tokenizer=TOKENIZER, tables={"clip_l": TABLE}, seed=seed)
+    return rows.vectors()["<cat-toy>"]["clip_l"].detach()
+
+
+def row_of(word):
+    (token,) = TOKENIZER(word, add_special_tokens=False).input_ids
+    return TABLE[token]
+
+
+def test_from_a_word_every_row_is_that_words_vector():
+    assert torch.equal(start(num_vectors=3), row_of("toy").expand(3, -1))
+
+
+def test_from_a_phrase_each_token_gets_a_row_and_then_they_begin_again():
+    rows = start(num_vectors=3, init="phrase", word=concept(initializer="red cat"))
+    assert torch.equal(rows, torch.stack([row_of("red"), row_of("cat"), row_of("red")]))
+
+
+def test_the_mean_of_a_phrase_fits_into_one_row():
+    rows = start(init="mean", word=concept(initializer="red cat"))
+    torch.testing.assert_close(rows, (row_of("red") + row_of("cat"))[None] / 2)
+
+
+def test_random_rows_have_the_vocabularys_mean_and_spread():
+    rows = start(num_vectors=5000, init="random")
+    torch.testing.assert_close(rows.mean(0), TABLE.mean(0), atol=2e-3, rtol=0)
+    torch.testing.assert_close(rows.std(0), TABLE.std(0), atol=1e-3, rtol=0.05)
+
+
+def test_random_starts_follow_the_seed():
+    assert torch.equal(start(init="random", seed=1), start(init="random", seed=1))
+    assert not torch.equal(start(init="random", seed=1), start(init="random", seed=2))
+
+
+def test_noise_parts_equal_rows_by_its_share_of_the_spread():
+    rows = start(num_vectors=2000, init_noise=0.5) - row_of("toy")
+    torch.testing.assert_close(rows.std(), 0.5 * TABLE.std(), rtol=0.03, atol=0)
+
+
+def test_a_file_is_gone_on_from(tmp_path):
+    rows = torch.randn(2, 8)
+    formats.write(tmp_path / "learned_embeds.safetensors", formats.LearnedEmbedding("<other>", {"clip_l": rows}))
+    for place in (tmp_path, tmp_path / "learned_embeds.safetensors"):
+        assert torch.equal(start(num_vectors=2, init="file", init_file=str(place)), rows)
+    with pytest.raises(UserError, match=r"holds \{'clip_l': \[2, 8\]\}, but \[1, 8\] is needed"):
+        start(init="file", init_file=str(tmp_path))
+
+
+def test_rows_are_float32_under_every_precision():
+    rows = TokenEmbedding().start(concept(), tokenizer=TOKENIZER, tables={"clip_l": TABLE.half()}, seed=0)
+    before = rows.rows["clip_l"].detach().clone()
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        rows.to(dtype)
+        assert torch.equal(rows.rows["clip_l"], before) and rows.rows["clip_l"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("word", "settings", "message"),
+    [
+        (concept("toy"), {}, r"'toy' is already a word of the tokenizer \(`toy</w>`\).*'<toy>'"),
+        (concept("ph"), {}, r"'ph' is a sub-word .*\(alone it reads `p` `h</w>`\).* such as '<ph>'"),
+        (concept("a"), {}, "already a word"),
+        (concept(initializer="red cat"), {}, r"is 2 tokens \(`red</w>` `cat</w>`\).*init=mean.*num_vectors=2"),
+        (concept(initializer="zebra"), {}, r"is 4 tokens \(`z` `e` `br` `a</w>`\)"),
+        (concept(initializer="red cat toy"), {"init": "phrase", "num_vectors": 2}, "set embedding.num_vectors=3"),
+        (concept(initializer=" "), {}, r"concept\.initializer must be a word .*init=random"),
+        (concept(initializer=None), {"init": "mean"}, r"concept\.initializer must be a word"),
+        (
+            concept(),
+            {"num_vectors": 70},
+            r"'a close-up photo of the <cat-toy>' takes 7 of .* 75 .* set it to 68 or less",
+        ),
+    ],
+)
+def test_words_that_cannot_be_learned_are_refused_with_their_tokens(word, settings, message):
+    with pytest.raises(UserError, match=message):
+        TokenEmbedding(**settings).check(word, TOKENIZER, CAPTIONS)
+
+
+def test_as_many_vectors_as_the_prompt_holds():
+    TokenEmbedding(num_vectors=68).check(concept(), TOKENIZER, CAPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_vectors": 0}, "num_vectors must be 1 or more"),
+        ({"init": "zeros"}, "init must be one of word, phrase, mean, random, file"),
+        ({"init_noise": -1.0}, "init_noise"),
+        ({"init": "file"}, "go together"),
+        ({"init_file": "x"}, "go together"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        TokenEmbedding(**settings)

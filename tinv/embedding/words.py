@@ -1,0 +1,89 @@
+"""Can this word be learned, and can it start there? Asked of the tokenizer, before any weight is loaded."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinv.concept import Concept
+from tinv.errors import UserError
+
+END_OF_WORD = "</w>"
+
+
+def check_placeholder(concept: Concept, tokenizer: Any) -> None:
+    """Refuse a placeholder that already means something.
+
+    Raises:
+        UserError: the placeholder is a word or a part of words of the vocabulary.
+    """
+    word = concept.placeholder
+    vocabulary = tokenizer.get_vocab()
+    suggestion = f"<{concept.slug}>" if not word.startswith("<") else f"<my-{concept.slug}>"
+    pieces = pieces_of(word, tokenizer)
+    if f"{word}{END_OF_WORD}" in vocabulary or word in tokenizer.all_special_tokens or pieces == [word]:
+        raise UserError(
+            f"concept.placeholder {word!r} is already a word of the tokenizer ({shown(pieces)}), and learning it would "
+            f"hide that word; choose one that means nothing yet, such as {suggestion!r}"
+        )
+    if word in vocabulary:
+        raise UserError(
+            f"concept.placeholder {word!r} is a sub-word that the tokenizer builds other words from (alone it reads "
+            f"{shown(pieces)}), so other programs could not load it; choose another, such as {suggestion!r}"
+        )
+
+
+def check_room(concept: Concept, tokenizer: Any, captions: Sequence[str], *, num_vectors: int) -> None:
+    """Refuse more vectors than the longest caption leaves room for.
+
+    Raises:
+        UserError: naming the caption and how many would fit.
+    """
+    room = tokenizer.model_max_length - 2
+    longest, taken = "", 0
+    for caption in captions:
+        around = caption.replace(concept.placeholder, " ")
+        length = len(tokenizer(around, add_special_tokens=False).input_ids)
+        if length >= taken:
+            longest, taken = caption, length
+    if taken + num_vectors > room:
+        raise UserError(
+            f"embedding.num_vectors={num_vectors} does not fit into a prompt: the caption {longest!r} takes {taken} of "
+            f"the text encoder's {room} tokens for its other words; set it to {max(room - taken, 0)} or less"
+        )
+
+
+def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init: str) -> list[int]:
+    """The ids of the initializer's tokens, if `embedding.init` can start `num_vectors` rows from them.
+
+    Raises:
+        UserError: it is empty, or has more tokens than `init` can use; the message shows them and the choices.
+    """
+    text = (concept.initializer or "").strip()
+    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids if text else []
+    if not ids:
+        raise UserError(
+            f"concept.initializer must be a word for embedding.init={init}, got {concept.initializer!r}; give one, "
+            f"such as {'toy' if concept.kind == 'object' else 'painting'!r}, or set embedding.init=random"
+        )
+    pieces = shown(tokenizer.convert_ids_to_tokens(ids))
+    if init == "word" and len(ids) > 1:
+        raise UserError(
+            f"concept.initializer {text!r} is {len(ids)} tokens ({pieces}), embedding.init=word takes one; "
+            f"choose another word, or embedding.init=mean (all rows start from their mean), or embedding.init=phrase "
+            f"with embedding.num_vectors={max(num_vectors, len(ids))} (one row a token)"
+        )
+    if init == "phrase" and len(ids) > num_vectors:
+        raise UserError(
+            f"concept.initializer {text!r} is {len(ids)} tokens ({pieces}), but embedding.num_vectors={num_vectors}; "
+            f"set embedding.num_vectors={len(ids)} or more, or embedding.init=mean"
+        )
+    return ids
+
+
+def pieces_of(text: str, tokenizer: Any) -> list[str]:
+    """The tokens of a text as the vocabulary spells them, `</w>` at the end of a word."""
+    return tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def shown(pieces: list[str]) -> str:
+    """Tokens for a message: `cat` `toy</w>`."""
+    return " ".join(f"`{piece}`" for piece in pieces) or "nothing"
