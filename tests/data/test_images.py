@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tinv.data.images import MAX_PIXELS, check_background, find_images, open_picture
+from tinv.errors import UserError
+
+OPTIONS = {"resolution": 16, "fit": "crop", "background": "white"}
+
+
+def save(folder, image, name="a.png", **options):
+    image.save(folder / name, **options)
+    return folder / name
+
+
+def split(size, left, right):
+    """A picture whose left half has one colour and whose right half has another."""
+    image = Image.new("RGB", size, left)
+    image.paste(right, (size[0] // 2, 0, *size))
+    return image
+
+
+def test_pixels_are_between_minus_one_and_one(tmp_path):
+    black_to_white = split((32, 32), "black", "white")
+    pixels = open_picture(save(tmp_path, black_to_white), **OPTIONS).pixels
+    assert pixels.shape == (3, 16, 16) and pixels.dtype == torch.float32
+    assert pixels[:, :, 0].unique().tolist() == [-1] and pixels[:, :, -1].unique().tolist() == [1]
+
+
+def test_pictures_are_turned_as_the_camera_was_held(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path, split((32, 32), "red", "blue"), exif=exif)
+    turned = open_picture(path, **OPTIONS)
+    assert turned.pixels[0, 0].mean() == 1 and turned.pixels[2, -1].mean() == 1
+
+
+def test_transparent_parts_show_the_background_and_not_what_is_hidden_there(tmp_path):
+    image = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (0, 0, 8, 16))
+    pixels = open_picture(save(tmp_path, image), **OPTIONS | {"background": "#00ff00"}).pixels
+    assert pixels[:, 8, 0].tolist() == [-1, -1, 1] and pixels[:, 8, -1].tolist() == [-1, 1, -1]
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "CMYK", "I;16"])
+def test_every_colour_mode_becomes_rgb(tmp_path, mode):
+    grey = Image.new("L", (20, 20), 255)
+    image = Image.fromarray(np.full((20, 20), 65535, np.uint16)) if mode == "I;16" else grey.convert(mode)
+    path = save(tmp_path, image, name="a.jpg" if mode == "CMYK" else "a.png")
+    assert open_picture(path, **OPTIONS).pixels.mean() > 0.97
+
+
+def test_crop_keeps_the_centre_and_squash_keeps_everything(tmp_path):
+    image = Image.new("RGB", (64, 16), "black")
+    image.paste("white", (24, 0, 40, 16))
+    path = save(tmp_path, image)
+    cropped, squashed = (open_picture(path, **OPTIONS | {"fit": fit}) for fit in ("crop", "squash"))
+    assert cropped.pixels.min() == 1
+    assert squashed.pixels[0, 8, 0] == -1 and squashed.pixels[0, 8, 8] == 1
+    assert cropped.geometry.tolist() == [16, 64, 0, 24, 16, 16]
+    assert squashed.geometry.tolist() == [16, 64, 0, 0, 16, 16]
+
+
+def test_files_come_in_the_order_of_their_names_and_strays_are_named(tmp_path):
+    for name in ("b.png", "a.jpg", "C.JPEG"):
+        save(tmp_path, Image.new("RGB", (4, 4)), name)
+    (tmp_path / ".DS_Store").write_text("")
+    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.warns(UserWarning, match=r"passed over notes\.txt, not pictures"):
+        assert [path.name for path in find_images(tmp_path)] == ["C.JPEG", "a.jpg", "b.png"]
+
+
+def test_no_folder_and_no_pictures_are_different_sentences(tmp_path):
+    with pytest.raises(UserError, match="there is no folder"):
+        find_images(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="holds no picture;"):
+        find_images(tmp_path)
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(UserError, match=r"holds no picture \(only a\.txt\)"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
+def test_what_is_no_picture_is_named(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.png cannot be read as a picture"):
+        open_picture(tmp_path / "a.png", **OPTIONS)
+
+
+def test_a_truncated_picture_is_named(tmp_path):
+    path = save(tmp_path, Image.effect_noise((200, 200), 90).convert("RGB"), "a.jpg")
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(UserError, match=r"a\.jpg cannot be read as a picture"):
+        open_picture(path, **OPTIONS)
+
+
+def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path):
+    side = int(MAX_PIXELS**0.5) + 100
+    path = save(tmp_path, Image.new("1", (side, side)))
+    with pytest.raises(UserError, match="megapixels"):
+        open_picture(path, **OPTIONS)
+
+
+def test_a_background_is_a_colour():
+    check_background("#80c0ff")
+    with pytest.raises(UserError, match=r"data\.background must be a colour .* got 'paper'"):
+        check_background("paper")

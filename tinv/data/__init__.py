@@ -1,0 +1,1 @@
+"""What is shown: pictures, their latents, and the order in which a run sees them."""
