@@ -1,0 +1,167 @@
+"""The training loop as Lightning sees it: thin hooks around pure functions.
+
+B batch, C latent channels, h w latent height and width, K rows, D width.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from tinv import __version__
+from tinv.concept import Concept
+from tinv.diffusion import noise_latents, timesteps
+from tinv.embedding import TokenEmbedding
+from tinv.errors import UserError
+from tinv.formats import LearnedEmbedding
+from tinv.models import StableDiffusion
+from tinv.objective import DiffusionLoss
+from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors
+
+
+class TextualInversion(LightningModule):
+    """A frozen model, and rows that learn to make it draw the concept (Gal et al. 2022, arXiv 2208.01618)."""
+
+    def __init__(
+        self,
+        *,
+        model: StableDiffusion,
+        concept: Concept,
+        embedding: TokenEmbedding,
+        objective: DiffusionLoss,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory,
+        seed: int,
+    ):
+        """Put the rows at their start.
+
+        Args:
+            model: frozen; several modules may share one.
+            concept: what is learned.
+            embedding: how many rows, and where they start.
+            objective: gives the loss of each sample.
+            optimizer: lacks only its parameters.
+            scheduler: lacks only its optimizer; stepped once an optimizer step.
+            seed: of the run.
+
+        Raises:
+            UserError: the words cannot be learned, or not with so many vectors.
+        """
+        super().__init__()
+        self.model = model
+        self.concept, self.objective, self.seed = concept, objective, seed
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.initializer = concept.initializer if embedding.init in ("word", "phrase", "mean") else None
+        self.embedding = embedding.start(concept, tokenizer=model.tokenizer, tables=model.tables, seed=seed)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """The loss of each sample, [B], with noise that depends on the samples' own seeds alone."""
+        posterior_BChw, noise_BChw = _normal_pair(batch, device=self.device)
+        clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
+        schedule = self.model.schedule
+        t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
+        noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
+        conditioning = self.model.encode_text(batch.captions, self.embedding.vectors())
+        predicted_BChw = self.model.predict(noisy_BChw, t_B, conditioning, batch.geometry)
+        return self.objective(
+            predicted_BChw,
+            clean_BCHW=clean_BChw,
+            noise_BCHW=noise_BChw,
+            t_B=t_B,
+            schedule=schedule,
+            mask_B1HW=batch.mask,
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean loss of a micro-batch."""
+        loss = self.losses(batch).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch of the fixed draws to `val/loss`."""
+        self.log("val/loss", self.losses(batch).mean(), prog_bar=True, batch_size=len(batch), sync_dist=True)
+        self.log("step", float(self.global_step), batch_size=len(batch))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Log the rate that the coming step is made with."""
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True, batch_size=len(batch))
+
+    def configure_optimizers(self) -> Any:
+        """The rows' optimizer and its schedule, one step of it an optimizer step."""
+        optimizer = self.optimizer(self.embedding.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
+
+    def vectors(self) -> Vectors:
+        """The rows as they are now: detached float32 copies on the CPU."""
+        return {
+            placeholder: {encoder: rows_KD.detach().float().cpu().clone() for encoder, rows_KD in by_encoder.items()}
+            for placeholder, by_encoder in self.embedding.vectors().items()
+        }
+
+    def learned(self) -> LearnedEmbedding:
+        """The word as it is now, with where it comes from."""
+        provenance = {
+            "base_model": self.model.name,
+            "fingerprint": self.model.fingerprint,
+            "kind": self.concept.kind,
+            "initializer": self.initializer or "",
+            "steps": str(self.global_step),
+            "seed": str(self.seed),
+            "tinv_version": __version__,
+        }
+        return LearnedEmbedding(self.concept.placeholder, self.vectors()[self.concept.placeholder], provenance)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """The rows alone: the frozen model is not part of a checkpoint."""
+        return self.embedding.state_dict(prefix="embedding.")
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """The rows of a checkpoint."""
+        rows = {name.removeprefix("embedding."): tensor for name, tensor in state_dict.items()}
+        return self.embedding.load_state_dict(rows, strict=strict, assign=assign)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what this is a checkpoint of."""
+        checkpoint["tinv"] = self._identity()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on from a checkpoint of something else.
+
+        Raises:
+            UserError: naming every difference.
+        """
+        before, now = checkpoint.get("tinv"), self._identity()
+        if before is None:
+            raise UserError("resume: this checkpoint was not written by tinv; give one from a run's checkpoints folder")
+        differences = [
+            f"{key} was {before.get(key)!r} and is {now[key]!r}" for key in now if before.get(key) != now[key]
+        ]
+        if differences:
+            raise UserError(
+                f"resume: the checkpoint belongs to another run: {'; '.join(differences)}; "
+                f"set these as they were, or start anew without resume"
+            )
+
+    def _identity(self) -> dict[str, Any]:
+        vectors = self.embedding.vectors()
+        return {
+            "placeholder": self.concept.placeholder,
+            "vectors": {encoder: list(rows.shape) for encoder, rows in vectors[self.concept.placeholder].items()},
+            "model": self.model.fingerprint,
+            "seed": self.seed,
+        }
+
+
+def _normal_pair(batch: Batch, *, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Two standard normal [B, C, h, w] float32, the posterior's and the diffusion's, from each sample's own seed.
+
+    Drawn on the CPU, so that a run sees the same noise on every kind of device.
+    """
+    shape = (2, batch.moments.shape[1] // 2, *batch.moments.shape[2:])
+    seeds = batch.draws.tolist()
+    drawn = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds], dim=1)
+    posterior_BChw, noise_BChw = drawn.to(device)
+    return posterior_BChw, noise_BChw

@@ -1,0 +1,129 @@
+"""A run, from checked settings to a learned word."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from omegaconf import DictConfig
+
+from tinv import rundir
+from tinv.callbacks.checkpoints import newest_valid
+from tinv.callbacks.phases import phase
+from tinv.config import ConfigError, build
+from tinv.datamodule import ConceptDataModule
+from tinv.errors import UserError
+from tinv.models import load_tokenizer
+from tinv.module import TextualInversion
+
+THUMBNAIL = 64
+"""Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Learn the concept that the settings describe.
+
+    Args:
+        cfg: composed and checked.
+
+    Returns:
+        The monitored number at the end, or None if none is monitored.
+
+    Raises:
+        UserError: a setting, a file or the machine stands in the way.
+    """
+    _hush_lightning()
+    torch.manual_seed(cfg.seed)
+    callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values()]
+    with phase(callbacks, "loading"):
+        data = prepare(cfg)
+        module: TextualInversion = build(cfg.module)
+    loggers = [build(node) for node in cfg.logger.values()]
+    trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+    with phase(callbacks, "encoding"):
+        model = module.to(trainer.strategy.root_device).model
+        data.connect(model.encode_images, resolution=model.resolution)
+    trainer.fit(module, data, ckpt_path=_checkpoint(cfg), weights_only=True)
+    if trainer.is_global_zero:
+        print(_farewell(module, Path(cfg.paths.run)))
+    return _monitored(trainer, cfg.monitor)
+
+
+def prepare(cfg: DictConfig) -> ConceptDataModule:
+    """The pictures' datamodule, once everything is checked that can be checked without the model's weights.
+
+    Raises:
+        ConfigError: naming every problem.
+    """
+    problems: list[str] = []
+
+    def attempt(make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except ConfigError as error:
+            problems.extend(error.problems)
+        except UserError as error:
+            problems.append(str(error))
+        return None
+
+    if cfg.trainer.max_steps < 1:
+        problems.append(
+            f"trainer.max_steps is the length of the run and must be 1 or more, got {cfg.trainer.max_steps}"
+        )
+    concept, embedding = attempt(lambda: build(cfg.concept)), attempt(lambda: build(cfg.embedding))
+    data: ConceptDataModule | None = attempt(lambda: build(cfg.data)) if concept else None
+    tokenizer = attempt(lambda: load_tokenizer(cfg.model.pretrained))
+    if concept and embedding and tokenizer:
+        attempt(lambda: embedding.check(concept, tokenizer, data.captions if data else []))
+    if data:
+        for path in data.images:
+            attempt(partial(data.open, path, resolution=THUMBNAIL))
+    if problems or data is None:
+        raise ConfigError(problems)
+    return data
+
+
+def _checkpoint(cfg: DictConfig) -> Path | None:
+    """The checkpoint to go on from; where that one is broken, the one before it, with a warning."""
+    if cfg.resume is None:
+        return None
+    chosen = rundir.find(cfg.paths.run, cfg.resume)
+    siblings = rundir.checkpoints(chosen.parent.parent)
+    older = [path for path in siblings if rundir.step_of(path) < rundir.step_of(chosen)]
+    return newest_valid([chosen, *older])
+
+
+def _monitored(trainer: Trainer, name: str | None) -> float | None:
+    if name is None:
+        return None
+    if name not in trainer.callback_metrics:
+        known = ", ".join(sorted(trainer.callback_metrics)) or "none"
+        raise UserError(f"monitor: this run logged no {name!r}; set monitor to one of {known}, or to null")
+    return float(trainer.callback_metrics[name])
+
+
+def _farewell(module: TextualInversion, run: Path) -> str:
+    with suppress(ValueError):
+        run = run.relative_to(Path.cwd())
+    prompt = "a {} on the beach" if module.concept.kind == "object" else "a house in the style of {}"
+    return (
+        f"learned {module.concept.placeholder} in {module.global_step} steps: {run}\n"
+        f'try it:  tinv generate --embedding {run} "{prompt}"'
+    )
+
+
+def _hush_lightning() -> None:
+    """Lightning's advice is for other kinds of run: our loader resumes by itself, our model is meant to be frozen."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for advice in (
+        ".*does not have many workers.*",
+        ".*module.* in eval mode at the start of training.*",
+        ".*your dataloader is not resumable.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message=advice)
