@@ -1,0 +1,98 @@
+"""A judge of kind and colour: a small classifier that has seen renders only.
+
+It is not shipped; `train_judge` makes it again in a few minutes, and its own score on held-out renders stands
+beside its verdicts.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tinv.toybox.palette import NAMED
+from tinv.toybox.pretrain.muon import optimizers
+from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
+from tinv.toybox.tower import pixels
+from tinv.toybox.toys import KINDS
+from tinv.toybox.world import describe
+
+COLOURS = tuple(NAMED)
+UNNAMED = -100
+"""The label that `cross_entropy` ignores: the toy's colour has no name."""
+SEED = 700_000_000
+"""The judge's own renders: neither the model's nor those on which it is scored."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What pictures show."""
+
+    kinds: Tensor
+    """Indices into `KINDS`, [N]."""
+    colours: Tensor
+    """Indices into `COLOURS`, [N], `UNNAMED` where the colour has no name."""
+
+
+class Judge(nn.Module):
+    """Five convolutions and two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 32, 64, 96, 128, 128)
+        layers: list[nn.Module] = []
+        for (narrow, wide), stride in zip(pairwise(widths), (2, 2, 2, 2, 1), strict=True):
+            layers += [nn.Conv2d(narrow, wide, 3, stride, padding=1), nn.BatchNorm2d(wide), nn.SiLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.kind = nn.Linear(128 * 16, len(KINDS))
+        self.colour = nn.Linear(128 * 16, len(COLOURS))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of kinds, [B, 8], and of colours, [B, 10], for pictures [B, 3, 64, 64] in [-1, 1]."""
+        features = self.trunk(images).flatten(1)
+        return self.kind(features), self.colour(features)
+
+    @torch.no_grad()
+    def verdicts(self, images: np.ndarray) -> Labels:
+        """What it takes pictures, [B, 64, 64, 3] uint8, for."""
+        kinds, colours = zip(*(self(part) for part in pixels(images).split(100)), strict=True)
+        return Labels(torch.cat(kinds).argmax(1), torch.cat(colours).argmax(1))
+
+
+def labels_of(seeds: range) -> Labels:
+    """The truth about the pictures of the world with these seeds."""
+    toys = [describe(seed).toy for seed in seeds]
+    colours = [COLOURS.index(toy.colour.name) if toy.colour.name else UNNAMED for toy in toys]
+    return Labels(torch.tensor([KINDS.index(toy.kind) for toy in toys]), torch.tensor(colours))
+
+
+def train_judge(images: np.ndarray, labels: Labels, *, steps: int = 1200, batch: int = 64, seed: int = 0) -> Judge:
+    """A judge that has learned from these pictures, [N, 64, 64, 3] uint8, with a little noise added."""
+    torch.manual_seed(seed)
+    judge = Judge().train()
+    tools = optimizers(judge, muon_rate=0.01, rate=1e-3)
+    for step in range(steps):
+        for tool in tools:
+            set_learning_rate(tool, learning_rate(step, steps, 1.0, decay=0.4))
+        rng = generator(seed, step)
+        chosen = torch.randint(0, len(images), (batch,), generator=rng)
+        inputs = pixels(images[chosen.numpy()])
+        inputs = inputs + 0.1 * torch.rand(batch, 1, 1, 1, generator=rng) * torch.randn(inputs.shape, generator=rng)
+        kinds, colours = judge(inputs)
+        loss = functional.cross_entropy(kinds, labels.kinds[chosen])
+        loss = loss + functional.cross_entropy(colours, labels.colours[chosen])
+        judge.zero_grad()
+        loss.backward()
+        for tool in tools:
+            tool.step()
+    return judge.eval()
+
+
+def agreement(found: Labels, truth: Labels) -> tuple[float, float]:
+    """The shares of right kinds and of right colours, the latter among colours that have a name."""
+    has_name = truth.colours != UNNAMED
+    kinds = (found.kinds == truth.kinds).float().mean()
+    colours = (found.colours == truth.colours)[has_name].float().mean()
+    return float(kinds), float(colours)

@@ -1,0 +1,82 @@
+"""Colours: ten that have a name, and the hues between them that have none."""
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Colour:
+    """One shade, and the word that people use for it, if there is one."""
+
+    name: str | None
+    """A key of `NAMED`, or None for a hue between the names."""
+    hue: float
+    """In [0, 1): 0 is red, 1/3 green, 2/3 blue."""
+    saturation: float
+    value: float
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """Red, green, blue in [0, 1], [3] float32."""
+        return np.array(colorsys.hsv_to_rgb(self.hue % 1, self.saturation, self.value), np.float32)
+
+
+@dataclass(frozen=True)
+class Band:
+    """The shades that share a name."""
+
+    hue: tuple[float, float]
+    saturation: tuple[float, float]
+    value: tuple[float, float]
+
+
+NAMED = {
+    "red": Band((-0.02, 0.015), (0.78, 0.95), (0.72, 0.92)),
+    "orange": Band((0.06, 0.09), (0.82, 0.98), (0.92, 1.0)),
+    "yellow": Band((0.135, 0.16), (0.72, 0.95), (0.92, 1.0)),
+    "green": Band((0.30, 0.37), (0.60, 0.85), (0.45, 0.75)),
+    "blue": Band((0.59, 0.64), (0.70, 0.92), (0.60, 0.92)),
+    "purple": Band((0.74, 0.78), (0.50, 0.75), (0.50, 0.78)),
+    "pink": Band((0.91, 0.95), (0.32, 0.50), (0.95, 1.0)),
+    "brown": Band((0.05, 0.08), (0.52, 0.70), (0.34, 0.48)),
+    "white": Band((0.05, 0.65), (0.0, 0.05), (0.93, 1.0)),
+    "black": Band((0.55, 0.70), (0.0, 0.25), (0.08, 0.17)),
+}
+"""Each colour word and the shades it may mean; no two of them touch."""
+
+UNNAMED = (
+    Band((0.20, 0.26), (0.55, 0.85), (0.70, 0.95)),
+    Band((0.41, 0.54), (0.45, 0.80), (0.60, 0.92)),
+    Band((0.82, 0.875), (0.50, 0.80), (0.60, 0.90)),
+)
+"""Lime, teal and magenta: in the pictures, never in the captions, so that there is something beyond words to learn."""
+
+
+def shade(rng: np.random.Generator, band: Band, name: str | None) -> Colour:
+    """A random shade of a band."""
+    return Colour(name, *(float(rng.uniform(*limits)) for limits in (band.hue, band.saturation, band.value)))
+
+
+def named(rng: np.random.Generator, name: str) -> Colour:
+    """A random shade of a named colour."""
+    return shade(rng, NAMED[name], name)
+
+
+def any_named(rng: np.random.Generator, *, other_than: str | None = None) -> Colour:
+    """A random shade of a random named colour."""
+    names = [name for name in NAMED if name != other_than]
+    return named(rng, names[rng.integers(len(names))])
+
+
+def any_colour(rng: np.random.Generator, *, unnamed: float = 0.2, other_than: str | None = None) -> Colour:
+    """A random shade; with probability `unnamed` of a hue that has no name."""
+    if rng.random() < unnamed:
+        return shade(rng, UNNAMED[rng.integers(len(UNNAMED))], None)
+    return any_named(rng, other_than=other_than)
+
+
+def rgb(hue: float, saturation: float, value: float) -> np.ndarray:
+    """A fixed colour as [3] float32 in [0, 1]."""
+    return Colour(None, hue, saturation, value).rgb

@@ -1,0 +1,67 @@
+"""Stage 6, assemble: the trained parts as an ordinary diffusers pipeline folder, and the CLIP beside it."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel
+
+from tinv.toybox.pretrain import checkpoint
+from tinv.toybox.pretrain.tokenizer import load_tokenizer
+from tinv.toybox.pretrain.unet import BETAS
+
+MEGABYTE = 1_000_000
+PREPROCESSING = {"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "range": "[-1, 1]"}
+
+
+def assemble(out: Path, target: Path) -> None:
+    """Write `target/pipeline` and `target/clip` in half precision from the stages in `out`."""
+    tokenizer = load_tokenizer(out)
+    scheduler = PNDMScheduler(**BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
+    scheduler.register_to_config(clip_sample=False)
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(out / "vae").half(),
+        text_encoder=CLIPTextModel.from_pretrained(out / "clip").half(),
+        tokenizer=tokenizer,
+        unet=UNet2DConditionModel.from_pretrained(out / "unet").half(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    partial = target / "pipeline.part"
+    pipeline.save_pretrained(partial)
+    load_as_single_precision(partial / "text_encoder" / "config.json")
+    forget_paths(partial)
+    checkpoint.replace_folder(partial, target / "pipeline")
+
+    partial = target / "clip.part"
+    CLIPModel.from_pretrained(out / "clip").half().save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    load_as_single_precision(partial / "config.json")
+    checkpoint.write_json(partial / "preprocessing.json", PREPROCESSING)
+    checkpoint.replace_folder(partial, target / "clip")
+    print(f"assemble: {size_of(target / 'pipeline') + size_of(target / 'clip'):.1f} MB", flush=True)
+
+
+def load_as_single_precision(config: Path) -> None:
+    """Have transformers compute in float32 from the half-precision file, as diffusers does with its parts."""
+    content = json.loads(config.read_text())
+    for section in (content, content.get("text_config", {}), content.get("vision_config", {})):
+        if "dtype" in section:
+            section["dtype"] = str(torch.float32).removeprefix("torch.")
+    checkpoint.write_json(config, content)
+
+
+def forget_paths(folder: Path) -> None:
+    """Drop the places from which the parts were loaded."""
+    for config in folder.rglob("*.json"):
+        content = json.loads(config.read_text())
+        if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
+            checkpoint.write_json(config, content)
+
+
+def size_of(folder: Path) -> float:
+    """Size of all files below a folder in MB."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / MEGABYTE

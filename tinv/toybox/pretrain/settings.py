@@ -1,0 +1,74 @@
+"""How large the model is and how long each stage learns; the defaults are the recipe."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """What every trained stage has in common."""
+
+    samples: int
+    """How many pictures are shown, repeats counted."""
+    batch: int
+    rate: float
+    """Of AdamW, for biases, norms and embeddings."""
+    muon_rate: float = 0.02
+    """Of Muon, for weight matrices and convolutions."""
+    decay: float = 0.3
+    """Share of the steps over which the rate falls to zero."""
+    seed: int = 0
+    device: str = "cpu"
+    checkpoint_every: int = 200
+    """In steps."""
+    stop_at: int | None = None
+    """Stop after this step with a checkpoint, as if interrupted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSettings(StageSettings):
+    """The two towers."""
+
+    samples: int = 1_000_000
+    batch: int = 256
+    rate: float = 1e-3
+    text_width: int = 128
+    text_layers: int = 3
+    vision_width: int = 128
+    vision_layers: int = 5
+    patch: int = 8
+    projection: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeSettings(StageSettings):
+    """The decoder; the encoder is not trained."""
+
+    samples: int = 100_000
+    batch: int = 16
+    rate: float = 1.5e-3
+    latent_channels: int = 8
+    widths: tuple[int, ...] = (16, 32, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnetSettings(StageSettings):
+    """The denoiser."""
+
+    samples: int = 1_000_000
+    batch: int = 128
+    rate: float = 1e-3
+    decay: float = 0.2
+    widths: tuple[int, ...] = (64, 96, 160)
+    caption_dropout: float = 0.1
+    snr_gamma: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The whole pretraining."""
+
+    pictures: int = 80_000
+    processes: int = 2
+    clip: ClipSettings = field(default_factory=ClipSettings)
+    vae: VaeSettings = field(default_factory=VaeSettings)
+    unet: UnetSettings = field(default_factory=UnetSettings)

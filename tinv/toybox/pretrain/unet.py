@@ -1,0 +1,184 @@
+"""Stage 5, U-Net: to tell the noise from the latents, given the caption."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from tinv.toybox.pretrain import checkpoint
+from tinv.toybox.pretrain.muon import optimizers
+from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
+from tinv.toybox.pretrain.settings import UnetSettings
+
+TIMESTEPS = 1000
+BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+"""The noise schedule of Stable Diffusion 1.x."""
+POSTERIOR_STD = 0.05
+"""Standard deviation of the encoder's posterior, exp(-6 / 2)."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What the denoiser learns from."""
+
+    latents: Tensor
+    """Scaled posterior means, [N, 8, 16, 16]; a second half may hold the mirror images of the first."""
+    ids: Tensor
+    """Token ids, [N, K, 77] int16, K captions of each picture."""
+    empty: Tensor
+    """Token ids of the empty caption, [77]."""
+    scaling: float
+    """The VAE's scaling factor, which the latents are already multiplied by."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One batch: noisy latents, and the noise to be told."""
+
+    noisy: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    text: Tensor
+
+
+def new_unet(settings: UnetSettings, *, latent_channels: int, text_width: int) -> UNet2DConditionModel:
+    """An untrained denoiser; it attends to the text everywhere but at the finest level."""
+    levels = len(settings.widths)
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (levels - 1)),
+        up_block_types=(*("CrossAttnUpBlock2D",) * (levels - 1), "UpBlock2D"),
+        block_out_channels=settings.widths,
+        layers_per_block=1,
+        cross_attention_dim=text_width,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def draw_exercise(
+    lessons: Lessons, text_encoder: CLIPTextModel, settings: UnetSettings, chosen: Tensor, rng: torch.Generator
+) -> Exercise:
+    """Noise, timesteps and captions for the chosen pictures, all from one generator.
+
+    Args:
+        lessons: what to choose from.
+        text_encoder: frozen.
+        settings: device and caption dropout.
+        chosen: indices of pictures, [B].
+        rng: decides everything random.
+    """
+    size, device = len(chosen), settings.device
+    latents = lessons.latents[chosen].float()
+    latents = latents + lessons.scaling * POSTERIOR_STD * torch.randn(latents.shape, generator=rng)
+    wording = torch.randint(0, lessons.ids.shape[1], (size,), generator=rng)
+    ids = lessons.ids[chosen % len(lessons.ids), wording].long()
+    ids[torch.rand(size, generator=rng) < settings.caption_dropout] = lessons.empty.long()
+    timesteps = torch.randint(0, TIMESTEPS, (size,), generator=rng)
+    noise = torch.randn(latents.shape, generator=rng)
+    noisy = DDPMScheduler(**BETAS).add_noise(latents, noise, timesteps)
+    with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16):
+        text = text_encoder(ids.to(device)).last_hidden_state
+    return Exercise(noisy.to(device), noise.to(device), timesteps.to(device), text)
+
+
+def errors(unet: UNet2DConditionModel, exercise: Exercise) -> Tensor:
+    """Mean squared error of the predicted noise for each sample, [B]."""
+    with torch.autocast(exercise.noisy.device.type, dtype=torch.bfloat16):
+        told = unet(exercise.noisy, exercise.timesteps, encoder_hidden_states=exercise.text).sample
+    return (told.float() - exercise.noise).square().mean((1, 2, 3))
+
+
+def min_snr_weights(timesteps: Tensor, gamma: float) -> Tensor:
+    """min(1, gamma / SNR): keep nearly clean pictures from dominating (Hang et al. 2023), [B]."""
+    alphas = DDPMScheduler(**BETAS).alphas_cumprod.to(timesteps.device)[timesteps]
+    return (gamma * (1 - alphas) / alphas).clamp(max=1.0)
+
+
+@torch.no_grad()
+def held_out_error(
+    unet: UNet2DConditionModel, lessons: Lessons, text_encoder: CLIPTextModel, settings: UnetSettings
+) -> float:
+    """Mean squared error on unseen pictures with fixed draws."""
+    rng = generator(settings.seed + 1, 0)
+    parts = torch.arange(len(lessons.ids)).split(100)
+    exercises = (draw_exercise(lessons, text_encoder, settings, part, rng) for part in parts)
+    return float(torch.cat([errors(unet, exercise) for exercise in exercises]).mean())
+
+
+def train_unet(
+    out: Path, lessons: Lessons, unseen: Lessons, text_encoder: CLIPTextModel, settings: UnetSettings
+) -> None:
+    """Train the denoiser into `out/unet`.
+
+    The folder is rewritten at every checkpoint with the average so far, so that it can be looked at on the way;
+    `out/unet.json` says how far it is.
+    """
+    torch.manual_seed(settings.seed)
+    text_width = text_encoder.config.hidden_size
+    unet = new_unet(settings, latent_channels=lessons.latents.shape[1], text_width=text_width).to(settings.device)
+    tools = optimizers(unet, muon_rate=settings.muon_rate, rate=settings.rate)
+    average = checkpoint.Average(unet)
+    steps, step = settings.samples // settings.batch, 0
+    state = checkpoint.load(out / "unet.pt")
+    if state is not None:
+        unet.load_state_dict(state["unet"])
+        average.restore(state["average"])
+        for tool, saved in zip(tools, state["tools"], strict=True):
+            tool.load_state_dict(saved)
+        step = state["step"]
+    recent: list[float] = []
+    while step < steps:
+        for tool in tools:
+            set_learning_rate(tool, learning_rate(step, steps, 1.0, decay=settings.decay))
+        rng = generator(settings.seed, step)
+        chosen = torch.randint(0, len(lessons.latents), (settings.batch,), generator=rng)
+        exercise = draw_exercise(lessons, text_encoder, settings, chosen, rng)
+        error = errors(unet, exercise)
+        unet.zero_grad()
+        (error * min_snr_weights(exercise.timesteps, settings.snr_gamma)).mean().backward()
+        for tool in tools:
+            tool.step()
+        average.update(step)
+        step += 1
+        recent.append(float(error.detach().mean()))
+        if step % 50 == 0:
+            print(f"unet: step {step}/{steps}, loss {np.mean(recent[-50:]):.4f}", flush=True)
+        if step % settings.checkpoint_every == 0 or step in (steps, settings.stop_at):
+            state = {
+                "unet": unet.state_dict(),
+                "average": average.state(),
+                "tools": [tool.state_dict() for tool in tools],
+                "step": step,
+            }
+            checkpoint.save(out / "unet.pt", state)
+            average.swap()
+            _publish(out, unet, lessons=unseen, text_encoder=text_encoder, settings=settings, step=step)
+            average.swap()
+        if step == settings.stop_at:
+            return
+
+
+def _publish(
+    out: Path,
+    unet: UNet2DConditionModel,
+    *,
+    lessons: Lessons,
+    text_encoder: CLIPTextModel,
+    settings: UnetSettings,
+    step: int,
+) -> None:
+    """Write the weights as they are and the facts about them."""
+    loss = held_out_error(unet, lessons, text_encoder, settings)
+    print(f"unet: step {step}, held-out loss {loss:.4f}", flush=True)
+    partial = out / "unet.part"
+    unet.save_pretrained(partial)
+    checkpoint.replace_folder(partial, out / "unet")
+    checkpoint.write_json(out / "unet.json", {"samples": step * settings.batch, "held_out_loss": loss})

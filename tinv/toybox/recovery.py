@@ -1,0 +1,258 @@
+"""Has a word learned a toybox concept? Fidelity, held-out denoising and editability, measured.
+
+Similarity to the training pictures says little, as backgrounds dominate it. The world can render a concept anywhere,
+so samples of "a photo of a {} on X" are compared with fresh renders of the concept on the same X:
+
+    S(word) = mean similarity, by the toybox's image tower, of samples to renders, averaged over the scenes X
+    R       = (S_learned - S_initializer) / (S_renders - S_initializer)
+
+S_renders is that of the renders among themselves: 0 is where learning began, 1 is the concept itself. For a style,
+the samples are "a {class} on X in the style of {}", with another class for each X, and the renders are toys of that
+class on X drawn in the style; "other toys of its class" are then toys of that class drawn in other ways.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from tinv.toybox.captions import PLACES
+from tinv.toybox.concepts import ALL, any_concept_view, any_other_view, concept
+from tinv.toybox.sampling import denoising_losses, load_pipeline, sample
+from tinv.toybox.tower import Tower, area_under_curve
+from tinv.toybox.views import render
+
+Generate = Callable[[Sequence[str], int], np.ndarray]
+"""(prompts, seed) to pictures, [B, 64, 64, 3] uint8; `tinv.toybox.sampling.sample` with a pipeline bound to it."""
+
+SCENES = ("beach", "grass", "table", "brick")
+"""The four X."""
+SAMPLES = 16
+"""Generated pictures in each scene."""
+RENDERS = 40
+"""Fresh renders of the concept in each scene."""
+EDITS = {
+    "object": ("a {} on the beach", "a red {}", "a drawing of a {}"),
+    "style": ("a cat toy on the beach in the style of {}", "a red car in the style of {}", "a star in the style of {}"),
+}
+"""Prompts that a learned word must still obey."""
+CLASS_WORDS = {"cat_toy": "cat toy", "robot": "robot", "teapot": "teapot", "car": "car", "sepia": "drawing"}
+"""The plain word for each concept, against which its editability is held."""
+STYLE_SUBJECTS = {
+    "beach": ("cat", "cat toy"),
+    "grass": ("car", "car"),
+    "table": ("mug", "mug"),
+    "brick": ("house", "house"),
+}
+"""What is drawn in each scene when the concept is a style: its kind and its noun."""
+
+
+def prompts_on(name: str, word: str, scene: str, count: int) -> list[str]:
+    """What to ask for to see the word in a scene."""
+    where = PLACES[scene][0]
+    if concept(name).kind == "object":
+        return [f"a photo of a {word} {where}"] * count
+    return [f"a {STYLE_SUBJECTS[scene][1]} {where} in the style of {word}"] * count
+
+
+def renders_on(name: str, scene: str, count: int, *, seed: int, others: bool = False) -> np.ndarray:
+    """Fresh renders in a scene, [count, 64, 64, 3] uint8.
+
+    Args:
+        name: a concept; a style is shown on `STYLE_SUBJECTS`.
+        scene: one of the world's scenes.
+        count: how many.
+        seed: which ones.
+        others: other toys of the concept's class (for a style: other drawings) instead of the concept.
+    """
+    draw = any_other_view if others else any_concept_view
+    rngs = [np.random.default_rng([seed, index, int(others)]) for index in range(count)]
+    return np.stack([render(*draw(rng, name, scene=scene, kind=STYLE_SUBJECTS[scene][0])) for rng in rngs])
+
+
+def among_themselves(features: Tensor) -> float:
+    """Mean similarity of different pictures of a set, [N, D]."""
+    similarity = features @ features.T
+    count = len(features)
+    return float((similarity.sum() - similarity.diagonal().sum()) / (count * (count - 1)))
+
+
+@dataclass(frozen=True)
+class Target:
+    """Renders of a concept, as the tower sees them, and how well the tower knows it from others like it."""
+
+    name: str
+    features: dict[str, Tensor]
+    """For each scene, [RENDERS, D]."""
+    ceiling: float
+    """S_renders."""
+    area_under_curve: float
+    """Of similarity to the concept's renders: other renders of it against other toys of its class in the same scene."""
+
+
+def look_at(name: str, tower: Tower, *, seed: int = 0) -> Target:
+    """Render a concept in the four scenes, and put the tower to the test."""
+    features, areas = {}, []
+    for scene in SCENES:
+        own = tower.see(renders_on(name, scene, RENDERS, seed=seed))
+        new = tower.see(renders_on(name, scene, RENDERS, seed=seed + 1))
+        others = tower.see(renders_on(name, scene, RENDERS, seed=seed, others=True))
+        areas.append(area_under_curve((new @ own.T).mean(1), (others @ own.T).mean(1)))
+        features[scene] = own
+    ceiling = float(np.mean([among_themselves(own) for own in features.values()]))
+    return Target(name, features, ceiling, float(np.mean(areas)))
+
+
+def fidelity(target: Target, word: str, generate: Generate, tower: Tower, *, seed: int = 0) -> float:
+    """S(word)."""
+    scores = []
+    for scene, own in target.features.items():
+        seen = tower.see(generate(prompts_on(target.name, word, scene, SAMPLES), seed))
+        scores.append(float((seen @ own.T).mean()))
+    return float(np.mean(scores))
+
+
+def recovery(learned: float, initializer: float, renders: float) -> float:
+    """R: which share of the way from the initializer to the concept has been gone."""
+    return (learned - initializer) / (renders - initializer)
+
+
+def editability(
+    name: str, word: str, class_word: str, generate: Generate, tower: Tower, *, seed: int = 0
+) -> dict[str, float]:
+    """For each edit, how well the learned word obeys it, as a share of how well the class's own word does.
+
+    Both are CLIP-T against the same caption, the edit with the class word in place of the learned one.
+    """
+    shares = {}
+    for edit in EDITS[concept(name).kind]:
+        caption = tower.read([edit.format(class_word)])
+        learned = tower.see(generate([edit.format(word)] * SAMPLES, seed))
+        ordinary = tower.see(generate([edit.format(class_word)] * SAMPLES, seed))
+        shares[edit] = float((learned @ caption.T).mean() / (ordinary @ caption.T).mean())
+    return shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoising:
+    """How much better a word explains unseen views than another does."""
+
+    fall: float
+    """Mean fall of the loss from the initializer to the learned word; positive is better."""
+    standard_error: float
+
+    @property
+    def sigmas(self) -> float:
+        """The fall in standard errors."""
+        return self.fall / self.standard_error
+
+
+Losses = Callable[[np.ndarray, Sequence[str]], Tensor]
+"""(pictures [B, 64, 64, 3] uint8, captions) to a denoising loss for each, with fixed timesteps and noise: [B]."""
+
+
+def held_out_denoising(
+    name: str, word: str, initializer: str, losses: Losses, *, others: bool = False, seed: int = 5
+) -> Denoising:
+    """Compare two words on 40 unseen views with the true scene in the prompt and the same draws.
+
+    Args:
+        name: a concept.
+        word: the learned one.
+        initializer: the one it began as.
+        losses: the fixed-draw loss.
+        others: on other toys of the class (other drawings, for a style) instead of the concept.
+        seed: which views.
+    """
+    images, learned, initial = [], [], []
+    for scene in SCENES:
+        count = RENDERS // len(SCENES)
+        images.append(renders_on(name, scene, count, seed=seed, others=others))
+        learned += prompts_on(name, word, scene, count)
+        initial += prompts_on(name, initializer, scene, count)
+    pictures = np.concatenate(images)
+    falls = losses(pictures, initial) - losses(pictures, learned)
+    return Denoising(fall=float(falls.mean()), standard_error=float(falls.std() / len(falls) ** 0.5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that is measured about one learned word."""
+
+    concept: str
+    initializer: str
+    area_under_curve: float
+    renders: float
+    """S_renders."""
+    initial: float
+    """S of the initializer."""
+    caption: float
+    """S of the best hand-written caption."""
+    learned: float
+    """S of the learned word."""
+    recovery: float
+    """R."""
+    denoising_sigmas: float
+    """Fall of the held-out loss, in standard errors."""
+    denoising_sigmas_of_others: float
+    """The same for other toys of the class: a word that means this toy should not explain those better."""
+    editability: dict[str, float]
+
+
+def report(pipeline: StableDiffusionPipeline, name: str, word: str, initializer: str, tower: Tower) -> Report:
+    """Measure a learned word, `pipeline` having it loaded."""
+
+    def generate(prompts: Sequence[str], seed: int) -> np.ndarray:
+        return sample(pipeline, prompts, seed=seed)
+
+    def losses(images: np.ndarray, captions: Sequence[str]) -> Tensor:
+        return denoising_losses(pipeline, images, captions)
+
+    target = look_at(name, tower)
+    initial, caption, learned = (
+        fidelity(target, words, generate, tower) for words in (initializer, concept(name).caption, word)
+    )
+    return Report(
+        concept=name,
+        initializer=initializer,
+        area_under_curve=target.area_under_curve,
+        renders=target.ceiling,
+        initial=initial,
+        caption=caption,
+        learned=learned,
+        recovery=recovery(learned, initial, target.ceiling),
+        denoising_sigmas=held_out_denoising(name, word, initializer, losses).sigmas,
+        denoising_sigmas_of_others=held_out_denoising(name, word, initializer, losses, others=True).sigmas,
+        editability=editability(name, word, CLASS_WORDS[name], generate, tower),
+    )
+
+
+def concept_of(placeholder: str) -> str:
+    """The concept that a placeholder is called after: `<cat-toy>` is cat_toy."""
+    return concept(placeholder.strip("<>").replace("-", "_")).name
+
+
+def main() -> None:
+    """`python -m tinv.toybox.recovery --run DIR...`: measure what runs have learned and print it as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tinv.toybox.recovery", description=main.__doc__)
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="folders with learned_embeds.safetensors")
+    parser.add_argument("--concept", choices=[c.name for c in ALL], help="default: by the placeholder's name")
+    parser.add_argument("--initializer", help="the word that learning began from (default: the concept's own)")
+    arguments = parser.parse_args()
+    tower = Tower()
+    for folder in arguments.run:
+        placeholder = (folder / "token_identifier.txt").read_text().strip()
+        name = arguments.concept or concept_of(placeholder)
+        pipeline = load_pipeline()
+        pipeline.load_textual_inversion(folder / "learned_embeds.safetensors", token=placeholder)
+        found = report(pipeline, name, placeholder, arguments.initializer or concept(name).initializer, tower)
+        print(json.dumps({"run": str(folder), **asdict(found)}, indent=2), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Pictures from the toybox pipeline, many at a time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from torch import Tensor
+
+from tinv.toybox import PIPELINE
+from tinv.toybox.tower import pixels
+
+STEPS = 20
+GUIDANCE = 3.5
+BATCH = 32
+
+
+def load_pipeline(folder: Path = PIPELINE) -> StableDiffusionPipeline:
+    """The pipeline with a fast sampler and without a progress bar."""
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@torch.no_grad()
+def sample(
+    pipeline: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+) -> np.ndarray:
+    """One picture for each prompt, [B, 64, 64, 3] uint8; picture i is a function of its prompt, `seed` and i."""
+    images = []
+    for start in range(0, len(prompts), BATCH):
+        part = list(prompts[start : start + BATCH])
+        generators = [torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(len(part))]
+        with torch.autocast(pipeline.device.type, dtype=torch.bfloat16):
+            result = pipeline(
+                part, num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="np"
+            )
+        images.append((result.images * 255).round().astype(np.uint8))
+    return np.concatenate(images)
+
+
+@torch.no_grad()
+def denoising_losses(
+    pipeline: StableDiffusionPipeline, images: np.ndarray, captions: Sequence[str], *, seed: int = 0
+) -> Tensor:
+    """The denoising loss of each picture with its caption, [B].
+
+    Each picture meets eight timesteps, spread evenly, and noise that depends on `seed` alone, so that two captions of
+    the same pictures can be compared.
+    """
+    noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    latents = pipeline.vae.encode(pixels(images)).latent_dist.mean * pipeline.vae.config.scaling_factor
+    text = pipeline.encode_prompt(list(captions), pipeline.device, 1, False)[0]
+    rng = torch.Generator().manual_seed(seed)
+    draws = 8
+    losses = torch.zeros(len(images))
+    for draw in range(draws):
+        strata = torch.rand(len(images), generator=rng) + draw
+        timesteps = (strata / draws * noise_schedule.config.num_train_timesteps).long()
+        noise = torch.randn(latents.shape, generator=rng)
+        noisy = noise_schedule.add_noise(latents, noise, timesteps)
+        with torch.autocast(pipeline.device.type, dtype=torch.bfloat16):
+            told = pipeline.unet(noisy, timesteps, encoder_hidden_states=text).sample
+        losses += (told.float() - noise).square().mean((1, 2, 3)) / draws
+    return losses

@@ -1,0 +1,22 @@
+"""Many pictures on one sheet, to be looked at."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+GAP = 2
+"""Pixels between pictures."""
+
+
+def sheet(images: Sequence[np.ndarray], *, columns: int, enlarge: int = 2) -> Image.Image:
+    """Pictures, [H, W, 3] uint8 each, in rows of `columns`, enlarged without smoothing."""
+    height, width = images[0].shape[:2]
+    rows = -(-len(images) // columns)
+    paper = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        top, left = row * (height + GAP), column * (width + GAP)
+        paper[top : top + height, left : left + width] = image
+    whole = Image.fromarray(paper)
+    return whole.resize((whole.width * enlarge, whole.height * enlarge), Image.Resampling.NEAREST)
