@@ -77,6 +77,8 @@ def in_words(annotation: ast.expr, module: Module) -> str:
 
 def _alternatives(annotation: ast.expr, module: Module, depth: int = 0) -> list[str]:
     if isinstance(annotation, ast.Constant):
+        if isinstance(annotation.value, str):
+            return _alternatives(ast.parse(annotation.value, mode="eval").body, module, depth + 1)
         return ["null" if annotation.value is None else str(annotation.value)]
     if isinstance(annotation, ast.BinOp):
         return _either([annotation.left, annotation.right], module, depth)
@@ -85,8 +87,10 @@ def _alternatives(annotation: ast.expr, module: Module, depth: int = 0) -> list[
         inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
         if outer == "Optional":
             return [*_alternatives(inner[0], module, depth + 1), "null"]
-        if outer in ("Union", "Literal"):
+        if outer == "Union":
             return _either(inner, module, depth)
+        if outer == "Literal":
+            return [str(choice.value) for choice in inner if isinstance(choice, ast.Constant)]
         if outer in _ITEMS:
             return [f"a list of {' or '.join(_alternatives(inner[0], module, depth + 1))}"]
         if outer in ("tuple", "Tuple"):

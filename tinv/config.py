@@ -57,6 +57,16 @@ class Problem:
 
 
 @dataclass
+class Paths:
+    """Where things go."""
+
+    outputs: str
+    """Runs go to `<outputs>/<name>/<time>`."""
+    run: str
+    """This run's own folder."""
+
+
+@dataclass(kw_only=True)
 class Root:
     """What may stand at the top of the tree. The groups are plain YAML; their targets' signatures are the schema."""
 
@@ -70,29 +80,29 @@ class Root:
     """The number that a run returns, and that sweeps compare."""
     resume: str | int | None = None
     """`latest`, a step, or the path of a run folder or a checkpoint."""
-    model: dict[str, Any] | None = None
+    model: dict[str, Any]
     """What is frozen."""
-    concept: dict[str, Any] | None = None
+    concept: dict[str, Any]
     """What is learned."""
-    data: dict[str, Any] | None = None
+    data: dict[str, Any]
     """What is shown."""
-    embedding: dict[str, Any] | None = None
+    embedding: dict[str, Any]
     """How the word is represented, and where it starts."""
-    objective: dict[str, Any] | None = None
+    objective: dict[str, Any]
     """What is minimised."""
-    optimizer: dict[str, Any] | None = None
+    optimizer: dict[str, Any]
     """Made for the learned rows alone."""
-    scheduler: dict[str, Any] | None = None
+    scheduler: dict[str, Any]
     """Of the learning rate."""
-    trainer: dict[str, Any] | None = None
+    trainer: dict[str, Any]
     """Lightning's Trainer: where and for how long."""
-    callbacks: dict[str, Any] | None = None
+    callbacks: dict[str, Any]
     """What else happens on the way."""
-    logger: dict[str, Any] | None = None
+    logger: dict[str, Any]
     """Where the numbers go."""
-    paths: dict[str, Any] | None = None
+    paths: dict[str, Any]
     """`outputs`, and `run`: this run's own folder."""
-    module: dict[str, Any] | None = None
+    module: dict[str, Any]
     """Joins the groups."""
 
 
@@ -105,6 +115,10 @@ def check(cfg: DictConfig) -> DictConfig:
     if problems := find_problems(cfg):
         raise ConfigError(problem.text for problem in problems)
     cfg = deepcopy(cfg)
+    OmegaConf.set_struct(cfg, False)
+    for group in ("callbacks", "logger"):
+        for name in _idle(cfg, group):
+            del cfg[group][name]
     OmegaConf.resolve(cfg)
     OmegaConf.set_readonly(cfg, True)
     return cfg
@@ -113,18 +127,8 @@ def check(cfg: DictConfig) -> DictConfig:
 def find_problems(cfg: DictConfig) -> list[Problem]:
     """Everything that is wrong with a composed tree: unknown, missing and unfit values, and unknown targets."""
     root = signature(f"{__name__}.{Root.__name__}")
-    found: dict[Problem, None] = {}
-    for key in map(str, cfg):
-        if key not in root.parameters:
-            hint = did_you_mean(key, root.parameters)
-            found[Problem(f"{key}: there is no such group or setting{hint}")] = None
-    found |= dict.fromkeys(_unfit(cfg, root, ""))
-    found |= dict.fromkeys(_walk(cfg, ""))
-    if isinstance(name := OmegaConf.select(cfg, "name"), str) and not _GOOD_NAME.fullmatch(name):
-        better = re.sub(r"[^A-Za-z0-9._=-]+", "_", name).strip("._") or "untitled"
-        text = f"name: becomes a folder, so it takes letters, digits and . _ = - only, got {name!r}; write {better}"
-        found[Problem(text)] = None
-    return list(found)
+    found = [*_strangers(cfg, root), *_unfit(cfg, root, ""), *_walk(cfg, ""), *_bad_name(cfg)]
+    return list(dict.fromkeys(found))
 
 
 def build(node: DictConfig | dict[str, Any], **late: Any) -> Any:
@@ -163,6 +167,49 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 # --- looking at a tree ------------------------------------------------------------------------------------------------
 
 
+def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
+    """What does not belong at the top of the tree or among the callbacks, and what is missing there."""
+    for key in map(str, cfg):
+        if key not in root.parameters:
+            yield Problem(f"{key}: there is no such group or setting{did_you_mean(key, root.parameters)}")
+    for key in root.parameters:
+        if key not in cfg:
+            yield Problem(f"{key}: cannot be left out{f'; write {key}=none' if key in ('callbacks', 'logger') else ''}")
+    paths = cfg.get("paths")
+    if isinstance(paths, DictConfig):
+        yield from _unknown(paths, signature(f"{__name__}.{Paths.__name__}"), "paths")
+    for group in ("callbacks", "logger"):
+        nodes = _nodes(cfg, group)
+        known = [name for name, node in nodes.items() if _has_target(node)]
+        for name in nodes.keys() - known - _idle(cfg, group):
+            remedy = did_you_mean(name, known) if nodes[name] is not None else f"; write ~{group}.{name} to remove it"
+            yield Problem(f"{group}.{name}: has no _target_{remedy}")
+
+
+def _idle(cfg: DictConfig, group: str) -> set[str]:
+    """Entries that a file tunes although the choice left them out, such as the samples in `callbacks=none`."""
+    shipped = {path.stem for path in (CONF_DIR / group).glob("*.yaml")}
+    return {name for name, node in _nodes(cfg, group).items() if name in shipped and node and not _has_target(node)}
+
+
+def _nodes(cfg: DictConfig, group: str) -> dict[str, Any]:
+    node = cfg.get(group)
+    return {str(key): node.get(key) for key in node} if isinstance(node, DictConfig) else {}
+
+
+def _has_target(node: Any) -> bool:
+    return isinstance(node, DictConfig) and "_target_" in node
+
+
+def _bad_name(cfg: DictConfig) -> Iterator[Problem]:
+    name = None if OmegaConf.is_missing(cfg, "name") or OmegaConf.is_interpolation(cfg, "name") else cfg.get("name")
+    if isinstance(name, str) and not _GOOD_NAME.fullmatch(name):
+        better = re.sub(r"[^A-Za-z0-9._=-]+", "_", name).strip("._") or "untitled"
+        yield Problem(
+            f"name: becomes a folder, so it takes letters, digits and . _ = - only, got {name!r}; write {better}"
+        )
+
+
 def _walk(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]:
     """The problems in a node and below it. Nodes that are interpolated whole are looked at where they are written."""
     taken = None
@@ -185,7 +232,9 @@ def _walk(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]:
         except InterpolationToMissingValueError:
             continue  # reported where it is missing
         except (OmegaConfBaseException, UserError) as error:
-            yield Problem(f"{here}: {_reason(error)}")
+            missing = re.search(r"key '(.+?)' not found", reason := _reason(error))
+            if missing is None or missing[1] in str(OmegaConf.to_container(node, resolve=False)):
+                yield Problem(f"{here}: {reason}")  # an interpolation of an interpolation is reported at the latter
             continue
         if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_interpolation(node, key):
             yield from _walk(value, here)

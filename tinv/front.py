@@ -11,6 +11,7 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -26,21 +27,21 @@ from tinv.config import CONF_DIR, Problem, check
 from tinv.errors import UserError
 from tinv.overrides import CONFIG_NAME, Groups
 
-_failed: list[str] = []
-"""What went wrong at the points of this sweep, in order."""
+_points: list[str | None] = []
+"""What each point of this sweep had to say when it failed, None for those that did not."""
 
 
 class PointError(Exception):
-    """A point of a sweep failed, and its message has been printed; the others went on."""
+    """A point of a sweep failed, and its message has been printed; the others go on."""
 
 
 def main() -> None:
     """Run what the command line asks for, and leave with its exit code."""
     register()
-    _failed.clear()
+    _points.clear()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra passes errors on instead of printing them its own way
     try:
-        args = get_args_parser().parse_args()
+        args = _arguments()
         if not _only_shows(args):
             _look_ahead(args)
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(point)()
@@ -51,7 +52,8 @@ def main() -> None:
             _leave("interrupted", code=130)
         raise
     except PointError:
-        _leave("\n  ".join([f"{len(_failed)} of the points failed:", *_failed]))
+        failed = [message for message in _points if message]
+        _leave("\n  ".join([f"{len(failed)} of {len(_points)} points failed:", *failed]))
     except Exception as error:
         if user := next((e for e in _chain(error) if isinstance(e, UserError)), None):
             _leave(str(user))
@@ -65,20 +67,24 @@ def point(cfg: DictConfig) -> float | None:
     """One run, as Hydra calls it; gives the monitored number to a sweeper."""
     from tinv.run import train  # torch and Lightning: only when there is something to run
 
-    swept = HydraConfig.get().mode == RunMode.MULTIRUN
-    try:
-        return train(check(cfg))
-    except UserError as error:
-        if not swept:
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        try:
+            return train(check(cfg))
+        except UserError as error:
             _leave(str(error))
-        _tell(str(error))
-        raise PointError(str(error)) from error
+    label = _label()
+    print(f"\n{label}", flush=True)
+    try:
+        result = train(check(cfg))
     except Exception as error:
-        if not swept:
-            raise
-        traceback.print_exc()
-        _tell(f"{type(error).__name__}: {error}")
-        raise PointError(str(error)) from error
+        message = f"{label}: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        print(message, file=sys.stderr, flush=True)
+        _points.append(message)
+        raise PointError(message) from error
+    _points.append(None)
+    return result
 
 
 def register() -> None:
@@ -95,17 +101,25 @@ def _look_ahead(args: Namespace) -> None:
         _leave(_invitation(groups, found))
     if found:
         _leave(_sentence(found))
-    if not args.multirun:
-        cfg = groups.compose(overrides)
-        if cfg.resume is not None:
-            rundir.place(cfg.paths.outputs, cfg.name, cfg.resume)
+    cfg = groups.compose(overrides, multirun=args.multirun)
+    if cfg.resume is not None and args.multirun:
+        _leave(f"resume={cfg.resume} goes on with one run, -m starts several; leave one of them out")
+    if cfg.resume is not None:
+        rundir.find(Path(cfg.paths.outputs) / cfg.name, cfg.resume)
     HydraConfig.instance().cfg = None
 
 
 def _explain() -> list[Problem]:
     """What is wrong with the overrides of a command that only shows something, such as `--cfg job`."""
-    args, _ = get_args_parser().parse_known_args()
+    args = _arguments()
     return Groups(args.config_dir).explain(args.overrides)
+
+
+def _arguments() -> Namespace:
+    """The command line, with options before, after or between the overrides (Hydra itself minds the order)."""
+    args = get_args_parser().parse_intermixed_args()
+    sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in args.overrides), *args.overrides]
+    return args
 
 
 def _only_shows(args: Namespace) -> bool:
@@ -140,11 +154,11 @@ def _command() -> str:
     return f"python {program}" if program.endswith(".py") else program
 
 
-def _tell(message: str) -> None:
-    job = HydraConfig.get().job
-    line = f"point {job.num} ({job.override_dirname}): {message}"
-    _failed.append(line)
-    print(f"\n{line}", file=sys.stderr, flush=True)
+def _label() -> str:
+    """What is special about this point of a sweep: `point 2 (seed=2)`."""
+    cfg = HydraConfig.get()
+    special = [text for text in cfg.overrides.task if text not in sys.argv and not text.startswith("~")]
+    return f"point {cfg.job.num} ({' '.join(special)})"
 
 
 def _leave(message: str, code: int = 1) -> NoReturn:

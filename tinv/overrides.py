@@ -17,10 +17,11 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from tinv.config import CONF_DIR, Problem, did_you_mean, find_problems
 from tinv.errors import UserError
@@ -29,6 +30,10 @@ from tinv.signature import signature
 CONFIG_NAME = "config"
 MOST_POINTS = 64
 """How many points of a sweep are looked at before the first one runs."""
+
+
+class CompositionError(Exception):
+    """Hydra could not compose; its message, in a line."""
 
 
 class Groups:
@@ -61,7 +66,7 @@ class Groups:
         """The settings of a run, not yet checked; `paths.run` is `output_dir`.
 
         Raises:
-            HydraException: the overrides do not fit; `explain` says why.
+            CompositionError: the overrides do not fit; `explain` says why.
         """
         cfg = self._load(overrides, multirun=multirun)
         cfg.hydra.runtime.output_dir = output_dir
@@ -79,8 +84,8 @@ class Groups:
         for point in self._points(overrides) if multirun else [list(overrides)]:
             try:
                 found |= dict.fromkeys(find_problems(self.compose(point)))
-            except (HydraException, OmegaConfBaseException) as error:
-                found |= dict.fromkeys(self.explain(point) or [Problem(_first_line(error))])
+            except CompositionError as error:
+                found |= dict.fromkeys(self.explain(point) or [Problem(str(error))])
         return list(found)
 
     def explain(self, overrides: Sequence[str]) -> list[Problem]:
@@ -88,20 +93,18 @@ class Groups:
         found: list[Problem] = []
         parsed = [p for text in overrides if (p := self._parse(text, found))]
         chosen = self._load([]).hydra.runtime.choices
-        choices = [o for o in parsed if self._is_group(o)]
-        good = [str(o.input_line) for o in choices if not self._misses_group(o, chosen, found)]
-        only_values = len(good) == len(choices)
-        if not self._composes(good, found):
-            return found
-        for override in parsed:
-            if override not in choices:
-                line = str(override.input_line)
-                if reason := self._misfit(override, good):
-                    found.append(Problem(f"{line}: {reason}"))
-                else:
-                    good.append(line)
+        choices = [override for override in parsed if self._is_group(override)]
+        good: list[str] = []
+        for override in [*choices, *(override for override in parsed if override not in choices)]:
+            is_choice = override in choices
+            if reason := (self._misses_group(override, chosen) if is_choice else "") or self._misfit(override, good):
+                found.append(Problem(f"{override.input_line}: {reason}"))
+            else:
+                good.append(str(override.input_line))
+        misnamed = {text.lstrip("+~").partition("=")[0] for text in overrides} - {o.key_or_group for o in parsed}
+        chose_all = all(o.input_line in good for o in choices) and not misnamed & set(self._loader.list_groups(""))
         rest = find_problems(self.compose(good))
-        return found + [p for p in rest if only_values or not p.is_missing]
+        return found + [p for p in rest if chose_all or not p.is_missing]
 
     # --- one override ---
 
@@ -133,42 +136,31 @@ class Groups:
     def _is_group(self, override: Override) -> bool:
         return bool(self._loader.get_group_options(override.key_or_group, ObjectType.CONFIG))
 
-    def _misses_group(self, override: Override, chosen: DictConfig, found: list[Problem]) -> bool:
-        """Whether a choice from a group cannot be made; adds the reason."""
-        group, line = override.key_or_group, str(override.input_line)
-        options = self.options(group)
-        value = override.value()
+    def _misses_group(self, override: Override, chosen: DictConfig) -> str:
+        """Why a choice from a group cannot be made, or nothing."""
+        group, value = override.key_or_group, override.value()
         if not override.is_delete():
+            options = self.options(group)
             for option in value if isinstance(value, list) else [value]:
-                if option is not None and str(option) not in options:
-                    hint = did_you_mean(str(option), options)
-                    found.append(Problem(f"{line}: there is no {group} {option}{hint}"))
-                    return True
-        if override.is_add() and group in chosen:
-            found.append(Problem(f"{line}: {group} is chosen already; write {group}={value}"))
-            return True
-        if not override.is_add() and not override.is_force_add() and not override.is_delete() and group not in chosen:
-            found.append(Problem(f"{line}: is added, not replaced; write +{group}={value}"))
-            return True
-        return False
-
-    def _composes(self, lines: list[str], found: list[Problem]) -> bool:
-        try:
-            self._load(lines)
-        except (HydraException, OmegaConfBaseException) as error:
-            found.append(Problem(f"{' '.join(lines) or CONFIG_NAME}: {_first_line(error)}"))
-            return False
-        return True
+                if str(option) not in options:
+                    return f"there is no {group} {_written(override)}{did_you_mean(str(option), options)}"
+            if override.is_add() and group in chosen:
+                return f"{group} is chosen already; write {group}={_written(override)}"
+            if not override.is_add() and not override.is_force_add() and group not in chosen:
+                return f"is added, not replaced; write +{group}={_written(override)}"
+        return ""
 
     def _misfit(self, override: Override, before: list[str]) -> str:
         """Why a value cannot be set in the tree that the overrides before it give, or nothing."""
         try:
             self._load([*before, str(override.input_line)])
-        except (HydraException, OmegaConfBaseException) as error:
-            return self._reason(override, self._load(before)) or _first_line(error)
+        except CompositionError as error:
+            return self._reason(override, self._load(before)) or str(error)
         return ""
 
     def _reason(self, override: Override, tree: DictConfig) -> str:
+        if self._is_group(override):
+            return ""
         parent_path, _, leaf = override.key_or_group.rpartition(".")
         parent = _select(tree, parent_path)
         if isinstance(parent, DictConfig):
@@ -196,7 +188,17 @@ class Groups:
 
     def _load(self, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
         mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-        return self._loader.load_configuration(config_name=CONFIG_NAME, overrides=list(overrides), run_mode=mode)
+        try:
+            return self._loader.load_configuration(config_name=CONFIG_NAME, overrides=list(overrides), run_mode=mode)
+        except MissingConfigException as error:
+            group, _, option = (error.missing_cfg_file or "").rpartition("/")
+            raise CompositionError(
+                f"there is no {group} {option}{did_you_mean(option, error.options or [])}"
+            ) from error
+        except YAMLError as error:
+            raise CompositionError(f"is no YAML: {' '.join(str(error).split())}") from error
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise CompositionError(_first_line(error)) from error
 
     def _points(self, overrides: Sequence[str]) -> Iterator[list[str]]:
         """The commands of a sweep's points: every value of each swept setting, the others at their first."""
@@ -223,7 +225,7 @@ class Groups:
         """Sweeps that a file brings along, in `hydra.sweeper.params`."""
         try:
             cfg = self._load(overrides, multirun=True)
-        except (HydraException, OmegaConfBaseException):
+        except CompositionError:
             return []
         params = OmegaConf.select(cfg, "hydra.sweeper.params")
         return [f"{key}={value}" for key, value in (params or {}).items()]

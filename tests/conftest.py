@@ -1,0 +1,54 @@
+"""Fixtures for composing settings and walking through the front door."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tinv.config import check
+from tinv.front import main, register
+from tinv.overrides import Groups
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
+    """compose("+experiment=cat_toy", "trainer.max_steps=2") -> checked settings; the run's folder is tmp_path."""
+    register()
+    groups = Groups()
+    yield lambda *overrides: check(groups.compose(overrides, output_dir=str(tmp_path)))
+    HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def door(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., SimpleNamespace]]:
+    """door("-m", "seed=1,2", train=...) -> code, out, err of `train.py` typed in an empty folder.
+
+    `train` stands in for the run, so that these tests need no model.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def walk(*argv: str, train: Callable[[DictConfig], Any] = lambda cfg: None) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *argv])
+        monkeypatch.setitem(sys.modules, "tinv.run", SimpleNamespace(train=train))
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        said = capsys.readouterr()
+        return SimpleNamespace(code=code, out=said.out, err=said.err)
+
+    yield walk
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None

@@ -1,0 +1,112 @@
+"""The shipped groups: every sentence that can be said with them makes sense."""
+
+import re
+
+import pytest
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from tinv.config import CONF_DIR, check, find_problems
+from tinv.overrides import Groups
+from tinv.signature import signature
+from tinv.toybox import CONCEPTS
+
+EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+FILES = sorted(CONF_DIR.rglob("*.yaml"))
+GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name not in ("experiment", "debug"))
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
+FILLED = ["concept.placeholder=new-word", "concept.initializer=toy", "data.folder=pictures", "model.pretrained=folder"]
+
+
+@pytest.mark.parametrize("mode", ["run", "multirun"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_resolves(compose, tmp_path, experiment, mode):
+    if mode == "run":
+        cfg = compose(f"+experiment={experiment}")
+    else:
+        cfg = check(Groups().compose([f"+experiment={experiment}"], output_dir=str(tmp_path), multirun=True))
+    assert cfg.name == experiment
+    assert cfg.paths.run == str(tmp_path)
+    assert not OmegaConf.missing_keys(cfg)
+
+
+@pytest.mark.parametrize("debug", sorted(path.stem for path in (CONF_DIR / "debug").glob("*.yaml")))
+def test_every_debug_mood_goes_with_an_experiment(compose, debug):
+    assert compose("+experiment=cat_toy", f"+debug={debug}").name == "cat_toy"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_of_every_group_fits_its_target(compose, group, option):
+    cfg = compose(f"{group}={option}", *FILLED)
+    assert cfg[group] is not None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(CONF_DIR).as_posix())
+def test_targets_of_our_own_never_swallow_a_misspelt_key(path):
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    for node in [tree, *(v for v in tree.values() if isinstance(v, dict))]:
+        if str(node.get("_target_", "")).startswith("tinv."):
+            assert not signature(node["_target_"]).open_ended
+
+
+def test_experiment_and_debug_are_not_in_the_defaults_list():
+    text = (CONF_DIR / "config.yaml").read_text(encoding="utf-8")
+    listed = [next(iter(entry)) for entry in yaml.safe_load(text)["defaults"] if isinstance(entry, dict)]
+    assert listed == [g for g in listed if g in GROUPS]
+    assert sorted(listed) == GROUPS
+
+
+def test_only_the_wiring_mentions_the_model():
+    for path in FILES:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if "${model}" in line:
+                assert (path.name, line.strip()) == ("config.yaml", "model: ${model}")
+
+
+def test_a_sweep_folder_does_not_depend_on_what_hydra_resolves_late():
+    tree = yaml.safe_load((CONF_DIR / "config.yaml").read_text(encoding="utf-8"))
+    assert "${hydra:" not in tree["hydra"]["sweep"]["dir"]
+
+
+def test_the_name_is_never_missing_so_that_a_run_always_has_a_folder():
+    bare = Groups().compose([])
+    problems = find_problems(bare)
+    HydraConfig.instance().cfg = None
+    assert bare.name == "untitled"
+    assert {p.text.partition(":")[0] for p in problems} == {
+        "concept.placeholder",
+        "concept.initializer",
+        "data.folder",
+    }
+
+
+def test_command_line_values_beat_everything(compose):
+    assert compose("+experiment=cat_toy", "trainer.max_steps=7").trainer.max_steps == 7
+
+
+def test_one_callback_can_be_tuned_or_removed(compose):
+    cfg = compose("+experiment=cat_toy", "~callbacks.samples", "callbacks.export.every_n_steps=7")
+    assert "samples" not in cfg.callbacks
+    assert cfg.callbacks.export.every_n_steps == 7
+    assert compose("+experiment=cat_toy", "callbacks=none").callbacks == {}
+
+
+def test_the_run_card_starts_first_and_checkpoints_come_last(compose):
+    names = list(compose("+experiment=cat_toy").callbacks)
+    assert (names[0], names[-1]) == ("run_card", "checkpoints")
+
+
+def test_every_concept_of_the_toybox_has_its_experiment():
+    names = {path.name for path in CONCEPTS.glob("*/")}
+    assert names <= set(EXPERIMENTS)
+    assert {path.stem for path in (CONF_DIR / "data").glob("toybox_*.yaml")} == {f"toybox_{name}" for name in names}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(CONF_DIR).as_posix())
+def test_files_are_tidy(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    assert "\t" not in text
+    assert not re.search(r" +$", text, flags=re.MULTILINE)
+    assert max(map(len, text.splitlines())) <= 120
