@@ -1,0 +1,98 @@
+"""The house stands: a module imports only what stands below it, and each heavy library has its own floors."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this list; neighbours do not see each other
+    {"tinv.errors"},
+    # floor 0: words
+    {"tinv.concept", "tinv.draw", "tinv.files", "tinv.rundir", "tinv.templates", "tinv.types"},
+    # floor 1: arithmetic and paper
+    {"tinv.diffusion", "tinv.formats", "tinv.grid"},
+    {"tinv.objective"},
+    # floor 2: parts
+    {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models"},
+    # a side wing over floor 2
+    {"tinv.toybox"},
+    # floor 3: the loop
+    {"tinv.datamodule", "tinv.logger", "tinv.module"},
+    {"tinv.callbacks"},
+    # floor 4: the door
+    {"tinv.source"},
+    {"tinv.annotation"},
+    {"tinv.signature"},
+    {"tinv.config"},
+    {"tinv.overrides"},
+    {"tinv.generate", "tinv.run"},
+    {"tinv.cli", "tinv.front"},
+)
+STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
+
+PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.toybox"}
+LOOP = {"tinv.callbacks", "tinv.datamodule", "tinv.module"}
+LIBRARIES = {  # library -> the only places that may import it
+    "torch": {"tinv.draw", "tinv.types", "tinv.diffusion", "tinv.formats", "tinv.objective", *PARTS, *LOOP}
+    | {"tinv.generate", "tinv.run"},
+    "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
+    "PIL": {"tinv.grid", "tinv.generate", "tinv.cli", *PARTS, *LOOP},
+    "diffusers": {"tinv.models", "tinv.toybox"},
+    "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
+    "lightning": {*LOOP, "tinv.logger", "tinv.run"},
+    "hydra": {"tinv.config", "tinv.overrides", "tinv.front"},
+    "omegaconf": {"tinv.config", "tinv.overrides", "tinv.front", "tinv.run"},
+    "wandb": set(),  # Lightning's logger imports it, when it is chosen
+    "tensorboard": set(),
+    "xformers": set(),
+}
+WINGS = {"tinv.toybox"}  # nothing else may need them
+FILES = sorted((ROOT / "tinv").rglob("*.py"))
+IDS = [path.relative_to(ROOT).as_posix() for path in FILES]
+
+
+def home_of(module: str) -> str | None:
+    """The part of the house a dotted name belongs to, or None for anything outside it."""
+    return next((home for home in STEP if module == home or module.startswith(f"{home}.")), None)
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every import in a file, as dotted names; those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno}: absolute imports only"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_imports_go_down(path):
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    if module == "tinv":
+        assert not list(imports_of(path)), "the package itself imports nothing, so that any part of it can be had alone"
+        return
+    here = home_of(module)
+    assert here, f"{module} has no place in the house: add it to STAIRS"
+    for name in imports_of(path):
+        library = name.partition(".")[0]
+        assert here in LIBRARIES.get(library, {here}), f"{here} must not import {library}"
+        there = home_of(name)
+        assert there in (None, here) or STEP[there] < STEP[here], f"{here} must not import {name}: it is not below"
+        assert there not in WINGS - {here}, f"{here} must not import {name}: a wing may be left out"
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_text_encoders_are_reached_through_their_public_methods(path):
+    """transformers 5.6 took `CLIPTextModel.text_model` away and many trainers with it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr == "text_model":
+            raise AssertionError(f"{path.name}:{node.lineno}: use get_input_embeddings() and the like")
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_files_hold_one_idea_each(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 320, "split it"
