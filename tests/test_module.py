@@ -147,6 +147,18 @@ def test_validating_often_or_never_learns_the_same_rows(model, tmp_path):
     assert torch.equal(*learned)
 
 
+@pytest.mark.parametrize("interval", [2, 3, 100])
+def test_val_loss_at_the_end_is_that_of_the_learned_rows(model, tmp_path, interval):
+    data, module, runner = (
+        tiny_data(tmp_path, model),
+        tiny_module(model),
+        trainer(max_steps=5, val_check_interval=interval),
+    )
+    runner.fit(module, data)
+    at_the_end = runner.callback_metrics["val/loss"].item()
+    assert at_the_end == trainer().validate(module, data, verbose=False)[0]["val/loss"]
+
+
 def test_workers_make_no_difference(model, tmp_path):
     learned = []
     for workers in (0, 2):

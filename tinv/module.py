@@ -89,6 +89,11 @@ class TextualInversion(LightningModule):
         """Log the rate that the coming step is made with."""
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True, batch_size=len(batch))
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Have Lightning measure `val/loss` after the last step, also where its interval does not divide the run."""
+        if self.global_step >= self.trainer.max_steps:
+            self.trainer.should_stop = True
+
     def configure_optimizers(self) -> Any:
         """The rows' optimizer and its schedule, one step of it an optimizer step."""
         optimizer = self.optimizer(self.embedding.parameters())

@@ -51,7 +51,7 @@ def train(cfg: DictConfig) -> float | None:
     trainer.fit(module, data, ckpt_path=_checkpoint(cfg), weights_only=True)
     if trainer.is_global_zero:
         print(_farewell(module, Path(cfg.paths.run)))
-    return _monitored(trainer, cfg.monitor)
+    return _monitored(cfg.monitor, trainer, module, data)
 
 
 def prepare(cfg: DictConfig) -> ConceptDataModule:
@@ -98,9 +98,11 @@ def _checkpoint(cfg: DictConfig) -> Path | None:
     return newest_valid([chosen, *older])
 
 
-def _monitored(trainer: Trainer, name: str | None) -> float | None:
+def _monitored(name: str | None, trainer: Trainer, module: TextualInversion, data: ConceptDataModule) -> float | None:
     if name is None:
         return None
+    if name not in trainer.callback_metrics:  # a resumed run that had been complete already
+        trainer.validate(module, data, verbose=False)
     if name not in trainer.callback_metrics:
         known = ", ".join(sorted(trainer.callback_metrics)) or "none"
         raise UserError(f"monitor: this run logged no {name!r}; set monitor to one of {known}, or to null")
