@@ -1,0 +1,43 @@
+# `make` alone lists what can be done. Every target sets up what it needs, once.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OFFLINE := HF_HUB_OFFLINE=1 WANDB_MODE=offline
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-all lint format bench
+
+help: ## list what can be done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## install tinv and its tools into .venv (again only after pyproject.toml or constraints.txt changed)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "tinv needs Python 3.11, 3.12 or 3.13; name one: make setup PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --progress-bar off -e '.[dev]' -c constraints.txt
+	@touch $@
+
+train: setup ## learn the cat toy that comes with tinv, offline, on whatever this machine has
+	$(BIN)/python train.py +experiment=cat_toy $(ARGS)
+
+test: setup ## run the quick tests: offline, on the CPU, in minutes
+	$(OFFLINE) $(BIN)/python -m pytest -m "not slow and not gpu and not network and not slurm" $(ARGS)
+
+test-all: setup ## run the slow tests too
+	$(OFFLINE) $(BIN)/python -m pytest -m "not gpu and not network and not slurm" $(ARGS)
+
+lint: setup ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## put the code into style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## time the parts of a run, and keep the figures in bench/results
+	$(BIN)/python -m bench $(ARGS)
