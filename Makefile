@@ -4,7 +4,6 @@ VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-OFFLINE := HF_HUB_OFFLINE=1 WANDB_MODE=offline
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-all lint format bench
@@ -25,10 +24,10 @@ train: setup ## learn the cat toy that comes with tinv, offline, on whatever thi
 	$(BIN)/python train.py +experiment=cat_toy $(ARGS)
 
 test: setup ## run the quick tests: offline, on the CPU, in minutes
-	$(OFFLINE) $(BIN)/python -m pytest -m "not slow and not gpu and not network and not slurm" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network and not slurm" $(ARGS)
 
 test-all: setup ## run the slow tests too
-	$(OFFLINE) $(BIN)/python -m pytest -m "not gpu and not network and not slurm" $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu and not network and not slurm" $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

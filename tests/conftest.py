@@ -1,5 +1,6 @@
 """Fixtures for composing settings and walking through the front door."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,13 @@ from tinv.front import main, register
 from tinv.overrides import Groups
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing goes out to the network, unless the tests marked `network` were asked for."""
+    if config.option.markexpr != "network":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("WANDB_MODE", "offline")
 
 
 @pytest.fixture
