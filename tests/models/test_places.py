@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from tests.tiny import tiny_pipeline
@@ -12,10 +14,6 @@ from tinv.models.places import resolve_model
 def test_a_folder_that_is_not_there_is_said_so(text):
     with pytest.raises(UserError, match="there is no folder"):
         resolve_model(text)
-
-
-def test_hub_ids_are_left_alone():
-    assert resolve_model("stable-diffusion-v1-5/stable-diffusion-v1-5") == "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -42,7 +40,19 @@ def test_truncated_weights_are_named(tmp_path):
         StableDiffusion.load(str(folder))
 
 
-def test_without_a_network_the_choices_are_named(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+def test_without_a_network_the_choices_are_named_in_seconds(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    started = time.monotonic()
     with pytest.raises(UserError, match=r"neither a folder here nor in the local Hub cache.*model=toybox"):
         StableDiffusion.load("nobody/no-such-model")
+    assert time.monotonic() - started < 10
+
+
+def test_without_a_network_a_model_in_the_cache_is_loaded(monkeypatch, tmp_path):
+    snapshot = tmp_path / "models--somebody--tiny" / "snapshots" / "abc"
+    tiny_pipeline(snapshot)
+    (tmp_path / "models--somebody--tiny" / "refs").mkdir()
+    (tmp_path / "models--somebody--tiny" / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert StableDiffusion.load("somebody/tiny").name == "somebody/tiny"
