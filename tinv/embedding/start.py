@@ -4,7 +4,6 @@ K rows, V words, D width.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -38,8 +37,7 @@ def from_file(path: str, encoder: str, *, num_vectors: int, width: int) -> Tenso
     Raises:
         UserError: no such file, another number of vectors, or a model of another width.
     """
-    place = Path(locate(path))
-    learned = formats.read(place / "learned_embeds.safetensors" if place.is_dir() else place)
+    learned = formats.read(locate(path))
     rows_KD = learned.vectors.get(encoder)
     if rows_KD is None or rows_KD.shape != (num_vectors, width):
         found = {name: list(rows.shape) for name, rows in learned.vectors.items()}
