@@ -71,7 +71,7 @@ class Progress(TQDMProgressBar):
     def _bar(self, **options: Any) -> Tqdm:
         return Tqdm(
             disable=self.is_disabled or not sys.stdout.isatty(),
-            unit="step",
+            unit=" steps",
             dynamic_ncols=True,
             file=sys.stdout,
             smoothing=0,

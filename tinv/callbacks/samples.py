@@ -48,7 +48,7 @@ class Samples(Callback):
         if not prompts or not seeds:
             raise UserError("callbacks.samples needs a prompt and a seed; ~callbacks.samples turns the samples off")
         for prompt in prompts:
-            if prompt.replace("{}", "").strip("{}") != prompt.replace("{}", ""):
+            if set("{}") & set(prompt.replace("{}", "")):
                 raise UserError(f"callbacks.samples.prompts: {prompt!r} has a stray brace; write {{}} for the word")
         self.folder = Path(dir) / "samples"
         self.prompts, self.seeds = tuple(prompts), tuple(seeds)

@@ -1,0 +1,86 @@
+"""Short real runs of a tiny real model, for the tests of the callbacks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+
+from tests.tiny import tiny_data, tiny_module
+from tinv.callbacks import Progress
+from tinv.models import StableDiffusion
+from tinv.module import TextualInversion
+
+
+def fit(
+    folder: Path,
+    model: StableDiffusion,
+    callbacks: Sequence[Callback],
+    *,
+    max_steps: int = 6,
+    accumulate: int = 1,
+    loggers: Sequence[Any] = (),
+    resume: Path | None = None,
+    trainer: dict[str, Any] | None = None,
+    **embedding: Any,
+) -> TextualInversion:
+    """Train for a few steps on the CPU; returns the module, whose `.trainer` knows the rest."""
+    module = tiny_module(model, **embedding)
+    loop = Trainer(
+        accelerator="cpu",
+        max_steps=max_steps,
+        accumulate_grad_batches=accumulate,
+        callbacks=list(callbacks),
+        logger=list(loggers) or False,
+        log_every_n_steps=1,
+        val_check_interval=4 * accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
+        **(trainer or {}),
+    )
+    loop.fit(module, tiny_data(folder / "images", model), ckpt_path=resume, weights_only=True)
+    return module
+
+
+def rows(module: TextualInversion) -> Tensor:
+    """The learned rows [K, D]."""
+    return module.vectors()["<cat-toy>"]["clip_l"]
+
+
+class Interrupt(Callback):
+    """Raises after a number of optimizer steps, as a crash or a Ctrl-C would."""
+
+    def __init__(self, after_steps: int, error: BaseException):
+        self.after_steps, self.error = after_steps, error
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == self.after_steps:
+            raise self.error
+
+
+class SpoilGradient(Callback):
+    """Multiplies the gradient of one optimizer step by a number."""
+
+    def __init__(self, step: int, factor: float):
+        self.step, self.factor = step, factor
+
+    def on_after_backward(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.global_step + 1 == self.step:
+            for row in pl_module.embedding.parameters():
+                row.grad = torch.full_like(row.grad, self.factor)
+
+
+class Overflow(torch.optim.SGD):
+    """An optimizer whose step leaves infinities behind."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for rows_KD in group["params"]:
+                rows_KD.data[0, 0] = float("inf")
+        return loss
