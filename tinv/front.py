@@ -11,15 +11,16 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from tinv import rundir
@@ -75,7 +76,8 @@ def point(cfg: DictConfig) -> float | None:
     label = _label()
     print(f"\n{label}", flush=True)
     try:
-        result = train(check(cfg))
+        with _as_a_single_run():
+            result = train(check(cfg))
     except Exception as error:
         message = f"{label}: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
         if not isinstance(error, UserError):
@@ -152,6 +154,27 @@ Not set: {settings}. For everything there is to choose: {command} --help"""
 def _command() -> str:
     program = os.path.basename(sys.argv[0])
     return f"python {program}" if program.endswith(".py") else program
+
+
+@contextmanager
+def _as_a_single_run() -> Iterator[None]:
+    """Make a point of a sweep look like the only run, and leave nothing of it to the next one.
+
+    Lightning starts the further processes of a DDP run by repeating the command line with `hydra.run.dir`; it would
+    repeat the sweep in each (pytorch-lightning#11300). It also leaves the processes' addresses in the environment.
+    """
+    cfg: Any = HydraConfig.instance().cfg
+    typed, environment = sys.argv, dict(os.environ)
+    options = [word for word in typed[1:] if word.startswith("-") and word not in ("-m", "--multirun")]
+    sys.argv = [typed[0], *options, *cfg.hydra.overrides.task, "hydra.mode=RUN"]
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        cfg.hydra.run.dir = cfg.hydra.runtime.output_dir
+    try:
+        yield
+    finally:
+        sys.argv = typed
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def _label() -> str:
