@@ -1,0 +1,160 @@
+"""Pictures with learned words, on the model that the words were learned on."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import torch
+import yaml
+
+from tinv import formats
+from tinv.errors import UserError
+from tinv.files import atomic
+from tinv.formats import LearnedEmbedding
+from tinv.grid import labelled_grid
+from tinv.models import StableDiffusion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to draw; None leaves a setting to the run, or to the usual value."""
+
+    prompts: Sequence[str]
+    embeddings: Sequence[Path]
+    seeds: Sequence[int]
+    steps: int | None = None
+    guidance: float | None = None
+    negative: str | None = None
+    model: str | None = None
+    device: str | None = None
+
+
+def generate(request: Request, *, out: Path, as_grid: bool) -> list[Path]:
+    """Draw every prompt with every seed and write the pictures.
+
+    Args:
+        request: what to draw.
+        out: a folder, or a .png for a sheet or a single picture.
+        as_grid: one sheet of all pictures, a row for each prompt.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: an embedding, a prompt, the model or the place is not usable.
+    """
+    count = len(request.prompts) * len(request.seeds)
+    is_file = out.suffix.lower() == ".png"
+    if is_file and not as_grid and count > 1:
+        raise UserError(f"--out {out} is one file, but there are {count} pictures; add --grid or give a folder")
+    learned = distinct([formats.read(place) for place in request.embeddings])
+    prompts = [fill(prompt, [word.placeholder for word in learned]) for prompt in request.prompts]
+    model = load_model(learned, request)
+    pictures = model.generate(
+        [prompt for prompt in prompts for _ in request.seeds],
+        {word.placeholder: word.vectors for word in learned},
+        seeds=[*request.seeds] * len(prompts),
+        **sampling_options(request),
+    )
+    if as_grid:
+        sheet = labelled_grid(pictures, rows=prompts, columns=[f"seed {seed}" for seed in request.seeds])
+        drawn = {out if is_file else out / "grid.png": sheet}
+    elif is_file:
+        drawn = {out: pictures[0]}
+    else:
+        names = [f"{slug(prompt)}_{seed}.png" for prompt in prompts for seed in request.seeds]
+        drawn = {out / name: picture for name, picture in zip(names, pictures, strict=True)}
+    for path, picture in drawn.items():
+        with atomic(path) as draft:
+            picture.save(draft, format="png")
+    return list(drawn)
+
+
+def distinct(learned: Sequence[LearnedEmbedding]) -> list[LearnedEmbedding]:
+    """The words in lower case, as prompts are read; a word that occurs again gets a number: `<cat>~2`."""
+    words: list[str] = []
+    for embedding in learned:
+        word = embedding.placeholder.lower()
+        times = sum(seen.partition("~")[0] == word for seen in words)
+        words.append(f"{word}~{times + 1}" if times else word)
+    pairs = zip(words, learned, strict=True)
+    return [LearnedEmbedding(word, embedding.vectors, embedding.provenance) for word, embedding in pairs]
+
+
+def fill(prompt: str, words: Sequence[str]) -> str:
+    """The prompt with the words in its gaps: `{}` in their order, `{1}` by number.
+
+    A single word fills every `{}`.
+
+    Raises:
+        UserError: a gap without a word, a name in a gap, or a brace on its own.
+    """
+    try:
+        gaps = [name for _, name, _, _ in Formatter().parse(prompt) if name is not None]
+        filled = prompt.format(*(words if len(words) > 1 else [*words] * max(1, gaps.count(""))))
+    except (ValueError, IndexError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"the prompt {prompt!r} cannot be filled with {len(words)} word{'s' if len(words) > 1 else ''} "
+            f"({', '.join(words)}): write {{}} for each in order, or {{0}} {{1}} ... by number"
+        ) from error
+    if not any(word in filled.lower() for word in words):
+        warnings.warn(f"the prompt {prompt!r} has none of the learned words; write {{}} for one", stacklevel=2)
+    return filled
+
+
+def load_model(learned: Sequence[LearnedEmbedding], request: Request) -> StableDiffusion:
+    """The model that the words were learned on, or the one asked for.
+
+    Raises:
+        UserError: the files name none or several, or the vectors do not fit it.
+    """
+    names = sorted({word.provenance["base_model"] for word in learned if word.provenance.get("base_model")})
+    if request.model is None and len(names) != 1:
+        found = f"were learned on {' and '.join(names)}" if names else "do not say which model they were learned on"
+        raise UserError(f"the embeddings {found}; choose one with --model")
+    model = StableDiffusion.load(request.model or names[0])
+    for word in learned:
+        for encoder, rows_KD in word.vectors.items():
+            width = model.tables[encoder].shape[1] if encoder in model.tables else 0
+            if rows_KD.shape[1] != width:
+                raise UserError(
+                    f"{word.placeholder} has vectors of width {rows_KD.shape[1]}, {model.name} takes {width}: it was "
+                    f"learned on another kind of model; give that one with --model"
+                )
+        if word.provenance.get("fingerprint", model.fingerprint) != model.fingerprint:
+            warnings.warn(f"{word.placeholder} was learned on another model than {model.name}", stacklevel=2)
+    return model.to(_device(request.device))
+
+
+def sampling_options(request: Request) -> dict[str, Any]:
+    """What was asked for, else what the first run's own samples were drawn with, else the sampler's defaults."""
+    place = request.embeddings[0]
+    config = (place if place.is_dir() else place.parent) / ".hydra" / "config.yaml"
+    run = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    samples = (run.get("callbacks") or {}).get("samples") or {}
+    options = {name: samples[name] for name in ("steps", "guidance", "negative") if name in samples}
+    asked = {"steps": request.steps, "guidance": request.guidance, "negative": request.negative}
+    options |= {name: value for name, value in asked.items() if value is not None}
+    if options.get("steps", 1) < 1:
+        raise UserError(f"--steps must be 1 or more, got {options['steps']}")
+    return options
+
+
+def slug(prompt: str) -> str:
+    """A prompt as a file name: `a <cat-toy> on the beach` -> `a-cat-toy-on-the-beach`."""
+    return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:80] or "picture"
+
+
+def _device(name: str | None) -> torch.device:
+    """The device asked for, or the fastest there is."""
+    if name is None:
+        usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        name = next((kind for kind, is_usable in usable.items() if is_usable), "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name} is not usable here ({str(error).splitlines()[0]})") from error
