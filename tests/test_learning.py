@@ -1,0 +1,67 @@
+"""Does it learn? The experiment as it ships, measured: the word must mean the toy, and nothing else must suffer."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinv.toybox import concept_images
+from tinv.toybox.recovery import concept_of, report
+from tinv.toybox.sampling import load_pipeline
+from tinv.toybox.tower import Tower
+
+ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The run folder of `python train.py +experiment=cat_toy`."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    argv = [sys.executable, str(ROOT / "train.py"), "+experiment=cat_toy", f"paths.outputs={outputs}"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (outputs / "cat_toy").iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(run):
+    """What has been learned, by the measures of docs/toybox.md, through diffusers' own loader."""
+    pipeline = load_pipeline()
+    pipeline.load_textual_inversion(run / "learned_embeds.safetensors")
+    word = (run / "token_identifier.txt").read_text().strip()
+    card = json.loads((run / "run.json").read_text())
+    return report(pipeline, concept_of(word), word, card["concept"]["initializer"], Tower())
+
+
+def test_training_takes_at_most_two_minutes(run):
+    assert json.loads((run / "run.json").read_text())["seconds"]["training"] <= 120
+
+
+def test_the_tower_that_judges_knows_the_concept(measured):
+    assert measured.area_under_curve >= 0.95
+
+
+def test_half_of_the_way_from_the_initializer_to_the_concept_is_recovered(measured):
+    assert measured.recovery >= 0.5
+
+
+def test_the_word_says_more_than_the_best_caption(measured):
+    assert measured.learned > measured.caption
+
+
+def test_unseen_views_are_denoised_better_and_other_toys_are_not(measured):
+    assert measured.denoising_sigmas >= 5
+    assert measured.denoising_sigmas_of_others < 5
+
+
+def test_the_word_can_be_edited(measured):
+    assert all(share >= 0.85 for share in measured.editability.values()), measured.editability
+
+
+def test_the_training_pictures_come_with_the_package():
+    assert len(concept_images("cat_toy")) == 5

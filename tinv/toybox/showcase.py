@@ -1,0 +1,73 @@
+"""One sheet that shows what a run did: what it was given, how the word grew, what can be done with it.
+
+python train.py +experiment=cat_toy callbacks.export.every_n_steps=50
+python -m tinv.toybox.showcase --run outputs/cat_toy/<time> --out docs/images/cat_toy.png
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from tinv import formats
+from tinv.files import atomic
+from tinv.formats import LearnedEmbedding
+from tinv.grid import labelled_grid
+from tinv.models import StableDiffusion
+from tinv.toybox import concept_images
+from tinv.toybox.recovery import concept_of
+
+COLUMNS = 5
+SAMPLING = {"steps": 25, "guidance": 3.5}
+EDITS = {
+    "object": ("a {} on the beach", "a red {}", "a drawing of a {}", "a {} at night", "pixel art of a {}"),
+    "style": tuple(f"a {thing} in the style of {{}}" for thing in ("cat toy", "robot", "star", "teapot", "dog toy")),
+}
+PLAIN = {"object": "a photo of a {}", "style": "a house in the style of {}"}
+
+
+def draw(model: StableDiffusion, prompts: list[str], learned: LearnedEmbedding) -> list[Image.Image]:
+    """A picture of each prompt, the columns having the same seeds in every row."""
+    filled = [prompt.format(learned.placeholder) for prompt in prompts]
+    return model.generate(filled, {learned.placeholder: learned.vectors}, seeds=range(len(prompts)), **SAMPLING)
+
+
+def sheet(run: Path) -> Image.Image:
+    """Training pictures, samples before, halfway and after, and edits; a row each."""
+    learned = formats.read(run)
+    card = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    kind, initializer = card["concept"]["kind"], card["concept"]["initializer"]
+    model = StableDiffusion.load(learned.provenance["base_model"])
+    exports = sorted(run.glob("learned_embeds-steps-*.safetensors"), key=_step)
+    halfway = exports[len(exports) // 2 - 1]
+    plain = PLAIN[kind]
+    before = plain.format(initializer)
+    rows = {
+        "five pictures to learn from": [Image.open(path) for path in concept_images(concept_of(learned.placeholder))],
+        f"before: {before}": model.generate([before] * COLUMNS, {}, seeds=range(COLUMNS), **SAMPLING),
+        f"step {_step(halfway)}: {plain}": draw(model, [plain] * COLUMNS, formats.read(halfway)),
+        f"step {learned.provenance['steps']}: {plain}": draw(model, [plain] * COLUMNS, learned),
+        ", ".join(EDITS[kind]): draw(model, list(EDITS[kind]), learned),
+    }
+    headings = [heading.replace("{}", learned.placeholder) for heading in rows]
+    return labelled_grid([picture for row in rows.values() for picture in row], rows=headings, columns=[""] * COLUMNS)
+
+
+def _step(path: Path) -> int:
+    return int(re.sub(r"\D", "", path.stem))
+
+
+def main() -> None:
+    """`python -m tinv.toybox.showcase --run DIR --out PNG`: draw the sheet."""
+    parser = argparse.ArgumentParser(prog="python -m tinv.toybox.showcase", description=main.__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="a run of a toybox concept, with exports on the way")
+    parser.add_argument("--out", type=Path, required=True, help="the picture to write")
+    arguments = parser.parse_args()
+    with atomic(arguments.out) as draft:
+        sheet(arguments.run).save(draft, format="png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
