@@ -1,7 +1,9 @@
 """Sheets appear when they should, say what they are, and leave no trace in the training."""
 
 import struct
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.callbacks.fitting import Interrupt, fit, rows
 from tests.tiny import tiny_model
-from tinv.callbacks import Checkpoints, Samples
+from tinv.callbacks import Checkpoints, Samples, Vitals
 from tinv.errors import UserError
 from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
@@ -124,20 +126,23 @@ def test_the_sheets_in_wandb_bear_the_steps_of_the_files(
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     board = WandbLogger(project="tinv", save_dir=tmp_path, offline=True)
-    fit(tmp_path, model, [samples(tmp_path)], accumulate=2, loggers=[board])
+    fit(tmp_path, model, [Vitals(), samples(tmp_path)], accumulate=2, loggers=[board])
     board.experiment.finish()
     wandb.teardown()  # the service that writes the file has ended
-    logged = [row for row in wandb_history(tmp_path) if "samples/_type" in row]
-    assert [int(row["trainer/global_step"]) for row in logged] == steps_on_disk(tmp_path) == [0, 4, 6]
+    history, summary = wandb_records(tmp_path)
+    sheets = [row for row in history if "samples/_type" in row]
+    assert [int(row["trainer/global_step"]) for row in sheets] == steps_on_disk(tmp_path) == [0, 4, 6]
     assert len(list(tmp_path.rglob("media/images/samples*.png"))) == 3
+    assert len(summary["embedding/nearest/<cat-toy>"].split(", ")) == 5
 
 
-def wandb_history(folder: Path) -> list[dict[str, str]]:
-    """The history that the real client wrote, from its file: LevelDB's log format around its own messages."""
+def wandb_records(folder: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """The history and the summary that the real client wrote: LevelDB's log format around its own messages."""
     from wandb.proto.wandb_internal_pb2 import Record
 
+    history, summary = [], {}
     (file,) = folder.rglob("run-*.wandb")
-    content, position, message, history = file.read_bytes(), 7, b"", []
+    content, position, message = file.read_bytes(), 7, b""
     while position < len(content):
         if (left := 32768 - position % 32768) < 7:
             position += left
@@ -147,9 +152,13 @@ def wandb_history(folder: Path) -> list[dict[str, str]]:
         position += 7 + length
         if kind in (1, 4):  # a whole message, or the last part of one
             record, message = Record.FromString(message), b""
-            items = record.history.item if record.WhichOneof("record_type") == "history" else []
-            history.append({item.key or "/".join(item.nested_key): item.value_json for item in items})
-    return history
+            history += [_named(record.history.item)] if record.HasField("history") else []
+            summary |= _named(record.summary.update)
+    return history, summary
+
+
+def _named(items: Iterable[Any]) -> dict[str, str]:
+    return {item.key or "/".join(item.nested_key): item.value_json for item in items}
 
 
 @pytest.mark.parametrize("prompt", ["a } of", "a {name}", "{{}}"])

@@ -28,10 +28,10 @@ def log_picture(trainer: Trainer, name: str, picture: Image.Image) -> None:
 
 
 def log_words(trainer: Trainer, name: str, rows: Mapping[str, str]) -> None:
-    """A small table of texts to TensorBoard and Weights & Biases."""
+    """A small table of texts to TensorBoard, and its latest state to the summary of Weights & Biases."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             lines = [f"| `{word}` | {text} |" for word, text in rows.items()]
             logger.experiment.add_text(name, "\n".join(["| | |", "|---|---|", *lines]), trainer.global_step)
         elif isinstance(logger, WandbLogger):
-            logger.log_text(name, columns=["word", "words"], data=[*map(list, rows.items())], step=trainer.global_step)
+            logger.experiment.summary.update({f"{name}/{word}": text for word, text in rows.items()})

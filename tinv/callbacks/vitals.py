@@ -62,10 +62,11 @@ class Vitals(Callback):
         norms, percentiles, cosines = [], [], []
         words: dict[str, list[str]] = {}
         for encoder, rows_KD in _rows(pl_module).items():
-            table_VD = pl_module.model.tables[encoder].detach().float().cpu()
+            table_VD = pl_module.model.tables[encoder].detach().float()  # stays where it is: it may be large
             norms.append(rows_KD.norm(dim=1))
-            percentiles.append(norm_percentiles(rows_KD, table_VD))
             cosines.append(cosine_similarity(rows_KD, self._start[encoder]))
+            rows_KD = rows_KD.to(table_VD.device)
+            percentiles.append(norm_percentiles(rows_KD, table_VD).cpu())
             names = pl_module.concept.words(len(rows_KD))
             found = nearest_words(rows_KD, table_VD, pl_module.model.tokenizer, self.nearest)
             for name, near in zip(names, found, strict=True):
@@ -89,7 +90,7 @@ def norm_percentiles(rows_KD: Tensor, table_VD: Tensor) -> Tensor:
 
 def nearest_words(rows_KD: Tensor, table_VD: Tensor, tokenizer: Any, count: int) -> list[list[str]]:
     """For each vector the words of the smallest angle, nearest first; `ca-` is the beginning of longer words."""
-    cosines_KV = normalize(rows_KD, dim=1) @ normalize(table_VD, dim=1).T
+    cosines_KV = normalize(rows_KD, dim=1) @ table_VD.T / table_VD.norm(dim=1).clamp(min=1e-12)
     cosines_KV[:, tokenizer.all_special_ids] = -1
     ids = cosines_KV.topk(min(count, cosines_KV.shape[1]), dim=1).indices
     return [[_spelled(token) for token in tokenizer.convert_ids_to_tokens(row)] for row in ids.tolist()]
