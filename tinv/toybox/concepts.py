@@ -78,8 +78,8 @@ CAR = Toy(
 TOYS = {"cat_toy": CAT, "robot": ROBOT, "teapot": TEAPOT, "car": CAR}
 """The object concepts."""
 
-TAN = Colour(None, 0.095, 0.33, 0.90)
-SEPIA = Colour(None, 0.05, 0.72, 0.38)
+TAN = Colour(None, 0.095, 0.36, 0.88)
+SEPIA = Colour(None, 0.05, 0.80, 0.42)
 SEPIA_FILL = 0.5
 """The style concept: sepia ink on tan paper, palely coloured in."""
 

@@ -29,7 +29,7 @@ class ClipSettings(StageSettings):
     """The two towers."""
 
     samples: int = 1_000_000
-    batch: int = 256
+    batch: int = 128
     rate: float = 1e-3
     text_width: int = 128
     text_layers: int = 3
@@ -55,7 +55,7 @@ class UnetSettings(StageSettings):
     """The denoiser."""
 
     samples: int = 1_000_000
-    batch: int = 128
+    batch: int = 96
     rate: float = 1e-3
     decay: float = 0.2
     widths: tuple[int, ...] = (64, 96, 160)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tinv.toybox.pretrain import pictures
+from tinv.toybox.pretrain import parallel, pictures
 from tinv.toybox.pretrain.assemble import assemble
 from tinv.toybox.pretrain.clip import caption_ids, pixels, train_clip
 from tinv.toybox.pretrain.pca_encoder import Components, encode, principal_components
@@ -50,7 +50,8 @@ def load_images(out: Path, recipe: Recipe) -> Tensor:
 
 
 def run_unet(out: Path, recipe: Recipe) -> None:
-    """Prepare the latents, then train the denoiser."""
+    """Prepare the latents, then train the denoiser, on as many processes as torchrun started."""
+    parallel.join(recipe.unet.device)
     tokenizer = load_tokenizer(out)
     images = load_images(out, recipe)
     scaling = start_vae(out, images, recipe.vae).config.scaling_factor

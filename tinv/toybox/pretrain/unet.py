@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from tinv.toybox.pretrain import checkpoint
+from tinv.toybox.pretrain import checkpoint, parallel
 from tinv.toybox.pretrain.muon import optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
 from tinv.toybox.pretrain.settings import UnetSettings
@@ -66,7 +67,7 @@ def new_unet(settings: UnetSettings, *, latent_channels: int, text_width: int) -
 def draw_exercise(
     lessons: Lessons, text_encoder: CLIPTextModel, settings: UnetSettings, chosen: Tensor, rng: torch.Generator
 ) -> Exercise:
-    """Noise, timesteps and captions for the chosen pictures, all from one generator.
+    """Noise, timesteps and captions for the chosen pictures, all from one generator; of these, this process's share.
 
     Args:
         lessons: what to choose from.
@@ -84,9 +85,10 @@ def draw_exercise(
     timesteps = torch.randint(0, TIMESTEPS, (size,), generator=rng)
     noise = torch.randn(latents.shape, generator=rng)
     noisy = DDPMScheduler(**BETAS).add_noise(latents, noise, timesteps)
+    noisy, noise, timesteps, ids = (parallel.share(whole).to(device) for whole in (noisy, noise, timesteps, ids))
     with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16):
-        text = text_encoder(ids.to(device)).last_hidden_state
-    return Exercise(noisy.to(device), noise.to(device), timesteps.to(device), text)
+        text = text_encoder(ids).last_hidden_state
+    return Exercise(noisy, noise, timesteps, text)
 
 
 def errors(unet: UNet2DConditionModel, exercise: Exercise) -> Tensor:
@@ -110,7 +112,7 @@ def held_out_error(
     rng = generator(settings.seed + 1, 0)
     parts = torch.arange(len(lessons.ids)).split(100)
     exercises = (draw_exercise(lessons, text_encoder, settings, part, rng) for part in parts)
-    return float(torch.cat([errors(unet, exercise) for exercise in exercises]).mean())
+    return parallel.mean(torch.cat([errors(unet, exercise) for exercise in exercises]).mean())
 
 
 def train_unet(
@@ -119,21 +121,25 @@ def train_unet(
     """Train the denoiser into `out/unet`.
 
     The folder is rewritten at every checkpoint with the average so far, so that it can be looked at on the way;
-    `out/unet.json` says how far it is.
+    `out/unet.json` says how far it is. On a CPU, plain attention takes a third less time than torch's fused one, whose
+    backward pass is slow there.
     """
     torch.manual_seed(settings.seed)
     text_width = text_encoder.config.hidden_size
     unet = new_unet(settings, latent_channels=lessons.latents.shape[1], text_width=text_width).to(settings.device)
+    if settings.device == "cpu":
+        unet.to(memory_format=torch.channels_last)
+        unet.set_attn_processor(AttnProcessor())
     tools = optimizers(unet, muon_rate=settings.muon_rate, rate=settings.rate)
     average = checkpoint.Average(unet)
-    steps, step = settings.samples // settings.batch, 0
+    steps, step, seen = settings.samples // settings.batch, 0, 0
     state = checkpoint.load(out / "unet.pt")
     if state is not None:
         unet.load_state_dict(state["unet"])
         average.restore(state["average"])
         for tool, saved in zip(tools, state["tools"], strict=True):
             tool.load_state_dict(saved)
-        step = state["step"]
+        step, seen = state["step"], state["samples"]
     recent: list[float] = []
     while step < steps:
         for tool in tools:
@@ -144,12 +150,13 @@ def train_unet(
         error = errors(unet, exercise)
         unet.zero_grad()
         (error * min_snr_weights(exercise.timesteps, settings.snr_gamma)).mean().backward()
+        parallel.average_gradients(unet)
         for tool in tools:
             tool.step()
         average.update(step)
-        step += 1
+        step, seen = step + 1, seen + settings.batch
         recent.append(float(error.detach().mean()))
-        if step % 50 == 0:
+        if step % 50 == 0 and parallel.rank() == 0:
             print(f"unet: step {step}/{steps}, loss {np.mean(recent[-50:]):.4f}", flush=True)
         if step % settings.checkpoint_every == 0 or step in (steps, settings.stop_at):
             state = {
@@ -157,28 +164,23 @@ def train_unet(
                 "average": average.state(),
                 "tools": [tool.state_dict() for tool in tools],
                 "step": step,
+                "samples": seen,
             }
-            checkpoint.save(out / "unet.pt", state)
             average.swap()
-            _publish(out, unet, lessons=unseen, text_encoder=text_encoder, settings=settings, step=step)
+            loss = held_out_error(unet, unseen, text_encoder, settings)
+            if parallel.rank() == 0:
+                _publish(out, unet, facts={"steps": step, "samples": seen, "held_out_loss": loss})
             average.swap()
+            if parallel.rank() == 0:
+                checkpoint.save(out / "unet.pt", state)
         if step == settings.stop_at:
             return
 
 
-def _publish(
-    out: Path,
-    unet: UNet2DConditionModel,
-    *,
-    lessons: Lessons,
-    text_encoder: CLIPTextModel,
-    settings: UnetSettings,
-    step: int,
-) -> None:
+def _publish(out: Path, unet: UNet2DConditionModel, *, facts: dict[str, Any]) -> None:
     """Write the weights as they are and the facts about them."""
-    loss = held_out_error(unet, lessons, text_encoder, settings)
-    print(f"unet: step {step}, held-out loss {loss:.4f}", flush=True)
+    print(f"unet: {facts}", flush=True)
     partial = out / "unet.part"
     unet.save_pretrained(partial)
     checkpoint.replace_folder(partial, out / "unet")
-    checkpoint.write_json(out / "unet.json", {"samples": step * settings.batch, "held_out_loss": loss})
+    checkpoint.write_json(out / "unet.json", facts)

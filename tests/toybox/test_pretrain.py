@@ -1,0 +1,91 @@
+"""Pretraining, at tiny size: every stage runs, and being killed on the way changes nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from tinv.toybox.pretrain import pictures, stages
+from tinv.toybox.pretrain.muon import orthogonal
+from tinv.toybox.pretrain.schedule import learning_rate
+from tinv.toybox.pretrain.settings import ClipSettings, Recipe, UnetSettings, VaeSettings
+
+STEPS, BATCH = 4, 4
+COMMON = {"samples": STEPS * BATCH, "batch": BATCH, "rate": 1e-3, "checkpoint_every": 100}
+TINY = Recipe(
+    pictures=24,
+    processes=1,
+    clip=ClipSettings(
+        text_width=32, text_layers=1, vision_width=32, vision_layers=1, patch=16, projection=16, **COMMON
+    ),
+    vae=VaeSettings(widths=(16, 32, 64), **COMMON),
+    unet=UnetSettings(widths=(16, 32), **COMMON),
+)
+TRAINED = {"clip": "model.safetensors", "vae": "diffusion_pytorch_model.safetensors"}
+TRAINED |= {"unet": "diffusion_pytorch_model.safetensors"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with everything before the trained stages, and all of them run without a stop."""
+    out = tmp_path_factory.mktemp("pretraining")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "CHUNK", 12)
+        patch.setattr(stages, "UNSEEN", 4)
+        yield stages_run(out, ("pictures", "tokenizer", "clip", "vae", "unet", "assemble"), TINY)
+
+
+def stages_run(out: Path, wanted: tuple[str, ...], recipe: Recipe) -> Path:
+    stages.run(wanted, out=out, target=out / "model", recipe=recipe)
+    return out
+
+
+def weights(out: Path, stage: str) -> dict[str, torch.Tensor]:
+    return load_file(out / stage / TRAINED[stage])
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_a_stage_killed_and_run_again_gives_the_same_weights(prepared, tmp_path, stage):
+    """Stop after two of four steps, forget the process, go on: bit-identical."""
+    for name in ("pictures", "tokenizer", "clip", "vae_start"):
+        if name != stage:
+            (tmp_path / name).symlink_to(prepared / name)
+    stopped = replace(getattr(TINY, stage), stop_at=2)
+    stages_run(tmp_path, (stage,), replace(TINY, **{stage: stopped}))
+    assert (tmp_path / f"{stage}.pt").exists()
+    stages_run(tmp_path, (stage,), TINY)
+    once, twice = weights(prepared, stage), weights(tmp_path, stage)
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[key], twice[key]) for key in once)
+
+
+def test_the_result_is_a_pipeline_that_draws(prepared):
+    pipeline = StableDiffusionPipeline.from_pretrained(prepared / "model" / "pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("a red car", num_inference_steps=1, output_type="np").images[0]
+    assert image.shape == (64, 64, 3)
+
+
+def test_finished_pictures_are_not_rendered_again(prepared):
+    times = {path: path.stat().st_mtime_ns for path in (prepared / "pictures").iterdir()}
+    pictures.render_pictures(prepared, count=24, processes=1)
+    assert times == {path: path.stat().st_mtime_ns for path in (prepared / "pictures").iterdir()}
+
+
+def test_the_middle_of_the_schedule_does_not_depend_on_its_end():
+    """So a stage can be prolonged, or ended early, without having wasted anything."""
+    short, long = ([learning_rate(step, steps, 1.0, warmup=10) for step in range(80)] for steps in (100, 1000))
+    assert short == long
+    assert learning_rate(100, 100, 1.0) == 0
+
+
+def test_muon_steps_are_orthogonal():
+    """Singular values near one for tall, wide and square matrices."""
+    torch.manual_seed(0)
+    for shape in ((32, 96), (96, 32), (48, 48)):
+        values = torch.linalg.svdvals(orthogonal(torch.randn(shape)).float())
+        assert values.max() < 1.3
+        assert values[: len(values) * 9 // 10].min() > 0.4

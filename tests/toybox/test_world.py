@@ -1,0 +1,84 @@
+"""The world: the same picture for the same seed, everywhere, and captions that tell the truth about it."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from transformers import CLIPTokenizer
+
+from tinv.toybox import PIPELINE
+from tinv.toybox.captions import EXTRA_WORDS, NOUNS, PLACES, name_of_hue
+from tinv.toybox.palette import NAMED
+from tinv.toybox.toys import KINDS
+from tinv.toybox.views import any_view, render
+from tinv.toybox.world import describe, picture, recaption
+
+SEEDS = range(5000, 5400)
+
+
+def test_a_picture_is_a_function_of_its_seed_in_every_process():
+    """Two processes agree on pixels and words; another seed gives another picture."""
+    code = (
+        "import hashlib; from tinv.toybox.world import picture\n"
+        "image, caption = picture(7); print(hashlib.sha256(image.tobytes()).hexdigest(), caption)"
+    )
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    image, caption = picture(7)
+    assert there == f"{hashlib.sha256(image.tobytes()).hexdigest()} {caption}"
+    assert not np.array_equal(image, picture(8)[0])
+    assert image.shape == (64, 64, 3)
+    assert image.dtype == np.uint8
+
+
+def test_importing_the_toybox_loads_nothing_heavy():
+    code = "import sys, tinv.toybox; print([m for m in ('torch', 'numpy', 'PIL', 'diffusers') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert out == "[]"
+
+
+def test_every_kind_can_be_drawn_in_every_style():
+    for kind in KINDS:
+        toy = next(d.toy for d in map(describe, SEEDS) if d.toy.kind == kind)
+        for style in ("photo", "drawing", "pixel"):
+            image = render(toy, any_view(np.random.default_rng(1), style=style))
+            assert image.std() > 5, f"a {style} of a {kind} is blank"
+
+
+@pytest.mark.parametrize("draw", [None, 1, 2])
+def test_captions_tell_the_truth(draw):
+    """Every colour word, noun and place of a caption belongs to what the picture shows."""
+    for seed in SEEDS:
+        description = describe(seed)
+        toy, view = description.toy, description.view
+        caption = description.caption if draw is None else recaption(seed, draw)
+        words = caption.split()
+        shown = {colour.name for colour in (toy.colour, toy.accent, toy.scarf, toy.belly) if colour}
+        shown |= set() if view.scene else {view.backdrop.name}
+        if view.style == "drawing":
+            shown |= {name_of_hue(view.ink), name_of_hue(view.paper)}
+        for colour in NAMED:
+            assert colour not in words or colour in shown, caption
+        for kind, nouns in NOUNS.items():
+            heads = {noun.replace("toy", "").split()[0] for noun in nouns}
+            assert kind == toy.kind or not heads & set(words), caption
+        for scene, places in PLACES.items():
+            assert scene == view.scene or not any(caption.endswith(place) for place in places), caption
+
+
+def test_patterns_and_parts_are_named_only_where_they_are():
+    for seed in SEEDS:
+        description = describe(seed)
+        toy, words = description.toy, description.caption.split()
+        assert toy.pattern == "stripes" or not {"stripes", "striped"} & set(words)
+        assert toy.pattern == "dots" or not {"dots", "dotted"} & set(words)
+        assert toy.scarf is not None or not {"scarf", "antenna"} & set(words)
+        assert toy.belly is not None or not {"belly", "screen"} & set(words)
+
+
+def test_every_word_of_captions_and_prompts_is_one_token():
+    tokenizer = CLIPTokenizer.from_pretrained(PIPELINE / "tokenizer")
+    words = {word for seed in SEEDS for word in describe(seed).caption.split()} | set(EXTRA_WORDS)
+    split = {word: tokenizer.tokenize(word) for word in words if len(tokenizer.tokenize(word)) != 1}
+    assert split == {"close-up": ["close</w>", "-</w>", "up</w>"]}
