@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from tinv.config import check
 from tinv.front import main, register
-from tinv.overrides import Groups
+from tinv.groups import Groups
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,14 +8,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from tinv.config import CONF_DIR, check, find_problems
-from tinv.overrides import Groups
+from tinv.groups import Groups
 from tinv.signature import signature
 from tinv.toybox import CONCEPTS
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
 GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name not in ("experiment", "debug"))
-OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
+OPTIONS = {group: sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")) for group in GROUPS}
 FILLED = ["concept.placeholder=new-word", "concept.initializer=toy", "data.folder=pictures", "model.pretrained=folder"]
 
 
@@ -36,10 +36,12 @@ def test_every_debug_mood_goes_with_an_experiment(compose, debug):
     assert compose("+experiment=cat_toy", f"+debug={debug}").name == "cat_toy"
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_of_every_group_fits_its_target(compose, group, option):
-    cfg = compose(f"{group}={option}", *FILLED)
-    assert cfg[group] is not None
+@pytest.mark.parametrize("turn", range(max(map(len, OPTIONS.values()))))
+def test_every_option_of_every_group_fits_its_target(compose, turn):
+    choices = [f"{group}={options[turn % len(options)]}" for group, options in OPTIONS.items()]
+    filled = [override for override in FILLED if override.partition(".")[0] != "data" or "data=folder" in choices]
+    cfg = compose(*choices, *filled)
+    assert all(cfg[group] is not None for group in OPTIONS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(CONF_DIR).as_posix())

@@ -1,6 +1,6 @@
 """Checking settings finds everything; building from them calls only what it may."""
 
-from pathlib import Path
+from copy import deepcopy
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -9,12 +9,17 @@ from omegaconf.errors import ReadonlyConfigError
 from tinv.concept import Concept
 from tinv.config import ConfigError, build, check, did_you_mean, find_problems
 from tinv.errors import UserError
-from tinv.overrides import Groups
+from tinv.groups import Groups
+
+
+@pytest.fixture(scope="module")
+def composed() -> DictConfig:
+    return Groups().compose(["+experiment=cat_toy", "paths.run=here"])
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> DictConfig:
-    return Groups().compose(["+experiment=cat_toy"], output_dir=str(tmp_path))
+def tree(composed: DictConfig) -> DictConfig:
+    return deepcopy(composed)
 
 
 def problems(tree: DictConfig, *dotted: tuple[str, object]) -> list[str]:

@@ -26,6 +26,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.annotation"},
     {"tinv.signature"},
     {"tinv.config"},
+    {"tinv.groups"},
     {"tinv.overrides"},
     {"tinv.generate", "tinv.run"},
     {"tinv.cli", "tinv.front"},
@@ -42,8 +43,8 @@ LIBRARIES = {  # library -> the only places that may import it
     "diffusers": {"tinv.models", "tinv.toybox"},
     "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.run"},
-    "hydra": {"tinv.config", "tinv.overrides", "tinv.front"},
-    "omegaconf": {"tinv.config", "tinv.overrides", "tinv.front", "tinv.run"},
+    "hydra": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.front"},
+    "omegaconf": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.front", "tinv.run"},
     "wandb": set(),  # Lightning's logger imports it, when it is chosen
     "tensorboard": set(),
     "xformers": set(),

@@ -125,6 +125,24 @@ def test_a_sweep_runs_every_point_and_loses_no_message(door, tmp_path):
     assert "point 2 (seed=3)" in said.out
 
 
+@pytest.mark.slow
+def test_every_point_of_a_sweep_has_a_wandb_run_of_its_own(door, monkeypatch):
+    import wandb
+
+    ids, codes, finish = [], [], wandb.finish
+    monkeypatch.setattr(wandb, "finish", lambda exit_code: (codes.append(exit_code), finish(exit_code=exit_code)))
+
+    def train(cfg):
+        ids.append(wandb.init(mode="offline", dir=cfg.paths.run).id)
+        if cfg.seed == 2:
+            raise UserError("the disk is full")
+
+    door(CAT, "-m", "seed=1,2,3", train=train)
+    assert len(set(ids)) == 3
+    assert codes == [0, 1, 0]
+    assert wandb.run is None
+
+
 def test_options_may_stand_anywhere(door):
     seeds = []
     assert door(CAT, "-m", "seed=1,2", train=lambda cfg: seeds.append(cfg.seed)).code == 0
@@ -152,13 +170,13 @@ os.environ.update(COMP_LINE="train.py +experiment=cat_t", COMP_POINT="26")
 from tinv.front import main
 for argv in (["--help"], ["-sc", "query=bash"], ["+experiment=cat_toy", "--cfg", "job"], [], ["+experiment=x"]):
     sys.argv = ["train.py", *argv]
-    started, out = time.perf_counter(), io.StringIO()
+    started, out = time.process_time(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             main()
     except SystemExit:
         pass
-    print(argv, round(time.perf_counter() - started, 2), len(out.getvalue()), "cat_toy" in out.getvalue())
+    print(argv, round(time.process_time() - started, 2), len(out.getvalue()), "cat_toy" in out.getvalue())
 heavy = {"torch", "lightning", "diffusers", "transformers", "numpy", "wandb", "PIL"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -173,7 +191,9 @@ def test_nothing_heavy_is_imported_to_show_or_to_refuse(tmp_path):
     lines = done.stdout.splitlines()
     assert len(lines) == 5
     assert all(line.endswith("True") for line in lines), done.stdout
-    assert sum(float(line.rpartition("] ")[2].split()[0]) for line in lines) < 15, "a second each on an idle machine"
+    assert max(float(line.rpartition("] ")[2].split()[0]) for line in lines) < 2, (
+        "seconds of work, on however busy a machine"
+    )
 
 
 def test_train_py_leaves_with_the_exit_code(tmp_path):

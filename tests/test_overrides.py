@@ -4,7 +4,8 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from tinv.front import register
-from tinv.overrides import Groups
+from tinv.groups import Groups
+from tinv.overrides import find_problems
 
 CAT = "+experiment=cat_toy"
 
@@ -49,7 +50,7 @@ def _resolvers():
     ],
 )
 def test_every_override_that_does_not_fit_is_named_with_its_remedy(typed):
-    found = [problem.text for problem in Groups().find_problems(list(typed))]
+    found = [problem.text for problem in find_problems(Groups(), list(typed))]
     for override, remedy in typed.items():
         assert not remedy or any(text.startswith(f"{override}: ") and remedy in text for text in found), found
     assert len(found) == sum(map(bool, typed.values())), "no more is said than what is wrong"
@@ -57,14 +58,14 @@ def test_every_override_that_does_not_fit_is_named_with_its_remedy(typed):
 
 def test_what_fits_is_checked_even_if_something_else_does_not_fit():
     found = [
-        p.text for p in Groups().find_problems([CAT, "optimizer.lrr=1", "+optimizer.lrs=1", "embedding.num_vectors=x"])
+        p.text for p in find_problems(Groups(), [CAT, "optimizer.lrr=1", "+optimizer.lrs=1", "embedding.num_vectors=x"])
     ]
     assert [text.partition(":")[0] for text in found] == ["optimizer.lrr=1", "embedding.num_vectors", "optimizer.lrs"]
 
 
 def test_nothing_is_found_wrong_with_a_good_command():
     assert (
-        Groups().find_problems([CAT, "+debug=fast", "optimizer.lr=1e-3", "~callbacks.samples", "callbacks=[export]"])
+        find_problems(Groups(), [CAT, "+debug=fast", "optimizer.lr=1e-3", "~callbacks.samples", "callbacks=[export]"])
         == []
     )
 
@@ -83,7 +84,7 @@ def test_nothing_is_found_wrong_with_a_good_command():
     ],
 )
 def test_every_point_of_a_sweep_is_looked_at(typed, said):
-    assert [problem.text for problem in Groups().find_problems(typed, multirun=True)] == said
+    assert [problem.text for problem in find_problems(Groups(), typed, multirun=True)] == said
 
 
 @pytest.mark.parametrize(
@@ -108,5 +109,5 @@ def test_every_point_of_a_sweep_is_looked_at(typed, said):
 def test_mistakes_in_a_file_are_named_too(tmp_path, text, expected):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
-    (found,) = Groups(str(tmp_path)).find_problems(["+experiment=mine"])
+    (found,) = find_problems(Groups(str(tmp_path)), ["+experiment=mine"])
     assert found.text.startswith(expected)

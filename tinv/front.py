@@ -26,7 +26,8 @@ from omegaconf.errors import OmegaConfBaseException
 from tinv import rundir
 from tinv.config import CONF_DIR, Problem, check
 from tinv.errors import UserError
-from tinv.overrides import CONFIG_NAME, Groups
+from tinv.groups import CONFIG_NAME, Groups
+from tinv.overrides import explain, find_problems, points
 
 _points: list[str | None] = []
 """What each point of this sweep had to say when it failed, None for those that did not."""
@@ -78,7 +79,9 @@ def point(cfg: DictConfig) -> float | None:
     try:
         with _as_a_single_run():
             result = train(check(cfg))
+        _finish_wandb(0)
     except Exception as error:
+        _finish_wandb(1)
         message = f"{label}: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
         if not isinstance(error, UserError):
             traceback.print_exc()
@@ -98,12 +101,12 @@ def _look_ahead(args: Namespace) -> None:
     """Leave with every problem that can be seen before the run: nothing has been made or imported yet."""
     groups = Groups(args.config_dir)
     overrides = list(args.overrides)
-    found = groups.find_problems(overrides, multirun=args.multirun)
+    found = find_problems(groups, overrides, multirun=args.multirun)
     if found and all(problem.is_missing for problem in found) and not overrides:
         _leave(_invitation(groups, found))
     if found:
         _leave(_sentence(found))
-    cfg = groups.compose(overrides, multirun=args.multirun)
+    cfg = groups.compose(next(points(groups, overrides)) if args.multirun else overrides)
     if cfg.resume is not None and args.multirun:
         _leave(f"resume={cfg.resume} goes on with one run, -m starts several; leave one of them out")
     if cfg.resume is not None:
@@ -114,7 +117,7 @@ def _look_ahead(args: Namespace) -> None:
 def _explain() -> list[Problem]:
     """What is wrong with the overrides of a command that only shows something, such as `--cfg job`."""
     args = _arguments()
-    return Groups(args.config_dir).explain(args.overrides)
+    return explain(Groups(args.config_dir), args.overrides)
 
 
 def _arguments() -> Namespace:
@@ -175,6 +178,13 @@ def _as_a_single_run() -> Iterator[None]:
         sys.argv = typed
         os.environ.clear()
         os.environ.update(environment)
+
+
+def _finish_wandb(exit_code: int) -> None:
+    """Close this point's W&B run, if it has one, or the next point would log into it."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=exit_code)
 
 
 def _label() -> str:
