@@ -1,0 +1,26 @@
+"""What a figure was measured on."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+
+def machine() -> dict[str, str | int]:
+    """Enough to judge a figure by, nothing that names a person or a place."""
+    return {
+        "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
