@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.callbacks.fitting import Interrupt, Overflow, fit, rows
-from tinv.callbacks import Export
+from tinv.callbacks import Checkpoints, Export, RunCard
 from tinv.formats import read
 from tinv.models import StableDiffusion
 
@@ -45,6 +45,17 @@ def test_what_was_learned_before_a_failure_is_kept(
         fit(tmp_path, model, [Export(tmp_path, every_n_steps=None), Interrupt(3, error)])
     assert torch.equal(read(tmp_path).vectors["clip_l"], rows(expected))
     assert read(tmp_path).provenance["steps"] == "3"
+
+
+def test_a_run_killed_after_its_last_step_is_completed_on_resume(tmp_path: Path, model: StableDiffusion) -> None:
+    with pytest.raises(RuntimeError):
+        fit(tmp_path, model, [RunCard(tmp_path), Checkpoints(tmp_path), Interrupt(3, RuntimeError())], max_steps=3)
+    card = (tmp_path / "run.json").read_text()
+    resume = tmp_path / "checkpoints/step_000003.ckpt"
+    module = fit(tmp_path, model, [RunCard(tmp_path), Export(tmp_path)], max_steps=3, resume=resume)
+    assert torch.equal(read(tmp_path).vectors["clip_l"], rows(module))
+    assert read(tmp_path).provenance["steps"] == "3"
+    assert (tmp_path / "run.json").read_text() == card
 
 
 def test_a_good_file_is_not_replaced_by_numbers_that_are_not_finite(tmp_path: Path, model: StableDiffusion) -> None:

@@ -24,7 +24,7 @@ PROMPTS = ["a photo of a {}", "a {} on the beach"]
 
 
 def samples(folder: Path, every_n_steps: int | None = 4) -> Samples:
-    return Samples(folder, PROMPTS, seeds=[0, 1, 2], every_n_steps=every_n_steps, steps=2, guidance=2.0)
+    return Samples(folder, PROMPTS, seeds=[0, 1, 2], every_n_steps=every_n_steps, steps=1, guidance=2.0)
 
 
 def steps_on_disk(folder: Path) -> list[int]:

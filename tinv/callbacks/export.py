@@ -40,8 +40,8 @@ class Export(Callback):
         if self._every.due(trainer.global_step):
             self._write(trainer, pl_module, f"learned_embeds-steps-{trainer.global_step}.safetensors")
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """The result."""
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """The result; also when the checkpoint that a run goes on from was its last one already."""
         self._write_result(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:

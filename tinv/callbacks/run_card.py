@@ -65,9 +65,10 @@ class RunCard(Callback):
             self._write(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """It went well."""
-        self.card["status"] = "finished"
-        self._write(trainer)
+        """It went well; if there was nothing left to train, the card there is stays."""
+        if self.card:
+            self.card["status"] = "finished"
+            self._write(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """It did not, and why."""

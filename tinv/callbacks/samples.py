@@ -64,7 +64,7 @@ class Samples(Callback):
         """The start, or the sheet that a killed run did not get to."""
         step = trainer.global_step
         self._every.begin(step)
-        if (step == 0 or self._every.is_multiple(step)) and not self.path(step).exists():
+        if step == 0 or (self._every.is_multiple(step) and not self.path(step).exists()):
             self._draw(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
