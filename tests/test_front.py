@@ -90,6 +90,14 @@ def test_what_the_user_did_is_one_sentence_and_what_we_did_a_traceback(door):
     assert "IndexError: list index out of range" in said.err
 
 
+def test_outputs_that_cannot_be_made_are_one_sentence(door, tmp_path):
+    (tmp_path / "file").touch()
+    said = door(CAT, "paths.outputs=file/here")
+    assert said.code == 1
+    assert said.err.startswith("paths.outputs: cannot make file/here")
+    assert len(said.err.splitlines()) == 1
+
+
 def test_an_interrupt_is_one_word(door):
     def interrupt(cfg):
         raise KeyboardInterrupt
@@ -123,6 +131,16 @@ def test_a_sweep_runs_every_point_and_loses_no_message(door, tmp_path):
     assert "1 of 3 points failed" in said.err
     assert "Traceback" not in said.err
     assert "point 2 (seed=3)" in said.out
+
+
+def test_a_file_can_bring_a_sweep_along(door, tmp_path):
+    (tmp_path / "mine" / "study").mkdir(parents=True)
+    text = "# @package _global_\nname: study\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '4,5'}}}\n"
+    (tmp_path / "mine" / "study" / "seeds.yaml").write_text(text)
+    seen = []
+    said = door("--config-dir=mine", CAT, "+study=seeds", "optimizer.lr=1,2", train=lambda cfg: seen.append(cfg.seed))
+    assert said.code == 0, said.err
+    assert seen == [4, 4, 5, 5]
 
 
 @pytest.mark.slow

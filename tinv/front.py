@@ -27,7 +27,7 @@ from tinv import rundir
 from tinv.config import CONF_DIR, Problem, check
 from tinv.errors import UserError
 from tinv.groups import CONFIG_NAME, Groups
-from tinv.overrides import explain, find_problems, points
+from tinv.overrides import brings_a_sweep, explain, find_problems, points
 
 _points: list[str | None] = []
 """What each point of this sweep had to say when it failed, None for those that did not."""
@@ -50,14 +50,14 @@ def main() -> None:
     except KeyboardInterrupt:
         _leave("interrupted", code=130)
     except SystemExit as stop:
-        if any(isinstance(e, KeyboardInterrupt) for e in _chain(stop)):  # Lightning turns Ctrl-C into exit(1)
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
             _leave("interrupted", code=130)
         raise
     except PointError:
         failed = [message for message in _points if message]
         _leave("\n  ".join([f"{len(failed)} of {len(_points)} points failed:", *failed]))
     except Exception as error:
-        if user := next((e for e in _chain(error) if isinstance(e, UserError)), None):
+        if user := _users_own(error):
             _leave(str(user))
         if isinstance(error, HydraException | OmegaConfBaseException) and (found := _explain()):
             _leave(_sentence(found))
@@ -101,13 +101,14 @@ def _look_ahead(args: Namespace) -> None:
     """Leave with every problem that can be seen before the run: nothing has been made or imported yet."""
     groups = Groups(args.config_dir)
     overrides = list(args.overrides)
-    found = find_problems(groups, overrides, multirun=args.multirun)
+    multirun = args.multirun or brings_a_sweep(groups, overrides)
+    found = find_problems(groups, overrides, multirun=multirun)
     if found and all(problem.is_missing for problem in found) and not overrides:
         _leave(_invitation(groups, found))
     if found:
         _leave(_sentence(found))
-    cfg = groups.compose(next(points(groups, overrides)) if args.multirun else overrides)
-    if cfg.resume is not None and args.multirun:
+    cfg = groups.compose(next(points(groups, overrides)))
+    if cfg.resume is not None and multirun:
         _leave(f"resume={cfg.resume} goes on with one run, -m starts several; leave one of them out")
     if cfg.resume is not None:
         rundir.find(Path(cfg.paths.outputs) / cfg.name, cfg.resume)
@@ -200,9 +201,9 @@ def _leave(message: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+def _users_own(error: BaseException | None) -> UserError | None:
+    """The user's error behind a library's, if there is one. An error of ours while handling one is not meant."""
+    while error is not None and not isinstance(error, UserError):
+        wraps = isinstance(error, OmegaConfBaseException)  # without saying what: a resolver's error is its context
+        error = error.__cause__ or (error.__context__ if wraps else None)
+    return error

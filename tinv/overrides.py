@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -153,6 +154,14 @@ def _written(override: Override) -> str:
 
 
 # --- a sweep ----------------------------------------------------------------------------------------------------------
+
+
+def brings_a_sweep(groups: Groups, overrides: Sequence[str]) -> bool:
+    """Whether a file asks for a sweep (`hydra.mode: MULTIRUN`), so that -m need not be typed."""
+    try:
+        return bool(groups.join(next(points(groups, overrides))).hydra.mode == RunMode.MULTIRUN)
+    except CompositionError:
+        return False
 
 
 def points(groups: Groups, overrides: Sequence[str]) -> Iterator[list[str]]:
