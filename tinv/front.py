@@ -165,7 +165,8 @@ def _as_a_single_run() -> Iterator[None]:
     """Make a point of a sweep look like the only run, and leave nothing of it to the next one.
 
     Lightning starts the further processes of a DDP run by repeating the command line with `hydra.run.dir`; it would
-    repeat the sweep in each (pytorch-lightning#11300). It also leaves the processes' addresses in the environment.
+    repeat the sweep in each (pytorch-lightning#11300). It also leaves the processes' addresses in the environment and
+    their group in place, so that the next point would wait for processes that have ended.
     """
     cfg: Any = HydraConfig.instance().cfg
     typed, environment = sys.argv, dict(os.environ)
@@ -179,6 +180,9 @@ def _as_a_single_run() -> Iterator[None]:
         sys.argv = typed
         os.environ.clear()
         os.environ.update(environment)
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _finish_wandb(exit_code: int) -> None:
