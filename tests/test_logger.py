@@ -76,8 +76,9 @@ def test_a_kill_at_any_moment_leaves_a_whole_table(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir() if path.suffix == ".csv"} == {"metrics.csv"}
 
 
+@pytest.mark.parametrize("crash", [3, 5])
 def test_a_crashed_and_resumed_run_leaves_the_table_of_an_unbroken_one(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, crash: int
 ) -> None:
     model = tiny_model(tmp_path_factory.mktemp("model"))
 
@@ -88,7 +89,7 @@ def test_a_crashed_and_resumed_run_leaves_the_table_of_an_unbroken_one(
 
     run(tmp_path / "unbroken")
     with pytest.raises(RuntimeError):
-        run(tmp_path / "broken", crash=5)
+        run(tmp_path / "broken", crash=crash)
     run(tmp_path / "broken", resume=tmp_path / "broken/checkpoints/step_000003.ckpt")
     assert table(tmp_path / "broken") == table(tmp_path / "unbroken")
     assert [row["step"] for row in table(tmp_path / "broken")] == [str(step) for step in range(9)]

@@ -45,9 +45,8 @@ class Checkpoints(Callback):
         """A run that goes on from a checkpoint writes its metrics on from there, too."""
         self._every.begin(trainer.global_step)
         self._saved = None
-        for logger in trainer.loggers:
-            if isinstance(logger, MetricsFile):
-                logger.rewind(trainer.global_step)
+        for table in _tables(trainer):
+            table.rewind(trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Every n optimizer steps, and when the run is complete: the loop is then as it is in the middle of a run."""
@@ -64,9 +63,9 @@ class Checkpoints(Callback):
         path = self.path(trainer.global_step)
         with self.stopwatch("saving"):
             if trainer.is_global_zero:
-                for logger in trainer.loggers:
-                    if isinstance(logger, MetricsFile):
-                        logger.flush()
+                for table in _tables(trainer):
+                    table.log_metrics(_numbers_to_come(trainer), step=trainer.global_step - 1)
+                    table.flush()
                 with atomic(path) as draft:
                     draft.touch()  # says at once, and in words, when the folder cannot be written to
                     trainer.save_checkpoint(draft, weights_only=False)
@@ -79,6 +78,18 @@ class Checkpoints(Callback):
         if self.keep is not None:  # newest first
             for path in checkpoints(self.run_dir)[self.keep :]:
                 path.unlink(missing_ok=True)
+
+
+def _tables(trainer: Trainer) -> list[MetricsFile]:
+    return [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
+
+
+def _numbers_to_come(trainer: Any) -> dict[str, float]:
+    """What Lightning logs of this step, but only after this hook: a run killed in between must not lose it."""
+    interval = trainer.log_every_n_steps
+    if interval == 0 or trainer.global_step % interval:
+        return {}
+    return {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
 
 
 def verify(path: Path) -> None:
