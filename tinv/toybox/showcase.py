@@ -44,8 +44,8 @@ def sheet(run: Path) -> Image.Image:
     halfway = exports[len(exports) // 2 - 1]
     plain = PLAIN[kind]
     before = plain.format(initializer)
-    rows = {
-        "five pictures to learn from": [Image.open(path) for path in concept_images(concept_of(learned.placeholder))],
+    rows: dict[str, list[Image.Image]] = {
+        "five pictures to learn from": list(map(Image.open, concept_images(concept_of(learned.placeholder)))),
         f"before: {before}": model.generate([before] * COLUMNS, {}, seeds=range(COLUMNS), **SAMPLING),
         f"step {_step(halfway)}: {plain}": draw(model, [plain] * COLUMNS, formats.read(halfway)),
         f"step {learned.provenance['steps']}: {plain}": draw(model, [plain] * COLUMNS, learned),
