@@ -6,6 +6,7 @@ beside its verdicts.
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,15 +14,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tinv.toybox.palette import NAMED
+from tinv.toybox.pretrain import checkpoint
 from tinv.toybox.pretrain.muon import optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
 from tinv.toybox.tower import pixels
 from tinv.toybox.toys import KINDS
-from tinv.toybox.world import describe
+from tinv.toybox.world import describe, picture
 
 COLOURS = tuple(NAMED)
 UNNAMED = -100
 """The label that `cross_entropy` ignores: the toy's colour has no name."""
+PICTURES = 20_000
+"""Renders it learns from."""
 SEED = 700_000_000
 """The judge's own renders: neither the model's nor those on which it is scored."""
 
@@ -88,6 +92,19 @@ def train_judge(images: np.ndarray, labels: Labels, *, steps: int = 1200, batch:
         for tool in tools:
             tool.step()
     return judge.eval()
+
+
+def prepared_judge(file: Path | None) -> Judge:
+    """The judge kept in `file`, or a new one, which is then kept there."""
+    if file is not None and file.exists():
+        judge = Judge()
+        judge.load_state_dict(torch.load(file, weights_only=True))
+        return judge.eval()
+    seeds = range(SEED, SEED + PICTURES)
+    judge = train_judge(np.stack([picture(seed)[0] for seed in seeds]), labels_of(seeds))
+    if file is not None:
+        checkpoint.save(file, judge.state_dict())
+    return judge
 
 
 def agreement(found: Labels, truth: Labels) -> tuple[float, float]:

@@ -14,11 +14,10 @@ from diffusers import AutoencoderKL
 from safetensors import safe_open
 
 from tinv.toybox import PIPELINE
-from tinv.toybox.captions import NOUNS
 from tinv.toybox.concepts import ALL
-from tinv.toybox.judge import COLOURS, SEED, Labels, agreement, labels_of, train_judge
+from tinv.toybox.judge import COLOURS, Judge, Labels, agreement, labels_of, prepared_judge
 from tinv.toybox.pretrain.checkpoint import write_json
-from tinv.toybox.pretrain.pictures import CAPTIONS, TRAINING_SEEDS, UNSEEN_SEEDS
+from tinv.toybox.pretrain.pictures import CAPTIONS, TRAINING_SEEDS, UNSEEN_SEEDS, load_captions
 from tinv.toybox.pretrain.vae import psnr
 from tinv.toybox.recovery import look_at
 from tinv.toybox.sampling import GUIDANCE, STEPS, load_pipeline, sample
@@ -28,7 +27,6 @@ from tinv.toybox.toys import KINDS
 from tinv.toybox.world import Description, describe, picture, recaption
 
 GENERATED = 500
-JUDGE_PICTURES = 20_000
 HELD_OUT = 1000
 SHOWN = 64
 """Pictures on the contact sheet."""
@@ -36,12 +34,13 @@ HELD_OUT_SEEDS = UNSEEN_SEEDS + 1_000_000
 CAPTION_SEEDS = UNSEEN_SEEDS + 2_000_000
 
 
-def captions_seen(pictures: int) -> set[str]:
-    """Every caption of the training set."""
+def captions_seen(pictures: int, out: Path | None) -> set[str]:
+    """Every caption of the training set, read from the working folder or made again."""
+    if out is not None:
+        return {caption for several in load_captions(out, pictures) for caption in several}
     seeds = range(TRAINING_SEEDS, TRAINING_SEEDS + pictures)
-    return {recaption(seed, draw) for seed in seeds for draw in range(1, CAPTIONS)} | {
-        describe(seed).caption for seed in seeds
-    }
+    others = {recaption(seed, draw) for seed in seeds for draw in range(1, CAPTIONS)}
+    return others | {describe(seed).caption for seed in seeds}
 
 
 def judgeable(seen: set[str]) -> Iterator[Description]:
@@ -51,8 +50,7 @@ def judgeable(seen: set[str]) -> Iterator[Description]:
         description = describe(seed)
         seed += 1
         words = description.caption.split()
-        names_kind = any(noun.split()[-1] in words for noun in NOUNS[description.toy.kind] if noun != "toy")
-        if description.caption not in seen and names_kind and starts_with_colour(description):
+        if description.caption not in seen and description.toy.kind in words and starts_with_colour(description):
             yield description
 
 
@@ -65,20 +63,18 @@ def starts_with_colour(description: Description) -> bool:
 
 def measure_vae(pipeline_folder: Path) -> float:
     """PSNR of the shipped VAE on unseen renders, dB."""
-    vae = AutoencoderKL.from_pretrained(pipeline_folder / "vae", torch_dtype=torch.float32).eval()
+    vae = AutoencoderKL.from_pretrained(pipeline_folder / "vae").eval()
     images = pixels(np.stack([picture(HELD_OUT_SEEDS + i)[0] for i in range(200)]))
     with torch.no_grad():
         painted = vae.decode(vae.encode(images).latent_dist.mean).sample
     return float(psnr(painted, images).mean())
 
 
-def measure_drawing(pipeline_folder: Path, card: Path, *, pictures: int) -> dict[str, float]:
+def measure_drawing(pipeline_folder: Path, card: Path, judge: Judge, seen: set[str]) -> dict[str, float]:
     """Have a judge look at pictures for captions that training never used, and draw the contact sheet."""
-    seeds = range(SEED, SEED + JUDGE_PICTURES)
-    judge = train_judge(np.stack([picture(seed)[0] for seed in seeds]), labels_of(seeds))
     held_out = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + HELD_OUT)
     own = agreement(judge.verdicts(np.stack([picture(seed)[0] for seed in held_out])), labels_of(held_out))
-    stream = judgeable(captions_seen(pictures))
+    stream = judgeable(seen)
     asked = [next(stream) for _ in range(GENERATED)]
     images = sample(load_pipeline(pipeline_folder), [description.caption for description in asked])
     truth = Labels(
@@ -128,13 +124,14 @@ def measure(target: Path, *, out: Path | None = None, pictures: int = 80_000) ->
         stages = {stage: out / f"{stage}.json" for stage in ("clip", "vae", "unet")}
         training = {stage: json.loads(path.read_text()) for stage, path in stages.items()}
         training["pictures"] = pictures
+    judge = prepared_judge(out / "judge.pt" if out is not None else None)
     tower = Tower(target / "clip")
     areas = {concept.name: look_at(concept.name, tower).area_under_curve for concept in ALL}
     figures = {
         "training": training,
         "sizes": measure_sizes(target),
         "vae_psnr": measure_vae(target / "pipeline"),
-        **measure_drawing(target / "pipeline", card, pictures=pictures),
+        **measure_drawing(target / "pipeline", card, judge, captions_seen(pictures, out)),
         "tower_area_under_curve": areas,
         "generated": GENERATED,
         "sampler": {"name": "DPM-Solver++", "steps": STEPS, "guidance": GUIDANCE},

@@ -233,8 +233,11 @@ def report(pipeline: StableDiffusionPipeline, name: str, word: str, initializer:
 
 
 def concept_of(placeholder: str) -> str:
-    """The concept that a placeholder is called after: `<cat-toy>` is cat_toy."""
-    return concept(placeholder.strip("<>").replace("-", "_")).name
+    """The concept that a placeholder is called after: `<cat-toy>` is cat_toy, `<robot-toy>` is robot."""
+    words = placeholder.strip("<>").split("-")
+    whole, first = "_".join(words), words[0]
+    names = [c.name for c in ALL]
+    return concept(first if first in names else whole).name
 
 
 def main() -> None:

@@ -12,13 +12,13 @@ from tinv.toybox import PIPELINE
 from tinv.toybox.tower import pixels
 
 STEPS = 20
-GUIDANCE = 3.5
+GUIDANCE = 4.5
 BATCH = 32
 
 
 def load_pipeline(folder: Path = PIPELINE) -> StableDiffusionPipeline:
     """The pipeline with a fast sampler and without a progress bar."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

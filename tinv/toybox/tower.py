@@ -22,7 +22,7 @@ class Tower:
     """Unit-length features of pictures and of captions."""
 
     def __init__(self, folder: Path = CLIP) -> None:
-        self.model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model = CLIPModel.from_pretrained(folder).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(folder)
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from tinv.toybox.pretrain.settings import Recipe
 
@@ -49,6 +50,7 @@ def main() -> None:
     from tinv.toybox.pretrain import stages
 
     arguments = parse()
+    logging.set_verbosity_error()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     target = arguments.target or arguments.out / "model"

@@ -16,9 +16,13 @@ PREPROCESSING = {"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "r
 
 
 def assemble(out: Path, target: Path) -> None:
-    """Write `target/pipeline` and `target/clip` in half precision from the stages in `out`."""
+    """Write `target/pipeline` and `target/clip` in half precision from the stages in `out`.
+
+    The scheduler is that of Stable Diffusion 1.x but for its spacing: "trailing" begins where there is only noise,
+    as the sampler does; "leading" begins a step too late and washes colours out.
+    """
     tokenizer = load_tokenizer(out)
-    scheduler = PNDMScheduler(**BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
+    scheduler = PNDMScheduler(**BETAS, skip_prk_steps=True, set_alpha_to_one=False, timestep_spacing="trailing")
     scheduler.register_to_config(clip_sample=False)
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(out / "vae").half(),
