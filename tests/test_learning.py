@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinv.toybox import concept_images
-from tinv.toybox.recovery import concept_of, report
+from tinv.toybox.recovery import baseline, concept_of, report
 from tinv.toybox.sampling import load_pipeline
 from tinv.toybox.tower import Tower
 
@@ -31,11 +31,12 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(run):
     """What has been learned, by the measures of docs/toybox.md, through diffusers' own loader."""
-    pipeline = load_pipeline()
-    pipeline.load_textual_inversion(run / "learned_embeds.safetensors")
+    pipeline, tower = load_pipeline(), Tower()
     word = (run / "token_identifier.txt").read_text().strip()
-    card = json.loads((run / "run.json").read_text())
-    return report(pipeline, concept_of(word), word, card["concept"]["initializer"], Tower())
+    initializer = json.loads((run / "run.json").read_text())["concept"]["initializer"]
+    before = baseline(pipeline, concept_of(word), initializer, tower)
+    pipeline.load_textual_inversion(run / "learned_embeds.safetensors")
+    return report(pipeline, word, before, tower)
 
 
 def test_training_takes_at_most_two_minutes(run):

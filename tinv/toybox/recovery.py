@@ -15,6 +15,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,20 +123,13 @@ def recovery(learned: float, initializer: float, renders: float) -> float:
     return (learned - initializer) / (renders - initializer)
 
 
-def editability(
-    name: str, word: str, class_word: str, generate: Generate, tower: Tower, *, seed: int = 0
-) -> dict[str, float]:
-    """For each edit, how well the learned word obeys it, as a share of how well the class's own word does.
-
-    Both are CLIP-T against the same caption, the edit with the class word in place of the learned one.
-    """
-    shares = {}
+def obedience(name: str, word: str, generate: Generate, tower: Tower, *, seed: int = 0) -> dict[str, float]:
+    """CLIP-T of each edit with a word in it, always against the edit with the class's own word as the caption."""
+    scores = {}
     for edit in EDITS[concept(name).kind]:
-        caption = tower.read([edit.format(class_word)])
-        learned = tower.see(generate([edit.format(word)] * SAMPLES, seed))
-        ordinary = tower.see(generate([edit.format(class_word)] * SAMPLES, seed))
-        shares[edit] = float((learned @ caption.T).mean() / (ordinary @ caption.T).mean())
-    return shares
+        caption = tower.read([edit.format(CLASS_WORDS[name])])
+        scores[edit] = float((tower.see(generate([edit.format(word)] * SAMPLES, seed)) @ caption.T).mean())
+    return scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +175,20 @@ def held_out_denoising(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What a learned word is held against: the same for every run of a concept."""
+
+    target: Target
+    initializer: str
+    initial: float
+    """S of the initializer."""
+    caption: float
+    """S of the best hand-written caption."""
+    obedience: dict[str, float]
+    """CLIP-T of each edit with the class's own word."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything that is measured about one learned word."""
 
@@ -202,34 +210,48 @@ class Report:
     denoising_sigmas_of_others: float
     """The same for other toys of the class: a word that means this toy should not explain those better."""
     editability: dict[str, float]
+    """For each edit, the learned word's CLIP-T as a share of the class word's."""
 
 
-def report(pipeline: StableDiffusionPipeline, name: str, word: str, initializer: str, tower: Tower) -> Report:
-    """Measure a learned word, `pipeline` having it loaded."""
-
-    def generate(prompts: Sequence[str], seed: int) -> np.ndarray:
-        return sample(pipeline, prompts, seed=seed)
-
-    def losses(images: np.ndarray, captions: Sequence[str]) -> Tensor:
-        return denoising_losses(pipeline, images, captions)
-
+def baseline(pipeline: StableDiffusionPipeline, name: str, initializer: str, tower: Tower) -> Baseline:
+    """Measure the words that were there before."""
+    generate = partial(_generate, pipeline)
     target = look_at(name, tower)
-    initial, caption, learned = (
-        fidelity(target, words, generate, tower) for words in (initializer, concept(name).caption, word)
+    return Baseline(
+        target=target,
+        initializer=initializer,
+        initial=fidelity(target, initializer, generate, tower),
+        caption=fidelity(target, concept(name).caption, generate, tower),
+        obedience=obedience(name, CLASS_WORDS[name], generate, tower),
+    )
+
+
+def report(pipeline: StableDiffusionPipeline, word: str, before: Baseline, tower: Tower) -> Report:
+    """Measure a learned word, `pipeline` having it loaded."""
+    generate, losses = partial(_generate, pipeline), partial(denoising_losses, pipeline)
+    name, target = before.target.name, before.target
+    learned = fidelity(target, word, generate, tower)
+    edits = obedience(name, word, generate, tower)
+    fall, fall_of_others = (
+        held_out_denoising(name, word, before.initializer, losses, others=others).sigmas for others in (False, True)
     )
     return Report(
         concept=name,
-        initializer=initializer,
+        initializer=before.initializer,
         area_under_curve=target.area_under_curve,
         renders=target.ceiling,
-        initial=initial,
-        caption=caption,
+        initial=before.initial,
+        caption=before.caption,
         learned=learned,
-        recovery=recovery(learned, initial, target.ceiling),
-        denoising_sigmas=held_out_denoising(name, word, initializer, losses).sigmas,
-        denoising_sigmas_of_others=held_out_denoising(name, word, initializer, losses, others=True).sigmas,
-        editability=editability(name, word, CLASS_WORDS[name], generate, tower),
+        recovery=recovery(learned, before.initial, target.ceiling),
+        denoising_sigmas=fall,
+        denoising_sigmas_of_others=fall_of_others,
+        editability={edit: score / before.obedience[edit] for edit, score in edits.items()},
     )
+
+
+def _generate(pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int) -> np.ndarray:
+    return sample(pipeline, prompts, seed=seed)
 
 
 def concept_of(placeholder: str) -> str:
@@ -247,13 +269,16 @@ def main() -> None:
     parser.add_argument("--concept", choices=[c.name for c in ALL], help="default: by the placeholder's name")
     parser.add_argument("--initializer", help="the word that learning began from (default: the concept's own)")
     arguments = parser.parse_args()
-    tower = Tower()
+    tower, baselines = Tower(), dict[tuple[str, str], Baseline]()
     for folder in arguments.run:
-        placeholder = (folder / "token_identifier.txt").read_text().strip()
-        name = arguments.concept or concept_of(placeholder)
+        word = (folder / "token_identifier.txt").read_text().strip()
+        name = arguments.concept or concept_of(word)
+        initializer = arguments.initializer or concept(name).initializer
         pipeline = load_pipeline()
-        pipeline.load_textual_inversion(folder / "learned_embeds.safetensors", token=placeholder)
-        found = report(pipeline, name, placeholder, arguments.initializer or concept(name).initializer, tower)
+        if (name, initializer) not in baselines:
+            baselines[name, initializer] = baseline(pipeline, name, initializer, tower)
+        pipeline.load_textual_inversion(folder / "learned_embeds.safetensors", token=word)
+        found = report(pipeline, word, baselines[name, initializer], tower)
         print(json.dumps({"run": str(folder), **asdict(found)}, indent=2), flush=True)
 
 
