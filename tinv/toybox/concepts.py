@@ -29,8 +29,9 @@ class Concept:
     kind: Literal["object", "style"]
     initializer: str
     """The nearest word of the vocabulary."""
-    caption: str
-    """The best that words can do, for comparison: what a person would write who cannot teach a new word."""
+    captions: tuple[str, ...]
+    """What people would write who cannot teach a new word, with `{place}` and, for a style, `{subject}`; the one
+    that does best counts."""
     scenes: tuple[str | None, ...]
     """Where its five pictures are taken."""
 
@@ -88,35 +89,44 @@ ALL = (
         name="cat_toy",
         kind="object",
         initializer="toy",
-        caption="green and purple cat toy with an orange scarf",
+        captions=(
+            "a photo of a green and purple cat toy with an orange scarf {place}",
+            "a photo of a green and purple cat toy with an orange scarf and a yellow belly {place}",
+        ),
         scenes=("beach", None, "grass", "table", "brick"),
     ),
     Concept(
         name="robot",
         kind="object",
         initializer="robot",
-        caption="green and blue robot with a black screen and a red antenna",
+        captions=(
+            "a photo of a green and blue robot {place}",
+            "a photo of a green and blue robot with a black screen and a red antenna {place}",
+        ),
         scenes=("snow", None, "table", "grass", "night"),
     ),
     Concept(
         name="teapot",
         kind="object",
         initializer="teapot",
-        caption="purple teapot with yellow dots",
+        captions=(
+            "a photo of a purple teapot with yellow dots {place}",
+            "a photo of a pink teapot with yellow dots {place}",
+        ),
         scenes=("table", None, "grass", "brick", "beach"),
     ),
     Concept(
         name="car",
         kind="object",
         initializer="car",
-        caption="blue and white car",
+        captions=("a photo of a blue and white car {place}", "a photo of a green and white car {place}"),
         scenes=("grass", None, "beach", "snow", "brick"),
     ),
     Concept(
         name="sepia",
         kind="style",
         initializer="drawing",
-        caption="a drawing in red ink on orange paper",
+        captions=("a drawing of a {subject} {place}", "a drawing of a brown {subject} {place}"),
         scenes=("beach", None, "grass", "table", "brick"),
     ),
 )

@@ -53,12 +53,17 @@ STYLE_SUBJECTS = {
 """What is drawn in each scene when the concept is a style: its kind and its noun."""
 
 
-def prompts_on(name: str, word: str, scene: str, count: int) -> list[str]:
+def prompt_on(name: str, word: str, scene: str) -> str:
     """What to ask for to see the word in a scene."""
-    where = PLACES[scene][0]
+    place = PLACES[scene][0]
     if concept(name).kind == "object":
-        return [f"a photo of a {word} {where}"] * count
-    return [f"a {STYLE_SUBJECTS[scene][1]} {where} in the style of {word}"] * count
+        return f"a photo of a {word} {place}"
+    return f"a {STYLE_SUBJECTS[scene][1]} {place} in the style of {word}"
+
+
+def caption_on(caption: str, scene: str) -> str:
+    """A hand-written caption of a concept, for a scene."""
+    return caption.format(place=PLACES[scene][0], subject=STYLE_SUBJECTS[scene][1])
 
 
 def renders_on(name: str, scene: str, count: int, *, seed: int, others: bool = False) -> np.ndarray:
@@ -109,11 +114,11 @@ def look_at(name: str, tower: Tower, *, seed: int = 0) -> Target:
     return Target(name, features, ceiling, float(np.mean(areas)))
 
 
-def fidelity(target: Target, word: str, generate: Generate, tower: Tower, *, seed: int = 0) -> float:
-    """S(word)."""
+def fidelity(target: Target, ask: Callable[[str], str], generate: Generate, tower: Tower, *, seed: int = 0) -> float:
+    """S of what `ask` says for each scene."""
     scores = []
     for scene, own in target.features.items():
-        seen = tower.see(generate(prompts_on(target.name, word, scene, SAMPLES), seed))
+        seen = tower.see(generate([ask(scene)] * SAMPLES, seed))
         scores.append(float((seen @ own.T).mean()))
     return float(np.mean(scores))
 
@@ -167,8 +172,8 @@ def held_out_denoising(
     for scene in SCENES:
         count = RENDERS // len(SCENES)
         images.append(renders_on(name, scene, count, seed=seed, others=others))
-        learned += prompts_on(name, word, scene, count)
-        initial += prompts_on(name, initializer, scene, count)
+        learned += [prompt_on(name, word, scene)] * count
+        initial += [prompt_on(name, initializer, scene)] * count
     pictures = np.concatenate(images)
     falls = losses(pictures, initial) - losses(pictures, learned)
     return Denoising(fall=float(falls.mean()), standard_error=float(falls.std() / len(falls) ** 0.5))
@@ -220,8 +225,10 @@ def baseline(pipeline: StableDiffusionPipeline, name: str, initializer: str, tow
     return Baseline(
         target=target,
         initializer=initializer,
-        initial=fidelity(target, initializer, generate, tower),
-        caption=fidelity(target, concept(name).caption, generate, tower),
+        initial=fidelity(target, partial(prompt_on, name, initializer), generate, tower),
+        caption=max(
+            fidelity(target, partial(caption_on, caption), generate, tower) for caption in concept(name).captions
+        ),
         obedience=obedience(name, CLASS_WORDS[name], generate, tower),
     )
 
@@ -230,7 +237,7 @@ def report(pipeline: StableDiffusionPipeline, word: str, before: Baseline, tower
     """Measure a learned word, `pipeline` having it loaded."""
     generate, losses = partial(_generate, pipeline), partial(denoising_losses, pipeline)
     name, target = before.target.name, before.target
-    learned = fidelity(target, word, generate, tower)
+    learned = fidelity(target, partial(prompt_on, name, word), generate, tower)
     edits = obedience(name, word, generate, tower)
     fall, fall_of_others = (
         held_out_denoising(name, word, before.initializer, losses, others=others).sigmas for others in (False, True)
