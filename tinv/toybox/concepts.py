@@ -71,8 +71,8 @@ CAR = Toy(
     kind="car",
     colour=Colour(None, 0.50, 0.68, 0.74),
     accent=Colour("white", 0.1, 0.03, 0.97),
-    pattern="two",
-    build=Build(0.9, 0.95, 0.5, 0.95, 0.5, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5),
+    pattern="stripes",
+    build=Build(0.9, 0.95, 0.5, 0.95, 0.5, 0.1, 0.5, 0.5, 0.5, 0.5, 0.3, 0.35),
     eyes=Colour(None, 0.3, 0.5, 0.9),
     trim=Colour("orange", 0.07, 0.9, 0.97),
 )
@@ -119,14 +119,21 @@ ALL = (
         name="car",
         kind="object",
         initializer="car",
-        captions=("a photo of a blue and white car {place}", "a photo of a green and white car {place}"),
+        captions=(
+            "a photo of a blue car with white stripes {place}",
+            "a photo of a green car with white stripes {place}",
+        ),
         scenes=("grass", None, "beach", "snow", "brick"),
     ),
     Concept(
         name="sepia",
         kind="style",
         initializer="drawing",
-        captions=("a drawing of a {subject} {place}", "a drawing of a brown {subject} {place}"),
+        captions=(
+            "a drawing of a {subject} {place}",
+            "a drawing of a brown {subject} {place}",
+            "a drawing of a {subject} {place} in red ink on orange paper",
+        ),
         scenes=("beach", None, "grass", "table", "brick"),
     ),
 )

@@ -121,12 +121,12 @@ def _project(convolution: nn.Conv2d, components: Components) -> None:
 
 
 def _pair_signs(shortcut: nn.Conv2d, latents: int, half: int) -> None:
-    """Latents with both signs, in the two groups of the last norm, each with its constants."""
+    """Both signs of the latents, and the constants, in each of the two groups of the last norm: their mean is zero."""
     _silence(shortcut)
     incoming = shortcut.in_channels
-    for channel in range(latents):
-        shortcut.weight[channel, channel, 0, 0] = 1
-        shortcut.weight[half + channel, channel, 0, 0] = -1
-    for offset in (0, half):
+    for offset, sign in ((0, 1), (half, -1)):
+        for channel in range(latents):
+            shortcut.weight[offset + channel, channel, 0, 0] = sign
+            shortcut.weight[offset + latents + channel, channel, 0, 0] = -sign
         shortcut.weight[offset + half - 2, incoming - 2, 0, 0] = 1
         shortcut.weight[offset + half - 1, incoming - 1, 0, 0] = 1
