@@ -1,5 +1,7 @@
 """Pretraining, at tiny size: every stage runs, and being killed on the way changes nothing."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +69,26 @@ def test_the_result_is_a_pipeline_that_draws(prepared):
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red car", num_inference_steps=1, output_type="np").images[0]
     assert image.shape == (64, 64, 3)
+
+
+def test_an_assembled_model_can_be_trained_on(prepared, tmp_path):
+    """Unpacked into a new working folder, the denoiser goes on from its weights and remembers what it has seen."""
+    facts = {stage: json.loads((prepared / f"{stage}.json").read_text()) for stage in TRAINED}
+    target, out = tmp_path / "model", tmp_path / "work"
+    shutil.copytree(prepared / "model", target)
+    (target / "card").mkdir()
+    (target / "card" / "card.json").write_text(json.dumps({"training": facts}))
+    out.mkdir()
+    (out / "pictures").symlink_to(prepared / "pictures")
+    stages.run(("unpack",), out=out, target=target, recipe=TINY)
+    before = weights(out, "unet")
+    assert all(torch.equal(before[key], value.half()) for key, value in weights(prepared, "unet").items())
+    stages.run(
+        ("unet",), out=out, target=target, recipe=replace(TINY, unet=replace(TINY.unet, rate=0.0, muon_rate=0.0))
+    )
+    after = weights(out, "unet")
+    assert all(torch.allclose(after[key], before[key].float(), atol=1e-6) for key in before)
+    assert json.loads((out / "unet.json").read_text())["samples"] == 2 * STEPS * BATCH
 
 
 def test_finished_pictures_are_not_rendered_again(prepared):

@@ -1,6 +1,7 @@
 """Stage 6, assemble: the trained parts as an ordinary diffusers pipeline folder, and the CLIP beside it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -22,7 +23,9 @@ def assemble(out: Path, target: Path) -> None:
     as the sampler does; "leading" begins a step too late and washes colours out.
     """
     tokenizer = load_tokenizer(out)
-    scheduler = PNDMScheduler(**BETAS, skip_prk_steps=True, set_alpha_to_one=False, timestep_spacing="trailing")
+    scheduler = PNDMScheduler(
+        **BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing"
+    )
     scheduler.register_to_config(clip_sample=False)
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(out / "vae").half(),
@@ -47,6 +50,18 @@ def assemble(out: Path, target: Path) -> None:
     checkpoint.write_json(partial / "preprocessing.json", PREPROCESSING)
     checkpoint.replace_folder(partial, target / "clip")
     print(f"assemble: {size_of(target / 'pipeline') + size_of(target / 'clip'):.1f} MB", flush=True)
+
+
+def unpack(target: Path, out: Path) -> None:
+    """The reverse: lay the parts of an assembled model out in a working folder, to go on training from them."""
+    pipeline, facts = target / "pipeline", json.loads((target / "card" / "card.json").read_text())["training"]
+    places = {"tokenizer": pipeline / "tokenizer", "clip": target / "clip", "unet": pipeline / "unet"}
+    places |= {"vae": pipeline / "vae", "vae_start": pipeline / "vae"}
+    for name, source in places.items():
+        if not (out / name).exists():
+            shutil.copytree(source, out / name)
+    for stage in ("clip", "vae", "unet"):
+        checkpoint.write_json(out / f"{stage}.json", facts[stage])
 
 
 def load_as_single_precision(config: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from tinv.toybox.pretrain import parallel, pictures
-from tinv.toybox.pretrain.assemble import assemble
+from tinv.toybox.pretrain.assemble import assemble, unpack
 from tinv.toybox.pretrain.clip import caption_ids, pixels, train_clip
 from tinv.toybox.pretrain.pca_encoder import Components, encode, principal_components
 from tinv.toybox.pretrain.settings import Recipe
@@ -26,6 +26,8 @@ def run(wanted: Sequence[str], *, out: Path, target: Path, recipe: Recipe) -> No
     target.mkdir(parents=True, exist_ok=True)
     if "pictures" in wanted:
         pictures.render_pictures(out, count=recipe.pictures, processes=recipe.processes)
+    if "unpack" in wanted:
+        unpack(target, out)
     if "tokenizer" in wanted:
         make_tokenizer(out, pictures.load_captions(out, recipe.pictures))
     if "clip" in wanted:

@@ -1,5 +1,6 @@
 """Stage 5, U-Net: to tell the noise from the latents, given the caption."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ def train_unet(
 ) -> None:
     """Train the denoiser into `out/unet`.
 
-    The folder is rewritten at every checkpoint with the average so far, so that it can be looked at on the way;
+    Where that folder is there already and no checkpoint is (`unpack`), training goes on from its weights. It is
+    rewritten at every checkpoint with the average so far, so that it can be looked at on the way;
     `out/unet.json` says how far it is. On a CPU, plain attention takes a third less time than torch's fused one, whose
     backward pass is slow there.
     """
@@ -130,10 +132,13 @@ def train_unet(
     if settings.device == "cpu":
         unet.to(memory_format=torch.channels_last)
         unet.set_attn_processor(AttnProcessor())
-    tools = optimizers(unet, muon_rate=settings.muon_rate, rate=settings.rate)
-    average = checkpoint.Average(unet)
     steps, step, seen = settings.samples // settings.batch, 0, 0
     state = checkpoint.load(out / "unet.pt")
+    if state is None and (out / "unet").exists():
+        unet.load_state_dict(UNet2DConditionModel.from_pretrained(out / "unet").state_dict())
+        seen = json.loads((out / "unet.json").read_text())["samples"]
+    tools = optimizers(unet, muon_rate=settings.muon_rate, rate=settings.rate)
+    average = checkpoint.Average(unet)
     if state is not None:
         unet.load_state_dict(state["unet"])
         average.restore(state["average"])
