@@ -270,7 +270,7 @@ def concept_of(placeholder: str) -> str:
 
 
 def main() -> None:
-    """`python -m tinv.toybox.recovery --run DIR...`: measure what runs have learned and print it as JSON."""
+    """`python -m tinv.toybox.recovery --run DIR...`: measure what runs have learned, a JSON object a line."""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybox.recovery", description=main.__doc__)
     parser.add_argument("--run", type=Path, nargs="+", required=True, help="folders with learned_embeds.safetensors")
     parser.add_argument("--concept", choices=[c.name for c in ALL], help="default: by the placeholder's name")
@@ -286,7 +286,7 @@ def main() -> None:
             baselines[name, initializer] = baseline(pipeline, name, initializer, tower)
         pipeline.load_textual_inversion(folder / "learned_embeds.safetensors", token=word)
         found = report(pipeline, word, baselines[name, initializer], tower)
-        print(json.dumps({"run": str(folder), **asdict(found)}, indent=2), flush=True)
+        print(json.dumps({"run": str(folder), **asdict(found)}), flush=True)
 
 
 if __name__ == "__main__":
