@@ -43,7 +43,7 @@ def test_the_text_encoder_is_the_text_tower():
     ids = pipeline.tokenizer(["a red cat toy on the beach"], return_tensors="pt").input_ids
     with torch.no_grad():
         ours = pipeline.text_encoder(ids).last_hidden_state
-        theirs = tower.model.text_model(ids).last_hidden_state
+        theirs = tower.clip.model.text_model(ids).last_hidden_state
     assert torch.equal(ours, theirs)
 
 

@@ -13,7 +13,21 @@ from tinv.toybox.pretrain.tokenizer import load_tokenizer
 from tinv.toybox.pretrain.unet import BETAS
 
 MEGABYTE = 1_000_000
-PREPROCESSING = {"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "range": "[-1, 1]"}
+PREPROCESSING = {
+    "image_processor_type": "CLIPImageProcessor",
+    "do_convert_rgb": True,
+    "do_resize": True,
+    "size": {"shortest_edge": 64},
+    "resample": 3,
+    "do_center_crop": True,
+    "crop_size": {"height": 64, "width": 64},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+"""How CLIP's image tower wants its pictures, as transformers writes it: in [-1, 1]."""
 
 
 def assemble(out: Path, target: Path) -> None:
@@ -47,7 +61,7 @@ def assemble(out: Path, target: Path) -> None:
     CLIPModel.from_pretrained(out / "clip").half().save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     load_as_single_precision(partial / "config.json")
-    checkpoint.write_json(partial / "preprocessing.json", PREPROCESSING)
+    checkpoint.write_json(partial / "preprocessor_config.json", PREPROCESSING)
     checkpoint.replace_folder(partial, target / "clip")
     print(f"assemble: {size_of(target / 'pipeline') + size_of(target / 'clip'):.1f} MB", flush=True)
 
