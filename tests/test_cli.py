@@ -13,7 +13,8 @@ from PIL import Image
 
 from tests.tiny import tiny_model
 from tinv import formats
-from tinv.cli import main, seeds
+from tinv.cli import main
+from tinv.cli.generate import seeds
 from tinv.formats import LearnedEmbedding
 from tinv.generate import fill, slug
 from tinv.models import StableDiffusion

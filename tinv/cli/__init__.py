@@ -1,0 +1,45 @@
+"""`tinv ...`: the commands for what has been learned. Each has a file here; its work is done elsewhere."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from tinv import __version__
+from tinv.cli import generate
+from tinv.errors import UserError
+
+COMMANDS = (generate,)
+"""Each has `add(commands)`, which says what it is called and which options it takes."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code: 0 done, 1 it could not be done, 2 wrong options, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            arguments.command(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tinv", description="Use the words that textual inversion has learned.")
+    parser.add_argument("--version", action="version", version=f"tinv {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Our own warnings as one line; the libraries' deprecations are for their developers."""
+    if category is UserWarning:
+        print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,7 @@
+"""`python -m tinv.cli`."""
+
+import sys
+
+from tinv.cli import main
+
+sys.exit(main())
