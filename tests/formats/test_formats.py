@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from tests.tiny import tiny_pipeline
 from tinv.errors import UserError
-from tinv.formats import LearnedEmbedding, read, write
+from tinv.formats import LearnedEmbedding, encoder_of_width, read, write
 
 PROVENANCE = {"base_model": "pkg://tinv/toybox/pipeline", "steps": "300", "seed": "0", "kind": "object"}
 
@@ -71,6 +71,13 @@ def test_the_older_bin_files_are_read(tmp_path: Path, shape: tuple[int, ...]) ->
     after = read(tmp_path / "learned_embeds.bin")
     assert after.placeholder == "<cat-toy>"
     assert torch.equal(after.vectors["clip_l"], tensor.reshape(-1, 8))
+
+
+@pytest.mark.parametrize(("width", "encoder"), [(768, "clip_l"), (1024, "clip_h"), (1280, "clip_g"), (32, "clip_l")])
+def test_the_width_says_which_encoder_the_vectors_are_for(tmp_path: Path, width: int, encoder: str) -> None:
+    assert encoder_of_width(width) == encoder
+    save_file({"<cat>": torch.ones(1, width)}, tmp_path / "cat.safetensors")
+    assert list(read(tmp_path / "cat.safetensors").vectors) == [encoder]
 
 
 def test_content_counts_not_the_extension(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-ENCODER = "clip_l"
-"""The text encoder that the vectors of a one-encoder file belong to."""
+_ENCODERS = {1024: "clip_h", 1280: "clip_g"}
+"""The text encoders whose vectors have a width of their own: Stable Diffusion 2's, and SDXL's second."""
 
 
 @dataclass(frozen=True)
@@ -20,3 +20,11 @@ class LearnedEmbedding:
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from: base_model, fingerprint, kind, initializer, steps, seed, tinv_version. Files written by
     other programs carry none of it."""
+
+
+def encoder_of_width(width: int) -> str:
+    """The text encoder that vectors of this width belong to: `clip_h`, `clip_g`, or else `clip_l`.
+
+    768 is CLIP ViT-L (Stable Diffusion 1, SDXL's first). Models of other widths, as the toybox, have one encoder.
+    """
+    return _ENCODERS.get(width, "clip_l")

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.formats.learned import ENCODER, LearnedEmbedding
+from tinv.formats.learned import LearnedEmbedding, encoder_of_width
 
 _NAMELESS = {"emb_params", "emp_params", "clip_l", "clip_g", "t5", "t5xxl"}
 """Keys by which other programs call the vectors, instead of the word's own name."""
@@ -47,7 +47,7 @@ def read(path: Path | str) -> LearnedEmbedding:
         )
     word, rows = _one_word(path, tensors)
     provenance = {key: value for key, value in metadata.items() if key != "format"}
-    return LearnedEmbedding(word, {ENCODER: rows}, provenance)
+    return LearnedEmbedding(word, {encoder_of_width(rows.shape[1]): rows}, provenance)
 
 
 def _file(place: Path) -> Path:
