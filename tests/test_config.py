@@ -7,9 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
 from tinv.concept import Concept
-from tinv.config import ConfigError, build, check, did_you_mean, find_problems
+from tinv.config import ConfigError, build, check, find_problems
 from tinv.errors import UserError
 from tinv.groups import Groups
+from tinv.problems import did_you_mean
 
 
 @pytest.fixture(scope="module")

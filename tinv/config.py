@@ -1,8 +1,6 @@
 """The one place where settings become objects: check a composed tree, then build from it."""
 
-import difflib
 import functools
-import os
 import re
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
@@ -12,30 +10,17 @@ from typing import Any
 
 import hydra
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
 from tinv.errors import UserError
-from tinv.signature import Signature, accepts, describe, signature
+from tinv.problems import Problem, did_you_mean, unfit, unknown, walk
+from tinv.signature import Signature, signature
+from tinv.trust import untrusted
 
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 """The groups: inside an installed wheel, or beside the package in a checkout."""
 
-TRUSTED = (
-    "tinv",
-    "lightning.pytorch",
-    "torch.optim",
-    "diffusers.optimization",
-    "bitsandbytes.optim",
-    "prodigyopt",
-)
-"""Where a `_target_` may point. A configuration is data, often someone else's: it must not be able to call anything."""
-
-TRUST_VARIABLE = "TINV_TRUST"
-"""Environment variable that adds packages of your own, separated by commas. Deliberately not a setting."""
-
-_HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _GOOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 
 
@@ -45,15 +30,6 @@ class ConfigError(UserError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n  ".join(["this run cannot start:", *self.problems]))
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with a setting."""
-
-    text: str
-    is_missing: bool = False
-    """The setting is required and has no value yet: nothing was typed wrongly."""
 
 
 @dataclass
@@ -127,7 +103,7 @@ def check(cfg: DictConfig) -> DictConfig:
 def find_problems(cfg: DictConfig) -> list[Problem]:
     """Everything that is wrong with a composed tree: unknown, missing and unfit values, and unknown targets."""
     root = signature(f"{__name__}.{Root.__name__}")
-    found = [*_strangers(cfg, root), *_unfit(cfg, root, ""), *_walk(cfg, ""), *_bad_name(cfg)]
+    found = [*_strangers(cfg, root), *unfit(cfg, root, ""), *walk(cfg, ""), *_bad_name(cfg)]
     return list(dict.fromkeys(found))
 
 
@@ -142,7 +118,7 @@ def build(node: DictConfig | dict[str, Any], **late: Any) -> Any:
         ConfigError: a target is none that settings may call.
         UserError: whatever the target had to say.
     """
-    if problems := [f"{path or 'this node'}: {reason}" for path, reason in _untrusted(node)]:
+    if problems := [f"{path or 'this node'}: {reason}" for path, reason in untrusted(node)]:
         raise ConfigError(problems)
     try:
         target = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
@@ -156,17 +132,6 @@ def build(node: DictConfig | dict[str, Any], **late: Any) -> Any:
         raise cause from None
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A remedy in brackets: the nearest known word, or all of them if they are few, or nothing."""
-    known = list(known)
-    if near := difflib.get_close_matches(word, known, n=1):
-        return f" (did you mean {near[0]}?)"
-    return f" (there are {', '.join(sorted(known))})" if 0 < len(known) <= 20 else ""
-
-
-# --- looking at a tree ------------------------------------------------------------------------------------------------
-
-
 def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
     """What does not belong at the top of the tree or among the callbacks, and what is missing there."""
     for key in map(str, cfg):
@@ -177,7 +142,7 @@ def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
             yield Problem(f"{key}: cannot be left out{f'; write {key}=none' if key in ('callbacks', 'logger') else ''}")
     paths = cfg.get("paths")
     if isinstance(paths, DictConfig):
-        yield from _unknown(paths, signature(f"{__name__}.{Paths.__name__}"), "paths")
+        yield from unknown(paths, signature(f"{__name__}.{Paths.__name__}"), "paths")
     for group in ("callbacks", "logger"):
         nodes = _nodes(cfg, group)
         known = [name for name, node in nodes.items() if _has_target(node)]
@@ -208,103 +173,3 @@ def _bad_name(cfg: DictConfig) -> Iterator[Problem]:
         yield Problem(
             f"name: becomes a folder, so it takes letters, digits and . _ = - only, got {name!r}; write {better}"
         )
-
-
-def _walk(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]:
-    """The problems in a node and below it. Nodes that are interpolated whole are looked at where they are written."""
-    taken = None
-    if isinstance(node, DictConfig) and not OmegaConf.is_missing(node, "_target_") and "_target_" in node:
-        target = str(node["_target_"])
-        if reason := _distrust(target):
-            yield Problem(f"{path}._target_: {reason}")
-        else:
-            taken = signature(target)
-            yield from _unknown(node, taken, path)
-            yield from _unfit(node, taken, path)
-    for key in list(node) if isinstance(node, DictConfig) else range(len(node)):
-        here = _join(path, key)
-        if OmegaConf.is_missing(node, key):
-            about = taken.parameters[str(key)].about if taken and key in taken.parameters else ""
-            yield Problem(f"{here}: required, but not set{about and f': {_lower(about)}'}", is_missing=True)
-            continue
-        try:
-            value = node[key]
-        except InterpolationToMissingValueError:
-            continue  # reported where it is missing
-        except (OmegaConfBaseException, UserError) as error:
-            missing = re.search(r"key '(.+?)' not found", reason := _reason(error))
-            if missing is None or missing[1] in str(OmegaConf.to_container(node, resolve=False)):
-                yield Problem(f"{here}: {reason}")  # an interpolation of an interpolation is reported at the latter
-            continue
-        if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_interpolation(node, key):
-            yield from _walk(value, here)
-
-
-def _unknown(node: DictConfig, taken: Signature, path: str) -> Iterator[Problem]:
-    for key in map(str, node):
-        if key not in taken.parameters and key not in _HYDRA_KEYS and not taken.open_ended:
-            what = taken.target.rpartition(".")[2]
-            yield Problem(f"{_join(path, key)}: {what} takes no such argument{did_you_mean(key, taken.parameters)}")
-
-
-def _unfit(node: DictConfig, taken: Signature, path: str) -> Iterator[Problem]:
-    for key, parameter in taken.parameters.items():
-        if key not in node or OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
-            continue  # an interpolated value is looked at where it is written
-        value = node[key]
-        if isinstance(value, DictConfig | ListConfig):
-            try:
-                value = OmegaConf.to_container(value, resolve=True)
-            except (OmegaConfBaseException, UserError):
-                continue  # reported by _walk
-        if not accepts(parameter, value):
-            whole = isinstance(value, float) and value.is_integer() and accepts(parameter, int(value))
-            remedy = f"; write {int(value)}" if whole else ""
-            yield Problem(f"{_join(path, key)}: must be {describe(parameter)}, got {_shown(value)}{remedy}")
-
-
-def _distrust(target: str) -> str:
-    """Why a target may not be called, or nothing."""
-    own = tuple(name for name in os.environ.get(TRUST_VARIABLE, "").replace(" ", "").split(",") if name)
-    if not any(target.startswith(f"{package}.") for package in (*TRUSTED, *own)):
-        return (
-            f"{target} is none of the things that settings may call ({', '.join((*TRUSTED, *own))}); "
-            f"to allow a package of your own, put it into the environment variable {TRUST_VARIABLE}"
-        )
-    try:
-        package = signature(target).package
-    except (LookupError, SyntaxError) as error:
-        return f"cannot find {target} ({str(error) or type(error).__name__})"
-    if package != target.partition(".")[0]:
-        return f"{target} belongs to {package}; name it there"
-    return ""
-
-
-def _untrusted(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
-    if isinstance(plain, dict):
-        if "_target_" in plain and (reason := _distrust(str(plain["_target_"]))):
-            yield path, reason
-        for key, value in plain.items():
-            yield from _untrusted(value, _join(path, key))
-    elif isinstance(plain, list):
-        for position, value in enumerate(plain):
-            yield from _untrusted(value, _join(path, position))
-
-
-def _join(path: str, key: Any) -> str:
-    if isinstance(key, int):
-        return f"{path}[{key}]"
-    return f"{path}.{key}" if path else str(key)
-
-
-def _shown(value: Any) -> str:
-    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:] if sentence[1:2].islower() or sentence[1:2] == " " else sentence
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -24,10 +24,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from tinv import rundir
-from tinv.config import CONF_DIR, Problem, check
+from tinv.config import CONF_DIR, check
 from tinv.errors import UserError
 from tinv.groups import CONFIG_NAME, Groups
 from tinv.overrides import brings_a_sweep, explain, find_problems, points
+from tinv.problems import Problem
 
 _points: list[str | None] = []
 """What each point of this sweep had to say when it failed, None for those that did not."""

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tinv import config
-from tinv.config import Problem, did_you_mean
 from tinv.groups import CompositionError, Groups
+from tinv.problems import Problem, did_you_mean
 from tinv.signature import signature
 
 MOST_POINTS = 64
