@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from tinv.concept import Concept
+from tinv.concept import Concept, whole
 from tinv.errors import UserError
 
 
@@ -35,3 +37,19 @@ def test_a_placeholder_that_cannot_be_typed_is_refused_with_one_that_can(placeho
 def test_a_kind_is_object_or_style():
     with pytest.raises(UserError, match=r"concept\.kind must be object or style, got 'thing'"):
         Concept(placeholder="<x>", kind="thing")
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "said"),
+    [
+        ("sks", "a sks dog", True),
+        ("sks", "she asks", False),
+        ("sks", "sks_1", False),
+        ("<zorg>", "a<zorg>!", True),
+        ("<zorg>", "<zorgon>", False),
+        ("my-mug", "in my-mug, steaming", True),
+        ("my-mug", "my-mugs", False),
+    ],
+)
+def test_a_word_is_found_whole_or_not_at_all(word, text, said):
+    assert bool(re.search(whole(word), text)) == said

@@ -1,5 +1,6 @@
 """What is being learned: one concept, its placeholder word and the word it starts from."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,3 +45,10 @@ class Concept:
     def slug(self) -> str:
         """The placeholder as a file name that every operating system accepts: `<cat-toy>` -> `cat-toy`."""
         return "".join(c if c.isalnum() or c in "-_" else "" for c in self.placeholder).strip("-_") or "concept"
+
+
+def whole(word: str) -> str:
+    """A regular expression for a word where it is no part of a longer one: `sks` does not fire inside `asks`."""
+    before = r"(?<!\w)" if re.match(r"\w", word[0]) else ""
+    after = r"(?!\w)" if re.match(r"\w", word[-1]) else ""
+    return f"{before}{re.escape(word)}{after}"

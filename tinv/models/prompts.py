@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tinv.concept import whole
+
 
 class Prompts:
     """Tokenizes captions for one text encoder."""
@@ -72,9 +74,5 @@ class Prompts:
 @lru_cache
 def _splitter(placeholders: tuple[str, ...]) -> re.Pattern[str]:
     """Cuts a text at whole placeholders and keeps them; the longer of two that begin alike wins."""
-    whole = []
-    for word in sorted(placeholders, key=len, reverse=True):
-        before = r"(?<!\w)" if re.match(r"\w", word[0]) else ""
-        after = r"(?!\w)" if re.match(r"\w", word[-1]) else ""
-        whole.append(f"{before}{re.escape(word)}{after}")
-    return re.compile(f"({'|'.join(whole)})", re.IGNORECASE)
+    longest_first = sorted(placeholders, key=len, reverse=True)
+    return re.compile(f"({'|'.join(map(whole, longest_first))})", re.IGNORECASE)
