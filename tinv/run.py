@@ -45,9 +45,9 @@ def train(cfg: DictConfig) -> float | None:
         module: TextualInversion = build(cfg.module)
     loggers = [build(node) for node in cfg.logger.values()]
     trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
-    with phase(callbacks, "encoding"):
-        model = module.to(trainer.strategy.root_device).model
-        data.connect(model.encode_images, resolution=model.resolution)
+    model = module.model
+    with phase(callbacks, "encoding"), model.vae_on_call.at(trainer.strategy.root_device):
+        data.connect(model.encode_images, resolution=model.resolution)  # before the rest takes the device's memory
     trainer.fit(module, data, ckpt_path=_checkpoint(cfg), weights_only=True)
     if trainer.is_global_zero:
         print(_farewell(module, Path(cfg.paths.run)))

@@ -64,20 +64,17 @@ def sample_pixels(
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
         positive = model.encode_text(prompts[part], vectors).hidden
-        pixels.append(
-            pipeline(
-                prompt_embeds=positive,
-                negative_prompt_embeds=model.encode_text([negative] * len(positive), vectors).hidden,
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                height=height,
-                width=width,
-                output_type="pt",
-            )
-            .images.float()
-            .cpu()
-        )
+        latents = pipeline(
+            prompt_embeds=positive,
+            negative_prompt_embeds=model.encode_text([negative] * len(positive), vectors).hidden,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            height=height,
+            width=width,
+            output_type="latent",
+        ).images
+        pixels.append(model.decode_latents(latents).cpu())
     return torch.cat(pixels)
 
 

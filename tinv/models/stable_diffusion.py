@@ -17,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tinv.diffusion import sample_moments
 from tinv.models.lens import Lens
+from tinv.models.oncall import OnCall
 from tinv.models.places import explain_failure, resolve_model
 from tinv.models.prompts import Prompts
 from tinv.models.quiet import quiet
@@ -53,7 +54,8 @@ class StableDiffusion(nn.Module):
         self.name = name
         self.lens = Lens(text_encoder.get_input_embeddings())
         text_encoder.set_input_embeddings(self.lens)
-        self.text_encoder, self.vae, self.unet = text_encoder, vae, unet
+        self.text_encoder, self.unet = text_encoder, unet
+        self.vae_on_call = OnCall(vae.requires_grad_(False).eval())
         self.tokenizer, self.scheduler = tokenizer, scheduler
         self.prompts = Prompts(tokenizer, num_embeddings=self.lens.num_embeddings)
         self._schedule = NoiseSchedule(scheduler.alphas_cumprod.float(), scheduler.config.prediction_type)
@@ -95,6 +97,11 @@ class StableDiffusion(nn.Module):
         return super().train(False)
 
     @property
+    def vae(self) -> AutoencoderKL:
+        """Between pictures and latents. `to` leaves it where it is: it waits on the CPU while nothing needs it."""
+        return self.vae_on_call.part
+
+    @property
     def tables(self) -> dict[str, Tensor]:
         """The frozen vocabulary [V, D] of each text encoder."""
         return {ENCODER: self.lens.weight.detach()}
@@ -112,9 +119,15 @@ class StableDiffusion(nn.Module):
         return self._schedule
 
     def encode_images(self, pixels_B3HW: Tensor) -> Tensor:
-        """Moments [B, 2C, h, w] of pictures in [-1, 1]: mean and log-variance, unscaled."""
+        """Moments [B, 2C, h, w] of pictures in [-1, 1]: mean and log-variance, unscaled; computed where the VAE is."""
         with torch.no_grad():
             return self.vae.encode(pixels_B3HW.to(self.vae.device, self.vae.dtype)).latent_dist.parameters
+
+    def decode_latents(self, x_BChw: Tensor) -> Tensor:
+        """Pixels [B, 3, H, W] in [0, 1], float32, of scaled latents; computed where those are."""
+        with torch.no_grad(), self.vae_on_call.at(x_BChw.device) as vae:
+            pixels_B3HW = vae.decode((x_BChw / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
+        return (pixels_B3HW.float() * 0.5 + 0.5).clamp(0, 1)
 
     def sample_latents(self, moments_B2Chw: Tensor, noise_BChw: Tensor) -> Tensor:
         """Latents [B, C, h, w] drawn from the posterior and scaled as the U-Net expects them."""
@@ -169,7 +182,8 @@ def _fingerprint(model: StableDiffusion) -> str:
         shape = {key: value for key, value in config.items() if isinstance(value, int | float) and key[0] != "_"}
         digest.update(json.dumps(shape, sort_keys=True).encode())
     digest.update(json.dumps([model.schedule.prediction_type, len(model.schedule.alphas_cumprod)]).encode())
-    for name, tensor in model.named_parameters():
+    parts = {"lens": model.lens, "text_encoder": model.text_encoder, "vae": model.vae, "unet": model.unet}
+    for name, tensor in nn.ModuleDict(parts).named_parameters():
         head = tensor.detach().flatten()[:16].to("cpu", torch.bfloat16).view(torch.int16)
         digest.update(name.encode() + bytes(head.numpy().tobytes()))
     return digest.hexdigest()
