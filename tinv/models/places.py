@@ -1,20 +1,28 @@
 """Where a model is: a folder on this machine, a folder in a package, or an id of the Hugging Face Hub."""
 
 import re
-from functools import lru_cache
-
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
+from functools import lru_cache, partial
 
 from tinv.errors import UserError
 from tinv.files import PACKAGE_SCHEME, locate
+from tinv.hub.pipeline import PARTS, pipeline_files
+from tinv.hub.snapshot import Repo, snapshot
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
-_HUB_PATIENCE_S = 10
 
 
-def resolve_model(pretrained: str) -> str:
-    """What diffusers' `from_pretrained` should be given for `model.pretrained`: a folder, or an id that the Hub knows.
+def resolve_model(
+    pretrained: str, *, revision: str | None = None, variant: str | None = None, parts: tuple[str, ...] = PARTS
+) -> str:
+    """The folder on this machine that `model.pretrained` means, for diffusers' `from_pretrained`.
+
+    What the Hub has is downloaded into its cache: the files of these parts at one revision, the weights once.
+
+    Args:
+        pretrained: a pipeline folder, `pkg://package/folder`, or an id of the Hugging Face Hub.
+        revision: of an id: a commit (taken from the cache without asking the Hub), a branch or a tag.
+        variant: of an id's weights, e.g. fp16.
+        parts: subfolders that are wanted now, e.g. the tokenizer alone.
 
     Raises:
         UserError: a folder that is missing or is no diffusers pipeline, a text that can be neither, or an id that is
@@ -34,7 +42,7 @@ def resolve_model(pretrained: str) -> str:
         raise UserError(
             f"model.pretrained: there is no folder {pretrained}; give a diffusers pipeline folder or a Hub id"
         )
-    return _ask_the_hub(pretrained)
+    return _from_the_hub(pretrained, revision, variant, parts)
 
 
 def explain_failure(pretrained: str, error: Exception) -> UserError:
@@ -43,21 +51,18 @@ def explain_failure(pretrained: str, error: Exception) -> UserError:
 
 
 @lru_cache
-def _ask_the_hub(name: str) -> str:
-    """The id if the Hub answers for it, else its folder in the local cache: one short question instead of the minutes
-    that the download's own retries take without a network."""
+def _from_the_hub(name: str, revision: str | None, variant: str | None, parts: tuple[str, ...]) -> str:
+    repo = Repo(name, "model", revision)
     try:
-        HfApi().model_info(name, timeout=_HUB_PATIENCE_S)
-    except Exception as error:  # of which kind depends on the HTTP library that the client happens to use
-        try:
-            return snapshot_download(name, local_files_only=True)
-        except LocalEntryNotFoundError:
-            raise UserError(
-                f"model.pretrained: {name} is neither a folder here nor in the local Hub cache, and the Hub does not "
-                f"give it ({_first_line(error)}); check the name, the network or the licence, or pass a local "
-                f"diffusers folder, or model=toybox for the model that comes with tinv"
-            ) from error
-    return name
+        return str(snapshot(repo, partial(pipeline_files, variant=variant, parts=parts)).folder)
+    except UserError as error:
+        raise UserError(f"model.pretrained: {repo} cannot be used, {error}") from error
+    except LookupError as error:
+        raise UserError(
+            f"model.pretrained: {repo} is neither a folder here nor in the local Hub cache, and cannot be fetched "
+            f"({error.args[0]}); check the name or the network, run `tinv prefetch` with the same settings where there "
+            f"is a network, or pass a local diffusers folder, or model=toybox for the model that comes with tinv"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

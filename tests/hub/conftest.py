@@ -1,0 +1,39 @@
+"""The stand-in for the Hub, as a fixture, for clients in this process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import close_session, constants
+
+from tests.hub.standin import Standin, standing_in
+from tinv.models import places
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Standin]:
+    """A Hub of our own and an empty cache for it."""
+    with standing_in() as standin:
+        _point_at(standin.url, monkeypatch, tmp_path / "cache")
+        yield standin
+        close_session()
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No Hub, an empty cache."""
+    _point_at("http://127.0.0.1:9", monkeypatch, tmp_path / "cache")
+    yield
+    close_session()
+
+
+def _point_at(url: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    close_session()
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
+    places._from_the_hub.cache_clear()

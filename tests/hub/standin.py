@@ -1,0 +1,262 @@
+"""A stand-in for the Hub on the loopback interface: what the real client asks of it, and nothing more."""
+
+import hashlib
+import json
+import re
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+TOKEN = "hf_" + "Abc0123456789" * 3
+"""No real one; of the form that real ones have."""
+USER = "alice"
+LFS_SUFFIXES = (".safetensors", ".bin", ".png", ".jpeg")
+
+
+@dataclass
+class Stored:
+    """A repository."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    private: bool = False
+    commits: list[str] = field(default_factory=lambda: ["0" * 39 + "1"])
+
+    @property
+    def sha(self) -> str:
+        return self.commits[-1]
+
+
+@dataclass
+class Standin:
+    """What it holds, what it was asked, and how it misbehaves."""
+
+    repos: dict[tuple[str, str], Stored] = field(default_factory=dict)
+    """(model or dataset, id) -> repository."""
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    """Method and path of every request."""
+    tokens: set[str] = field(default_factory=set)
+    """Bearer tokens that were sent."""
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    """Large files by their sha256, before a commit names them."""
+    fails: dict[str, int] = field(default_factory=dict)
+    """Pattern of a path -> status that it answers with."""
+    delays: dict[str, float] = field(default_factory=dict)
+    """Pattern of a path -> seconds for which it is silent."""
+    role: str = "write"
+    url: str = ""
+
+    def add(self, kind: str, name: str, folder: Path) -> Stored:
+        """Serve the files of a folder as a repository."""
+        files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        self.repos[kind, name] = Stored(files, commits=[hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()])
+        return self.repos[kind, name]
+
+    def fetched(self) -> list[str]:
+        """The files whose contents were asked for."""
+        return [
+            path.partition("/resolve/")[2].partition("/")[2]
+            for method, path in self.asked
+            if method == "GET" and "/resolve/" in path
+        ]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Standin
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self, value: object = None, status: int = 200, body: bytes | None = None, **headers: str) -> None:
+        if body is None:
+            body = json.dumps(value).encode()
+            headers.setdefault("Content-Type", "application/json")
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, text in headers.items():
+            self.send_header(name.replace("_", "-"), text)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _serve(self) -> None:
+        hub, path = self.hub, unquote(urlsplit(self.path).path)
+        length = int(self.headers.get("Content-Length") or 0)
+        sent = self.rfile.read(length) if length else b""
+        hub.asked.append((self.command, path))
+        if token := (self.headers.get("Authorization") or "").removeprefix("Bearer "):
+            hub.tokens.add(token)
+        for pattern, seconds in hub.delays.items():
+            if re.search(pattern, path):
+                time.sleep(seconds)
+        for pattern, status in hub.fails.items():
+            if re.search(pattern, path):
+                return self._answer({"error": f"told to answer {status}"}, status)
+        for method, pattern, action in _ROUTES:
+            if method == self.command and (match := re.fullmatch(pattern, path)):
+                return action(self, sent, **match.groupdict())
+        return self._answer({"error": f"no route {self.command} {path}"}, 404)
+
+    do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815
+
+    def _repo(self, kind: str, name: str, rev: str | None = "main") -> Stored | None:
+        """The repository at a revision; if there is none, that is answered."""
+        stored = self.hub.repos.get((kind.rstrip("s") or "model", name))
+        if stored is None or (stored.private and not self.headers.get("Authorization")):
+            self._answer({"error": "Repository not found"}, 404, X_Error_Code="RepoNotFound")
+            return None
+        if rev not in (None, "main", stored.sha):
+            self._answer({"error": "Invalid rev id"}, 404, X_Error_Code="RevisionNotFound")
+            return None
+        return stored
+
+    def info(self, sent: bytes, kind: str, name: str, rev: str | None = None) -> None:
+        if stored := self._repo(kind, name, rev):
+            siblings = [
+                {"rfilename": path, "size": len(data), "blobId": _oid(data)} for path, data in stored.files.items()
+            ]
+            self._answer(
+                {
+                    "id": name,
+                    "_id": "0",
+                    "sha": stored.sha,
+                    "private": stored.private,
+                    "siblings": siblings,
+                    "tags": [],
+                    "downloads": 0,
+                    "likes": 0,
+                }
+            )
+
+    def tree(self, sent: bytes, kind: str, name: str, rev: str) -> None:
+        if stored := self._repo(kind, name, rev):
+            self._answer([{"type": "file", "path": p, "size": len(d), "oid": _oid(d)} for p, d in stored.files.items()])
+
+    def resolve(self, sent: bytes, kind: str, name: str, rev: str, path: str) -> None:
+        stored = self._repo(kind or "models", name, rev)
+        if stored is None:
+            return None
+        if path not in stored.files:
+            return self._answer(
+                {"error": "Entry not found"}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=stored.sha
+            )
+        data = stored.files[path]
+        return self._answer(body=data, ETag=f'"{_oid(data)}"', X_Repo_Commit=stored.sha, Accept_Ranges="bytes")
+
+    def whoami(self, sent: bytes) -> None:
+        if (self.headers.get("Authorization") or "") != f"Bearer {TOKEN}":
+            return self._answer({"error": "Invalid credentials in Authorization header"}, 401)
+        return self._answer(
+            {
+                "type": "user",
+                "name": USER,
+                "orgs": [{"name": "toys"}],
+                "auth": {"type": "access_token", "accessToken": {"displayName": "t", "role": self.hub.role}},
+            }
+        )
+
+    def create(self, sent: bytes) -> None:
+        asked = json.loads(sent)
+        name = f"{asked['organization'] or USER}/{asked['name']}"
+        key = (asked.get("type", "model"), name)
+        if key in self.hub.repos:
+            return self._answer({"error": "You already created this model repo", "url": f"{self.hub.url}/{name}"}, 409)
+        self.hub.repos[key] = Stored(private=asked.get("visibility") == "private" or bool(asked.get("private")))
+        return self._answer({"url": f"{self.hub.url}/{name}", "id": "0", "name": name})
+
+    def preupload(self, sent: bytes, kind: str, name: str, rev: str) -> None:
+        if self._repo(kind, name, rev):
+            self._answer(
+                {
+                    "files": [
+                        {
+                            "path": f["path"],
+                            "uploadMode": "lfs" if f["path"].endswith(LFS_SUFFIXES) else "regular",
+                            "shouldIgnore": False,
+                        }
+                        for f in json.loads(sent)["files"]
+                    ]
+                }
+            )
+
+    def batch(self, sent: bytes, name: str) -> None:
+        wanted = json.loads(sent)["objects"]
+        self._answer(
+            {
+                "transfer": "basic",
+                "objects": [
+                    {
+                        "oid": w["oid"],
+                        "size": w["size"],
+                        "actions": {"upload": {"href": f"{self.hub.url}/lfs/{w['oid']}"}},
+                    }
+                    for w in wanted
+                ],
+            }
+        )
+
+    def store(self, sent: bytes, oid: str) -> None:
+        assert hashlib.sha256(sent).hexdigest() == oid
+        self.hub.uploads[oid] = sent
+        self._answer({})
+
+    def commit(self, sent: bytes, kind: str, name: str, rev: str) -> None:
+        if not (stored := self._repo(kind, name, rev)):
+            return
+        for line in map(json.loads, sent.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                stored.files[value["path"]] = b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                stored.files[value["path"]] = self.hub.uploads[value["oid"]]
+            elif line["key"] == "deletedFile":
+                del stored.files[value["path"]]
+        stored.commits.append(hashlib.sha1(sent).hexdigest())
+        self._answer(
+            {"success": True, "commitOid": stored.sha, "commitUrl": f"{self.hub.url}/{name}/commit/{stored.sha}"}
+        )
+
+    def validate(self, sent: bytes) -> None:
+        self._answer({"errors": [], "warnings": []})
+
+
+_API = r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
+_ROUTES = (
+    ("GET", _API, _Handler.info),
+    ("GET", _API + r"/revision/(?P<rev>.+)", _Handler.info),
+    ("GET", _API + r"/tree/(?P<rev>[^/]+)/?", _Handler.tree),
+    ("GET", r"/(?P<kind>datasets)?/?(?P<name>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)", _Handler.resolve),
+    ("HEAD", r"/(?P<kind>datasets)?/?(?P<name>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)", _Handler.resolve),
+    ("GET", r"/api/whoami-v2", _Handler.whoami),
+    ("POST", r"/api/repos/create", _Handler.create),
+    ("POST", r"/api/validate-yaml", _Handler.validate),
+    ("POST", _API + r"/preupload/(?P<rev>.+)", _Handler.preupload),
+    ("POST", _API + r"/commit/(?P<rev>.+)", _Handler.commit),
+    ("POST", r"/(?P<name>.+)\.git/info/lfs/objects/batch", _Handler.batch),
+    ("PUT", r"/lfs/(?P<oid>\w+)", _Handler.store),
+)
+
+
+def _oid(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+@contextmanager
+def standing_in() -> Iterator[Standin]:
+    """The stand-in, at its `url`, while the block runs."""
+    hub = Standin()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,101 @@
+"""Which files are fetched, against listings as they are published."""
+
+import pytest
+
+from tests.tiny import tiny_pipeline
+from tinv.errors import UserError
+from tinv.hub.pipeline import PARTS, part_files, pipeline_files
+from tinv.models import StableDiffusion
+
+SD15 = """
+.gitattributes README.md model_index.json v1-5-pruned.ckpt v1-5-pruned.safetensors v1-5-pruned-emaonly.safetensors
+v1-inference.yaml feature_extractor/preprocessor_config.json safety_checker/config.json
+safety_checker/model.safetensors safety_checker/pytorch_model.bin scheduler/scheduler_config.json
+text_encoder/config.json text_encoder/model.safetensors text_encoder/model.fp16.safetensors
+text_encoder/pytorch_model.bin text_encoder/pytorch_model.fp16.bin text_encoder/flax_model.msgpack
+tokenizer/merges.txt tokenizer/special_tokens_map.json tokenizer/tokenizer_config.json tokenizer/vocab.json
+unet/config.json unet/diffusion_pytorch_model.safetensors unet/diffusion_pytorch_model.fp16.safetensors
+unet/diffusion_pytorch_model.non_ema.safetensors unet/diffusion_pytorch_model.bin unet/model.onnx
+unet/diffusion_pytorch_model.fp16.bin unet/diffusion_pytorch_model.non_ema.bin vae/config.json
+vae/diffusion_pytorch_model.safetensors vae/diffusion_pytorch_model.fp16.safetensors vae/diffusion_pytorch_model.bin
+""".split()
+SETTINGS = {
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "vae/config.json",
+}
+LISTING = dict.fromkeys(SD15, 1)
+
+
+def test_weights_come_once_and_as_safetensors():
+    assert set(pipeline_files(LISTING, variant=None)) == SETTINGS | {
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
+
+
+def test_a_variant_comes_instead_of_the_plain_weights():
+    assert set(pipeline_files(LISTING, variant="fp16")) == SETTINGS | {
+        "text_encoder/model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+    }
+
+
+def test_a_variant_that_a_part_lacks_is_named_with_those_it_has():
+    with pytest.raises(UserError, match=r"text_encoder come as fp16, null, not as non_ema"):
+        pipeline_files(LISTING, variant="non_ema")
+
+
+def test_old_repositories_without_safetensors_give_their_bin():
+    old = {name: 1 for name in SD15 if not name.endswith(".safetensors")}
+    assert {name for name in pipeline_files(old, variant=None) if name not in SETTINGS} == {
+        "text_encoder/pytorch_model.bin",
+        "unet/diffusion_pytorch_model.bin",
+        "vae/diffusion_pytorch_model.bin",
+    }
+
+
+@pytest.mark.parametrize(
+    ("variant", "shards", "index"),
+    [
+        (None, "m-0000{}-of-00002.safetensors", "m.safetensors.index.json"),
+        ("fp16", "m-0000{}-of-00002.fp16.safetensors", "m.safetensors.index.fp16.json"),
+        ("fp16", "m.fp16-0000{}-of-00002.safetensors", "m.safetensors.index.fp16.json"),
+    ],
+)
+@pytest.mark.parametrize("stem", ["model", "diffusion_pytorch_model"])
+def test_shards_come_all_with_their_index(variant, shards, index, stem):
+    wanted = [name.replace("m", stem, 1) for name in (shards.format(1), shards.format(2), index)]
+    others = [f"{stem}-00001-of-00003.bin", f"{stem}.bf16.safetensors", f"{stem}.bin.index.json"]
+    assert part_files(["config.json", *others, *wanted], variant=variant) == ["config.json", *wanted]
+
+
+def test_the_tokenizer_can_be_had_alone():
+    chosen = pipeline_files(LISTING, variant="fp16", parts=("tokenizer",))
+    assert {name.partition("/")[0] for name in chosen} == {"model_index.json", "tokenizer"}
+
+
+def test_something_else_is_refused():
+    with pytest.raises(UserError, match=r"no model_index\.json"):
+        pipeline_files({"config.json": 1}, variant=None)
+    with pytest.raises(UserError, match="has no unet"):
+        pipeline_files({name: 1 for name in SD15 if not name.startswith("unet/")}, variant=None)
+
+
+def test_the_chosen_files_of_a_pipeline_are_all_that_loading_needs(hub, tmp_path):
+    """Saved by the real savers, served, chosen, fetched, and loaded from the copy."""
+    source = tiny_pipeline(tmp_path / "source")
+    (source / "v1.ckpt").write_text("not wanted")
+    (source / "unet" / "diffusion_pytorch_model.bin").write_text("not wanted")
+    hub.add("model", "somebody/tiny", source)
+    assert StableDiffusion.load("somebody/tiny").fingerprint == StableDiffusion.load(str(source)).fingerprint
+    assert not [name for name in hub.fetched() if name.endswith((".ckpt", ".bin"))]
+    assert {name.partition("/")[0] for name in hub.fetched()} <= {"model_index.json", *PARTS}

@@ -1,0 +1,93 @@
+"""A folder of pictures, here or in a dataset of the Hub: `hf://datasets/OWNER/NAME[@REVISION][/SUBFOLDER]`."""
+
+import re
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from tinv.data.images import SUFFIXES
+from tinv.errors import UserError
+from tinv.files import locate
+from tinv.hub.snapshot import Listing, Repo, Snapshot, snapshot
+
+SCHEME = "hf://"
+CAPTIONS = ".txt"
+MOST_PICTURES = 1000
+MOST_BYTES = 2 * 1024**3
+"""More than that is a dataset for another purpose, named by mistake."""
+
+_FORM = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.*))?")
+
+
+def locate_folder(place: Path | str, *, setting: str = "data.folder") -> Path:
+    """The folder on this machine that a setting means: of a dataset of the Hub, or as `tinv.files.locate` says.
+
+    Raises:
+        UserError: the dataset is neither in the cache nor to be had, or it is no folder of pictures.
+    """
+    if not str(place).startswith(SCHEME):
+        return locate(place)
+    repo, inside = parse(str(place), setting=setting)
+    return fetch_pictures(repo, inside, setting=setting).folder / inside
+
+
+def fetch_pictures(repo: Repo, inside: PurePosixPath, *, setting: str = "data.folder") -> Snapshot:
+    """The pictures in a dataset's folder, and the captions beside them, from the cache or from the Hub.
+
+    Raises:
+        UserError: as `locate_folder`.
+    """
+    place = f"{SCHEME}datasets/{repo}{f'/{inside}' if inside.parts else ''}"
+    try:
+        return snapshot(repo, partial(pictures_in, inside=inside))
+    except UserError as error:
+        raise UserError(f"{setting}: {place} cannot be used, {error}") from error
+    except LookupError as error:
+        raise UserError(
+            f"{setting}: {place} is not in the local Hub cache, and cannot be fetched ({error.args[0]}); check the "
+            f"name or the network, run `tinv prefetch` with the same settings where there is a network, or pass a "
+            f"local folder of pictures, {setting}=FOLDER"
+        ) from error
+
+
+def parse(place: str, *, setting: str) -> tuple[Repo, PurePosixPath]:
+    """The dataset and the folder in it.
+
+    Raises:
+        UserError: the text is of another form.
+    """
+    match = _FORM.fullmatch(place)
+    inside = PurePosixPath((match[3] or "") if match else "")
+    if match is None or ".." in inside.parts or inside.is_absolute():
+        raise UserError(
+            f"{setting}: a dataset of the Hub is written hf://datasets/OWNER/NAME, with @REVISION and /SUBFOLDER if "
+            f"need be, got {place}"
+        )
+    return Repo(match[1], "dataset", unquote(match[2]) if match[2] else None), inside
+
+
+def pictures_in(listing: Listing, inside: PurePosixPath) -> list[str]:
+    """The picture files of one folder of a dataset, with the text files beside them.
+
+    Raises:
+        UserError: there is none, or there are far too many.
+    """
+    here = [name for name in listing if PurePosixPath(name).parent == inside]
+    pictures = [name for name in here if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    if not pictures:
+        elsewhere = sorted(
+            {str(PurePosixPath(n).parent) for n in listing if PurePosixPath(n).suffix.lower() in SUFFIXES}
+        )
+        what = (
+            f"they are in {', '.join(elsewhere[:5])}; name one of these"
+            if elsewhere
+            else ("pictures inside of tables such as .parquet are not read; save them as files into a folder")
+        )
+        raise UserError(f"it holds no picture files {f'in {inside}' if inside.parts else 'at its top'}: {what}")
+    size = sum(listing[name] for name in pictures)
+    if len(pictures) > MOST_PICTURES or size > MOST_BYTES:
+        raise UserError(
+            f"it holds {len(pictures)} pictures of {size / 1e9:.1f} GB in all, a concept wants 3 to 10; name a folder "
+            f"with less than {MOST_PICTURES} and {MOST_BYTES / 1e9:.0f} GB, or pass a folder of your own"
+        )
+    return pictures + [name for name in here if PurePosixPath(name).suffix.lower() == CAPTIONS]
