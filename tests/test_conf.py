@@ -39,7 +39,8 @@ def test_every_debug_mood_goes_with_an_experiment(compose, debug):
 @pytest.mark.parametrize("turn", range(max(map(len, OPTIONS.values()))))
 def test_every_option_of_every_group_fits_its_target(compose, turn):
     choices = [f"{group}={options[turn % len(options)]}" for group, options in OPTIONS.items()]
-    filled = [override for override in FILLED if override.partition(".")[0] != "data" or "data=folder" in choices]
+    needs_folder = bool({"data=folder", "data=hub"} & set(choices))
+    filled = [override for override in FILLED if override.partition(".")[0] != "data" or needs_folder]
     cfg = compose(*choices, *filled)
     assert all(cfg[group] is not None for group in OPTIONS)
 

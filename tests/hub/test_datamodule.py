@@ -1,0 +1,21 @@
+import pytest
+
+from tests.tiny import tiny_images
+from tinv.concept import Concept
+from tinv.datamodule import ConceptDataModule
+from tinv.errors import UserError
+
+
+def pictures(folder):
+    concept = Concept(placeholder="<cat-toy>", initializer="toy")
+    return [path.name for path in ConceptDataModule(concept=concept, seed=0, folder=folder).images]
+
+
+def test_a_folder_may_be_a_dataset(hub, tmp_path):
+    hub.add("dataset", "somebody/cats", tiny_images(tmp_path / "cats"))
+    assert pictures("hf://datasets/somebody/cats") == pictures(str(tmp_path / "cats")) == ["0.png", "1.png", "2.png"]
+
+
+def test_without_a_network_it_is_an_error_of_the_settings(no_hub):
+    with pytest.raises(UserError, match=r"data\.folder=FOLDER"):
+        pictures("hf://datasets/somebody/cats")
