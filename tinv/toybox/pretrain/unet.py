@@ -19,12 +19,12 @@ from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning
 from tinv.toybox.pretrain.settings import UnetSettings
 
 TIMESTEPS = 1000
-BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.02, "beta_schedule": "scaled_linear"}
-"""The noise schedule of Stable Diffusion 1.x, but for its end (0.012 there).
+BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+"""The noise schedule of Stable Diffusion 1.x.
 
-The last timestep keeps sqrt(alphas_cumprod) of the picture: 0.068 with 0.012, 0.016 with 0.02. The mean of a channel
-over 16 x 16 latents is noised by 1/16 only, so with 0.012 it would still show there, and the starting noise, not the
-caption, would choose the colour of the background.
+A channel's mean over 16 x 16 latents still shows at its last timestep, so the starting noise tints the backgrounds. An
+end at 0.02 hides it, but there the noise must be told to a hundredth or colours run away, which no training of a
+reasonable length reached.
 """
 POSTERIOR_STD = 0.05
 """Standard deviation of the encoder's posterior, exp(-6 / 2)."""
