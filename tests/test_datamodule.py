@@ -3,7 +3,8 @@ import torch
 
 from tests.tiny import tiny_data, tiny_images, tiny_model
 from tinv.concept import Concept
-from tinv.data.images import open_picture
+from tinv.data.fits import crop
+from tinv.data.images import cut_picture, open_picture
 from tinv.datamodule import ConceptDataModule
 from tinv.errors import UserError
 
@@ -17,12 +18,13 @@ def model(tmp_path_factory):
 
 def test_cached_moments_are_those_of_the_vae_in_both_orientations(model, tmp_path):
     data = tiny_data(tmp_path, model, flip=True)
-    assert data.moments.shape == (3, 2, 8, 16, 16)
-    for i, path in enumerate(data.images):
-        pixels = open_picture(path, resolution=32, fit="crop", background="white").pixels[None]
-        for orientation, seen in enumerate((pixels, pixels.flip(-1))):
-            assert torch.equal(data.moments[i, orientation], model.encode_images(seen)[0])
-    assert tiny_data(tmp_path, model).moments.shape == (3, 1, 8, 16, 16)
+    assert len(data.shown) == len(data.images) == 3
+    for path, shown in zip(data.images, data.shown, strict=True):
+        image, _ = open_picture(path, background="white")
+        pixels = cut_picture(path, image, crop(image.size, 32)).pixels[None]
+        for moments, seen in zip(shown.views.moments, (pixels, pixels.flip(-1)), strict=True):
+            assert torch.equal(moments, model.encode_images(seen)[0])
+    assert [len(shown.views) for shown in tiny_data(tmp_path, model).shown] == [1, 1, 1]
 
 
 def test_validation_batches_are_the_same_every_time(model, tmp_path):
@@ -39,7 +41,7 @@ def test_styles_get_style_captions_and_own_templates_win(tmp_path):
     assert "a painting in the style of <ink>" in style.captions
     (tmp_path / "own.txt").write_text("my {}\n# not this\n\n{} again\n")
     own = ConceptDataModule(concept=CONCEPT, seed=0, folder=folder, templates_file=str(tmp_path / "own.txt"))
-    assert own.captions == ["my <cat-toy>", "<cat-toy> again"]
+    assert own.captions == dict.fromkeys(["my <cat-toy>", "<cat-toy> again"], str(tmp_path / "own.txt"))
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,29 @@
 """The pictures of a concept as a LightningDataModule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tinv.concept import Concept
-from tinv.data.images import FITS, Picture, check_background, find_images, open_picture
-from tinv.data.latents import encode_pictures
+from tinv.data.captions import Tags
+from tinv.data.framing import Framing
+from tinv.data.images import Picture
+from tinv.data.masks import ALPHA
+from tinv.data.pictures import ConceptPictures
 from tinv.data.places import locate_folder
-from tinv.data.stream import RunSampler, Sample, TrainingSamples, ValidationSamples
+from tinv.data.stream import RunSampler, Sample, Shown, TrainingSamples, ValidationSamples, collate
+from tinv.data.wording import Wording
 from tinv.draw import generator
 from tinv.errors import UserError
 from tinv.files import locate
-from tinv.templates import read_templates, templates
-from tinv.types import Batch
 
 
 class ConceptDataModule(LightningDataModule):
-    """A folder of pictures, captioned by templates, encoded once.
+    """A folder of pictures, captioned, encoded once.
 
     One epoch is the whole run: the training loader holds `max_steps` x `accumulate_grad_batches` micro-batches, less
     those that a resumed run has behind it.
@@ -33,12 +35,20 @@ class ConceptDataModule(LightningDataModule):
         concept: Concept,
         seed: int,
         folder: str,
+        recursive: bool = False,
+        captions: Literal["templates", "files", "names", "templates+files", "templates+names"] = "templates",
+        templates_file: str | None = None,
+        shuffle_tags: bool = False,
+        drop_tags: float = 0.0,
+        drop_caption: float = 0.0,
         resolution: int | None = None,
-        fit: str = "crop",
+        fit: Literal["crop", "squash", "random_crop", "buckets"] = "crop",
+        crops: int = 8,
         flip: bool = False,
         background: str = "white",
-        repeats: int = 1,
-        templates_file: str | None = None,
+        masks: str | None = None,
+        mask_floor: float = 0.0,
+        repeats: int | dict[str, int] = 1,
         batch_size: int = 4,
         num_workers: int = 0,
         val_draws: int = 64,
@@ -48,13 +58,23 @@ class ConceptDataModule(LightningDataModule):
         Args:
             concept: its word fills the templates, its kind chooses them.
             seed: of the run.
-            folder: holds the pictures; a path, `pkg://package/folder` or `hf://datasets/owner/name`.
+            folder: holds the pictures.
+            recursive: take those in sub-folders, too; one called `10_mugs` counts each of its pictures 10 times.
+            captions: `templates`, or the pictures' own from text `files` beside them or from their `names`, or both
+                together.
+            templates_file: templates of your own, one a line with `{}` for the word and, if wanted, `[caption]` for
+                the picture's own caption; None is the standard set.
+            shuffle_tags: put what stands between the commas of a picture's caption into another order each time.
+            drop_tags: how often each of these is left out.
+            drop_caption: how often a picture's whole caption is left out.
             resolution: side of the square in pixels; None is what the model was trained at.
-            fit: `crop` or `squash`, for pictures that are not square.
+            fit: `crop`, `squash`, `random_crop` or `buckets`, for pictures that are not square.
+            crops: how many there are of each picture with `random_crop`.
             flip: show each picture mirrored half of the time; not for lettering, logos, faces with a parting.
             background: colour behind transparent parts.
-            repeats: how often a pass over the pictures shows each.
-            templates_file: captions of your own, one a line with `{}` for the word; None is the standard set.
+            masks: a folder of pictures of the same names, white where the loss counts, or `alpha`.
+            mask_floor: what the loss counts where it is masked.
+            repeats: how often a pass over the pictures shows each, or of which file name or pattern how often.
             batch_size: pictures in a micro-batch of one process.
             num_workers: processes that prepare batches; with cached latents 0 is fastest.
             val_draws: how many fixed draws `val/loss` is the mean of.
@@ -63,38 +83,48 @@ class ConceptDataModule(LightningDataModule):
             UserError: a setting or the folder is wrong.
         """
         super().__init__()
-        if fit not in FITS:
-            raise UserError(f"data.fit must be one of {', '.join(FITS)}, got {fit!r}")
-        check_background(background)
-        if resolution is not None and resolution < 8:
-            raise UserError(f"data.resolution must be 8 or more, or null for the model's own, got {resolution}")
         for name, value, least in (
-            ("repeats", repeats, 1),
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
             ("val_draws", val_draws, 1),
         ):
             if value < least:
                 raise UserError(f"data.{name} must be {least} or more, got {value}")
-        self.concept, self.seed = concept, seed
-        self.resolution, self.fit, self.flip, self.background = resolution, fit, flip, background
-        self.repeats, self.batch_size, self.num_workers, self.val_draws = repeats, batch_size, num_workers, val_draws
-        self.templates = read_templates(locate(templates_file)) if templates_file else templates(concept.kind)
-        self.images: list[Path] = find_images(locate_folder(folder))
-        self.moments: Tensor | None = None
+        self.seed, self.batch_size, self.num_workers, self.val_draws = seed, batch_size, num_workers, val_draws
+        self.pictures = ConceptPictures(
+            concept,
+            locate_folder(folder),
+            wording=Wording(
+                captions=captions,
+                templates_file=locate(templates_file) if templates_file else None,
+                tags=Tags(shuffle_tags, drop_tags, drop_caption),
+            ),
+            framing=Framing(resolution=resolution, fit=fit, crops=crops, flip=flip, background=background),
+            recursive=recursive,
+            repeats=repeats,
+            masks=masks if masks in (None, ALPHA) else locate(masks),
+            mask_floor=mask_floor,
+            seed=seed,
+        )
+        self.shown: list[Shown] = []
 
     @property
-    def captions(self) -> list[str]:
-        """The templates with the concept's word filled in."""
-        return [template.format(self.concept.placeholder) for template in self.templates]
+    def images(self) -> list[Path]:
+        """The pictures' files."""
+        return self.pictures.images
 
-    def open(self, path: Path, resolution: int) -> Picture:
-        """A picture, decoded and cut to a square of the settings' size, or of `resolution` where they name none.
+    @property
+    def captions(self) -> dict[str, str]:
+        """Every caption that may be shown, with the place where it is written."""
+        return self.pictures.sayings()
+
+    def open(self, path: Path, resolution: int) -> list[Picture]:
+        """A picture in every cut that is shown, at the settings' size or at `resolution` where they name none.
 
         Raises:
             UserError: naming the file and what is wrong with it.
         """
-        return open_picture(path, resolution=self.resolution or resolution, fit=self.fit, background=self.background)
+        return self.pictures.open(path, resolution)
 
     def connect(self, encode: Callable[[Tensor], Tensor], *, resolution: int) -> None:
         """Encode the pictures with the frozen VAE; called once, before fit.
@@ -103,21 +133,12 @@ class ConceptDataModule(LightningDataModule):
             encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
             resolution: the model's own, in pixels; used unless the settings name one.
         """
-        pictures = [self.open(path, resolution) for path in self.images]
-        self.moments = encode_pictures(pictures, encode, flip=self.flip)
-        self.geometry = torch.stack([picture.geometry for picture in pictures])
+        self.shown = self.pictures.encode(encode, resolution)
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Micro-batches from where the run stands to its end."""
         trainer = self.trainer
-        assert self.moments is not None and trainer is not None, "connect() comes before fit"
-        samples = TrainingSamples(
-            moments=self.moments,
-            geometry=self.geometry,
-            captions=self.captions,
-            repeats=self.repeats,
-            seed=self.seed,
-        )
+        assert self.shown and trainer is not None, "connect() comes before fit"
         sampler = RunSampler(
             start=trainer.global_step * trainer.accumulate_grad_batches,
             stop=trainer.max_steps * trainer.accumulate_grad_batches,
@@ -125,35 +146,20 @@ class ConceptDataModule(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        return DataLoader(
-            samples,
-            batch_sampler=sampler,
-            collate_fn=collate,
-            num_workers=self.num_workers,
-            generator=generator(self.seed, "workers"),
-        )
+        samples = TrainingSamples(self.shown, batch_size=self.batch_size, seed=self.seed)
+        return self._loader(samples, sampler, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """The fixed draws of `val/loss`."""
-        assert self.moments is not None, "connect() comes before fit"
-        samples = ValidationSamples(
-            moments=self.moments, geometry=self.geometry, captions=self.captions, num_draws=self.val_draws
-        )
+        assert self.shown, "connect() comes before fit"
+        samples = ValidationSamples(self.shown, num_draws=self.val_draws)
+        return self._loader(samples, samples.batches(self.batch_size))
+
+    def _loader(self, samples: Any, batches: Any, *, num_workers: int = 0) -> DataLoader[Sample]:
         return DataLoader(
             samples,
-            batch_size=self.batch_size,
+            batch_sampler=batches,
             collate_fn=collate,
+            num_workers=num_workers,
             generator=generator(self.seed, "workers"),
         )
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples side by side."""
-    return Batch(
-        moments=torch.stack([sample.moments for sample in samples]),
-        captions=[sample.caption for sample in samples],
-        geometry=torch.stack([sample.geometry for sample in samples]),
-        level=torch.tensor([sample.level for sample in samples], dtype=torch.float64),
-        draws=torch.tensor([sample.draw for sample in samples]),
-        index=torch.tensor([sample.index for sample in samples]),
-    )

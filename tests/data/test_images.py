@@ -3,10 +3,15 @@ import pytest
 import torch
 from PIL import Image
 
-from tinv.data.images import MAX_PIXELS, check_background, find_images, open_picture
+from tinv.data.fits import crop
+from tinv.data.images import MAX_PIXELS, check_background, cut_picture, find_images, open_picture
 from tinv.errors import UserError
 
-OPTIONS = {"resolution": 16, "fit": "crop", "background": "white"}
+
+def shown(path, background="white"):
+    """The picture's centred square at 16 pixels."""
+    image, _ = open_picture(path, background=background)
+    return cut_picture(path, image, crop(image.size, 16))
 
 
 def save(folder, image, name="a.png", **options):
@@ -23,7 +28,7 @@ def split(size, left, right):
 
 def test_pixels_are_between_minus_one_and_one(tmp_path):
     black_to_white = split((32, 32), "black", "white")
-    pixels = open_picture(save(tmp_path, black_to_white), **OPTIONS).pixels
+    pixels = shown(save(tmp_path, black_to_white)).pixels
     assert pixels.shape == (3, 16, 16) and pixels.dtype == torch.float32
     assert pixels[:, :, 0].unique().tolist() == [-1] and pixels[:, :, -1].unique().tolist() == [1]
 
@@ -32,14 +37,14 @@ def test_pictures_are_turned_as_the_camera_was_held(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path, split((32, 32), "red", "blue"), exif=exif)
-    turned = open_picture(path, **OPTIONS)
+    turned = shown(path)
     assert turned.pixels[0, 0].mean() == 1 and turned.pixels[2, -1].mean() == 1
 
 
 def test_transparent_parts_show_the_background_and_not_what_is_hidden_there(tmp_path):
     image = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
     image.paste((0, 0, 255, 255), (0, 0, 8, 16))
-    pixels = open_picture(save(tmp_path, image), **OPTIONS | {"background": "#00ff00"}).pixels
+    pixels = shown(save(tmp_path, image), background="#00ff00").pixels
     assert pixels[:, 8, 0].tolist() == [-1, -1, 1] and pixels[:, 8, -1].tolist() == [-1, 1, -1]
 
 
@@ -48,18 +53,21 @@ def test_every_colour_mode_becomes_rgb(tmp_path, mode):
     grey = Image.new("L", (20, 20), 255)
     image = Image.fromarray(np.full((20, 20), 65535, np.uint16)) if mode == "I;16" else grey.convert(mode)
     path = save(tmp_path, image, name="a.jpg" if mode == "CMYK" else "a.png")
-    assert open_picture(path, **OPTIONS).pixels.mean() > 0.97
+    assert shown(path).pixels.mean() > 0.97
 
 
-def test_crop_keeps_the_centre_and_squash_keeps_everything(tmp_path):
-    image = Image.new("RGB", (64, 16), "black")
-    image.paste("white", (24, 0, 40, 16))
-    path = save(tmp_path, image)
-    cropped, squashed = (open_picture(path, **OPTIONS | {"fit": fit}) for fit in ("crop", "squash"))
-    assert cropped.pixels.min() == 1
-    assert squashed.pixels[0, 8, 0] == -1 and squashed.pixels[0, 8, 8] == 1
-    assert cropped.geometry.tolist() == [16, 64, 0, 24, 16, 16]
-    assert squashed.geometry.tolist() == [16, 64, 0, 0, 16, 16]
+def test_a_mirrored_picture_is_the_mirror_image_and_twice_mirrored_it_is_itself(tmp_path):
+    path = save(tmp_path, split((48, 32), "red", "blue"))
+    picture = shown(path)
+    mirrored = picture.mirrored()
+    assert mirrored.pixels[2, 0, 0] == 1 and mirrored.pixels[0, 0, -1] == 1
+    assert torch.equal(mirrored.mirrored().pixels, picture.pixels) and mirrored.mirrored().cut == picture.cut
+
+
+def test_the_alpha_channel_is_handed_over_where_there_is_one(tmp_path):
+    half = Image.new("RGBA", (16, 16), (255, 0, 0, 128))
+    assert open_picture(save(tmp_path, half), background="white")[1].getextrema() == (128, 128)
+    assert open_picture(save(tmp_path, half.convert("RGB")), background="white")[1] is None
 
 
 def test_files_come_in_the_order_of_their_names_and_strays_are_named(tmp_path):
@@ -70,6 +78,24 @@ def test_files_come_in_the_order_of_their_names_and_strays_are_named(tmp_path):
     (tmp_path / "folder.png").mkdir()
     with pytest.warns(UserWarning, match=r"passed over notes\.txt, not pictures"):
         assert [path.name for path in find_images(tmp_path)] == ["C.JPEG", "a.jpg", "b.png"]
+
+
+def test_sub_folders_are_walked_only_when_asked(tmp_path):
+    for folder in ("b", "a", ".cache"):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder, Image.new("RGB", (4, 4)))
+    with pytest.raises(
+        UserError, match=r"holds no picture \(only a/, b/\).*data\.recursive=true looks into its folders"
+    ):
+        find_images(tmp_path)
+    found = find_images(tmp_path, recursive=True)
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a/a.png", "b/a.png"]
+
+
+def test_the_captions_beside_pictures_are_no_strays(tmp_path, recwarn):
+    save(tmp_path, Image.new("RGB", (4, 4)))
+    (tmp_path / "a.txt").write_text("a toy")
+    assert len(find_images(tmp_path)) == 1 and not recwarn
 
 
 def test_no_folder_and_no_pictures_are_different_sentences(tmp_path):
@@ -86,21 +112,21 @@ def test_no_folder_and_no_pictures_are_different_sentences(tmp_path):
 def test_what_is_no_picture_is_named(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.png cannot be read as a picture"):
-        open_picture(tmp_path / "a.png", **OPTIONS)
+        open_picture(tmp_path / "a.png", background="white")
 
 
 def test_a_truncated_picture_is_named(tmp_path):
     path = save(tmp_path, Image.effect_noise((200, 200), 90).convert("RGB"), "a.jpg")
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(UserError, match=r"a\.jpg cannot be read as a picture"):
-        open_picture(path, **OPTIONS)
+        open_picture(path, background="white")
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path):
     side = int(MAX_PIXELS**0.5) + 100
     path = save(tmp_path, Image.new("1", (side, side)))
     with pytest.raises(UserError, match="megapixels"):
-        open_picture(path, **OPTIONS)
+        open_picture(path, background="white")
 
 
 def test_a_background_is_a_colour():

@@ -4,7 +4,8 @@ H W height and width of the training picture.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,55 +13,95 @@ import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from tinv.data.fits import Cut
 from tinv.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jfif", ".png", ".tif", ".tiff", ".webp")
+CAPTIONS = (".txt", ".caption")
+"""A file with one of these endings and a picture's name holds its captions."""
 MAX_PIXELS = 150_000_000
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One training picture, ready for the VAE."""
+    """One way in which a picture is shown, ready for the VAE."""
 
     path: Path
     pixels: Tensor
     """[3, H, W] in [-1, 1], float32."""
-    geometry: Tensor
-    """[6]: original height and width, top and left of the crop, target height and width, in pixels; int64."""
+    cut: Cut
+    """Which part of the file it is."""
+    mask: Tensor | None = None
+    """[1, H, W] in [0, 1], how much each place counts; None if all count alike."""
+
+    @property
+    def geometry(self) -> Tensor:
+        """[6]: original height and width, top and left of the crop, target height and width, in pixels; int64."""
+        return self.cut.geometry()
+
+    def mirrored(self) -> "Picture":
+        """Left and right exchanged, in the mask and the geometry too."""
+        mask = None if self.mask is None else self.mask.flip(-1)
+        return Picture(self.path, self.pixels.flip(-1), self.cut.mirrored(), mask)
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     """The picture files of a folder in the order of their names; other files are passed over with a word about them.
+
+    Args:
+        folder: where they are.
+        recursive: those in its sub-folders, too. Whatever begins with a dot is left alone.
 
     Raises:
         UserError: no such folder, or no picture in it.
     """
     if not folder.is_dir():
         raise UserError(f"data.folder: there is no folder {folder}; give the folder that holds your 3 to 5 pictures")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    found = sorted(folder.rglob("*") if recursive else folder.iterdir())
+    found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    files = [path for path in found if path.is_file()]
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
-    others = [path.name for path in files if path not in images]
+    known = {*images, *(image.with_suffix(suffix) for image in images for suffix in CAPTIONS)}
+    others = [path.name for path in files if path not in known]
     if not images:
+        inside = [f"{path.name}/" for path in found if path.is_dir()]
+        only = f" (only {listed(others + inside)})" if others or inside else ""
+        remedy = "; data.recursive=true looks into its folders" if inside and not recursive else ""
         raise UserError(
-            f"data.folder: {folder} holds no picture{f' (only {_listed(others)})' if others else ''}; "
-            f"put 3 to 5 pictures there ({', '.join(suffix[1:] for suffix in SUFFIXES)})"
+            f"data.folder: {folder} holds no picture{only}; "
+            f"put 3 to 5 pictures there ({', '.join(suffix[1:] for suffix in SUFFIXES)}){remedy}"
         )
     if others:
-        warnings.warn(f"data.folder: passed over {_listed(others)}, not pictures by their names", stacklevel=2)
+        warnings.warn(f"data.folder: passed over {listed(others)}, not pictures by their names", stacklevel=2)
     return images
 
 
-def open_picture(path: Path, *, resolution: int, fit: str, background: str) -> Picture:
-    """Open a file, turn it as its EXIF data say, lay it on the background where it is transparent, cut it to size.
+def open_picture(path: Path, *, background: str) -> tuple[Image.Image, Image.Image | None]:
+    """A picture the right way up as RGB, and its alpha channel as `L` if it has one.
 
     Args:
-        path: of the picture.
-        resolution: side of the square, in pixels.
-        fit: `crop` keeps the proportions and the centre, `squash` keeps everything and distorts.
-        background: a colour name or #rrggbb that shows through transparent parts.
+        path: of the file.
+        background: a colour name or #rrggbb that shows through transparent parts; what is hidden there never does.
 
     Raises:
         UserError: naming the file and what is wrong with it.
+    """
+    with opened(path) as image:
+        if not has_alpha(image):
+            if image.mode.startswith("I;16"):
+                image = image.point(lambda value: value / 256).convert("L")
+            return image.convert("RGB"), None
+        rgba = image.convert("RGBA")
+        rgb = Image.alpha_composite(Image.new("RGBA", rgba.size, background), rgba).convert("RGB")
+        return rgb, rgba.getchannel("A")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture file, decoded and turned as its EXIF data say.
+
+    Raises:
+        UserError: naming the file and what is wrong with it, also for what goes wrong while it is converted.
     """
     try:
         with Image.open(path) as file:
@@ -68,35 +109,43 @@ def open_picture(path: Path, *, resolution: int, fit: str, background: str) -> P
             if width * height > MAX_PIXELS:
                 raise UserError(
                     f"{path} has {width} x {height} pixels, more than the {MAX_PIXELS // 1_000_000} megapixels that "
-                    f"are opened; scale it down, {resolution} x {resolution} are used"
+                    f"are opened; scale it down, a few thousand pixels a side are plenty"
                 )
-            image = _flatten(ImageOps.exif_transpose(file), background)
+            yield ImageOps.exif_transpose(file)
     except UserError:
         raise
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path} cannot be read as a picture ({str(error).splitlines()[0]}); mend or remove it"
         ) from error
-    return FITS[fit](path, image, resolution)
 
 
-def crop(path: Path, image: Image.Image, resolution: int) -> Picture:
-    """The centred square of a picture, scaled to `resolution`."""
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    square = image.resize((resolution, resolution), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
-    scale = resolution / side
-    return _picture(path, square, image.size, (round(top * scale), round(left * scale)))
+def has_alpha(image: Image.Image) -> bool:
+    """Whether some of its pixels may be transparent."""
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
-def squash(path: Path, image: Image.Image, resolution: int) -> Picture:
-    """The whole picture, scaled to a square whatever its proportions."""
-    square = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    return _picture(path, square, image.size, (0, 0))
+def cut_picture(path: Path, image: Image.Image, cut: Cut, mask: Image.Image | None = None) -> Picture:
+    """A part of a picture at the size in which it is shown.
 
-
-FITS: dict[str, Callable[[Path, Image.Image, int], Picture]] = {"crop": crop, "squash": squash}
+    Args:
+        path: for messages.
+        image: RGB.
+        cut: which part.
+        mask: `L` with the picture's proportions, white where it counts; brought to size by area.
+    """
+    width, height = cut.size
+    shown = image.resize(cut.size, Image.Resampling.LANCZOS, cut.box)
+    bytes_HW3 = torch.frombuffer(bytearray(shown.tobytes()), dtype=torch.uint8).view(height, width, 3)
+    pixels = bytes_HW3.permute(2, 0, 1).float() / 127.5 - 1.0
+    if mask is None:
+        return Picture(path, pixels, cut)
+    across, down = mask.width / image.width, mask.height / image.height
+    left, top, right, bottom = cut.box
+    box = (left * across, top * down, right * across, bottom * down)
+    weights = mask.resize(cut.size, Image.Resampling.BOX, box)
+    bytes_HW = torch.frombuffer(bytearray(weights.tobytes()), dtype=torch.uint8).view(1, height, width)
+    return Picture(path, pixels, cut, bytes_HW.float() / 255)
 
 
 def check_background(background: str) -> None:
@@ -111,23 +160,7 @@ def check_background(background: str) -> None:
         ) from error
 
 
-def _flatten(image: Image.Image, background: str) -> Image.Image:
-    """RGB without transparency; the hidden colours under transparent pixels never show."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, background), rgba)
-    elif image.mode.startswith("I;16"):
-        image = image.point(lambda value: value / 256).convert("L")
-    return image.convert("RGB")
-
-
-def _picture(path: Path, square: Image.Image, original: tuple[int, int], top_left: tuple[int, int]) -> Picture:
-    resolution = square.size[0]
-    bytes_HW3 = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(resolution, resolution, 3)
-    geometry = torch.tensor([original[1], original[0], *top_left, resolution, resolution])
-    return Picture(path, bytes_HW3.permute(2, 0, 1).float() / 127.5 - 1.0, geometry)
-
-
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first few of many names, and how many more there are."""
     shown = ", ".join(names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

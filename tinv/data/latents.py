@@ -1,31 +1,57 @@
-"""Each picture through the VAE once, before training: its moments in every orientation that training will show.
+"""Each picture through the VAE once, before training: its moments in every way in which training will show it.
 
-N pictures, O orientations, C latent channels, h w latent height and width.
+V views of a picture, C latent channels, H W height and width of the training picture, h w of its latents.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tinv.data.images import Picture
 
 
-def encode_pictures(pictures: Sequence[Picture], encode: Callable[[Tensor], Tensor], *, flip: bool) -> Tensor:
-    """Moments of pictures, so that the posterior can still be sampled afresh at every step.
+@dataclass(frozen=True)
+class Views:
+    """One picture in V ways: its cuts, each as it is, and mirrored where flipping is on."""
 
-    Pictures are encoded one at a time: a picture's moments do not depend on its neighbours, to the last bit.
+    moments: Tensor
+    """[V, 2C, h, w] float32 on the CPU."""
+    geometry: Tensor
+    """[V, 6]"""
+    mask: Tensor | None = None
+    """[V, 1, h, w], or None if every place counts alike."""
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+
+def encode_views(
+    pictures: Iterable[Picture], encode: Callable[[Tensor], Tensor], *, flip: bool, mask_floor: float = 0.0
+) -> Views:
+    """Moments of the cuts of one picture, so that the posterior can still be sampled afresh at every step.
+
+    They go through the VAE one at a time: moments do not depend on neighbours, to the last bit.
 
     Args:
-        pictures: N of one size.
+        pictures: its cuts, of one size.
         encode: the frozen VAE, [1, 3, H, W] in [-1, 1] -> [1, 2C, h, w].
-        flip: encode the mirrored picture, too.
-
-    Returns:
-        [N, O, 2C, h, w] float32 on the CPU; O is 2 with `flip`, the mirrored picture second, else 1.
+        flip: each cut mirrored, too, behind it.
+        mask_floor: what a place that a mask leaves out still counts.
     """
-    moments = []
-    for picture in pictures:
-        seen = [picture.pixels, picture.pixels.flip(-1)] if flip else [picture.pixels]
-        moments.append(torch.cat([encode(pixels.unsqueeze(0)).float().cpu() for pixels in seen]))
-    return torch.stack(moments)
+    seen = [view for picture in pictures for view in ((picture, picture.mirrored()) if flip else (picture,))]
+    moments = torch.cat([encode(view.pixels.unsqueeze(0)).float().cpu() for view in seen])
+    size = moments.shape[-2:]
+    masks = [mask_floor + (1 - mask_floor) * _shrink(view.mask, size) for view in seen if view.mask is not None]
+    return Views(
+        moments=moments,
+        geometry=torch.stack([view.geometry for view in seen]),
+        mask=torch.stack(masks) if masks else None,
+    )
+
+
+def _shrink(mask_1HW: Tensor, size: torch.Size) -> Tensor:
+    """[1, h, w]: the share of each latent pixel's area that counts."""
+    return F.interpolate(mask_1HW.unsqueeze(0), size=tuple(size), mode="area").squeeze(0)

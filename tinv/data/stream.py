@@ -1,18 +1,34 @@
 """What is shown when: sample n of a run is a function of (seed, n), and of nothing else.
 
-Samples are dealt in passes: each pass shows every picture `repeats` times, in an order of its own. There are no
-epochs to restart and no sampler state to save; a resumed run simply begins at a later n.
+There are no epochs to restart and no sampler state to save; a resumed run simply begins at a later n.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from tinv.data.captions import Captions
+from tinv.data.dealing import Deck, batches_of_one_size, deal
+from tinv.data.latents import Views
 from tinv.draw import generator, seed_of
+from tinv.types import Batch
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture, what may be said of it, and how often it comes."""
+
+    views: Views
+    captions: Captions
+    repeats: int = 1
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height and width of its latents; only pictures of one size go side by side."""
+        return tuple(self.views.moments.shape[-2:])
 
 
 @dataclass(frozen=True)
@@ -30,49 +46,38 @@ class Sample:
     """The sample's own seed."""
     index: int
     """Which picture."""
-
-
-@lru_cache(maxsize=4)
-def deal(seed: int, turn: int, cards: int) -> tuple[int, ...]:
-    """The order of `cards` pictures in one pass."""
-    return tuple(torch.randperm(cards, generator=generator(seed, "order", turn)).tolist())
+    mask: Tensor | None = None
+    """[1, h, w]"""
 
 
 class TrainingSamples(Dataset[Sample]):
     """Sample n for n = 0, 1, 2 ... of the run."""
 
-    def __init__(
-        self,
-        *,
-        moments: Tensor,
-        geometry: Tensor,
-        captions: Sequence[str],
-        repeats: int,
-        seed: int,
-    ):
+    def __init__(self, shown: Sequence[Shown], *, batch_size: int, seed: int):
         """Args:
-        moments: [N, O, 2C, h, w] of N pictures in O orientations (1, or 2 with the mirrored one).
-        geometry: [N, 6].
-        captions: to choose from, with the word filled in.
-        repeats: how often a pass shows each picture.
+        shown: the pictures; a pass shows each as often as it repeats.
+        batch_size: samples in a micro-batch of one process.
         seed: of the run.
         """
-        self.moments, self.geometry, self.captions = moments, geometry, captions
-        self.repeats, self.seed = repeats, seed
+        rounds = range(max(picture.repeats for picture in shown))
+        cards = [i for turn in rounds for i, picture in enumerate(shown) if picture.repeats > turn]
+        self.shown, self.seed = shown, seed
+        self.deck = Deck(cards, [shown[i].size for i in cards], batch_size=batch_size, seed=seed)
 
     def __getitem__(self, n: int) -> Sample:
-        cards = len(self.moments) * self.repeats
-        index = deal(self.seed, n // cards, cards)[n % cards] % len(self.moments)
+        index = self.deck[n]
+        views, captions = self.shown[index].views, self.shown[index].captions
         chance = generator(self.seed, "sample", n)
-        caption = int(torch.randint(len(self.captions), (), generator=chance))
-        orientation = int(torch.randint(self.moments.shape[1], (), generator=chance))
+        caption = int(torch.randint(len(captions), (), generator=chance))
+        view = int(torch.randint(len(views), (), generator=chance))
         return Sample(
-            moments=self.moments[index, orientation],
-            caption=self.captions[caption],
-            geometry=self.geometry[index],
+            moments=views.moments[view],
+            caption=captions.varied(caption, generator(self.seed, "tags", n)),
+            geometry=views.geometry[view],
             level=float(torch.rand((), dtype=torch.float64, generator=chance)),
             draw=seed_of(self.seed, "noise", n),
             index=index,
+            mask=None if views.mask is None else views.mask[view],
         )
 
 
@@ -80,26 +85,38 @@ class ValidationSamples(Dataset[Sample]):
     """A fixed set of draws, spread evenly over the noise schedule: the same embedding gives the same loss, always.
 
     The level of draw i is stratified (Voronov et al. 2023, arXiv 2302.04841, fix the draws to make the loss tell
-    something; spreading the levels makes few of them enough); pictures, orientations and captions take turns.
+    something; spreading the levels makes few of them enough); pictures, views and captions take turns.
     """
 
-    def __init__(self, *, moments: Tensor, geometry: Tensor, captions: Sequence[str], num_draws: int):
-        self.moments, self.geometry, self.captions, self.num_draws = moments, geometry, captions, num_draws
+    def __init__(self, shown: Sequence[Shown], *, num_draws: int):
+        """Args:
+        shown: the pictures.
+        num_draws: how many draws there are.
+        """
+        self.shown, self.num_draws = shown, num_draws
 
     def __len__(self) -> int:
         return self.num_draws
 
     def __getitem__(self, i: int) -> Sample:
-        index = i % len(self.moments)
+        index = i % len(self.shown)
+        views, captions = self.shown[index].views, self.shown[index].captions
+        view = i // len(self.shown) % len(views)
         order = deal(0, -1, self.num_draws)
         return Sample(
-            moments=self.moments[index, (i // len(self.moments)) % self.moments.shape[1]],
-            caption=self.captions[i % len(self.captions)],
-            geometry=self.geometry[index],
+            moments=views.moments[view],
+            caption=captions[i % len(captions)],
+            geometry=views.geometry[view],
             level=(order[i] + 0.5) / self.num_draws,
             draw=seed_of("validation", i),
             index=index,
+            mask=None if views.mask is None else views.mask[view],
         )
+
+    def batches(self, batch_size: int) -> list[list[int]]:
+        """The draws in batches of pictures of one size."""
+        sizes = [self.shown[i % len(self.shown)].size for i in range(self.num_draws)]
+        return batches_of_one_size(sizes, batch_size)
 
 
 class RunSampler(Sampler[list[int]]):
@@ -124,3 +141,19 @@ class RunSampler(Sampler[list[int]]):
         for micro in range(self.start, self.stop):
             first = (micro * self.world_size + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples side by side; a picture without a mask beside one that has one counts as a whole."""
+    masks = [sample.mask for sample in samples]
+    whole = torch.ones(1, *samples[0].moments.shape[-2:])
+    has_mask = any(mask is not None for mask in masks)
+    return Batch(
+        moments=torch.stack([sample.moments for sample in samples]),
+        captions=[sample.caption for sample in samples],
+        geometry=torch.stack([sample.geometry for sample in samples]),
+        level=torch.tensor([sample.level for sample in samples], dtype=torch.float64),
+        draws=torch.tensor([sample.draw for sample in samples]),
+        index=torch.tensor([sample.index for sample in samples]),
+        mask=torch.stack([whole if mask is None else mask for mask in masks]) if has_mask else None,
+    )

@@ -1,0 +1,118 @@
+"""What is shown of one concept: a folder of pictures, with their captions, masks and counts."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from tinv.concept import Concept
+from tinv.data.fits import Size
+from tinv.data.framing import Framing
+from tinv.data.images import Picture, cut_picture, find_images, listed, open_picture
+from tinv.data.latents import encode_views
+from tinv.data.masks import ALPHA, check_alpha, find_masks, read_mask
+from tinv.data.repeats import count_repeats
+from tinv.data.stream import Shown
+from tinv.data.wording import Wording
+from tinv.draw import generator
+from tinv.errors import UserError
+
+
+class ConceptPictures:
+    """Finds what a folder holds, and makes it into what a run shows."""
+
+    def __init__(
+        self,
+        concept: Concept,
+        folder: Path,
+        *,
+        wording: Wording,
+        framing: Framing,
+        recursive: bool = False,
+        repeats: int | Mapping[str, int] = 1,
+        masks: Path | str | None = None,
+        mask_floor: float = 0.0,
+        seed: int = 0,
+    ):
+        """Find the pictures and what belongs to them; nothing is decoded yet.
+
+        Args:
+            concept: whose word the captions say.
+            folder: holds the pictures.
+            wording: where the captions come from.
+            framing: how the pictures are brought to size.
+            recursive: those in sub-folders, too.
+            repeats: how often a pass shows each, of all or by file name or pattern.
+            masks: a folder of masks, or `alpha`, or None.
+            mask_floor: what the places count that a mask leaves out.
+            seed: of the run; decides where random crops are.
+
+        Raises:
+            UserError: something that is needed is missing, or a setting does not fit the folder.
+        """
+        if not 0 <= mask_floor <= 1:
+            raise UserError(f"data.mask_floor must be between 0 and 1, got {mask_floor}")
+        if mask_floor and masks is None:
+            raise UserError("data.mask_floor is for data.masks, which is null; set both or neither")
+        self.concept, self.folder, self.framing, self.wording = concept, folder, framing, wording
+        self.mask_floor, self.seed = mask_floor, seed
+        found = find_images(folder, recursive=recursive)
+        if isinstance(masks, Path):  # it may be inside of the folder
+            found = [image for image in found if masks not in image.parents]
+        self.repeats = count_repeats(found, repeats, root=folder)
+        self.images = list(self.repeats)
+        self.captions = wording.captions_of(self.images, concept)
+        self.takes_alpha = masks == ALPHA
+        if self.takes_alpha:
+            check_alpha(self.images)
+        self.masks = find_masks(masks, self.images, root=folder) if isinstance(masks, Path) else {}
+
+    def sayings(self) -> dict[str, str]:
+        """Every caption that may be shown, with the place where it is written."""
+        places = {captions: self.wording.place_of(image) for image, captions in self.captions.items()}
+        return {captions[i]: place for captions, place in places.items() for i in range(len(captions))}
+
+    def open(self, path: Path, resolution: int) -> list[Picture]:
+        """A picture in every cut that is shown, at the settings' size or at `resolution` where they name none.
+
+        Raises:
+            UserError: naming the file and what is wrong with it.
+        """
+        image, alpha = open_picture(path, background=self.framing.background)
+        mask = alpha if self.takes_alpha else self._mask(path, image.size)
+        chance = generator(self.seed, "crops", path.relative_to(self.folder).as_posix())
+        cuts = self.framing.cuts(image.size, resolution, chance=chance)
+        pictures = [cut_picture(path, image, cut, mask) for cut in cuts]
+        counting = [p for p in pictures if p.mask is None or self.mask_floor or p.mask.any()]
+        if not counting:
+            raise UserError(
+                f"data.masks: nothing counts in what is shown of {path}; "
+                f"mend its mask, choose another data.fit, or set data.mask_floor above 0"
+            )
+        return counting
+
+    def encode(self, encode: Callable[[Tensor], Tensor], resolution: int) -> list[Shown]:
+        """The pictures as the frozen VAE sees them, one after the other: only their moments are kept.
+
+        Args:
+            encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
+            resolution: the model's own, in pixels.
+        """
+        shown, small = [], []
+        for path in self.images:
+            pictures = self.open(path, resolution)
+            small += [path.name] * pictures[0].cut.enlarges
+            views = encode_views(pictures, encode, flip=self.framing.flip, mask_floor=self.mask_floor)
+            shown.append(Shown(views, self.captions[path], self.repeats[path]))
+        if small:
+            warnings.warn(
+                f"data.folder: {listed(small)} had to be enlarged to {self.framing.resolution or resolution} pixels "
+                f"and will look blurred; give larger pictures, or a smaller data.resolution",
+                stacklevel=3,
+            )
+        return shown
+
+    def _mask(self, path: Path, size: Size) -> Image.Image | None:
+        return read_mask(self.masks[path], path, size) if path in self.masks else None
