@@ -46,6 +46,23 @@ def test_a_mask_leaves_out_what_it_covers():
     )
 
 
+@pytest.mark.parametrize("value", [1.0, 0.3, 255.0])
+def test_a_mask_that_is_the_same_everywhere_is_no_mask(value):
+    given, schedule = draws(), NoiseSchedule(ALPHAS, "epsilon")
+    wrong = given["noise_BCHW"] * 1.7
+    plain = DiffusionLoss()(wrong, **given, schedule=schedule)
+    masked = DiffusionLoss()(wrong, **given, schedule=schedule, mask_B1HW=torch.full((3, 1, 8, 8), value))
+    assert torch.equal(plain, masked) if value == 1 else torch.allclose(plain, masked)
+
+
+def test_the_loss_of_a_small_thing_is_as_large_as_that_of_a_large_one():
+    given, schedule = draws(), NoiseSchedule(ALPHAS, "epsilon")
+    mask = torch.zeros(3, 1, 8, 8)
+    mask[0, :, :1, :1], mask[1, :, :4], mask[2] = 1, 1, 1
+    loss = DiffusionLoss()(given["noise_BCHW"] + 2, **given, schedule=schedule, mask_B1HW=mask)
+    torch.testing.assert_close(loss, torch.full((3,), 4.0))
+
+
 def test_other_prediction_types_are_refused_in_words():
     with pytest.raises(UserError, match="'sample'"):
         DiffusionLoss()(draws()["noise_BCHW"], **draws(), schedule=NoiseSchedule(ALPHAS, "sample"))

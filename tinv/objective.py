@@ -56,11 +56,9 @@ class DiffusionLoss:
             schedule.prediction_type, clean_BCHW=clean_BCHW, noise_BCHW=noise_BCHW, t_B=t_B, alphas_cumprod_T=alphas_T
         )
         error_BCHW = (predicted_BCHW.float() - wanted_BCHW.float()).square()
-        if mask_B1HW is None:
-            loss_B = error_BCHW.mean(dim=(1, 2, 3))
-        else:
-            weight_BCHW = mask_B1HW.expand_as(error_BCHW)
-            loss_B = (error_BCHW * weight_BCHW).sum(dim=(1, 2, 3)) / weight_BCHW.sum(dim=(1, 2, 3)).clamp(min=1e-6)
+        if mask_B1HW is not None:  # weights of mean 1: a mask of ones is no mask, to the last bit
+            error_BCHW = error_BCHW * (mask_B1HW / mask_B1HW.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6))
+        loss_B = error_BCHW.mean(dim=(1, 2, 3))
         if self.snr_gamma is not None:
             loss_B = loss_B * min_snr_weights(
                 schedule.prediction_type, t_B=t_B, alphas_cumprod_T=alphas_T, gamma=self.snr_gamma

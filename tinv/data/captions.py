@@ -71,7 +71,7 @@ class Captions:
         template = self.templates[i % len(self.templates)]
         if not text:
             template = re.sub(rf"[\s,]*{re.escape(OWN)}", "", template).strip(" ,") or GAP
-        return template.replace(GAP, self.word).replace(OWN, text)
+        return template.replace(OWN, text).replace(GAP, self.word)
 
 
 def with_caption(templates: Sequence[str]) -> tuple[str, ...]:
