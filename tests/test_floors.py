@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this list; neighbours do not see each other
     {"tinv.errors", "tinv.extras"},
     # floor 0: words
-    {"tinv.concept", "tinv.draw", "tinv.files", "tinv.rundir", "tinv.templates", "tinv.types"},
+    {"tinv.concept", "tinv.draw", "tinv.files", "tinv.rundir", "tinv.secret", "tinv.templates", "tinv.types"},
     # floor 1: arithmetic and paper
     {"tinv.diffusion", "tinv.formats", "tinv.grid", "tinv.hub"},
     {"tinv.objective"},

@@ -12,6 +12,7 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from tinv import secret
 from tinv.errors import UserError
 from tinv.problems import Problem, did_you_mean, unfit, unknown, walk
 from tinv.signature import Signature, signature
@@ -96,12 +97,16 @@ def check(cfg: DictConfig) -> DictConfig:
         for name in _idle(cfg, group):
             del cfg[group][name]
     OmegaConf.resolve(cfg)
+    if leaks := _leaks(OmegaConf.to_container(cfg)):
+        raise ConfigError(problem.text for problem in leaks)
     OmegaConf.set_readonly(cfg, True)
     return cfg
 
 
 def find_problems(cfg: DictConfig) -> list[Problem]:
     """Everything that is wrong with a composed tree: unknown, missing and unfit values, and unknown targets."""
+    if leaks := _leaks(OmegaConf.to_container(cfg, resolve=False)):
+        return leaks  # what else there is to say could quote them
     root = signature(f"{__name__}.{Root.__name__}")
     found = [*_strangers(cfg, root), *unfit(cfg, root, ""), *walk(cfg, ""), *_bad_name(cfg)]
     return list(dict.fromkeys(found))
@@ -130,6 +135,10 @@ def build(node: DictConfig | dict[str, Any], **late: Any) -> Any:
         if cause is None:
             raise
         raise cause from None
+
+
+def _leaks(tree: Any) -> list[Problem]:
+    return [Problem(f"{path}: {secret.REMEDY}") for path in secret.places(tree)]
 
 
 def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:

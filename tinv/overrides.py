@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tinv import config
+from tinv import config, secret
 from tinv.groups import CompositionError, Groups
 from tinv.problems import Problem, did_you_mean
 from tinv.signature import signature
@@ -25,6 +25,8 @@ MOST_POINTS = 64
 
 def find_problems(groups: Groups, overrides: Sequence[str], *, multirun: bool = False) -> list[Problem]:
     """Everything that is wrong with a command, for every point if it is a sweep. Nothing is run or made."""
+    if leaks := _leaks(overrides):
+        return leaks
     found: dict[Problem, None] = {}
     for point in points(groups, overrides) if multirun else [list(overrides)]:
         try:
@@ -36,6 +38,8 @@ def find_problems(groups: Groups, overrides: Sequence[str], *, multirun: bool = 
 
 def explain(groups: Groups, overrides: Sequence[str]) -> list[Problem]:
     """Why these overrides cannot be composed: each bad one, and what else is wrong with the rest."""
+    if leaks := _leaks(overrides):
+        return leaks
     found: list[Problem] = []
     parsed: list[Override] = []
     for text in overrides:
@@ -56,6 +60,12 @@ def explain(groups: Groups, overrides: Sequence[str]) -> list[Problem]:
     chose_all = all(o.input_line in good for o in choices) and not unread & set(groups.names())
     rest = config.find_problems(groups.compose(good))
     return found + [problem for problem in rest if chose_all or not problem.is_missing]
+
+
+def _leaks(overrides: Sequence[str]) -> list[Problem]:
+    """The overrides that give a token away; nothing else is said then, for it could quote them."""
+    keys = [secret.hide(text.partition("=")[0].lstrip("+~")) for text in overrides if secret.is_secret_override(text)]
+    return [Problem(f"{key}: {secret.REMEDY}") for key in keys]
 
 
 # --- one override -----------------------------------------------------------------------------------------------------
