@@ -53,6 +53,8 @@ class Root:
     """The same seed gives the same run."""
     tags: list[str] = field(default_factory=list)
     """Free words for finding runs again."""
+    scale_lr: bool = False
+    """Whether the learning rate is multiplied by the effective batch."""
     monitor: str | None = "val/loss"
     """The number that a run returns, and that sweeps compare."""
     resume: str | int | None = None

@@ -4,11 +4,13 @@ B batch, C latent channels, h w latent height and width, K rows, D width.
 """
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from tinv import __version__
 from tinv.concept import Concept
@@ -18,6 +20,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models import StableDiffusion
 from tinv.objective import DiffusionLoss
+from tinv.optim import Pace, averages_by_itself, evaluated
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors
 
 
@@ -34,6 +37,7 @@ class TextualInversion(LightningModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
         seed: int,
+        scale_lr: bool = False,
     ):
         """Put the rows at their start.
 
@@ -45,6 +49,7 @@ class TextualInversion(LightningModule):
             optimizer: lacks only its parameters.
             scheduler: lacks only its optimizer; stepped once an optimizer step.
             seed: of the run.
+            scale_lr: multiply the optimizer's rate by the effective batch.
 
         Raises:
             UserError: the words cannot be learned, or not with so many vectors.
@@ -52,18 +57,25 @@ class TextualInversion(LightningModule):
         super().__init__()
         self.model = model
         self.concept, self.objective, self.seed = concept, objective, seed
-        self.optimizer, self.scheduler = optimizer, scheduler
+        self.optimizer, self.scheduler, self.scale_lr = optimizer, scheduler, scale_lr
         self.initializer = concept.initializer if embedding.init in ("word", "phrase", "mean") else None
         self.embedding = embedding.start(concept, tokenizer=model.tokenizer, tables=model.tables, seed=seed)
+        self.hold, self.average = embedding.hold(model.tables), embedding.average(self.embedding)
+        self._mover: Optimizer | None = None
 
-    def losses(self, batch: Batch) -> Tensor:
-        """The loss of each sample, [B], with noise that depends on the samples' own seeds alone."""
+    def losses(self, batch: Batch, vectors: Vectors | None = None) -> Tensor:
+        """The loss of each sample, [B], with noise that depends on the samples' own seeds alone.
+
+        Args:
+            batch: what is shown.
+            vectors: the words' rows; None is the rows that are trained.
+        """
         posterior_BChw, noise_BChw = _normal_pair(batch, device=self.device)
         clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
-        conditioning = self.model.encode_text(batch.captions, self.embedding.vectors())
+        conditioning = self.model.encode_text(batch.captions, vectors or self.embedding.vectors())
         predicted_BChw = self.model.predict(noisy_BChw, t_B, conditioning, batch.geometry)
         return self.objective(
             predicted_BChw,
@@ -82,12 +94,14 @@ class TextualInversion(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch of the fixed draws to `val/loss`."""
-        self.log("val/loss", self.losses(batch).mean(), prog_bar=True, batch_size=len(batch), sync_dist=True)
+        loss = self.losses(batch, self.shown()).mean()
+        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         self.log("step", float(self.global_step), batch_size=len(batch))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Log the rate that the coming step is made with."""
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True, batch_size=len(batch))
+        """Log the rate that the coming step is made with; Prodigy's own estimate of it is `d`."""
+        group = self.trainer.optimizers[0].param_groups[0]
+        self.log("train/lr", group["lr"] * group.get("d", 1.0), prog_bar=True, batch_size=len(batch))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Have Lightning measure `val/loss` after the last step, also where its interval does not divide the run."""
@@ -95,15 +109,41 @@ class TextualInversion(LightningModule):
             self.trainer.should_stop = True
 
     def configure_optimizers(self) -> Any:
-        """The rows' optimizer and its schedule, one step of it an optimizer step."""
-        optimizer = self.optimizer(self.embedding.parameters())
+        """The rows' optimizer and its schedule, one step of it an optimizer step, however many processes there are."""
+        rate = {"lr": self.pace(self.trainer).rate} if self.scale_lr else {}
+        optimizer = self.optimizer(self.embedding.parameters(), **rate)
+        if self.hold or self.average:
+            optimizer.register_step_post_hook(self._after_step)
+        if averages_by_itself(optimizer):
+            optimizer.train()  # type: ignore[attr-defined]
+        self._mover = optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
+    def pace(self, trainer: Trainer) -> Pace:
+        """How much a run takes in at each step, and the rate that it is given."""
+        return Pace(
+            batch_size=trainer.datamodule.batch_size,  # type: ignore[attr-defined]
+            accumulate=trainer.accumulate_grad_batches,
+            processes=trainer.world_size,
+            lr=signature(self.optimizer).parameters["lr"].default,
+            scale_lr=self.scale_lr,
+        )
+
+    def shown(self) -> Vectors:
+        """The rows as everybody else gets them: those that are trained, or their average where one is kept."""
+        if self.average is not None:
+            return self.average.rows.vectors()
+        if self._mover is None or not averages_by_itself(self._mover):
+            return self.embedding.vectors()
+        with evaluated(self._mover):
+            vectors = self.embedding.vectors()
+            return {word: {name: rows.detach().clone() for name, rows in of.items()} for word, of in vectors.items()}
+
     def vectors(self) -> Vectors:
-        """The rows as they are now: detached float32 copies on the CPU."""
+        """The rows as everybody else gets them: detached float32 copies on the CPU."""
         return {
             placeholder: {encoder: rows_KD.detach().float().cpu().clone() for encoder, rows_KD in by_encoder.items()}
-            for placeholder, by_encoder in self.embedding.vectors().items()
+            for placeholder, by_encoder in self.shown().items()
         }
 
     def learned(self) -> LearnedEmbedding:
@@ -120,13 +160,18 @@ class TextualInversion(LightningModule):
         return LearnedEmbedding(self.concept.placeholder, self.vectors()[self.concept.placeholder], provenance)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The rows alone: the frozen model is not part of a checkpoint."""
-        return self.embedding.state_dict(prefix="embedding.")
+        """The rows, and their average: the frozen model is not part of a checkpoint."""
+        return {
+            name: value
+            for part, own in self._saved().items()
+            for name, value in own.state_dict(prefix=f"{part}.").items()
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """The rows of a checkpoint."""
-        rows = {name.removeprefix("embedding."): tensor for name, tensor in state_dict.items()}
-        return self.embedding.load_state_dict(rows, strict=strict, assign=assign)
+        for part, own in self._saved().items():
+            mine = {name.removeprefix(f"{part}."): v for name, v in state_dict.items() if name.startswith(f"{part}.")}
+            own.load_state_dict(mine, strict=strict, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what this is a checkpoint of."""
@@ -141,22 +186,42 @@ class TextualInversion(LightningModule):
         before, now = checkpoint.get("tinv"), self._identity()
         if before is None:
             raise UserError("resume: this checkpoint was not written by tinv; give one from a run's checkpoints folder")
-        differences = [
-            f"{key} was {before.get(key)!r} and is {now[key]!r}" for key in now if before.get(key) != now[key]
-        ]
+        before = {**now, "embedding.ema": 0.0, **before}  # what older checkpoints do not say
+        differences = [f"{key} was {before[key]!r} and is {now[key]!r}" for key in now if before[key] != now[key]]
         if differences:
             raise UserError(
                 f"resume: the checkpoint belongs to another run: {'; '.join(differences)}; "
                 f"set these as they were, or start anew without resume"
             )
 
+    def _saved(self) -> dict[str, nn.Module]:
+        return {"embedding": self.embedding, **({"average": self.average} if self.average is not None else {})}
+
+    def _after_step(self, *_: Any) -> None:
+        """What the settings ask of the rows after each optimizer step."""
+        if self.hold:
+            self.hold(self.embedding)
+        if self.average is not None:
+            self.average.update(self.embedding)
+            if self.hold and self.hold.is_exact:
+                self.hold(self.average.rows)
+
     def _identity(self) -> dict[str, Any]:
+        """What a run that goes on must have in common with its checkpoint.
+
+        The optimizer's settings are among it because a checkpoint brings its own: others would pass unheard.
+        """
         vectors = self.embedding.vectors()
+        settings = {name: value for name, value in getattr(self.optimizer, "keywords", {}).items() if name != "lr"}
         return {
             "placeholder": self.concept.placeholder,
             "vectors": {encoder: list(rows.shape) for encoder, rows in vectors[self.concept.placeholder].items()},
             "model": self.model.fingerprint,
             "seed": self.seed,
+            "embedding.ema": self.average.decay if self.average is not None else 0.0,
+            "optimizer": getattr(getattr(self.optimizer, "func", self.optimizer), "__name__", ""),
+            "learning rate": self.pace(self.trainer).rate,
+            **{f"optimizer.{name}": value for name, value in settings.items()},
         }
 
 

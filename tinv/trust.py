@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from tinv.extras import remedy
 from tinv.signature import signature
 
 TRUSTED = (
@@ -13,8 +15,11 @@ TRUSTED = (
     "lightning.pytorch",
     "torch.optim",
     "diffusers.optimization",
+    "transformers.optimization",
     "bitsandbytes.optim",
+    "lion_pytorch",
     "prodigyopt",
+    "schedulefree",
 )
 """Where a `_target_` may point."""
 
@@ -33,10 +38,15 @@ def distrust(target: str) -> str:
     try:
         package = signature(target).package
     except (LookupError, SyntaxError) as error:
-        return f"cannot find {target} ({str(error) or type(error).__name__})"
+        return f"cannot find {target} ({str(error) or type(error).__name__}){_remedy(target)}"
     if package != target.partition(".")[0]:
         return f"{target} belongs to {package}; name it there"
     return ""
+
+
+def _remedy(target: str) -> str:
+    package = target.partition(".")[0]
+    return "" if find_spec(package) else remedy(package)
 
 
 def untrusted(node: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -102,8 +102,8 @@ class Backbone(Protocol):
 class OptimizerFactory(Protocol):
     """An optimizer that lacks only its parameters: a `_partial_` node of conf/optimizer."""
 
-    def __call__(self, params: Iterable[Any]) -> torch.optim.Optimizer:
-        """Build it over parameters or parameter groups."""
+    def __call__(self, params: Iterable[Any], **settings: Any) -> torch.optim.Optimizer:
+        """Build it over parameters or parameter groups; `settings` win over those that it has."""
 
 
 class SchedulerFactory(Protocol):

@@ -55,11 +55,11 @@ def test_a_rate_too_small_to_count_is_noticed(tmp_path: Path, model: StableDiffu
 
 
 def test_a_resumed_run_is_measured_from_its_very_start(tmp_path: Path, model: StableDiffusion) -> None:
-    frozen = partial(torch.optim.AdamW, lr=0.0)
+    frozen = partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: float(step < 2))
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Checkpoints(tmp_path, 2), Interrupt(3, RuntimeError())])
     resume = tmp_path / "checkpoints" / "step_000002.ckpt"
-    moved = fit(tmp_path, model, [StopIfStuck(4)], resume=resume, max_steps=5, optimizer=frozen)
+    moved = fit(tmp_path, model, [StopIfStuck(4)], resume=resume, max_steps=5, scheduler=frozen)
     assert moved.global_step == 5
     fit(tmp_path, model, [StopIfStuck(2), ForgetRow(0)], resume=resume)  # it has passed the look before
 

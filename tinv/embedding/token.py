@@ -10,12 +10,15 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from tinv.concept import Concept
+from tinv.embedding.ema import MovingAverage
+from tinv.embedding.norm import Hold, usual_length
 from tinv.embedding.rows import Rows
 from tinv.embedding.start import at_random, from_file, from_mean, from_tokens, spread
 from tinv.embedding.words import check_placeholder, check_room, initializer_ids
 from tinv.errors import UserError
 
 Init = Literal["word", "phrase", "mean", "random", "file"]
+Norm = Literal["free", "fixed", "soft"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,15 @@ class TokenEmbedding:
     init_noise: float = 0.0
     """Added to the start, in units of the vocabulary's standard deviation; 0 to 0.5. Rows that start equal are told
     apart by their positions only, until the gradient parts them."""
+    norm: Norm = "free"
+    """`fixed` keeps every row exactly as long as the vocabulary's median word, from the start on; `soft` draws it there
+    a little after each step. Long rows hold more detail and drown the rest of a prompt."""
+    norm_strength: float = 0.1
+    """For `norm=soft`: how much of the way in a step, 0 to 1; each step multiplies a row by
+    (length / its norm) ** norm_strength."""
+    ema: float = 0.0
+    """Decay of a moving average of the rows, which then is what is saved, sampled and validated; 0 keeps none. It is
+    some 1 / (1 - ema) steps behind the rows: 0.99 to 0.999, and far below the run's length."""
 
     def __post_init__(self) -> None:
         if self.num_vectors < 1:
@@ -45,6 +57,15 @@ class TokenEmbedding:
                 f"embedding.init=file and embedding.init_file go together, got init={self.init} and "
                 f"init_file={self.init_file}; set both or neither"
             )
+        if self.norm not in get_args(Norm):
+            raise UserError(f"embedding.norm must be one of {', '.join(get_args(Norm))}, got {self.norm!r}")
+        if not 0 < self.norm_strength <= 1:
+            raise UserError(
+                f"embedding.norm_strength must be above 0 and at most 1, got {self.norm_strength}; "
+                f"embedding.norm=free leaves the norm alone"
+            )
+        if not 0 <= self.ema < 1:
+            raise UserError(f"embedding.ema must be 0 or more and less than 1, got {self.ema}; 0 keeps no average")
 
     def check(self, concept: Concept, tokenizer: Any, captions: Sequence[str]) -> None:
         """Ask the tokenizer alone, which is quick, whether this concept can be learned like this.
@@ -82,7 +103,21 @@ class TokenEmbedding:
             else:
                 start_KD = from_tokens(table_VD, ids, self.num_vectors)
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
-        return Rows(concept.placeholder, rows)
+        started = Rows(concept.placeholder, rows)
+        if self.norm == "fixed" and (hold := self.hold(tables)):
+            hold(started)
+        return started
+
+    def hold(self, tables: Mapping[str, Tensor]) -> Hold | None:
+        """What is done to the rows' norms after each optimizer step, given the frozen vocabularies [V, D]."""
+        if self.norm == "free":
+            return None
+        lengths = {encoder: usual_length(table_VD) for encoder, table_VD in tables.items()}
+        return Hold(lengths, strength=1.0 if self.norm == "fixed" else self.norm_strength)
+
+    def average(self, rows: Rows) -> MovingAverage | None:
+        """The average that is kept of the rows from their start on."""
+        return MovingAverage(rows, self.ema) if self.ema else None
 
     def _initializer_ids(self, concept: Concept, tokenizer: Any) -> list[int]:
         if self.init in ("random", "file"):
