@@ -42,9 +42,10 @@ def prepare(
         UserError: the machine cannot do it after all.
     """
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    unet = model.get_submodule("unet")
     if attention == "xformers":
-        use_xformers(model.unet)
+        use_xformers(unet)
     if gradient_checkpointing:
         checkpoint_activations(model)
     if compile:
-        compile_unet(model.unet)
+        compile_unet(unet)
