@@ -41,7 +41,7 @@ LIBRARIES = {  # library -> the only places that may import it
     "torch": {"tinv.draw", "tinv.types", "tinv.diffusion", "tinv.formats", "tinv.objective", *PARTS, *LOOP}
     | {"tinv.generate", "tinv.optim", "tinv.run"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
-    "PIL": {"tinv.grid", "tinv.generate", "tinv.cli", *PARTS, *LOOP},
+    "PIL": {"tinv.formats", "tinv.grid", "tinv.generate", "tinv.cli", *PARTS, *LOOP},
     "diffusers": {"tinv.models", "tinv.toybox"},
     "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.run"},

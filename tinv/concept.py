@@ -44,7 +44,12 @@ class Concept:
     @property
     def slug(self) -> str:
         """The placeholder as a file name that every operating system accepts: `<cat-toy>` -> `cat-toy`."""
-        return "".join(c if c.isalnum() or c in "-_" else "" for c in self.placeholder).strip("-_") or "concept"
+        return slug(self.placeholder)
+
+
+def slug(word: str) -> str:
+    """A word as a file name: letters, digits, `-` and `_` only."""
+    return "".join(c if c.isalnum() or c in "-_" else "" for c in word).strip("-_") or "concept"
 
 
 def whole(word: str) -> str:

@@ -1,7 +1,7 @@
 """Embedding files: what a learned word is outside of tinv."""
 
-from tinv.formats.diffusers import write
 from tinv.formats.learned import LearnedEmbedding, encoder_of_width
-from tinv.formats.reading import read
+from tinv.formats.reading import read, read_all, recognise
+from tinv.formats.writing import FORMATS, write
 
-__all__ = ["LearnedEmbedding", "encoder_of_width", "read", "write"]
+__all__ = ["FORMATS", "LearnedEmbedding", "encoder_of_width", "read", "read_all", "recognise", "write"]

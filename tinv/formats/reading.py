@@ -1,53 +1,95 @@
-"""Reads an embedding file by its content; anything else is refused in words."""
+"""Reads an embedding file of any program by its content; anything else is refused in words."""
 
-import pickle
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.formats.learned import LearnedEmbedding, encoder_of_width
+from tinv.formats import a1111, bundled, diffusers, emb_params, pti, refusals, sdxl, stacked
+from tinv.formats.content import Content, listed, shown
+from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.metadata import without_derived
+from tinv.formats.pair import with_second
+from tinv.formats.picture import is_picture, open_picture
+from tinv.formats.safetensors_file import is_safetensors, open_safetensors
+from tinv.formats.torch_file import is_torch, open_torch
+from tinv.formats.words import usable
 
-_NAMELESS = {"emb_params", "emp_params", "clip_l", "clip_g", "t5", "t5xxl"}
-"""Keys by which other programs call the vectors, instead of the word's own name."""
-_NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")
-_MODEL_SIZED = 64
-"""More tensors than that are a model, whatever they are called."""
+
+class Layout(Protocol):
+    """A module that knows one way of calling the vectors of a word."""
+
+    NAME: str
+
+    def read(self, content: Content) -> list[LearnedEmbedding] | None:
+        """The words of a file of this layout, None for a file of another."""
 
 
-def read(path: Path | str) -> LearnedEmbedding:
-    """The learned word in a file: diffusers' safetensors, or its older `.bin` (never unpickling code).
+LAYOUTS: tuple[Layout, ...] = (bundled, pti, refusals, a1111, emb_params, sdxl, stacked, diffusers)
+"""The first that knows a file reads it; diffusers', which has no names of its own, is asked last."""
+_CONTAINERS = ((is_safetensors, open_safetensors), (is_torch, open_torch), (is_picture, open_picture))
+_NAMES = ("learned_embeds.safetensors", "learned_embeds.bin", "embeddings.pti")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file turned out to be."""
+
+    content: Content
+    layout: str
+    """The layout's name, e.g. `AUTOMATIC1111`."""
+    learned: list[LearnedEmbedding]
+    """The words in it; one, mostly."""
+
+
+def read(path: Path | str, *, token: str | None = None) -> LearnedEmbedding:
+    """The one learned word in a file.
 
     Args:
         path: the file, or the folder of a run or of the sd-concepts-library that holds it.
+        token: what the word is to be called, instead of what the file says.
 
     Raises:
-        UserError: there is no such file, it is not whole, or it is something else.
+        UserError: there is no such file, it is not whole, it is something else, or it holds several words.
     """
-    path = _file(Path(path))
-    if not path.is_file():
-        raise UserError(f"there is no embedding file {path}; give a run folder or a .safetensors or .bin file")
-    with path.open("rb") as file:
-        head = file.read(64)
-    if not head:
-        raise UserError(f"{path} is empty; was its download or its disk interrupted?")
-    tensors: Mapping[str, Any]
-    if head[8:9] == b"{":
-        tensors, metadata = _read_safetensors(path)
-    elif head[:2] == b"PK" or head[:1] == b"\x80":
-        tensors, metadata = _read_torch(path), {}
-    else:
+    learned = read_all(path, token=token)
+    if len(learned) > 1:
         raise UserError(
-            f"{path} is no embedding file: it begins with {_shown(head)!r}; give the .safetensors or .bin file itself "
-            f"(not a web page, a text or a picture)"
+            f"{path} holds {len(learned)} words ({listed([word.placeholder for word in learned])}), where one is "
+            f"needed; make a file of each with: tinv convert {path} FOLDER --to diffusers"
         )
-    word, rows = _one_word(path, tensors)
-    provenance = {key: value for key, value in metadata.items() if key != "format"}
-    return LearnedEmbedding(word, {encoder_of_width(rows.shape[1]): rows}, provenance)
+    return learned[0]
+
+
+def read_all(path: Path | str, *, token: str | None = None) -> list[LearnedEmbedding]:
+    """All the learned words in a file: one, mostly.
+
+    Raises:
+        UserError: as `read`, or `token` would name several words.
+    """
+    found = recognise(path)
+    if token is None:
+        return found.learned
+    if len(found.learned) > 1:
+        words = listed([word.placeholder for word in found.learned])
+        raise UserError(f"{path} holds {len(found.learned)} words ({words}); token can name only one")
+    (word,) = found.learned
+    return [LearnedEmbedding(usable(found.content.path, token), word.vectors, word.provenance)]
+
+
+def recognise(path: Path | str) -> Found:
+    """What a file is, and the words in it.
+
+    Raises:
+        UserError: as `read`.
+    """
+    content = _open(_file(Path(path)))
+    layout, learned = _interpret(content)
+    if layout == diffusers.NAME:
+        learned = with_second(content.path, learned, lambda place: _interpret(_open(place))[1])
+    return Found(content, layout, [without_derived(word) for word in learned])
 
 
 def _file(place: Path) -> Path:
@@ -57,62 +99,47 @@ def _file(place: Path) -> Path:
     for name in _NAMES:
         if (place / name).is_file():
             return place / name
-    raise UserError(f"the folder {place} holds no {' or '.join(_NAMES)}; give a run that has ended, or the file itself")
+    raise UserError(
+        f"the folder {place} holds no {' or '.join(_NAMES[:2])}; give a run that has ended, or the file itself"
+    )
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            kept = names[: _MODEL_SIZED + 1]  # no need to read a whole model to see that it is one
-            return {name: file.get_tensor(name) for name in kept}, file.metadata() or {}
-    except SafetensorError as error:
-        raise UserError(
-            f"{path} is a broken safetensors file ({error}); is it cut short? Fetch or export it again"
-        ) from error
-
-
-def _read_torch(path: Path) -> Mapping[str, Any]:
+def _open(path: Path) -> Content:
+    if not path.is_file():
+        raise UserError(f"there is no embedding file {path}; give a run folder or an embedding file")
     try:
         with path.open("rb") as file:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+            head = file.read(64)
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened ({error.strerror})") from error
+    if not head:
+        raise UserError(f"{path} is empty; was its download or its disk interrupted?")
+    for fits, open_container in _CONTAINERS:
+        if fits(head):
+            return open_container(path)
+    if head.startswith(b"\x93NUMPY"):
         raise UserError(
-            f"{path} cannot be read as plain tensors: it is cut short, or it holds code, which is never run; "
-            f"fetch it again or ask for a .safetensors file"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a word and its vectors; it is no embedding file")
-    return content
-
-
-def _one_word(path: Path, tensors: Mapping[str, Any]) -> tuple[str, Tensor]:
-    """The word and its rows [K, D], if that is what the file holds."""
-    names = [str(name) for name in tensors]
-    if any("lora" in name.lower() for name in names):
-        raise UserError(f"{path} is a LoRA, not an embedding; tinv reads textual-inversion files")
-    if len(names) > _MODEL_SIZED or "state_dict" in names:
-        raise UserError(
-            f"{path} is a model or a training checkpoint, not an embedding; give learned_embeds.safetensors"
+            f"{path} is a NumPy file, as the Flax script writes them: a pickle that could run code; load it where you "
+            f"trust it and save its vectors with torch.save({{word: tensor}}, ...)"
         )
-    if "string_to_param" in names or (names and _NAMELESS.issuperset(names)):
-        raise UserError(
-            f"{path} is an embedding of another program (it holds {', '.join(names)}) and does not name its word; "
-            f"tinv reads diffusers' layout, one tensor under the placeholder"
-        )
-    if len(names) != 1:
-        raise UserError(
-            f"{path} holds {len(names)} tensors ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}), an "
-            f"embedding file holds one under its placeholder; split it into one file a word"
-        )
-    (name,), (rows,) = names, tensors.values()
-    if not isinstance(rows, Tensor) or not rows.is_floating_point() or rows.ndim not in (1, 2) or not rows.numel():
-        shape = f"of shape {list(rows.shape)}, {rows.dtype}" if isinstance(rows, Tensor) else type(rows).__name__
-        raise UserError(f"{path} holds {name!r} {shape}, not vectors [K, D]; it is no embedding file")
-    if not rows.isfinite().all():
-        raise UserError(f"{path} holds values of {name!r} that are not finite; the run that wrote it had failed")
-    return name, rows.detach().float().reshape(-1, rows.shape[-1]).clone()
+    raise UserError(
+        f"{path} is no embedding file: it begins with {shown(head[:16].decode('latin-1'))!r}; give the .safetensors, "
+        f".pt, .bin or .png file itself (not a web page or a text)"
+    )
 
 
-def _shown(head: bytes) -> str:
-    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in head[:16])
+def _interpret(content: Content) -> tuple[str, list[LearnedEmbedding]]:
+    for layout in LAYOUTS:
+        learned = layout.read(content)
+        if learned:
+            return layout.NAME, learned
+    if not content.names:
+        raise UserError(
+            f"{content.path} holds a {type(content.root).__name__}, not a word and its vectors; it is no embedding file"
+        )
+    held = [f"{name} {_kind(content.root[name])}" for name in content.names[:5]]
+    raise UserError(f"{content.path} is no embedding that tinv knows: it holds {listed(held)}")
+
+
+def _kind(value: object) -> str:
+    return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,24 @@
+"""diffusers' older layout, that of the sd-concepts-library: a torch file of one tensor under the placeholder.
+
+It has no room for anything else, not even for where the word comes from.
+"""
+
+from pathlib import Path
+
+import torch
+
+from tinv.files import atomic
+from tinv.formats.diffusers import pairs
+from tinv.formats.format import ONE_CLIP, SDXL, Format
+from tinv.formats.learned import LearnedEmbedding
+
+
+def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
+    files = pairs(path, learned)
+    for place, rows_KD in files:
+        with atomic(place) as draft:
+            torch.save({learned.placeholder: rows_KD}, draft)
+    return [place for place, _ in files]
+
+
+FORMAT = Format(name="diffusers_bin", file_name="learned_embeds.bin", holds=(*ONE_CLIP, SDXL), save=_save)

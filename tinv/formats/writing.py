@@ -1,0 +1,40 @@
+"""Writes an embedding for the programs that it is meant for."""
+
+from pathlib import Path
+
+from tinv.errors import UserError
+from tinv.formats import a1111, a1111_png, diffusers, diffusers_bin, emb_params, sdxl
+from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.rows import plain
+
+FORMATS = (
+    diffusers.FORMAT,
+    diffusers_bin.FORMAT,
+    a1111.FORMAT,
+    a1111_png.FORMAT,
+    emb_params.FORMAT,
+    sdxl.FORMAT,
+)
+"""The kinds of files that can be written."""
+
+
+def write(path: Path | str, learned: LearnedEmbedding, format: str = "diffusers") -> list[Path]:
+    """Write an embedding, whole or not at all, with its provenance where the format has room for it.
+
+    Args:
+        path: the file; diffusers' formats write SDXL's second half beside it.
+        learned: the word; its vectors are written as float32, whatever they are.
+        format: the name of one of `FORMATS`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: there is no such format, it has no room for these vectors, or the place cannot be written to.
+    """
+    chosen = {known.name: known for known in FORMATS}.get(format)
+    if chosen is None:
+        raise UserError(f"there is no format {format!r}; choose from {', '.join(known.name for known in FORMATS)}")
+    chosen.check(learned)
+    vectors = {encoder: plain(rows) for encoder, rows in learned.vectors.items()}
+    return chosen.save(Path(path), LearnedEmbedding(learned.placeholder, vectors, learned.provenance))
