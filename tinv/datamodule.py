@@ -58,7 +58,7 @@ class ConceptDataModule(LightningDataModule):
         Args:
             concept: its word fills the templates, its kind chooses them.
             seed: of the run.
-            folder: holds the pictures.
+            folder: holds the pictures; a path, `pkg://package/folder` or `hf://datasets/owner/name`.
             recursive: take those in sub-folders, too; one called `10_mugs` counts each of its pictures 10 times.
             captions: `templates`, or the pictures' own from text `files` beside them or from their `names`, or both
                 together.
@@ -93,7 +93,7 @@ class ConceptDataModule(LightningDataModule):
         self.seed, self.batch_size, self.num_workers, self.val_draws = seed, batch_size, num_workers, val_draws
         self.pictures = ConceptPictures(
             concept,
-            locate_folder(folder),
+            locate_folder(folder, recursive=recursive),
             wording=Wording(
                 captions=captions,
                 templates_file=locate(templates_file) if templates_file else None,

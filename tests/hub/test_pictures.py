@@ -36,6 +36,11 @@ def test_a_subfolder_is_had_alone(hub, cats):
     assert sorted(hub.fetched()) == ["more/night/0.png", "more/night/1.png"]
 
 
+def test_subfolders_are_had_if_they_are_asked_for(hub, cats):
+    assert names(locate_folder("hf://datasets/somebody/cats/more", recursive=True) / "night") == ["0.png", "1.png"]
+    assert sorted(hub.fetched()) == ["more/night/0.png", "more/night/1.png"]
+
+
 def test_a_commit_is_taken_from_the_cache_when_the_hub_has_gone_on(hub, cats):
     pinned = f"hf://datasets/somebody/cats@{cats.sha}"
     first = locate_folder(pinned)

@@ -19,7 +19,7 @@ MOST_BYTES = 2 * 1024**3
 _FORM = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.*))?")
 
 
-def locate_folder(place: Path | str, *, setting: str = "data.folder") -> Path:
+def locate_folder(place: Path | str, *, recursive: bool = False, setting: str = "data.folder") -> Path:
     """The folder on this machine that a setting means: of a dataset of the Hub, or as `tinv.files.locate` says.
 
     Raises:
@@ -28,10 +28,12 @@ def locate_folder(place: Path | str, *, setting: str = "data.folder") -> Path:
     if not str(place).startswith(SCHEME):
         return locate(place)
     repo, inside = parse(str(place), setting=setting)
-    return fetch_pictures(repo, inside, setting=setting).folder / inside
+    return fetch_pictures(repo, inside, recursive=recursive, setting=setting).folder / inside
 
 
-def fetch_pictures(repo: Repo, inside: PurePosixPath, *, setting: str = "data.folder") -> Snapshot:
+def fetch_pictures(
+    repo: Repo, inside: PurePosixPath, *, recursive: bool = False, setting: str = "data.folder"
+) -> Snapshot:
     """The pictures in a dataset's folder, and the captions beside them, from the cache or from the Hub.
 
     Raises:
@@ -39,7 +41,7 @@ def fetch_pictures(repo: Repo, inside: PurePosixPath, *, setting: str = "data.fo
     """
     place = f"{SCHEME}datasets/{repo}{f'/{inside}' if inside.parts else ''}"
     try:
-        return snapshot(repo, partial(pictures_in, inside=inside))
+        return snapshot(repo, partial(pictures_in, inside=inside, recursive=recursive))
     except UserError as error:
         raise UserError(f"{setting}: {place} cannot be used, {error}") from error
     except LookupError as error:
@@ -66,13 +68,14 @@ def parse(place: str, *, setting: str) -> tuple[Repo, PurePosixPath]:
     return Repo(match[1], "dataset", unquote(match[2]) if match[2] else None), inside
 
 
-def pictures_in(listing: Listing, inside: PurePosixPath) -> list[str]:
-    """The picture files of one folder of a dataset, with the text files beside them.
+def pictures_in(listing: Listing, inside: PurePosixPath, *, recursive: bool = False) -> list[str]:
+    """The picture files of one folder of a dataset, or of those in it, too, with the text files beside them.
 
     Raises:
         UserError: there is none, or there are far too many.
     """
-    here = [name for name in listing if PurePosixPath(name).parent == inside]
+    parents = {name: list(PurePosixPath(name).parents) for name in listing}
+    here = [name for name in listing if inside in (parents[name] if recursive else parents[name][:1])]
     pictures = [name for name in here if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if not pictures:
         elsewhere = sorted(
