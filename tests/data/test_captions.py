@@ -37,7 +37,7 @@ def test_a_template_takes_the_caption_where_it_has_a_place_for_it_or_at_its_end(
 def test_templates_alone_are_filled_as_ever():
     captions = Captions(WORD, ("a photo of a {}", "{} again"))
     assert [captions[i] for i in range(len(captions))] == ["a photo of a <mug>", "<mug> again"]
-    assert captions.varied(1, generator(0)) == "<mug> again"
+    assert not captions.varies
 
 
 def varied(tags, text="red, a photo of <mug>, on a table, worn", template="[caption]", count=200):

@@ -62,10 +62,14 @@ class Captions:
     def __getitem__(self, i: int) -> str:
         return self._fill(i, self.texts[i // len(self.templates)])
 
+    @property
+    def varies(self) -> bool:
+        """They are not the same each time."""
+        return self.tags != Tags()
+
     def varied(self, i: int, chance: torch.Generator) -> str:
         """Caption i as it is said this time."""
-        text = self.texts[i // len(self.templates)]
-        return self._fill(i, text if self.tags == Tags() else self.tags.vary(text, self.word, chance))
+        return self._fill(i, self.tags.vary(self.texts[i // len(self.templates)], self.word, chance))
 
     def _fill(self, i: int, text: str) -> str:
         template = self.templates[i % len(self.templates)]

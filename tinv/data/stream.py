@@ -68,11 +68,11 @@ class TrainingSamples(Dataset[Sample]):
         index = self.deck[n]
         views, captions = self.shown[index].views, self.shown[index].captions
         chance = generator(self.seed, "sample", n)
-        caption = int(torch.randint(len(captions), (), generator=chance))
+        said = int(torch.randint(len(captions), (), generator=chance))
         view = int(torch.randint(len(views), (), generator=chance))
         return Sample(
             moments=views.moments[view],
-            caption=captions.varied(caption, generator(self.seed, "tags", n)),
+            caption=captions.varied(said, generator(self.seed, "tags", n)) if captions.varies else captions[said],
             geometry=views.geometry[view],
             level=float(torch.rand((), dtype=torch.float64, generator=chance)),
             draw=seed_of(self.seed, "noise", n),
