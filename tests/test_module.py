@@ -10,7 +10,8 @@ from lightning.pytorch import Trainer
 
 from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import load
+from tinv.models.prompts import Prompts
 from tinv.objective import DiffusionLoss
 from tinv.types import Batch
 
@@ -56,7 +57,8 @@ def test_the_gradient_is_that_of_training_the_full_table_to_the_last_bit(model, 
     mean, logvar = batch.moments.chunk(2, dim=1)
     clean = (mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * posterior) * model.vae.config.scaling_factor
     t = (batch.level * 1000).long()
-    ids = model.prompts.ids(batch.captions, {"<cat-toy>": num_vectors})
+    prompts = Prompts(model.tokenizer, num_embeddings=model.lens.num_embeddings)
+    ids = prompts.ids(batch.captions, {"<cat-toy>": num_vectors})
     hidden = encoder(ids).last_hidden_state
     theirs = F.mse_loss(model.unet(schedule.add_noise(clean, noise, t), t, hidden).sample, noise, reduction="none")
     theirs = theirs.mean(dim=(1, 2, 3)).mean()
@@ -120,7 +122,7 @@ def test_rows_learn_in_float32_under_every_precision(tmp_path, precision):
 
 def test_v_prediction_is_taken_from_the_models_own_schedule(tmp_path):
     folders = [tiny_pipeline(tmp_path / kind, prediction_type=kind) for kind in ("epsilon", "v_prediction")]
-    models = [StableDiffusion.load(str(folder)) for folder in folders]
+    models = [load(str(folder)) for folder in folders]
     batch = one_batch(tiny_data(tmp_path / "data", models[0]))
     losses = [tiny_module(model).losses(batch) for model in models]
     assert not torch.allclose(*losses)

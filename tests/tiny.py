@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from tinv.concept import Concept
 from tinv.datamodule import ConceptDataModule
 from tinv.embedding import TokenEmbedding
-from tinv.models import StableDiffusion
+from tinv.models import StableDiffusion, load
 from tinv.module import TextualInversion
 from tinv.objective import DiffusionLoss
 
@@ -102,7 +102,7 @@ def tiny_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
 
 def tiny_model(folder: Path) -> StableDiffusion:
     """The tiny pipeline through tinv's own loader."""
-    return StableDiffusion.load(str(tiny_pipeline(folder)))
+    return load(str(tiny_pipeline(folder)))
 
 
 def tiny_images(folder: Path, count: int = 3) -> Path:

@@ -18,7 +18,7 @@ from tinv.callbacks.phases import phase
 from tinv.config import ConfigError, build
 from tinv.datamodule import ConceptDataModule
 from tinv.errors import UserError
-from tinv.models import load_tokenizer
+from tinv.models import load_tokenizers
 from tinv.module import TextualInversion
 
 THUMBNAIL = 64
@@ -77,14 +77,15 @@ def prepare(cfg: DictConfig) -> ConceptDataModule:
         )
     concept, embedding = attempt(lambda: build(cfg.concept)), attempt(lambda: build(cfg.embedding))
     data: ConceptDataModule | None = attempt(lambda: build(cfg.data)) if concept else None
-    tokenizer = attempt(lambda: load_tokenizer(cfg.model.pretrained))
-    if concept and embedding and tokenizer:
-        attempt(lambda: embedding.check(concept, tokenizer, data.captions if data else []))
+    told = {key: cfg.model[key] for key in ("pretrained", "revision") if key in cfg.model}
+    tokenizers = attempt(lambda: load_tokenizers(**told)) or {}
+    for tokenizer in tokenizers.values() if concept and embedding else ():
+        attempt(partial(embedding.check, concept, tokenizer, data.captions if data else []))
     if data:
         for path in data.images:
             attempt(partial(data.open, path, resolution=THUMBNAIL))
     if problems or data is None:
-        raise ConfigError(problems)
+        raise ConfigError(dict.fromkeys(problems))
     return data
 
 

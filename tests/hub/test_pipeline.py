@@ -5,7 +5,7 @@ import pytest
 from tests.tiny import tiny_pipeline
 from tinv.errors import UserError
 from tinv.hub.pipeline import PARTS, part_files, pipeline_files
-from tinv.models import StableDiffusion
+from tinv.models import load
 
 SD15 = """
 .gitattributes README.md model_index.json v1-5-pruned.ckpt v1-5-pruned.safetensors v1-5-pruned-emaonly.safetensors
@@ -96,6 +96,6 @@ def test_the_chosen_files_of_a_pipeline_are_all_that_loading_needs(hub, tmp_path
     (source / "v1.ckpt").write_text("not wanted")
     (source / "unet" / "diffusion_pytorch_model.bin").write_text("not wanted")
     hub.add("model", "somebody/tiny", source)
-    assert StableDiffusion.load("somebody/tiny").fingerprint == StableDiffusion.load(str(source)).fingerprint
+    assert load("somebody/tiny").fingerprint == load(str(source)).fingerprint
     assert not [name for name in hub.fetched() if name.endswith((".ckpt", ".bin"))]
     assert {name.partition("/")[0] for name in hub.fetched()} <= {"model_index.json", *PARTS}

@@ -4,8 +4,10 @@ import pytest
 
 from tests.tiny import tiny_pipeline
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import load
 from tinv.models.places import resolve_model
+
+COMMIT = "0123456789" * 4
 
 
 @pytest.mark.parametrize(
@@ -28,8 +30,8 @@ def test_an_incomplete_folder_is_named(tmp_path):
     folder = tiny_pipeline(tmp_path / "model")
     for path in (folder / "unet").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match=r"cannot load .*model.*is the folder complete"):
-        StableDiffusion.load(str(folder))
+    with pytest.raises(UserError, match=r"model has no unet/config.json; is the folder complete"):
+        load(str(folder))
 
 
 def test_truncated_weights_are_named(tmp_path):
@@ -37,22 +39,22 @@ def test_truncated_weights_are_named(tmp_path):
     weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"cannot load .*is the folder complete"):
-        StableDiffusion.load(str(folder))
+        load(str(folder))
 
 
 def test_without_a_network_the_choices_are_named_in_seconds(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
     with pytest.raises(UserError, match=r"neither a folder here nor in the local Hub cache.*model=toybox"):
-        StableDiffusion.load("nobody/no-such-model")
+        load("nobody/no-such-model")
     assert time.monotonic() - started < 10
 
 
 def test_without_a_network_a_model_in_the_cache_is_loaded(monkeypatch, tmp_path):
-    snapshot = tmp_path / "models--somebody--tiny" / "snapshots" / "abc"
+    snapshot = tmp_path / "models--somebody--cached" / "snapshots" / COMMIT
     tiny_pipeline(snapshot)
-    (tmp_path / "models--somebody--tiny" / "refs").mkdir()
-    (tmp_path / "models--somebody--tiny" / "refs" / "main").write_text("abc")
+    (tmp_path / "models--somebody--cached" / "refs").mkdir()
+    (tmp_path / "models--somebody--cached" / "refs" / "main").write_text(COMMIT)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert StableDiffusion.load("somebody/tiny").name == "somebody/tiny"
+    assert load("somebody/cached").name == "somebody/cached"

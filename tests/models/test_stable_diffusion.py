@@ -5,7 +5,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 from tests.tiny import RESOLUTION, tiny_model, tiny_module, tiny_parts, tiny_pipeline
 from tinv import formats
-from tinv.models import StableDiffusion
+from tinv.models import StableDiffusion, load
 from tinv.types import Vectors
 
 FAST = {"steps": 3, "guidance": 3.0}
@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    return StableDiffusion.load(str(folder))
+    return load(str(folder))
 
 
 def rows(count: int) -> Vectors:
@@ -78,9 +78,9 @@ def test_latents_are_scaled_as_the_unet_expects(model):
 
 
 def test_the_fingerprint_tells_models_apart_and_not_precisions(folder, tmp_path):
-    as_loaded = [StableDiffusion.load(str(folder), dtype=dtype).fingerprint for dtype in ("float32", "bfloat16")]
+    as_loaded = [load(str(folder), dtype=dtype).fingerprint for dtype in ("float32", "bfloat16")]
     assert as_loaded[0] == as_loaded[1]
-    other = StableDiffusion.load(str(tiny_pipeline(tmp_path / "v", prediction_type="v_prediction")))
+    other = load(str(tiny_pipeline(tmp_path / "v", prediction_type="v_prediction")))
     assert other.fingerprint != as_loaded[0]
     assert other.schedule.prediction_type == "v_prediction"
     changed = tiny_parts()
@@ -93,7 +93,7 @@ def test_weights_run_in_the_precision_that_is_asked_for_whatever_they_were_saved
         **tiny_parts(), safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     pipeline.to(torch.float16).save_pretrained(tmp_path)
-    loaded = StableDiffusion.load(str(tmp_path))
+    loaded = load(str(tmp_path))
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
 
 

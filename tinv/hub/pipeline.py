@@ -37,6 +37,22 @@ def pipeline_files(listing: Listing, *, variant: str | None, parts: Iterable[str
     return chosen
 
 
+def pipeline_settings(listing: Listing) -> list[str]:
+    """The files of a pipeline's repository that say what it is, and its tokenizers; no weights.
+
+    Raises:
+        UserError: this is no pipeline.
+    """
+    if "model_index.json" not in listing:
+        raise UserError("it is no diffusers pipeline (it has no model_index.json)")
+    inside = [name.partition("/") for name in listing]
+    return ["model_index.json"] + [
+        f"{part}/{name}"
+        for part, _, name in inside
+        if part in PARTS and _SETTINGS.fullmatch(name) and not _WEIGHTS.fullmatch(name)
+    ]
+
+
 def part_files(names: Sequence[str], *, variant: str | None, prefix: str = "") -> list[str]:
     """The files of one folder: its settings, and its weights once, as safetensors if there are any.
 

@@ -1,14 +1,30 @@
 """Where a model is: a folder on this machine, a folder in a package, or an id of the Hugging Face Hub."""
 
 import re
+from collections.abc import Callable
 from functools import lru_cache, partial
+from pathlib import Path
 
 from tinv.errors import UserError
 from tinv.files import PACKAGE_SCHEME, locate
-from tinv.hub.pipeline import PARTS, pipeline_files
-from tinv.hub.snapshot import Repo, snapshot
+from tinv.hub.pipeline import PARTS, pipeline_files, pipeline_settings
+from tinv.hub.snapshot import Listing, Repo, snapshot
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
+
+
+def resolve_settings(pretrained: str, *, revision: str | None = None) -> str:
+    """The folder on this machine with a pipeline's configurations and tokenizers; the Hub is asked for no weights.
+
+    Args:
+        pretrained: a pipeline folder, `pkg://package/folder`, or an id of the Hugging Face Hub.
+        revision: of an id: a commit (taken from the cache without asking the Hub), a branch or a tag.
+
+    Raises:
+        UserError: as `resolve_model`.
+    """
+    folder = _on_this_machine(pretrained)
+    return str(folder) if folder else _settings_from_the_hub(Repo(pretrained, "model", revision))
 
 
 def resolve_model(
@@ -21,13 +37,27 @@ def resolve_model(
     Args:
         pretrained: a pipeline folder, `pkg://package/folder`, or an id of the Hugging Face Hub.
         revision: of an id: a commit (taken from the cache without asking the Hub), a branch or a tag.
-        variant: of an id's weights, e.g. fp16.
+        variant: of the weights, e.g. fp16.
         parts: subfolders that are wanted now, e.g. the tokenizer alone.
 
     Raises:
-        UserError: a folder that is missing or is no diffusers pipeline, a text that can be neither, or an id that is
-            neither in the local cache nor to be had from the Hub.
+        UserError: a folder that is missing, is no diffusers pipeline or lacks a part or the variant, a text that can be
+            neither, or an id that is neither in the local cache nor to be had from the Hub.
     """
+    folder = _on_this_machine(pretrained)
+    if folder is None:
+        choose = partial(pipeline_files, variant=variant, parts=parts)
+        return _from_the_hub(Repo(pretrained, "model", revision), choose)
+    files = {file.relative_to(folder).as_posix(): 0 for file in folder.rglob("*") if file.is_file()}
+    try:
+        pipeline_files(files, variant=variant, parts=parts)
+    except UserError as error:
+        raise UserError(f"model.pretrained: {pretrained} cannot be used, {error}") from error
+    return str(folder)
+
+
+def _on_this_machine(pretrained: str) -> Path | None:
+    """The pipeline folder that is meant, or None for an id of the Hub."""
     folder = locate(pretrained)
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
@@ -35,14 +65,14 @@ def resolve_model(
                 f"model.pretrained: {pretrained} is no diffusers pipeline folder (it has no model_index.json); "
                 f"give the folder that save_pretrained wrote"
             )
-        return str(folder)
+        return folder
     if folder.is_file():
         raise UserError(f"model.pretrained: {pretrained} is a file; give a diffusers pipeline folder or a Hub id")
     if pretrained.startswith((PACKAGE_SCHEME, ".", "/", "~")) or not _HUB_ID.fullmatch(pretrained):
         raise UserError(
             f"model.pretrained: there is no folder {pretrained}; give a diffusers pipeline folder or a Hub id"
         )
-    return _from_the_hub(pretrained, revision, variant, parts)
+    return None
 
 
 def explain_failure(pretrained: str, error: Exception) -> UserError:
@@ -51,10 +81,13 @@ def explain_failure(pretrained: str, error: Exception) -> UserError:
 
 
 @lru_cache
-def _from_the_hub(name: str, revision: str | None, variant: str | None, parts: tuple[str, ...]) -> str:
-    repo = Repo(name, "model", revision)
+def _settings_from_the_hub(repo: Repo) -> str:
+    return _from_the_hub(repo, pipeline_settings)
+
+
+def _from_the_hub(repo: Repo, choose: Callable[[Listing], list[str]]) -> str:
     try:
-        return str(snapshot(repo, partial(pipeline_files, variant=variant, parts=parts)).folder)
+        return str(snapshot(repo, choose).folder)
     except UserError as error:
         raise UserError(f"model.pretrained: {repo} cannot be used, {error}") from error
     except LookupError as error:

@@ -8,15 +8,16 @@ from PIL import Image
 from torch import Tensor
 
 from tinv.models.quiet import quiet
-from tinv.types import Vectors
+from tinv.types import Conditioning, Vectors
 
 if TYPE_CHECKING:
     from tinv.models.stable_diffusion import StableDiffusion
+    from tinv.models.stable_diffusion_xl import StableDiffusionXL
 
 
 @torch.no_grad()
 def sample_pixels(
-    model: "StableDiffusion",
+    model: "StableDiffusion | StableDiffusionXL",
     prompts: Sequence[str],
     vectors: Vectors,
     *,
@@ -46,27 +47,22 @@ def sample_pixels(
         [B, 3, H, W] in [0, 1], float32 on the CPU; non-finite where the model's output was.
     """
     with quiet():
-        from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+        from diffusers import DPMSolverMultistepScheduler
 
     assert len(prompts) == len(seeds)
-    pipeline = StableDiffusionPipeline(
-        vae=model.vae,
-        text_encoder=model.text_encoder,
-        tokenizer=model.tokenizer,
-        unet=model.unet,
-        scheduler=DPMSolverMultistepScheduler.from_config(model.scheduler.config),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    pipeline = model.pipeline(DPMSolverMultistepScheduler.from_config(model.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
     pixels = []
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
-        positive = model.encode_text(prompts[part], vectors).hidden
+        positive = model.encode_text(prompts[part], vectors)
+        if negative or not model.zero_for_nothing:
+            opposite = model.encode_text([negative] * len(prompts[part]), vectors)
+        else:
+            opposite = _zeros_like(positive)
         latents = pipeline(
-            prompt_embeds=positive,
-            negative_prompt_embeds=model.encode_text([negative] * len(positive), vectors).hidden,
+            **_features(positive, prefix=""),
+            **_features(opposite, prefix="negative_"),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
             num_inference_steps=steps,
             guidance_scale=guidance,
@@ -82,3 +78,14 @@ def to_pictures(pixels_B3HW: Tensor) -> list[Image.Image]:
     """8-bit pictures of pixels in [0, 1]; non-finite ones become black."""
     bytes_BHW3 = (pixels_B3HW.nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     return [Image.fromarray(picture.numpy()) for picture in bytes_BHW3]
+
+
+def _features(conditioning: Conditioning, *, prefix: str) -> dict[str, Tensor]:
+    """A conditioning as the pipelines call it."""
+    pooled = {} if conditioning.pooled is None else {f"{prefix}pooled_prompt_embeds": conditioning.pooled}
+    return {f"{prefix}prompt_embeds": conditioning.hidden} | pooled
+
+
+def _zeros_like(conditioning: Conditioning) -> Conditioning:
+    pooled = conditioning.pooled
+    return Conditioning(torch.zeros_like(conditioning.hidden), None if pooled is None else torch.zeros_like(pooled))

@@ -15,7 +15,7 @@ from tinv import formats
 from tinv.files import atomic
 from tinv.formats import LearnedEmbedding
 from tinv.grid import labelled_grid
-from tinv.models import StableDiffusion
+from tinv.models import StableDiffusion, StableDiffusionXL, load
 from tinv.toybox import concept_images
 from tinv.toybox.recovery import concept_of
 
@@ -28,7 +28,9 @@ EDITS = {
 PLAIN = {"object": "a photo of a {}", "style": "a house in the style of {}"}
 
 
-def draw(model: StableDiffusion, prompts: list[str], learned: LearnedEmbedding) -> list[Image.Image]:
+def draw(
+    model: StableDiffusion | StableDiffusionXL, prompts: list[str], learned: LearnedEmbedding
+) -> list[Image.Image]:
     """A picture of each prompt, the columns having the same seeds in every row."""
     filled = [prompt.format(learned.placeholder) for prompt in prompts]
     return model.generate(filled, {learned.placeholder: learned.vectors}, seeds=range(len(prompts)), **SAMPLING)
@@ -39,7 +41,7 @@ def sheet(run: Path) -> Image.Image:
     learned = formats.read(run)
     card = json.loads((run / "run.json").read_text(encoding="utf-8"))
     kind, initializer = card["concept"]["kind"], card["concept"]["initializer"]
-    model = StableDiffusion.load(learned.provenance["base_model"])
+    model = load(learned.provenance["base_model"])
     exports = sorted(run.glob("learned_embeds-steps-*.safetensors"), key=_step)
     halfway = exports[len(exports) // 2 - 1]
     plain = PLAIN[kind]
