@@ -80,7 +80,7 @@ def prepare(cfg: DictConfig) -> ConceptDataModule:
     told = {key: cfg.model[key] for key in ("pretrained", "revision") if key in cfg.model}
     tokenizers = attempt(lambda: load_tokenizers(**told)) or {}
     for tokenizer in tokenizers.values() if concept and embedding else ():
-        attempt(partial(embedding.check, concept, tokenizer, data.captions if data else []))
+        attempt(partial(embedding.check, concept, tokenizer, data.captions if data else {}))
     if data:
         for path in data.images:
             attempt(partial(data.open, path, resolution=THUMBNAIL))

@@ -10,7 +10,7 @@ from tinv.templates import templates
 
 TOKENIZER = tiny_tokenizer()
 TABLE = torch.randn(len(TOKENIZER), 8, generator=torch.Generator().manual_seed(0)) * 0.02 + 0.001
-CAPTIONS = [template.format("<cat-toy>") for template in templates("object")]
+CAPTIONS = {template.format("<cat-toy>"): "object.txt" for template in templates("object")}
 
 
 def concept(placeholder="<cat-toy>", initializer="toy"):
@@ -88,7 +88,7 @@ def test_rows_are_float32_under_every_precision():
         (
             concept(),
             {"num_vectors": 70},
-            r"'a close-up photo of the <cat-toy>' takes 7 of .* 75 .* set it to 68 or less",
+            r"'a close-up photo of a <cat-toy>' takes 7 of .* 75 .* \(object\.txt\); set it to 68 or less",
         ),
     ],
 )
@@ -97,8 +97,21 @@ def test_words_that_cannot_be_learned_are_refused_with_their_tokens(word, settin
         TokenEmbedding(**settings).check(word, TOKENIZER, CAPTIONS)
 
 
-def test_as_many_vectors_as_the_prompt_holds():
+def test_as_many_vectors_as_the_prompt_holds(recwarn):
     TokenEmbedding(num_vectors=68).check(concept(), TOKENIZER, CAPTIONS)
+    assert not recwarn
+
+
+def test_a_caption_that_loses_its_end_is_named_with_its_file():
+    captions = {"<cat-toy>" + ", toy" * n: f"{n}.txt" for n in (2, 36, 40)}
+    with pytest.warns(UserWarning, match=r"reads 75 tokens.*; 1 of 3 captions are longer.*\(40\.txt\)"):
+        TokenEmbedding(num_vectors=3).check(concept(), TOKENIZER, captions)
+
+
+def test_a_caption_that_loses_the_word_is_refused():
+    captions = {"toy, " * 40 + "a <CAT-TOY>": "a.txt"}
+    with pytest.raises(UserError, match=r"takes 81 of .* before <cat-toy> \(a\.txt\); say the word earlier in it"):
+        TokenEmbedding().check(concept(), TOKENIZER, captions)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 K rows, V words, D width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -67,7 +67,7 @@ class TokenEmbedding:
         if not 0 <= self.ema < 1:
             raise UserError(f"embedding.ema must be 0 or more and less than 1, got {self.ema}; 0 keeps no average")
 
-    def check(self, concept: Concept, tokenizer: Any, captions: Sequence[str]) -> None:
+    def check(self, concept: Concept, tokenizer: Any, captions: Mapping[str, str]) -> None:
         """Ask the tokenizer alone, which is quick, whether this concept can be learned like this.
 
         Raises:

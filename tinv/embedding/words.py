@@ -1,9 +1,11 @@
 """Can this word be learned, and can it start there? Asked of the tokenizer, before any weight is loaded."""
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
-from tinv.concept import Concept
+from tinv.concept import Concept, whole
 from tinv.errors import UserError
 
 END_OF_WORD = "</w>"
@@ -31,23 +33,42 @@ def check_placeholder(concept: Concept, tokenizer: Any) -> None:
         )
 
 
-def check_room(concept: Concept, tokenizer: Any, captions: Sequence[str], *, num_vectors: int) -> None:
-    """Refuse more vectors than the longest caption leaves room for.
+def check_room(concept: Concept, tokenizer: Any, captions: Mapping[str, str], *, num_vectors: int) -> None:
+    """Refuse captions in which the word would be cut off, and tell of those that lose something behind it.
+
+    Args:
+        concept: gives the word.
+        tokenizer: knows how much the text encoder reads.
+        captions: all that may be shown, each with the place where it is written.
+        num_vectors: how many tokens the word takes.
 
     Raises:
-        UserError: naming the caption and how many would fit.
+        UserError: naming the caption with the least room, where it is written and how many vectors would fit.
     """
     room = tokenizer.model_max_length - 2
-    longest, taken = "", 0
+    word = re.compile(whole(concept.placeholder), re.IGNORECASE)
+    long, worst, most = [], "", room - num_vectors
     for caption in captions:
-        around = caption.replace(concept.placeholder, " ")
-        length = len(tokenizer(around, add_special_tokens=False).input_ids)
-        if length >= taken:
-            longest, taken = caption, length
-    if taken + num_vectors > room:
+        around = word.split(caption)
+        if len(caption.encode()) + num_vectors * len(around) <= room:
+            continue  # a token is a byte at least
+        taken = [len(tokenizer(piece, add_special_tokens=False).input_ids) for piece in around]
+        if taken[0] > most:
+            worst, most = caption, taken[0]
+        if sum(taken) + num_vectors * (len(around) - 1) > room:
+            long.append(caption)
+    if worst:
+        remedy = f"set it to {room - most} or less" if most < room else "say the word earlier in it"
         raise UserError(
-            f"embedding.num_vectors={num_vectors} does not fit into a prompt: the caption {longest!r} takes {taken} of "
-            f"the text encoder's {room} tokens for its other words; set it to {max(room - taken, 0)} or less"
+            f"embedding.num_vectors={num_vectors} does not fit into a prompt: the caption {worst!r} takes {most} of "
+            f"the text encoder's {room} tokens for the words before {concept.placeholder} "
+            f"({captions[worst]}); {remedy}"
+        )
+    if long:
+        warnings.warn(
+            f"data.captions: the text encoder reads {room} tokens, and what is beyond is cut off; "
+            f"{len(long)} of {len(captions)} captions are longer, such as {long[0]!r} ({captions[long[0]]})",
+            stacklevel=2,
         )
 
 

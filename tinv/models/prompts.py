@@ -30,6 +30,7 @@ class Prompts:
         self.num_embeddings = num_embeddings
         self.length: int = tokenizer.model_max_length
         self._pieces: dict[str, list[int]] = {}
+        self._has_warned = False
 
     def ids(self, captions: Sequence[str], num_rows: Mapping[str, int]) -> Tensor:
         """Token ids [B, L] int64, with start, end and padding, cut to the L tokens that the encoder holds.
@@ -42,9 +43,11 @@ class Prompts:
         rows = []
         for caption in captions:
             tokens = self.tokenize(caption, num_rows)
-            if len(tokens) > self.length - 2:
+            if len(tokens) > self.length - 2 and not self._has_warned:
+                self._has_warned = True
                 warnings.warn(
-                    f"the caption {caption!r} has {len(tokens)} tokens, {self.length - 2} fit; the rest is cut off",
+                    f"the caption {caption!r} has {len(tokens)} tokens, {self.length - 2} fit; the rest is cut off "
+                    f"(this is said once)",
                     stacklevel=2,
                 )
             tokens = [tokenizer.bos_token_id, *tokens[: self.length - 2], tokenizer.eos_token_id]
