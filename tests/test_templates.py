@@ -18,6 +18,7 @@ def test_the_standard_lists_have_the_published_lengths():
         ("{} and {}", "exactly one"),
         ("a {0}", "exactly one"),
         ("{} {x}", "exactly one"),
+        ("a photo of [name], [filewords]", r"\[name\] in A1111 is \{\} here, and \[filewords\] is \[caption\]"),
     ],
 )
 def test_a_file_of_templates_that_cannot_be_filled_is_refused(tmp_path, text, complaint):

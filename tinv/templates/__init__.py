@@ -25,12 +25,16 @@ def read_templates(path: Path) -> tuple[str, ...]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"data.templates: cannot read {path} ({error}); give a text file with one caption a line"
+            f"data.templates_file: cannot read {path} ({error}); give a text file with one caption a line"
         ) from error
     captions = tuple(line for line in lines if line and not line.startswith("#"))
     if not captions:
-        raise UserError(f"data.templates: {path} holds no caption; write one a line, such as 'a photo of a {{}}'")
+        raise UserError(f"data.templates_file: {path} holds no caption; write one a line, such as 'a photo of a {{}}'")
     for caption in captions:
         if caption.count("{}") != 1 or caption.replace("{}", "").count("{") or caption.replace("{}", "").count("}"):
-            raise UserError(f"data.templates: {path} has {caption!r}; each caption needs exactly one {{}} for the word")
+            other = "[name]" in caption or "[filewords]" in caption
+            hint = " (what is [name] in A1111 is {} here, and [filewords] is [caption])" if other else ""
+            raise UserError(
+                f"data.templates_file: {path} has {caption!r}; each caption needs exactly one {{}} for the word{hint}"
+            )
     return captions
