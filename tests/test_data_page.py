@@ -1,0 +1,71 @@
+"""docs/data.md: every command and every file on it does what it says, on the folder that it shows."""
+
+import re
+import shlex
+
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+from tinv.config import build, check
+from tinv.groups import Groups
+
+PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"^```bash\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("python train.py")
+]
+FILES = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+SETTINGS = re.findall(r"^(\w+):", (ROOT / "conf/data/folder.yaml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+PLUMBING = {"_target_", "concept", "seed", "num_workers", "val_draws"}
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """The folder that the page shows, and those that it names."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("my_mug", "my_mug_masks", "my_mugs/10_worn"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGBA", (48, 32), (200, 0, 0, 255)).save(tmp_path / folder / "front.png")
+        Image.new("RGB", (32, 48)).save(tmp_path / folder / "on a shelf.jpg")
+    (tmp_path / "my_mug" / "front.txt").write_text("{}, on a table\n")
+    (tmp_path / "my_mug" / "on a shelf.txt").write_text("a photo of my-mug, worn\n")
+    (tmp_path / "my_templates.txt").write_text("a photo of a {}, [caption]\n")
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_finds_what_it_shows(compose, pictures, command):
+    cfg = compose(*shlex.split(command)[2:])
+    if not cfg.data.folder.startswith("hf://"):
+        assert build(cfg.data).captions
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("text", FILES)
+def test_every_file_is_an_option_of_data(compose, pictures, text):
+    (pictures / "mine" / "data").mkdir(parents=True)
+    (pictures / "mine" / "data" / "mug.yaml").write_text(text)
+    overrides = ["data=mug", "concept.placeholder=my-mug", "concept.initializer=mug"]
+    cfg = check(Groups(str(pictures / "mine")).compose(overrides, output_dir=str(pictures)))
+    assert build(cfg.data).captions
+
+
+@pytest.mark.parametrize("caption", ["a photo of a my-mug, on a shelf", "my-mug, on a shelf", "my-mug, on a table"])
+def test_the_captions_in_the_table_are_those_of_the_folder(compose, pictures, caption):
+    common = ["data.folder=my_mug", "concept.placeholder=my-mug", "concept.initializer=mug"]
+    assert f"| {caption} |" in PAGE
+    said = [
+        caption
+        for source in ("files", "names", "templates+names")
+        for caption in build(compose(*common, f"data.captions={source}").data).captions
+    ]
+    assert caption in said
+
+
+@pytest.mark.parametrize("setting", [key for key in SETTINGS if key not in PLUMBING])
+def test_the_page_has_every_setting(setting):
+    assert re.search(rf"data\.{setting}\b|^{setting}:", PAGE, flags=re.MULTILINE)
