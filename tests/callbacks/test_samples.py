@@ -167,8 +167,21 @@ def test_a_stray_brace_in_a_prompt_is_refused(tmp_path: Path, prompt: str) -> No
         Samples(tmp_path, [prompt], [0])
 
 
+def test_no_more_pictures_than_the_batch_size_are_drawn_at_once(
+    tmp_path: Path, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    decode = StableDiffusion.decode_latents
+    monkeypatch.setattr(StableDiffusion, "decode_latents", lambda self, x: drawn.append(len(x)) or decode(self, x))
+    few = Samples(tmp_path, PROMPTS, seeds=[0, 1, 2], every_n_steps=None, steps=1, batch_size=4)
+    fit(tmp_path, model, [few], max_steps=1)
+    assert drawn == [4, 2, 4, 2]
+
+
 def test_no_prompts_and_an_interval_of_zero_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs a prompt and a seed"):
         Samples(tmp_path, [], [0])
     with pytest.raises(UserError, match=r"callbacks\.samples\.every_n_steps must be 1 or more, got 0"):
         Samples(tmp_path, PROMPTS, [0], every_n_steps=0)
+    with pytest.raises(UserError, match="batch_size must be 1 or more, got 0"):
+        Samples(tmp_path, PROMPTS, [0], batch_size=0)

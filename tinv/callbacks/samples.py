@@ -32,6 +32,7 @@ class Samples(Callback):
         steps: int = 25,
         guidance: float = 7.5,
         negative: str = "",
+        batch_size: int = 8,
     ):
         """Args:
             dir: the run's folder.
@@ -41,6 +42,7 @@ class Samples(Callback):
             steps: solver steps a picture.
             guidance: how strictly the pictures follow the prompt.
             negative: what to steer away from.
+            batch_size: how many pictures are drawn at once; only memory and speed depend on it.
 
         Raises:
             UserError: no prompt, no seed, or a brace too many in a prompt.
@@ -50,9 +52,16 @@ class Samples(Callback):
         for prompt in prompts:
             if set("{}") & set(prompt.replace("{}", "")):
                 raise UserError(f"callbacks.samples.prompts: {prompt!r} has a stray brace; write {{}} for the word")
+        if batch_size < 1:
+            raise UserError(f"callbacks.samples.batch_size must be 1 or more, got {batch_size}")
         self.folder = Path(dir) / "samples"
         self.prompts, self.seeds = tuple(prompts), tuple(seeds)
-        self.options: dict[str, Any] = {"steps": steps, "guidance": guidance, "negative": negative}
+        self.options: dict[str, Any] = {
+            "steps": steps,
+            "guidance": guidance,
+            "negative": negative,
+            "batch_size": batch_size,
+        }
         self.stopwatch = Stopwatch()
         self._every = Every(every_n_steps, setting="callbacks.samples.every_n_steps")
 
