@@ -30,6 +30,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.config"},
     {"tinv.groups"},
     {"tinv.overrides"},
+    {"tinv.rehearsal"},
     {"tinv.generate", "tinv.run"},
     {"tinv.cli", "tinv.front"},
 )
@@ -39,12 +40,12 @@ PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.toy
 LOOP = {"tinv.callbacks", "tinv.datamodule", "tinv.module"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {"tinv.draw", "tinv.types", "tinv.diffusion", "tinv.formats", "tinv.objective", *PARTS, *LOOP}
-    | {"tinv.generate", "tinv.optim", "tinv.run"},
+    | {"tinv.generate", "tinv.optim", "tinv.rehearsal", "tinv.run"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
     "PIL": {"tinv.formats", "tinv.grid", "tinv.generate", "tinv.cli", *PARTS, *LOOP},
     "diffusers": {"tinv.models", "tinv.toybox"},
     "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
-    "lightning": {*LOOP, "tinv.logger", "tinv.run"},
+    "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
     "huggingface_hub": {"tinv.hub", "tinv.publish"},
     "hydra": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.front"},
     "omegaconf": {
@@ -54,6 +55,7 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.groups",
         "tinv.overrides",
         "tinv.front",
+        "tinv.rehearsal",
         "tinv.run",
     },
     "wandb": set(),  # Lightning's logger imports it, when it is chosen

@@ -110,7 +110,7 @@ class TextualInversion(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The rows' optimizer and its schedule, one step of it an optimizer step, however many processes there are."""
-        rate = {"lr": self.pace(self.trainer).rate} if self.scale_lr else {}
+        rate = {"lr": self._rate()} if self.scale_lr else {}
         optimizer = self.optimizer(self.embedding.parameters(), **rate)
         if self.hold or self.average:
             optimizer.register_step_post_hook(self._after_step)
@@ -119,14 +119,20 @@ class TextualInversion(LightningModule):
         self._mover = optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
-    def pace(self, trainer: Trainer) -> Pace:
-        """How much a run takes in at each step, and the rate that it is given."""
+    def pace(self, trainer: Trainer, data: Any) -> Pace:
+        """How much a run takes in at each step, and the rate that it is given.
+
+        Args:
+            trainer: of the run.
+            data: its datamodule.
+        """
         return Pace(
-            batch_size=trainer.datamodule.batch_size,  # type: ignore[attr-defined]
+            batch_size=data.batch_size,
             accumulate=trainer.accumulate_grad_batches,
             processes=trainer.world_size,
             lr=signature(self.optimizer).parameters["lr"].default,
             scale_lr=self.scale_lr,
+            schedule=getattr(self.scheduler, "keywords", {}).get("schedule"),
         )
 
     def shown(self) -> Vectors:
@@ -194,6 +200,9 @@ class TextualInversion(LightningModule):
                 f"set these as they were, or start anew without resume"
             )
 
+    def _rate(self) -> float:
+        return self.pace(self.trainer, self.trainer.datamodule).rate  # type: ignore[attr-defined]
+
     def _saved(self) -> dict[str, nn.Module]:
         return {"embedding": self.embedding, **({"average": self.average} if self.average is not None else {})}
 
@@ -220,7 +229,7 @@ class TextualInversion(LightningModule):
             "seed": self.seed,
             "embedding.ema": self.average.decay if self.average is not None else 0.0,
             "optimizer": getattr(getattr(self.optimizer, "func", self.optimizer), "__name__", ""),
-            "learning rate": self.pace(self.trainer).rate,
+            "learning rate": self._rate(),
             **{f"optimizer.{name}": value for name, value in settings.items()},
         }
 

@@ -20,6 +20,7 @@ from tinv.datamodule import ConceptDataModule
 from tinv.errors import UserError
 from tinv.models import load_tokenizers
 from tinv.module import TextualInversion
+from tinv.rehearsal import rehearse
 
 THUMBNAIL = 64
 """Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""
@@ -48,6 +49,8 @@ def train(cfg: DictConfig) -> float | None:
     model = module.model
     with phase(callbacks, "encoding"), model.vae_on_call.at(trainer.strategy.root_device):
         data.connect(model.encode_images, resolution=model.resolution)  # before the rest takes the device's memory
+    if trainer.is_global_zero:
+        print(module.pace(trainer, data), flush=True)
     trainer.fit(module, data, ckpt_path=_checkpoint(cfg), weights_only=True)
     if trainer.is_global_zero:
         print(_farewell(module, Path(cfg.paths.run)))
@@ -81,6 +84,7 @@ def prepare(cfg: DictConfig) -> ConceptDataModule:
     tokenizers = attempt(lambda: load_tokenizers(**told)) or {}
     for tokenizer in tokenizers.values() if concept and embedding else ():
         attempt(partial(embedding.check, concept, tokenizer, data.captions if data else {}))
+    attempt(lambda: rehearse(cfg, embedding))
     if data:
         for path in data.images:
             attempt(partial(data.open, path, resolution=THUMBNAIL))

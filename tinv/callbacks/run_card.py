@@ -109,7 +109,7 @@ class RunCard(Callback):
 
 def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
     """What is learned, from what, with which settings of weight."""
-    effective = trainer.datamodule.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+    pace = pl_module.pace(trainer, trainer.datamodule)
     return {
         "concept": {
             "placeholder": pl_module.concept.placeholder,
@@ -122,8 +122,10 @@ def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
         "seed": pl_module.seed,
         "max_steps": trainer.max_steps,
         "resumed_at": trainer.global_step or None,
-        "effective_batch": effective,
-        "images_seen": effective * trainer.max_steps,
+        "effective_batch": pace.effective_batch,
+        "learning_rate": pace.rate,
+        "pace": str(pace),
+        "images_seen": pace.effective_batch * trainer.max_steps,
         "precision": str(trainer.precision),
         "processes": trainer.world_size,
     }

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tinv.errors import UserError
 from tinv.extras import remedy
@@ -29,12 +30,13 @@ def adamw8bit(
         weight_decay: pulls the rows towards zero.
 
     Raises:
-        UserError: there is no CUDA device, or bitsandbytes is not installed.
+        UserError: the rows are on no CUDA device, or bitsandbytes is not installed.
     """
-    if not torch.cuda.is_available():
+    rows = list(params)
+    if elsewhere := {row.device.type for row in rows if isinstance(row, Tensor)} - {"cuda"}:
         raise UserError(
-            "optimizer=adamw8bit needs a CUDA device, and this machine shows none; take optimizer=adamw, which needs "
-            "no more memory for a few rows"
+            f"optimizer=adamw8bit needs the rows on a CUDA device, they are on {', '.join(elsewhere)}; take "
+            f"optimizer=adamw, which needs no more memory for a few rows"
         )
     try:
         from bitsandbytes.optim import AdamW8bit
@@ -42,4 +44,4 @@ def adamw8bit(
         raise UserError(
             f"optimizer=adamw8bit needs the package bitsandbytes ({error}){remedy('bitsandbytes')}"
         ) from error
-    return AdamW8bit(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+    return AdamW8bit(rows, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)

@@ -16,6 +16,8 @@ class Pace:
     """As it is written in the settings."""
     scale_lr: bool
     """Whether the rate grows with the effective batch, as `--scale_lr` of the reference script has it."""
+    schedule: str | None = None
+    """Rates as text, which take the place of `lr`."""
 
     @property
     def effective_batch(self) -> int:
@@ -30,11 +32,12 @@ class Pace:
     def __str__(self) -> str:
         """For example `effective batch 4 = 1 x 4 x 1 (...); learning rate 2e-3 = 5e-4 x 4`."""
         batch = f"{self.effective_batch} = {self.batch_size} x {self.accumulate} x {self.processes}"
-        scaled = f" = {_short(self.lr)} x {self.effective_batch}" if self.scale_lr else ""
-        return (
-            f"effective batch {batch} (batch size x accumulation x processes); "
-            f"learning rate {_short(self.rate)}{scaled}"
-        )
+        by = f" x {self.effective_batch}" if self.scale_lr else ""
+        if self.schedule is not None:
+            rate = f"{self.schedule}{by}"
+        else:
+            rate = f"{_short(self.rate)} = {_short(self.lr)}{by}" if by else _short(self.rate)
+        return f"effective batch {batch} (batch size x accumulation x processes); learning rate {rate}"
 
 
 def _short(rate: float) -> str:

@@ -33,7 +33,7 @@ def text_schedule(optimizer: Optimizer, schedule: str | float, lr: float, num_tr
     if len(ends) > 1 and ends[-2] >= num_training_steps:
         warnings.warn(
             f"scheduler.schedule: the run ends at step {num_training_steps}, before the rate {rates[-1]:g} begins",
-            stacklevel=2,
+            stacklevel=1,  # here: the schedule is built twice, and this is said once
         )
     return LambdaLR(optimizer, lambda step: rates[min(bisect_right(ends, step), len(rates) - 1)] / lr)
 

@@ -1,0 +1,113 @@
+"""What moves the rows, tried on a row of one number before the model's weights load."""
+
+import traceback
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim import Optimizer
+
+from tinv.config import ConfigError, build
+from tinv.embedding import TokenEmbedding
+from tinv.errors import UserError
+from tinv.optim import averages_by_itself
+
+_OBJECTIONS = (MisconfigurationException, ValueError, TypeError, AssertionError, RuntimeError, ImportError)
+"""How libraries say that they do not like their arguments."""
+
+
+def rehearse(cfg: DictConfig, embedding: TokenEmbedding | None) -> None:
+    """Build trainer, optimizer and schedule, make one step, and throw all of it away.
+
+    Args:
+        cfg: composed and checked.
+        embedding: built from it, if it could be.
+
+    Raises:
+        ConfigError: with what each of them has against the settings or the machine.
+    """
+    problems = list(_of_the_loop(cfg.trainer))
+    if not problems:
+        try:
+            optimizer = _optimizer(cfg, _device(cfg))
+            problems.extend(_of_the_average(optimizer, embedding))
+            _heard("scheduler", lambda: build(cfg.scheduler)(optimizer))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
+    _warn_of_warm_ups(cfg)
+
+
+def _of_the_loop(trainer: DictConfig) -> list[str]:
+    problems = []
+    if trainer.get("accumulate_grad_batches", 1) < 1:
+        problems.append(f"trainer.accumulate_grad_batches must be 1 or more, got {trainer.accumulate_grad_batches}")
+    if trainer.get("max_epochs") is not None:
+        problems.append("trainer.max_epochs counts nothing, for one epoch is the whole run; set trainer.max_steps")
+    if trainer.get("accelerator") == "tpu" and not find_spec("torch_xla"):
+        problems.append(
+            "trainer=tpu needs the package torch_xla, which is not installed: pip install torch_xla on the TPU's own "
+            "machine, or take trainer=gpu or trainer=cpu"
+        )
+    return problems
+
+
+def _device(cfg: DictConfig) -> torch.device:
+    trainer: Trainer = _heard("trainer", lambda: build(cfg.trainer, logger=False))
+    return torch.device("cpu") if cfg.trainer.get("accelerator") == "tpu" else trainer.strategy.root_device
+
+
+def _optimizer(cfg: DictConfig, device: torch.device) -> Optimizer:
+    row = nn.Parameter(torch.zeros(1, 1, device=device))
+    row.grad = torch.ones_like(row)
+
+    def step() -> Optimizer:
+        optimizer: Any = build(cfg.optimizer)([row])
+        if averages_by_itself(optimizer):
+            optimizer.train()
+        optimizer.step()
+        return build(cfg.optimizer)([row])
+
+    return _heard("optimizer", step)
+
+
+def _of_the_average(optimizer: Optimizer, embedding: TokenEmbedding | None) -> list[str]:
+    if embedding is None or not averages_by_itself(optimizer):
+        return []
+    problems = []
+    if embedding.ema:
+        problems.append("embedding.ema: this optimizer averages the rows by itself; set embedding.ema=0")
+    if embedding.norm != "free":
+        problems.append(
+            f"embedding.norm={embedding.norm} would hold the rows that are stepped, but this optimizer shows their "
+            f"average; set embedding.norm=free, or take optimizer=adamw"
+        )
+    return problems
+
+
+def _heard(setting: str, make: Callable[[], Any]) -> Any:
+    """What is made, or the library's objection as ours: its first line, or that of the code that it comes from."""
+    try:
+        return make()
+    except UserError:
+        raise
+    except _OBJECTIONS as error:
+        said = str(error).strip().partition("\n")[0] or traceback.extract_tb(error.__traceback__)[-1].line
+        raise UserError(f"{setting}: {said}") from error
+
+
+def _warn_of_warm_ups(cfg: DictConfig) -> None:
+    for group, name in (("scheduler", "num_warmup_steps"), ("optimizer", "warmup_steps")):
+        steps = cfg[group].get(name) or 0
+        if steps >= cfg.trainer.max_steps:
+            rank_zero_warn(
+                f"{group}.{name}={steps}: the run ends at step {cfg.trainer.max_steps}, before the rate has risen to "
+                f"optimizer.lr"
+            )
