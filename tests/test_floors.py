@@ -32,6 +32,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.overrides"},
     {"tinv.rehearsal"},
     {"tinv.generate", "tinv.run"},
+    {"tinv.from_diffusers"},
     {"tinv.cli", "tinv.front"},
 )
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
@@ -47,13 +48,14 @@ LIBRARIES = {  # library -> the only places that may import it
     "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
     "huggingface_hub": {"tinv.hub", "tinv.publish"},
-    "hydra": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.front"},
+    "hydra": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.front", "tinv.from_diffusers"},
     "omegaconf": {
         "tinv.trust",
         "tinv.problems",
         "tinv.config",
         "tinv.groups",
         "tinv.overrides",
+        "tinv.from_diffusers",
         "tinv.front",
         "tinv.rehearsal",
         "tinv.run",

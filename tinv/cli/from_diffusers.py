@@ -1,0 +1,51 @@
+"""`tinv from-diffusers`: the command that does what a command of diffusers' scripts does."""
+
+import argparse
+import sys
+from typing import Any
+
+from tinv.errors import UserError
+
+EXAMPLES = """\
+examples:
+  tinv from-diffusers accelerate launch textual_inversion.py --pretrained_model_name_or_path=... --train_data_dir=...
+  tinv from-diffusers < train.sh
+
+The command goes to the output, what is different to the errors: `tinv from-diffusers ... | sh` runs it.
+"""
+
+
+def add(commands: Any) -> None:
+    """Describe the command; whatever follows it is the pasted command's own, its flags included."""
+    command = commands.add_parser(
+        "from-diffusers",
+        help="translate a command of diffusers' textual_inversion scripts",
+        description="Print the command of tinv's that does what a command of diffusers' textual_inversion.py, "
+        "textual_inversion_sdxl.py or textual_inversion_flax.py does.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="tinv from-diffusers [COMMAND ...]",
+        prefix_chars="\0",
+        add_help=False,
+    )
+    command.set_defaults(command=run, help=command.format_help)
+    command.add_argument("words", nargs="*", metavar="COMMAND", help="the pasted command; if none is given, it is read")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the command, and in how far it is another."""
+    from tinv.from_diffusers import read, translate, understand
+    from tinv.groups import Groups
+
+    words: list[str] = arguments.words
+    if words in (["-h"], ["--help"]):
+        print(arguments.help())
+        return
+    if not words and sys.stdin.isatty():
+        raise UserError("paste the command behind tinv from-diffusers, or pipe it in; --help shows how")
+    if len(words) < 2:
+        words = read(words[0] if words else sys.stdin.read())
+    translation = translate(understand(words), Groups())
+    for note in translation.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(translation)

@@ -1,0 +1,106 @@
+"""Flags that say what is frozen, what is learned and what is shown."""
+
+from tinv.from_diffusers import rules
+from tinv.from_diffusers.flag import SCRIPTS, Flag
+
+FLAGS = (
+    Flag(
+        name="pretrained_model_name_or_path",
+        scripts=SCRIPTS,
+        required=True,
+        example="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        rule=rules.model,
+        remark="a Hub id, a folder, or a single `.safetensors` or `.ckpt`; `model=sd15`, `sd14`, `sd21`, `sdxl` name "
+        "one at a fixed revision; weights in Flax's own format are not read",
+    ),
+    Flag(
+        name="placeholder_token",
+        scripts=SCRIPTS,
+        required=True,
+        example="<cat-toy>",
+        rule=rules.placeholder,
+        remark="one word in lower case, as the tokenizer reads it in any case; what is in the vocabulary is refused",
+    ),
+    Flag(
+        name="initializer_token",
+        scripts=SCRIPTS,
+        required=True,
+        example="toy",
+        rule=rules.initializer,
+        remark="one token, as there; `embedding.init` also takes a phrase, a mean, chance or a file",
+    ),
+    Flag(
+        name="learnable_property",
+        scripts=SCRIPTS,
+        default="object",
+        example="style",
+        rule=rules.kind,
+        remark="the same 27 and 19 captions; anything but `style` means object there",
+    ),
+    Flag(
+        name="num_vectors",
+        kind=int,
+        scripts=("sd", "sdxl"),
+        default=1,
+        example=5,
+        rule=rules.to("embedding.num_vectors"),
+        remark="all start equal, as there; `embedding.init_noise` parts them",
+    ),
+    Flag(
+        name="num_vec_per_token",
+        kind=int,
+        scripts=("multi_token",),
+        default=1,
+        example=5,
+        rule=rules.to("embedding.num_vectors"),
+        remark="an initializer of several tokens is dealt out over the vectors: `embedding.init=phrase`",
+    ),
+    Flag(
+        name="progressive_tokens",
+        kind=bool,
+        scripts=("multi_token",),
+        rule=rules.nothing,
+        differs="does nothing in the script, which never hands it to its data set; left out",
+    ),
+    Flag(
+        name="progressive_tokens_max_steps",
+        kind=int,
+        scripts=("multi_token",),
+        default=2000,
+        example=2000,
+        rule=rules.nothing,
+        differs="does nothing in the script without `--progressive_tokens`, which does nothing; left out",
+    ),
+    Flag(
+        name="vector_shuffle",
+        kind=bool,
+        scripts=("multi_token",),
+        rule=rules.nothing,
+        differs="does nothing in the script, which never hands it to its data set; left out",
+    ),
+    Flag(
+        name="train_data_dir",
+        scripts=SCRIPTS,
+        required=True,
+        example="./cat",
+        rule=rules.to("data.folder"),
+        remark="pictures stand as their EXIF data say, and other files are passed over with a word",
+    ),
+    Flag(
+        name="repeats",
+        kind=int,
+        scripts=SCRIPTS,
+        default=100,
+        example=100,
+        rule=rules.to("data.repeats"),
+        remark="decides only how evenly the pictures take turns: there are no epochs here",
+    ),
+    Flag(name="resolution", kind=int, scripts=SCRIPTS, default=512, example=768, rule=rules.to("data.resolution")),
+    Flag(
+        name="center_crop",
+        kind=bool,
+        scripts=SCRIPTS,
+        rule=rules.fit,
+        remark="without it the scripts distort: `data.fit=squash`; the SDXL script distorts even with it",
+    ),
+)
