@@ -11,7 +11,7 @@ from io import BytesIO
 
 from tinv.formats.content import shown
 
-MAX_PICKLE = 2**22
+MAX_PICKLE = 2**20
 _TENSORS = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"}
 _KINDS = "Float Double Half BFloat16 Long Int Short Char Byte Bool".split()
 _ALLOWED = (

@@ -7,6 +7,7 @@ stands between each block and the picture. So a picture that has lost its texts 
 
 import base64
 import json
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,14 @@ from tinv.formats.content import MAX_VALUES, Content
 
 TEXT = "sd-ti-embedding"
 _TENSOR = "TORCHTENSOR"
-_KINDS = ("PNG", "WEBP", "AVIF", "JPEG", "GIF", "BMP", "TIFF")
-_HEADS = (b"\x89PNG", b"RIFF", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_KINDS = ("PNG", "WEBP", "AVIF", "JPEG")
+_HEADS = (b"\x89PNG", b"RIFF", b"\xff\xd8\xff")
 _MAX_JSON = 2**24
 _MAX_PIXELS = 2**23
 
 
 def is_picture(head: bytes) -> bool:
-    """Whether a file that begins like this is one that Pillow reads."""
+    """Whether a file that begins like this is one: PNG, WebP, AVIF or JPEG."""
     return head.startswith(_HEADS) or head[4:8] == b"ftyp"
 
 
@@ -40,12 +41,7 @@ def open_picture(path: Path) -> Content:
         UserError: there is none in it, or it is not whole.
     """
     try:
-        with Image.open(path, formats=_KINDS) as picture:
-            if picture.width * picture.height > _MAX_PIXELS:
-                raise UserError(
-                    f"{path} is a picture of {picture.size} pixels, larger than any with an embedding in it"
-                )
-            text = _from_texts(picture) or _from_pixels(np.asarray(picture.convert("RGB")))
+        text = _text_in(path)
         if text is not None:
             return Content(path, "picture", json.loads(text, object_hook=_revive))
     except UserError:
@@ -61,6 +57,19 @@ def save_picture(path: Path, shown_HW3: np.ndarray, tree: dict[str, Any]) -> Non
     texts = PngInfo()
     texts.add_text(TEXT, base64.b64encode(text).decode())
     Image.fromarray(_beside(shown_HW3, text)).save(path, format="png", pnginfo=texts)
+
+
+def _text_in(path: Path) -> bytes | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # far less is allowed here
+        picture = Image.open(path, formats=_KINDS)
+    with picture:
+        if picture.width * picture.height > _MAX_PIXELS or getattr(picture, "is_animated", False):
+            raise UserError(
+                f"{path} is an animation or a picture of {picture.width} x {picture.height} pixels, none of which hold "
+                f"embeddings"
+            )
+        return _from_texts(picture) or _from_pixels(np.asarray(picture.convert("RGB")))
 
 
 def _from_texts(picture: Image.Image) -> bytes | None:

@@ -13,6 +13,7 @@ from tinv.formats.pickles import MAX_PICKLE, Instructions, look_through
 
 _MAX_BYTES = 2**30
 """Room for the whole vocabulary of the widest encoder, which careless programs save with the word."""
+_MAX_ENTRIES = 1000
 _MAX_DIRECTORY = 2**22
 _OLDER_PICKLES = 5  # a number that marks the kind, a version, the machine, the content, the names of the tensors
 _RECORD = re.compile(r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.[\w/]+)")
@@ -42,7 +43,7 @@ def open_torch(path: Path) -> Content:
                 raise _too_much(path)
             file.seek(0)
             with torch.serialization.safe_globals([(ParameterDict, _STANDS_FOR), set]):
-                root = _plain(torch.load(file, map_location="cpu", weights_only=True))
+                root = _plain(path, torch.load(file, map_location="cpu", weights_only=True))
     except UserError:
         raise
     except Exception as error:  # a broken file breaks the unpickler in any way
@@ -64,11 +65,11 @@ def _instructions(path: Path, file: BinaryIO) -> Instructions:
         records = archive.infolist()
         if not all(_RECORD.fullmatch(record.filename) for record in records):
             raise UserError(f"{path} is a zip of {listed([record.filename for record in records])}, not an embedding")
-        (pickle,) = (record for record in records if record.filename.endswith("/data.pkl"))
         is_packed = any(record.compress_type != ZIP_STORED for record in records)
         is_doubled = len({record.filename.lower() for record in records}) < len(records)
         if is_packed or is_doubled or sum(record.file_size for record in records) > size:
             raise UserError(f"{path} is a zip that unpacks to more than it is, which torch never writes; do not use it")
+        (pickle,) = (record for record in records if record.filename.endswith("/data.pkl"))
         if pickle.file_size > MAX_PICKLE:
             raise _too_much(path)
         return look_through(archive.read(pickle))
@@ -105,10 +106,14 @@ def _too_much(path: Path) -> UserError:
     return UserError(f"{path} holds far more than a word and its vectors; it is no embedding file")
 
 
-def _plain(thing: Any, depth: int = 3) -> Any:
-    """The same in plain dictionaries; a stand-in becomes its parameters."""
+def _plain(path: Path, thing: Any, depth: int = 2) -> Any:
+    """The same in plain mappings and lists, `depth` levels down; a stand-in becomes its parameters."""
     if isinstance(thing, ParameterDict):
         thing = vars(thing).get("_parameters")
-    if isinstance(thing, dict) and depth:
-        return {name: _plain(value, depth - 1) for name, value in dict.items(thing)}
-    return thing
+    if not isinstance(thing, dict | list) or not depth:
+        return thing
+    if len(thing) > _MAX_ENTRIES:
+        raise _too_much(path)
+    if isinstance(thing, list):
+        return [_plain(path, value, depth - 1) for value in thing]
+    return {name: _plain(path, value, depth - 1) for name, value in dict.items(thing)}
