@@ -1,0 +1,122 @@
+"""What tinv makes of a recorded run: the same pictures, captions, timesteps and noise through its own loop.
+
+B batch, h w latents, K rows, D width.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+import tinv.module
+from bench.reference.record import listen
+from tinv import formats
+from tinv.config import build
+from tinv.diffusion import noise_latents
+from tinv.module import TextualInversion
+from tinv.types import Batch
+
+
+@dataclass
+class Replay:
+    """What was computed, under the recording's own names."""
+
+    start: list[Tensor]
+    """[K, D] of each text encoder."""
+    first: dict[str, Tensor]
+    """The parts of the first micro-batch."""
+    losses: list[Tensor] = field(default_factory=list)
+    """Of each micro-batch."""
+    gradients: list[list[Tensor]] = field(default_factory=list)
+    """Of each step, [K, D] of each text encoder."""
+    rows: list[list[Tensor]] = field(default_factory=list)
+    """After each step."""
+
+
+def replay(recording: dict[str, Any], cfg: DictConfig, folder: Path) -> Replay:
+    """Train on what was recorded, and write the embedding.
+
+    Args:
+        recording: of `bench.reference.record`.
+        cfg: checked settings of the same run.
+        folder: where the embedding goes.
+    """
+    module: TextualInversion = build(cfg.module)
+    played = Replay([rows.detach().clone() for rows in _rows(module)], _first(module, recording["batches"][0]))
+    listen(module, "losses", lambda loss_B, *_: played.losses.append(loss_B.detach().mean()))
+    trainer: Trainer = build(cfg.trainer, callbacks=[_Listener(played)], logger=False)
+    data = _Recorded(module, recording["batches"], cfg.data.batch_size)
+    heard = {n: (part["posterior"], part["noise"]) for n, part in enumerate(recording["batches"])}
+    with mock.patch.object(tinv.module, "_normal_pair", lambda batch, device: heard[int(batch.draws[0])]):
+        trainer.fit(module, data)
+    formats.write(folder / "learned_embeds.safetensors", module.learned())
+    return played
+
+
+class _Recorded(LightningDataModule):
+    """The recorded micro-batches, encoded anew."""
+
+    def __init__(self, module: TextualInversion, batches: list[dict[str, Any]], batch_size: int):
+        super().__init__()
+        self.batch_size = batch_size
+        self.batches = [_batch(module, part, n) for n, part in enumerate(batches)]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(self.batches, batch_size=None)
+
+
+class _Listener(Callback):
+    def __init__(self, played: Replay):
+        self.played = played
+
+    def on_before_optimizer_step(self, trainer: Trainer, module: Any, optimizer: Any) -> None:
+        self.played.gradients.append([rows.grad.clone() for rows in _rows(module)])
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
+        if trainer.global_step > len(self.played.rows):
+            self.played.rows.append([rows.detach().clone() for rows in _rows(module)])
+
+
+def _first(module: TextualInversion, part: dict[str, Any]) -> dict[str, Tensor]:
+    """One micro-batch, piece by piece, as the loop puts the pieces together."""
+    model, batch = module.model, _batch(module, part, 0)
+    clean_BChw = model.sample_latents(batch.moments, part["posterior"])
+    noisy_BChw = noise_latents(clean_BChw, part["noise"], part["timesteps"], model.schedule.alphas_cumprod)
+    with torch.no_grad():
+        conditioning = model.encode_text(batch.captions, module.embedding.vectors())
+        predicted_BChw = model.predict(noisy_BChw, part["timesteps"], conditioning, batch.geometry)
+    pieces = {
+        "moments": batch.moments,
+        "noisy": noisy_BChw,
+        "hidden": conditioning.hidden,
+        "text_embeds": conditioning.pooled,
+        "predicted": predicted_BChw,
+    }
+    return {name: value for name, value in pieces.items() if value is not None}
+
+
+def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
+    """A recorded micro-batch as the datamodule would deal it; its draws are its number."""
+    pixels_B3HW, size = part["pixels"], len(part["pixels"])
+    height, width = pixels_B3HW.shape[2:]
+    square_B6 = torch.tensor([height, width, 0, 0, height, width]).expand(size, 6)
+    expanded = " ".join(module.concept.words(len(_rows(module)[0])))
+    return Batch(
+        moments=torch.cat([module.model.encode_images(pixels[None]).float() for pixels in pixels_B3HW]),
+        captions=[caption.replace(expanded, module.concept.placeholder) for caption in part["captions"]],
+        geometry=part["time_ids"].view(size, 6) if "time_ids" in part else square_B6,
+        level=(part["timesteps"].double() + 0.5) / len(module.model.schedule.alphas_cumprod),
+        draws=torch.full((size,), n),
+        index=torch.zeros(size, dtype=torch.long),
+    )
+
+
+def _rows(module: TextualInversion) -> list[Any]:
+    """The parameters, first text encoder first."""
+    return list(module.embedding.vectors()[module.concept.placeholder].values())
