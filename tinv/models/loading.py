@@ -13,6 +13,7 @@ from tinv.models.components import load_modules, load_scheduler
 from tinv.models.families import SDXL, read_json
 from tinv.models.places import explain_failure
 from tinv.models.quiet import quiet
+from tinv.models.runtime import check_runtime, prepare
 from tinv.models.sources import Source, find, weights_folder
 from tinv.models.stable_diffusion import StableDiffusion
 from tinv.models.stable_diffusion_xl import ENCODERS, StableDiffusionXL
@@ -24,6 +25,10 @@ def load(
     revision: str | None = None,
     variant: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    attention: Literal["sdpa", "xformers"] = "sdpa",
+    gradient_checkpointing: bool = False,
+    compile: bool = False,
+    tf32: bool = False,
 ) -> StableDiffusion | StableDiffusionXL:
     """A frozen model, of the family that its files say.
 
@@ -33,10 +38,16 @@ def load(
         variant: of the weights, for every part alike, as fp16 in `model.fp16.safetensors`; None is the plain ones.
         dtype: the precision of the frozen weights, whatever they were saved in. The learned rows and the loss are
             float32 in any case, and so is a VAE that float16 would overflow.
+        attention: what computes the U-Net's: torch's own code, or xformers.
+        gradient_checkpointing: keep less for the backward pass and compute it again; the gradients are the same.
+        compile: the U-Net's training step, for one shape of batches.
+        tf32: faster float32 matrix products of less precision, in the whole process.
 
     Raises:
-        UserError: there is no such model, it is not whole, it is of another kind, or the network does not give it.
+        UserError: there is no such model, it is not whole, it is of another kind, the network does not give it, or this
+            machine cannot run it as asked.
     """
+    check_runtime(attention=attention, compile=compile)
     source = find(pretrained, revision=revision)
     tokenizers = load_tokenizers(pretrained, revision=revision)
     folder = weights_folder(source, variant=variant)
@@ -47,10 +58,15 @@ def load(
         scheduler = load_scheduler(source.folder)
     parts = dict(zip(source.family.tokenizers, tokenizers.values(), strict=True)) | modules
     common = {"name": pretrained, "revision": source.revision, "scheduler": scheduler}
-    if source.family is not SDXL:
-        return StableDiffusion(**common, **parts)
-    index = read_json(source.folder / "model_index.json", place=pretrained)
-    return StableDiffusionXL(**common, **parts, zero_for_nothing=index.get("force_zeros_for_empty_prompt", True))
+    model: StableDiffusion | StableDiffusionXL
+    if source.family is SDXL:
+        index = read_json(source.folder / "model_index.json", place=pretrained)
+        zero_for_nothing = index.get("force_zeros_for_empty_prompt", True)
+        model = StableDiffusionXL(**common, **parts, zero_for_nothing=zero_for_nothing)
+    else:
+        model = StableDiffusion(**common, **parts)
+    prepare(model, attention=attention, gradient_checkpointing=gradient_checkpointing, compile=compile, tf32=tf32)
+    return model
 
 
 def load_tokenizers(pretrained: str, *, revision: str | None = None) -> dict[str, CLIPTokenizer]:
