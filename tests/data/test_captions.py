@@ -125,5 +125,5 @@ def test_names_say_their_words_without_their_numbers(tmp_path, name, text):
 
 
 def test_names_without_words_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"0001\.jpg, 2 \(1\)\.png has no words in its name"):
+    with pytest.raises(UserError, match=r"no words in the name of 0001\.jpg, 2 \(1\)\.png;"):
         texts_of_names([tmp_path / "0001.jpg", tmp_path / "a.jpg", tmp_path / "2 (1).png"])

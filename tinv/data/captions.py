@@ -122,8 +122,8 @@ def texts_of_names(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
         names[image] = (" ".join(words.replace("_", " ").split()),)
     if mute := [image.name for image, texts in names.items() if not re.search(r"[^\W\d_]", texts[0])]:
         raise UserError(
-            f"data.captions=names: {listed(mute)} has no words in its name; name it by what it shows, such as "
-            f"'on a wooden table.jpg', or set data.captions=templates"
+            f"data.captions=names: there are no words in the name of {listed(mute)}; name pictures by what they show, "
+            f"such as 'on a wooden table.jpg', or set data.captions=templates"
         )
     return names
 

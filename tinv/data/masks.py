@@ -40,7 +40,7 @@ def find_masks(folder: Path, images: Sequence[Path], *, root: Path) -> dict[Path
             f"data.masks: {folder} holds no mask of {listed([image.name for image in images])}; "
             f"a mask has its picture's name, such as {names[images[0]]}.png"
         )
-    _tell_of_the_rest([image for image in images if image not in masks], f"no mask in {folder}")
+    _tell_of_the_rest([image for image in images if image not in masks], f"no mask in {folder} for")
     return masks
 
 
@@ -62,7 +62,7 @@ def check_alpha(images: Sequence[Path]) -> None:
         raise UserError(
             "data.masks=alpha, but no picture has an alpha channel; give a folder of masks, or null to do without"
         )
-    _tell_of_the_rest(without, "no alpha channel")
+    _tell_of_the_rest(without, "no alpha channel in")
 
 
 def read_mask(path: Path, picture: Path, size: Size) -> Image.Image:
@@ -84,5 +84,5 @@ def read_mask(path: Path, picture: Path, size: Size) -> Image.Image:
 def _tell_of_the_rest(images: Sequence[Path], reason: str) -> None:
     if images:
         warnings.warn(
-            f"data.masks: {listed([image.name for image in images])} count as a whole: {reason}", stacklevel=3
+            f"data.masks: {reason} {listed([image.name for image in images])}: all of it counts", stacklevel=3
         )

@@ -77,8 +77,8 @@ class Wording:
             return texts_of_names(images)
         if idle := [path.name for image in images for path in map(image.with_suffix, CAPTIONS) if path.is_file()]:
             warnings.warn(
-                f"data.captions=templates, so {listed(idle)} beside the pictures is not used; "
-                f"data.captions=files or templates+files does",
+                f"data.captions=templates makes no use of {listed(idle)} beside the pictures; "
+                f"files or templates+files does",
                 stacklevel=2,
             )
         return {}
