@@ -78,7 +78,7 @@ def test_diffusers_reads_what_is_claimed(tmp_path: Path, learned: LearnedEmbeddi
     (rows,) = learned.vectors.values()
     pipe = pipeline(rows.shape[1])
     if name == "a1111_png":
-        with pytest.raises(OSError, match="[Uu]nable to load weights"):
+        with pytest.raises(OSError, match=r"[Uu]nable to load weights"):
             pipe.load_textual_inversion(str(file))
         return
     options = {"token": "<cat-toy>"} if name == "emb_params" else {}
