@@ -118,8 +118,9 @@ def tiny_images(folder: Path, count: int = 3) -> Path:
 def tiny_module(
     model: StableDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
 ) -> TextualInversion:
-    """A module over a tiny model; `options` are embedding settings, or `optimizer`, `scheduler`, `objective`."""
-    parts = {name: options.pop(name) for name in ("optimizer", "scheduler", "objective") if name in options}
+    """A module over a tiny model; `options` are embedding settings, or the module's own other arguments."""
+    own = ("optimizer", "scheduler", "objective", "scale_lr")
+    parts = {name: options.pop(name) for name in own if name in options}
     parts.setdefault("optimizer", partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0))
     parts.setdefault("scheduler", get_constant_schedule)
     parts.setdefault("objective", DiffusionLoss())

@@ -20,7 +20,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models import StableDiffusion
 from tinv.objective import DiffusionLoss
-from tinv.optim import Pace, averages_by_itself, evaluated
+from tinv.optim import Pace, averages_by_itself, evaluated, unwrap
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors
 
 
@@ -132,7 +132,7 @@ class TextualInversion(LightningModule):
             processes=trainer.world_size,
             lr=signature(self.optimizer).parameters["lr"].default,
             scale_lr=self.scale_lr,
-            schedule=getattr(self.scheduler, "keywords", {}).get("schedule"),
+            schedule=unwrap(self.scheduler)[1].get("schedule"),
         )
 
     def shown(self) -> Vectors:
@@ -221,16 +221,16 @@ class TextualInversion(LightningModule):
         The optimizer's settings are among it because a checkpoint brings its own: others would pass unheard.
         """
         vectors = self.embedding.vectors()
-        settings = {name: value for name, value in getattr(self.optimizer, "keywords", {}).items() if name != "lr"}
+        optimizer, settings = unwrap(self.optimizer)
         return {
             "placeholder": self.concept.placeholder,
             "vectors": {encoder: list(rows.shape) for encoder, rows in vectors[self.concept.placeholder].items()},
             "model": self.model.fingerprint,
             "seed": self.seed,
             "embedding.ema": self.average.decay if self.average is not None else 0.0,
-            "optimizer": getattr(getattr(self.optimizer, "func", self.optimizer), "__name__", ""),
+            "optimizer": optimizer,
+            **{f"optimizer.{name}": value for name, value in settings.items() if name != "lr"},
             "learning rate": self._rate(),
-            **{f"optimizer.{name}": value for name, value in settings.items()},
         }
 
 

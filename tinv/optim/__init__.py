@@ -1,8 +1,9 @@
 """How the rows are moved: optimizers and schedules that no library has in this form, the rate, what is read off."""
 
 from tinv.optim.eight_bit import adamw8bit
+from tinv.optim.factories import unwrap
 from tinv.optim.pace import Pace
 from tinv.optim.reading import averages_by_itself, evaluated
 from tinv.optim.text import text_schedule
 
-__all__ = ["Pace", "adamw8bit", "averages_by_itself", "evaluated", "text_schedule"]
+__all__ = ["Pace", "adamw8bit", "averages_by_itself", "evaluated", "text_schedule", "unwrap"]
