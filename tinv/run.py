@@ -24,6 +24,7 @@ from tinv.rehearsal import rehearse
 
 THUMBNAIL = 64
 """Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""
+_FORMAT_WARNING = warnings.formatwarning
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -39,6 +40,7 @@ def train(cfg: DictConfig) -> float | None:
         UserError: a setting, a file or the machine stands in the way.
     """
     _hush_lightning()
+    warnings.formatwarning = in_a_line
     torch.manual_seed(cfg.seed)
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values()]
     with phase(callbacks, "loading"):
@@ -122,6 +124,15 @@ def _farewell(module: TextualInversion, run: Path) -> str:
         f"learned {module.concept.placeholder} in {module.global_step} steps: {run}\n"
         f'try it:  tinv generate --embedding {run} "{prompt}"'
     )
+
+
+def in_a_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as it is printed; our own are for the user, who need not know the place in the source."""
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+        return f"warning: {message}\n"
+    return _FORMAT_WARNING(message, category, filename, lineno, line)
 
 
 def _hush_lightning() -> None:
