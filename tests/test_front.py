@@ -37,7 +37,7 @@ def test_typing_nothing_is_answered_with_what_to_type(door, tmp_path):
     said = door()
     assert said.code == 1
     assert "python train.py +experiment=cat_toy" in said.err
-    assert "sepia" in said.err
+    assert "sepia" in said.err and "sd15" not in said.err  # only what needs no download
     assert "data.folder" in said.err
     assert list(tmp_path.iterdir()) == []
 
@@ -51,6 +51,7 @@ def test_typing_nothing_is_answered_with_what_to_type(door, tmp_path):
         ),
         ([CAT, "resume=latest"], ["resume=latest: there is no such checkpoint under outputs/cat_toy; no run under"]),
         ([CAT, "-m", "resume=latest", "seed=1,2"], ["resume=latest goes on with one run, -m starts several"]),
+        ([CAT, "-m", "hub.push=true", "seed=1,2"], ["hub.push=true and -m", "tinv push RUN"]),
         ([CAT, "--config-dir", "nowhere"], ["--config-dir=nowhere: there is no such folder"]),
         ([CAT, "--cfg", "job", "optimizer=adamv"], ["there is no optimizer adamv (did you mean adamw?)"]),
     ],

@@ -79,6 +79,8 @@ class Root:
     """What else happens on the way."""
     logger: dict[str, Any]
     """Where the numbers go."""
+    hub: dict[str, Any]
+    """Whether and where the word is published."""
     paths: dict[str, Any]
     """`outputs`, and `run`: this run's own folder."""
     module: dict[str, Any]

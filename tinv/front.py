@@ -111,6 +111,8 @@ def _look_ahead(args: Namespace) -> None:
     cfg = groups.compose(next(points(groups, overrides)))
     if cfg.resume is not None and multirun:
         _leave(f"resume={cfg.resume} goes on with one run, -m starts several; leave one of them out")
+    if cfg.hub.push and multirun:
+        _leave("hub.push=true and -m: the points would overwrite each other; push the one you like: tinv push RUN")
     if cfg.resume is not None:
         rundir.find(Path(cfg.paths.outputs) / cfg.name, cfg.resume)
     HydraConfig.instance().cfg = None
@@ -142,7 +144,8 @@ def _invitation(groups: Groups, found: list[Problem]) -> str:
     """What to type, for somebody who typed nothing."""
     names = groups.options("experiment")
     first = "cat_toy" if "cat_toy" in names else next(iter(names), "NAME")
-    others = [name for name in names if name != first]
+    shipped = groups.options("data")
+    others = [name for name in names if name != first and f"toybox_{name}" in shipped]
     settings = ", ".join(problem.text.partition(":")[0] for problem in found)
     command = _command()
     return f"""Nothing to learn yet. Take one of the toys that come with tinv:

@@ -56,7 +56,10 @@ def train(cfg: DictConfig) -> float | None:
     trainer.fit(module, data, ckpt_path=_checkpoint(cfg), weights_only=True)
     if trainer.is_global_zero:
         print(_farewell(module, Path(cfg.paths.run)))
-    return _monitored(cfg.monitor, trainer, module, data)
+    result = _monitored(cfg.monitor, trainer, module, data)
+    if cfg.hub.push and trainer.is_global_zero:
+        print(f"uploaded: {build(cfg.hub).publish(Path(cfg.paths.run))}")
+    return result
 
 
 def prepare(cfg: DictConfig) -> ConceptDataModule:
@@ -90,6 +93,7 @@ def prepare(cfg: DictConfig) -> ConceptDataModule:
     if data:
         for path in data.images:
             attempt(partial(data.open, path, resolution=THUMBNAIL))
+    attempt(lambda: build(cfg.hub).check())
     if problems or data is None:
         raise ConfigError(dict.fromkeys(problems))
     return data

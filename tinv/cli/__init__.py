@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinv import __version__
-from tinv.cli import from_diffusers, generate
+from tinv.cli import from_diffusers, generate, push
 from tinv.errors import UserError
 
-COMMANDS = (generate, from_diffusers)
+COMMANDS = (generate, push, from_diffusers)
 """Each has `add(commands)`, which says what it is called and which options it takes."""
 
 

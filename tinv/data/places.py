@@ -5,13 +5,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from tinv.data.images import SUFFIXES
+from tinv.data.images import CAPTIONS, SUFFIXES
 from tinv.errors import UserError
 from tinv.files import locate
 from tinv.hub.snapshot import Listing, Repo, Snapshot, snapshot
 
 SCHEME = "hf://"
-CAPTIONS = ".txt"
 MOST_PICTURES = 1000
 MOST_BYTES = 2 * 1024**3
 """More than that is a dataset for another purpose, named by mistake."""
@@ -93,4 +92,4 @@ def pictures_in(listing: Listing, inside: PurePosixPath, *, recursive: bool = Fa
             f"it holds {len(pictures)} pictures of {size / 1e9:.1f} GB in all, a concept wants 3 to 10; name a folder "
             f"with less than {MOST_PICTURES} and {MOST_BYTES / 1e9:.0f} GB, or pass a folder of your own"
         )
-    return pictures + [name for name in here if PurePosixPath(name).suffix.lower() == CAPTIONS]
+    return pictures + [name for name in here if PurePosixPath(name).suffix.lower() in CAPTIONS]

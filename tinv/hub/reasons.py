@@ -31,6 +31,11 @@ def reason(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether the Hub answered and said that this token may not."""
+    return any(getattr(getattr(e, "response", None), "status_code", None) in (401, 403) for e in _causes(error))
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error

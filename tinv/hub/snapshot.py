@@ -60,6 +60,20 @@ class Snapshot:
         return self.folder.name
 
 
+_watchers: list[list[tuple[Repo, Snapshot]]] = []
+
+
+@contextmanager
+def watched() -> Iterator[list[tuple[Repo, Snapshot]]]:
+    """Every snapshot that the block asks for, in its order."""
+    seen: list[tuple[Repo, Snapshot]] = []
+    _watchers.append(seen)
+    try:
+        yield seen
+    finally:
+        _watchers.remove(seen)
+
+
 def snapshot(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snapshot:
     """The files that `choose` picks, from the cache or from the Hub.
 
@@ -78,6 +92,13 @@ def snapshot(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snapshot
         validate_repo_id(repo.id)
     except HFValidationError as error:
         raise LookupError("its name is none that the Hub gives") from error
+    found = _find(repo, choose)
+    for watcher in _watchers:
+        watcher.append((repo, found))
+    return found
+
+
+def _find(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snapshot:
     cached = _in_cache(repo)
     if cached and repo.is_pinned and (found := _complete(*cached, choose)):
         return found

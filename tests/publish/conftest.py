@@ -1,0 +1,3 @@
+from tests.hub.conftest import hub, no_hub
+
+__all__ = ["hub", "no_hub"]

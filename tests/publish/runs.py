@@ -1,0 +1,78 @@
+"""Run folders such as a finished run leaves them, without the run."""
+
+import json
+from pathlib import Path
+
+import torch
+import yaml
+from omegaconf import OmegaConf
+from PIL import Image
+
+from tinv import formats
+from tinv.formats import LearnedEmbedding
+
+SETTINGS = {
+    "name": "cat_toy",
+    "data": {"recursive": False},
+    "callbacks": {"samples": {"steps": 25, "guidance": 7.5}},
+    "hub": {"_target_": "tinv.publish.Publishing", "name": "${name}", "push": False, "repo_id": None, "private": True},
+}
+WIDTHS = {"clip_l": 768, "clip_g": 1280, "clip_h": 1024}
+CARD = {
+    "status": "finished",
+    "command": "train.py data.folder=/home/alice/private",
+    "effective_batch": 4,
+    "precision": "bf16-mixed",
+    "machine": {"device_name": "NVIDIA A100", "platform": "Linux-alices-laptop"},
+    "result": {"steps": 3000, "val/loss": 0.12345},
+    "seconds": {"training": 3661.0, "total": 4000.0},
+}
+
+
+def finished_run(
+    folder: Path,
+    *overrides: str,
+    pictures: Path,
+    word: str = "<cat-toy>",
+    base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    encoders: tuple[str, ...] = ("clip_l",),
+    widths: dict[str, int] = WIDTHS,
+    **provenance: str,
+) -> Path:
+    """Write a run's folder.
+
+    Args:
+        folder: of the run.
+        overrides: typed besides those that name the concept and the pictures.
+        pictures: the folder that was learned from.
+        word: that was learned.
+        base: the model.
+        encoders: that have vectors, two each.
+        widths: of the vectors.
+        provenance: more, or other, than the usual.
+    """
+    typed = [
+        f"data.folder={pictures}",
+        f"concept.placeholder='{word}'",
+        "concept.initializer=toy",
+        "model=local",
+        f"model.pretrained={base}",
+        *overrides,
+    ]
+    cfg = OmegaConf.merge(SETTINGS, OmegaConf.from_dotlist([text for text in typed if "." in text.partition("=")[0]]))
+    hydra = folder / ".hydra"
+    hydra.mkdir(parents=True)
+    OmegaConf.save(cfg, hydra / "config.yaml")
+    (hydra / "overrides.yaml").write_text(yaml.safe_dump(typed))
+    (hydra / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"cwd": str(Path.cwd())}}}))
+    told = {"base_model": base, "kind": "object", "initializer": "toy", "steps": "3000", "seed": "0"} | provenance
+    vectors = {name: torch.randn(2, widths[name], generator=torch.Generator().manual_seed(0)) for name in encoders}
+    formats.write(folder / "learned_embeds.safetensors", LearnedEmbedding(word, vectors, told))
+    (folder / "run.json").write_text(json.dumps(CARD))
+    (folder / "samples").mkdir()
+    for step in (0, 100, 3000):
+        Image.new("RGB", (90, 60), (step % 256, 80, 80)).save(folder / "samples" / f"step_{step:06d}.png")
+    for other in ("metrics.csv", "checkpoints/step_003000.ckpt", "wandb/log.txt", "tensorboard/events"):
+        (folder / other).parent.mkdir(exist_ok=True)
+        (folder / other).write_text("not for others")
+    return folder

@@ -1,0 +1,161 @@
+"""The model card: what a word is, how to use it, how it came about. Only what the run's folder knows."""
+
+import json
+import shlex
+from typing import Any
+
+import yaml
+
+from tinv.concept import slug
+from tinv.formats.learned import LearnedEmbedding
+from tinv.hub.licences import licence_of
+from tinv.publish.facts import CONCEPT_IMAGES, Facts
+
+_PAPER = "https://arxiv.org/abs/2208.01618"
+
+
+def model_card(facts: Facts, *, repo_id: str, licence: str | None, files: list[str]) -> str:
+    """The text of README.md.
+
+    Args:
+        facts: of the run.
+        repo_id: where the files will be.
+        licence: of the word, as the Hub calls it; None is the base model's, where that is known.
+        files: what else will be there.
+    """
+    base = facts.learned.provenance.get("base_model", "")
+    theirs = licence_of(base)
+    parts = [
+        f"---\n{yaml.safe_dump(_front_matter(facts, licence or theirs), sort_keys=False, allow_unicode=True)}---",
+        _introduction(facts),
+        _samples(facts, files),
+        "## Use",
+        f"```python\n{usage(facts.learned, repo_id=repo_id, files=files)}\n```",
+        _other_programs(facts.learned, files),
+        "## How it was made",
+        _table(facts, files),
+        f"```\n{' '.join(['tinv-train', *map(_quoted, facts.overrides)])}\n```",
+        "## Licence",
+        _licence(base, licence, theirs),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
+    """Python that draws a picture with the word."""
+    base, revision = learned.provenance.get("base_model", ""), learned.provenance.get("revision")
+    word = learned.placeholder
+    lines = ["import torch", "from diffusers import DiffusionPipeline"]
+    where = _text(base)
+    if base.startswith("pkg://"):
+        lines += ["from tinv.files import locate"]
+        where = f"str(locate({_text(base)}))"
+    place = f"{where}, revision={_text(revision)}" if revision else where
+    lines += ["", f"pipe = DiffusionPipeline.from_pretrained({place})"]
+    if "/" not in base:
+        lines[-1] += "  # the folder of the model"
+    lines += ['pipe.to("cuda" if torch.cuda.is_available() else "cpu")']
+    if "learned_embeds_2.safetensors" in files:
+        for name, part in (("learned_embeds.safetensors", ""), ("learned_embeds_2.safetensors", "_2")):
+            of = f"text_encoder=pipe.text_encoder{part}, tokenizer=pipe.tokenizer{part}"
+            lines += [f"pipe.load_textual_inversion({_text(repo_id)}, weight_name={_text(name)}, {of})"]
+    else:
+        lines += [f"pipe.load_textual_inversion({_text(repo_id)})"]
+    return "\n".join([*lines, f"image = pipe({_text(_prompt(learned, word))}).images[0]", 'image.save("picture.png")'])
+
+
+def _text(value: str) -> str:
+    """A Python literal, in double quotes."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _prompt(learned: LearnedEmbedding, word: str) -> str:
+    return f"a painting in the style of {word}" if learned.provenance.get("kind") == "style" else f"a photo of a {word}"
+
+
+def _front_matter(facts: Facts, licence: str | None) -> dict[str, Any]:
+    base = facts.learned.provenance.get("base_model", "")
+    family = "stable-diffusion-xl" if "clip_g" in facts.learned.vectors else "stable-diffusion"
+    return {
+        **({"license": licence} if licence else {}),
+        **({"base_model": base} if "/" in base and "://" not in base else {}),
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "instance_prompt": facts.learned.placeholder,
+        "tags": [family, f"{family}-diffusers", "text-to-image", "diffusers", "textual_inversion", "tinv"],
+    }
+
+
+def _introduction(facts: Facts) -> str:
+    learned = facts.learned
+    what = "a style" if facts.kind == "style" else "a thing"
+    start = learned.provenance.get("initializer")
+    rows = {name: f"{len(rows)} of {rows.shape[1]} numbers" for name, rows in learned.vectors.items()}
+    sizes = " and ".join(f"{size} ({name})" for name, size in rows.items())
+    return (
+        f"# {learned.placeholder.replace('<', '&lt;')}\n\n"
+        f"`{learned.placeholder}` is a word for {what}, learned from {len(facts.pictures)} pictures by "
+        f"[textual inversion]({_PAPER}){f', starting from the word `{start}`' if start else ''}. It is nothing but "
+        f"vectors for the text encoder, {sizes}; the model itself is unchanged."
+    )
+
+
+def _samples(facts: Facts, files: list[str]) -> str:
+    sheets = sorted(name for name in files if name.startswith("samples/"))
+    if not sheets:
+        return ""
+    drawn = ", ".join(f"{key} {value}" for key, value in facts.settings.items() if value is not None)
+    before = f" [The same prompts and seeds before training]({sheets[0]})." if len(sheets) > 1 else ""
+    return f"![Samples]({sheets[-1]})\n\nNot selected: the run's own last sheet{drawn and f' ({drawn})'}.{before}"
+
+
+def _other_programs(learned: LearnedEmbedding, files: list[str]) -> str:
+    own = f"{slug(learned.placeholder)}.safetensors"
+    file = own if own in files else "learned_embeds.safetensors"
+    renamed = "" if file == own else f" as `{own}`"
+    return (
+        f'With tinv: `tinv generate --embedding FOLDER "{_prompt(learned, "{}")}"`. In AUTOMATIC1111, Forge and '
+        f"ComfyUI the name of the file is the word: put `{file}` into the folder for embeddings{renamed}."
+    )
+
+
+def _table(facts: Facts, files: list[str]) -> str:
+    card, told = facts.card, facts.learned.provenance
+    result, machine = card.get("result", {}), card.get("machine", {})
+    training = card.get("seconds", {}).get("training")
+    earlier = sum(session.get("seconds", {}).get("training", 0) for session in card.get("earlier", []))
+    names = [name for name in files if name.startswith(f"{CONCEPT_IMAGES}/")]
+    revision = f" at {told['revision']}" if told.get("revision") else ""
+    rows = {
+        "base model": f"`{told.get('base_model', 'unknown')}`{revision}",
+        "pictures": f"{len(facts.pictures)}" + (f", in `{CONCEPT_IMAGES}/`" if names else ", not published"),
+        "steps": told.get("steps"),
+        "effective batch": card.get("effective_batch"),
+        "precision": card.get("precision"),
+        "seed": told.get("seed"),
+        "val/loss at the end": result.get("val/loss") and f"{result['val/loss']:.4f}",
+        "device": machine.get("device_name"),
+        "training time": training and _duration(training + earlier),
+        "made with": f"tinv {told.get('tinv_version', '')}".strip(),
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
+
+
+def _licence(base: str, own: str | None, theirs: str | None) -> str:
+    link = f"[{base}](https://huggingface.co/{base})" if "/" in base and "://" not in base else f"`{base}`"
+    of_base = (
+        f"The base model, {link}, is under {theirs}" if theirs else f"For the licence of the base model see {link}"
+    )
+    of_word = f"The word is under {own}. " if own else ""
+    return f"{of_word}{of_base}; its terms bind what is drawn with the word, too."
+
+
+def _quoted(override: str) -> str:
+    """For a shell; in double quotes where that will do, for overrides have single ones."""
+    return f'"{override}"' if "'" in override and not set('"$`\\!') & set(override) else shlex.quote(override)
+
+
+def _duration(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s" if minutes else f"{left} s"

@@ -1,0 +1,122 @@
+"""What a run's folder tells of the run, in a form that others may see."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tinv import formats
+from tinv.data.images import find_images
+from tinv.data.places import locate_folder
+from tinv.errors import UserError
+from tinv.formats import LearnedEmbedding
+from tinv.secret import is_secret_override
+
+CONCEPT_IMAGES = "concept_images"
+_PRIVATE = re.compile(r"[+~]*(hub|paths|hydra|logger|resume|tags)\b")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FOLDER = "data.folder"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run that has ended."""
+
+    learned: LearnedEmbedding
+    """With a base model that says nothing of this machine's folders."""
+    kind: str
+    card: dict[str, Any]
+    """run.json."""
+    settings: dict[str, Any]
+    """What the sheets were drawn with: steps, guidance."""
+    overrides: list[str]
+    """What was typed, without what is this machine's business."""
+    pictures: list[Path]
+    """What it learned from."""
+    sheets: list[Path]
+    """The first and the last sheet of samples."""
+
+
+def read_facts(run: Path) -> Facts:
+    """What there is to tell of a run.
+
+    Raises:
+        UserError: this is no run that has learned something, or its pictures are gone.
+    """
+    cfg = read_config(run)
+    learned = formats.read(run)
+    hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]
+    typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
+    here = Path(hydra["runtime"]["cwd"])
+    sheets = sorted((run / "samples").glob("step_*.png"))
+    provenance = dict(learned.provenance)
+    if "base_model" in provenance:
+        provenance["base_model"] = public_name(provenance["base_model"], here)
+    return Facts(
+        learned=LearnedEmbedding(learned.placeholder, learned.vectors, provenance),
+        kind=provenance.get("kind", "object"),
+        card=json.loads((run / "run.json").read_text(encoding="utf-8")),
+        settings={key: setting(cfg, f"callbacks.samples.{key}") for key in ("steps", "guidance")},
+        overrides=public_overrides(typed, here),
+        pictures=_pictures(cfg, here),
+        sheets=sheets[:1] + sheets[1:][-1:],
+    )
+
+
+def public_name(place: str, here: Path) -> str:
+    """A model's name without the folders of this machine: an id of the Hub and a package's place stay as they are."""
+    is_local = (here / Path(place).expanduser()).exists()
+    if "://" in place or (_HUB_ID.fullmatch(place) and not is_local):
+        return place
+    return PurePosixPath(place.replace("\\", "/")).name
+
+
+def public_overrides(typed: list[str], here: Path) -> list[str]:
+    """The overrides that make the result what it is. The pictures are in `concept_images` now."""
+    kept = []
+    for override in typed:
+        name, equals, value = override.partition("=")
+        if _PRIVATE.match(name) or is_secret_override(override):
+            continue
+        if name.lstrip("+") == _FOLDER:
+            value = CONCEPT_IMAGES
+        elif "/" in value or "\\" in value:
+            value = public_name(value, here)
+        kept.append(f"{name}{equals}{value}")
+    return kept
+
+
+def read_config(run: Path) -> DictConfig:
+    """The settings of a run, as Hydra wrote them.
+
+    Raises:
+        UserError: this is no run's folder.
+    """
+    if not (run / "run.json").is_file() or not (run / ".hydra" / "config.yaml").is_file():
+        raise UserError(f"{run} is no run's folder (it has no run.json, or no .hydra); give outputs/<name>/<time>")
+    cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def setting(cfg: DictConfig, key: str) -> Any:
+    """A setting of a run; None if it has no such.
+
+    Raises:
+        UserError: it refers to something that is not there.
+    """
+    try:
+        return OmegaConf.select(cfg, key)
+    except OmegaConfBaseException as error:
+        raise UserError(f"the run's {key} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _pictures(cfg: DictConfig, here: Path) -> list[Path]:
+    recursive = bool(setting(cfg, "data.recursive"))
+    folder = locate_folder(str(setting(cfg, _FOLDER)), recursive=recursive)
+    return find_images(here / folder, recursive=recursive)

@@ -1,0 +1,71 @@
+"""Lays out a run's word as the repositories of the sd-concepts-library do, in the run's folder `hub/`."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from tinv import formats
+from tinv.concept import slug
+from tinv.errors import UserError
+from tinv.files import write_text
+from tinv.formats import LearnedEmbedding
+from tinv.hub.licences import licence_of
+from tinv.publish.card import model_card
+from tinv.publish.facts import CONCEPT_IMAGES, Facts, read_facts
+from tinv.publish.pictures import write_clean
+
+STAGE = "hub"
+OURS = (f"{CONCEPT_IMAGES}/*", "samples/*", "learned_embeds*.safetensors", "learned_embeds*.bin")
+"""What an earlier upload may have left in the repository that this one does not have."""
+
+
+def stage(run: Path, *, repo_id: str, licence: str | None, concept_images: bool) -> Path:
+    """Write the folder `hub/` of a run anew: everything that is uploaded, and nothing else.
+
+    Args:
+        run: the run's folder.
+        repo_id: where the files will be.
+        licence: of the word, as the Hub calls it; None is the base model's, where that is known.
+        concept_images: whether the pictures that it was learned from are shown.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the run has nothing to show, its pictures are gone, or the disk is full.
+    """
+    facts = read_facts(run)
+    with tempfile.TemporaryDirectory(dir=run, prefix=".hub-") as draft:
+        folder = Path(draft) / STAGE
+        _write_embedding(folder, facts, licence)
+        for number, picture in enumerate(facts.pictures if concept_images else []):
+            write_clean(picture, folder / CONCEPT_IMAGES, str(number))
+        for sheet in facts.sheets:
+            (folder / "samples").mkdir(exist_ok=True)
+            shutil.copyfile(sheet, folder / "samples" / sheet.name)
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        write_text(folder / "README.md", model_card(facts, repo_id=repo_id, licence=licence, files=files))
+        _replace(folder, run / STAGE)
+    return run / STAGE
+
+
+def _write_embedding(folder: Path, facts: Facts, licence: str | None) -> None:
+    told = dict(facts.learned.provenance)
+    if known := licence or licence_of(told.get("base_model", "")):
+        told["license"] = known
+    learned = LearnedEmbedding(facts.learned.placeholder, facts.learned.vectors, told)
+    formats.write(folder / "learned_embeds.safetensors", learned, format="diffusers")
+    formats.write(folder / "learned_embeds.bin", learned, format="diffusers_bin")
+    if set(learned.vectors) == {"clip_l", "clip_g"}:
+        formats.write(folder / f"{slug(learned.placeholder)}.safetensors", learned, format="sdxl")
+    write_text(folder / "token_identifier.txt", learned.placeholder + "\n")
+    write_text(folder / "type_of_concept.txt", facts.kind + "\n")
+
+
+def _replace(draft: Path, final: Path) -> None:
+    try:
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(draft, final)
+    except OSError as error:
+        raise UserError(f"cannot write {final} ({error.strerror}); is it open somewhere?") from error
