@@ -85,7 +85,7 @@ def prepare(cfg: DictConfig) -> ConceptDataModule:
         )
     concept, embedding = attempt(lambda: build(cfg.concept)), attempt(lambda: build(cfg.embedding))
     data: ConceptDataModule | None = attempt(lambda: build(cfg.data)) if concept else None
-    told = {key: cfg.model[key] for key in ("pretrained", "revision") if key in cfg.model}
+    told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
     tokenizers = attempt(lambda: load_tokenizers(**told)) or {}
     for tokenizer in tokenizers.values() if concept and embedding else ():
         attempt(partial(embedding.check, concept, tokenizer, data.captions if data else {}))

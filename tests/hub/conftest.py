@@ -36,4 +36,4 @@ def _point_at(url: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
-    places._settings_from_the_hub.cache_clear()
+    places._settings_of.cache_clear()

@@ -5,7 +5,6 @@ import pytest
 from tests.tiny import tiny_pipeline
 from tinv.errors import UserError
 from tinv.models import load
-from tinv.models.places import resolve_model
 
 COMMIT = "0123456789" * 4
 
@@ -14,16 +13,13 @@ COMMIT = "0123456789" * 4
     "text", ["./nowhere", "/no/such/folder", "~/nothing-here", "pkg://tinv/nothing", "a/b/c", "a b"]
 )
 def test_a_folder_that_is_not_there_is_said_so(text):
-    with pytest.raises(UserError, match="there is no folder"):
-        resolve_model(text)
+    with pytest.raises(UserError, match="there is no folder or file"):
+        load(text)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no model_index\.json"):
-        resolve_model(str(tmp_path))
-    (tmp_path / "model.safetensors").touch()
-    with pytest.raises(UserError, match="is a file"):
-        resolve_model(str(tmp_path / "model.safetensors"))
+        load(str(tmp_path))
 
 
 def test_an_incomplete_folder_is_named(tmp_path):
@@ -38,7 +34,7 @@ def test_truncated_weights_are_named(tmp_path):
     folder = tiny_pipeline(tmp_path / "model")
     weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"cannot load .*is the folder complete"):
+    with pytest.raises(UserError, match=r"cannot load .*is it complete"):
         load(str(folder))
 
 

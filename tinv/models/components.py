@@ -54,9 +54,9 @@ def load_scheduler(folder: Path) -> DDPMScheduler:
     return DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
 
 
-def incomplete(part: str, missing: list[str], *, place: str) -> UserError:
+def incomplete(part: str, missing: list[str], *, place: str, setting: str = "model.pretrained") -> UserError:
     """The error that weights are missing."""
     return UserError(
-        f"model.pretrained: the {part} of {place} lacks {len(missing)} of its weights ({', '.join(missing[:3])}"
+        f"{setting}: the {part} of {place} lacks {len(missing)} of its weights ({', '.join(missing[:3])}"
         f"{', ...' if len(missing) > 3 else ''}); is the file complete and of this model? Fetch it again"
     )

@@ -49,14 +49,14 @@ def recognise(folder: Path, *, place: str) -> Family:
     kind = index.get("_class_name", "something else")
     parts = {name: part[1] for name, part in index.items() if isinstance(part, list) and len(part) == 2 and part[1]}
     if "unet" not in parts or "vae" not in parts:
-        raise _not_ours(place, f"a {kind}")
+        raise not_ours(place, f"a {kind}")
     if "text_encoder" not in parts:
         what = "the refiner of SDXL, which has the second text encoder alone" if "text_encoder_2" in parts else kind
-        raise _not_ours(place, what)
+        raise not_ours(place, what)
     family = SDXL if "text_encoder_2" in parts else SD
     for name, wanted in family.modules.items():
         if parts[name] not in (wanted, f"Flax{wanted}"):
-            raise _not_ours(place, f"a {kind} whose {name} is a {parts[name]}")
+            raise not_ours(place, f"a {kind} whose {name} is a {parts[name]}")
     unet = read_json(folder / "unet" / "config.json", place=place)
     texts = [read_json(folder / name / "config.json", place=place) for name in family.text_encoders]
     _check_unet(unet, texts, place=place)
@@ -83,18 +83,15 @@ def read_json(path: Path, *, place: str) -> dict[str, Any]:
 
 
 def _check_unet(unet: Mapping[str, Any], texts: list[dict[str, Any]], *, place: str) -> None:
-    channels, latents = unet.get("in_channels", 4), unet.get("out_channels", 4)
-    if channels != latents:
-        raise _not_ours(
-            place, f"{_OTHER_INPUTS.get(channels, 'something else')}, whose U-Net takes {channels} channels"
-        )
+    if (channels := unet.get("in_channels", 4)) != unet.get("out_channels", 4):
+        raise not_ours(place, purpose(channels))
     if unet.get("time_cond_proj_dim") is not None:
-        raise _not_ours(place, "a distilled (LCM) model, whose U-Net also wants the guidance scale")
+        raise not_ours(place, "a distilled (LCM) model, whose U-Net also wants the guidance scale")
     if unet.get("class_embed_type") is not None or unet.get("num_class_embeds") is not None:
-        raise _not_ours(place, "a model whose U-Net also wants a class or a picture")
+        raise not_ours(place, "a model whose U-Net also wants a class or a picture")
     wanted = None if len(texts) == 1 else "text_time"
     if unet.get("addition_embed_type") != wanted or unet.get("encoder_hid_dim_type") is not None:
-        raise _not_ours(place, f"a model whose U-Net is conditioned on {unet.get('addition_embed_type') or 'less'}")
+        raise not_ours(place, f"a model whose U-Net is conditioned on {unet.get('addition_embed_type') or 'less'}")
     width = sum(text.get("hidden_size", 512) for text in texts)
     if unet.get("cross_attention_dim", 1280) not in (width, [width]):
         raise UserError(
@@ -104,16 +101,22 @@ def _check_unet(unet: Mapping[str, Any], texts: list[dict[str, Any]], *, place: 
     if wanted:
         told = 6 * unet.get("addition_time_embed_dim", 0) + texts[-1].get("projection_dim", 512)
         if unet.get("projection_class_embeddings_input_dim") != told:
-            raise _not_ours(place, "a model that is not told sizes and crop as SDXL is; the refiner of SDXL is one")
+            raise not_ours(place, "a model that is not told sizes and crop as SDXL is; the refiner of SDXL is one")
 
 
 def _check_scheduler(scheduler: Mapping[str, Any], *, place: str) -> None:
     kind, prediction = scheduler.get("_class_name", ""), scheduler.get("prediction_type", "epsilon")
     if kind.startswith(("FlowMatch", "EDM")) or prediction not in PREDICTION_TYPES:
-        raise _not_ours(place, f"a model that predicts {prediction} in the way of {kind}")
+        raise not_ours(place, f"a model that predicts {prediction} in the way of {kind}")
 
 
-def _not_ours(place: str, what: str) -> UserError:
+def purpose(channels: int) -> str:
+    """What a U-Net is for that takes more channels than a picture's latents have."""
+    return f"{_OTHER_INPUTS.get(channels, 'something else')}, whose U-Net takes {channels} channels"
+
+
+def not_ours(place: str, what: str) -> UserError:
+    """The error that a model is of a kind that is not trained."""
     return UserError(
         f"model.pretrained: {place} is {what}; tinv trains Stable Diffusion 1, 2 and XL that draw from text alone"
     )

@@ -1,10 +1,13 @@
-"""Loading without the libraries' own bars and advice: what matters is raised, and a run has one progress bar."""
+"""Loading without the libraries' own bars and advice: what matters is raised, in a sentence, and a run has one bar."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
+
+from tinv.errors import UserError
 
 
 @contextmanager
@@ -22,3 +25,21 @@ def quiet() -> Iterator[None]:
             library.set_verbosity(verbosity)
             if bar:
                 library.enable_progress_bar()
+
+
+@contextmanager
+def explained(setting: str, place: str) -> Iterator[None]:
+    """Quiet, and what the libraries raise in the block becomes one sentence.
+
+    Args:
+        setting: whose value they choke on.
+        place: that value.
+    """
+    try:
+        with quiet():
+            yield
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError, SingleFileComponentError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{setting}: cannot load {place} ({reason}); is it complete? Fetch it again") from error

@@ -1,0 +1,185 @@
+"""The layout of the original programs (CompVis, Stability): a pipeline's weights under their names in a single file.
+
+Written from the programs' own module trees, independently of the conversion in diffusers.
+"""
+
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+_UNET = {
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+    "mid_block.attentions.0": "middle_block.1",
+}
+_VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+_OPEN_CLIP = {
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}
+
+
+def unet(model: Any) -> State:
+    """Every block's parts are counted through: input_blocks.1, 2, 3 ...; parts of one step share a number."""
+    layers, state = model.config.layers_per_block, model.state_dict()
+    blocks, moved = len(model.config.block_out_channels), {}
+    for name, tensor in state.items():
+        for ours, theirs in _UNET.items():
+            if name.startswith(f"{ours}."):
+                moved[name.replace(ours, theirs, 1)] = tensor
+    for j in (0, 1):
+        moved |= _renamed(_below(state, f"mid_block.resnets.{j}."), f"middle_block.{2 * j}.", _RESNET)
+    number = 1
+    for i in range(blocks):
+        for j in range(layers):
+            place, old = f"input_blocks.{number}", f"down_blocks.{i}"
+            moved |= _renamed(_below(state, f"{old}.resnets.{j}."), f"{place}.0.", _RESNET)
+            moved |= _renamed(_below(state, f"{old}.attentions.{j}."), f"{place}.1.", {})
+            number += 1
+        if sampler := _below(state, f"down_blocks.{i}.downsamplers.0.conv."):
+            moved |= _renamed(sampler, f"input_blocks.{number}.0.op.", {})
+            number += 1
+    number = 0
+    for i in range(blocks):
+        for j in range(layers + 1):
+            place, old = f"output_blocks.{number}", f"up_blocks.{i}"
+            moved |= _renamed(_below(state, f"{old}.resnets.{j}."), f"{place}.0.", _RESNET)
+            attention = _below(state, f"{old}.attentions.{j}.")
+            moved |= _renamed(attention, f"{place}.1.", {})
+            if j == layers:
+                sampler = _below(state, f"{old}.upsamplers.0.conv.")
+                moved |= _renamed(sampler, f"{place}.{2 if attention else 1}.conv.", {})
+            number += 1
+    assert len(moved) == len(state)
+    return moved
+
+
+def vae(model: Any) -> State:
+    """The decoder counts its blocks from the picture's end; attention is a convolution of one pixel."""
+    moved, last = {}, len(model.config.block_out_channels) - 1
+    for name, tensor in model.state_dict().items():
+        name = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+        words = name.split(".")
+        if len(words) > 2 and words[1] == "down_blocks":
+            rest = ".".join(words[3:]).replace("resnets", "block").replace("downsamplers.0", "downsample")
+            name = f"encoder.down.{words[2]}.{rest}"
+        elif len(words) > 2 and words[1] == "up_blocks":
+            rest = ".".join(words[3:]).replace("resnets", "block").replace("upsamplers.0", "upsample")
+            name = f"decoder.up.{last - int(words[2])}.{rest}"
+        elif "mid_block.resnets" in name:
+            name = f"{words[0]}.mid.block_{int(words[3]) + 1}.{'.'.join(words[4:])}"
+        elif "mid_block.attentions" in name:
+            inner = ".".join(words[4:-1])
+            name = f"{words[0]}.mid.attn_1.{_VAE_ATTENTION[inner]}.{words[-1]}"
+            tensor = tensor[:, :, None, None] if tensor.ndim == 2 else tensor
+        moved[name] = tensor.contiguous()
+    assert len(moved) == len(model.state_dict())
+    return moved
+
+
+def hugging_face_text(model: Any) -> State:
+    """CLIP ViT-L was taken from transformers as it was then, with its buffer of positions."""
+    state = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in model.state_dict().items()}
+    return state | {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+
+
+def open_clip_text(model: Any, *, dropped_layers: int = 0) -> State:
+    """OpenCLIP: queries, keys and values in one matrix, the projection transposed.
+
+    Args:
+        model: of transformers.
+        dropped_layers: how many more layers the file has than the model, which reads the one before the last.
+    """
+    state = {name.removeprefix("text_model."): value for name, value in model.state_dict().items()}
+    width = model.config.hidden_size
+    projection = state.get("text_projection.weight")
+    moved = {
+        "positional_embedding": state["embeddings.position_embedding.weight"],
+        "token_embedding.weight": state["embeddings.token_embedding.weight"],
+        "ln_final.weight": state["final_layer_norm.weight"],
+        "ln_final.bias": state["final_layer_norm.bias"],
+        "text_projection": torch.eye(width) if projection is None else projection.T.contiguous(),
+        "logit_scale": torch.tensor(4.6),
+    }
+    layers = model.config.num_hidden_layers
+    for i in range(layers + dropped_layers):
+        layer = _below(state, f"encoder.layers.{min(i, layers - 1)}.")
+        moved |= _renamed(
+            {name: value for name, value in layer.items() if "_proj" not in name or "out_proj" in name},
+            f"transformer.resblocks.{i}.",
+            _OPEN_CLIP,
+        )
+        for kind in ("weight", "bias"):
+            three = [layer[f"self_attn.{letter}_proj.{kind}"] for letter in "qkv"]
+            moved[f"transformer.resblocks.{i}.attn.in_proj_{kind}"] = torch.cat(three)
+    return moved
+
+
+def whole(name: str, pipeline: DiffusionPipeline, *, ema: bool = False, old_text: bool = False) -> State:
+    """All weights of a model as one file has them, and what stands beside them in published files.
+
+    Args:
+        name: sd1, sd2 or sdxl.
+        pipeline: the model.
+        ema: the averaged copy of the U-Net, which programs leave aside.
+        old_text: without `text_model.` in the names of CLIP ViT-L.
+    """
+    parts = pipeline.components
+    denoiser = unet(parts["unet"])
+    state = _prefixed(denoiser, "model.diffusion_model.") | _prefixed(vae(parts["vae"]), "first_stage_model.")
+    if ema:
+        flat = {f"model_ema.diffusion_model{key.replace('.', '')}": value + 1 for key, value in denoiser.items()}
+        state |= flat | {"model_ema.decay": torch.tensor(0.9999), "model_ema.num_updates": torch.tensor(1)}
+    state |= {"betas": torch.linspace(0, 1, 1000), "alphas_cumprod": torch.linspace(1, 0, 1000)}
+    if name == "sd2":
+        return state | _prefixed(open_clip_text(parts["text_encoder"], dropped_layers=1), "cond_stage_model.model.")
+    text = hugging_face_text(parts["text_encoder"])
+    if old_text:
+        text = {key.removeprefix("text_model."): value for key, value in text.items()}
+    if name == "sd1":
+        return state | _prefixed(text, "cond_stage_model.transformer.")
+    second = open_clip_text(parts["text_encoder_2"])
+    return (
+        state
+        | _prefixed(text, "conditioner.embedders.0.transformer.")
+        | _prefixed(second, "conditioner.embedders.1.model.")
+    )
+
+
+def _below(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _prefixed(state: State, prefix: str) -> State:
+    return {f"{prefix}{name}": tensor.clone() for name, tensor in state.items()}
+
+
+def _renamed(state: State, prefix: str, names: dict[str, str]) -> State:
+    moved = {}
+    for name, tensor in state.items():
+        for ours, theirs in names.items():
+            if name.startswith(f"{ours}."):
+                name = name.replace(ours, theirs, 1)
+                break
+        moved[prefix + name] = tensor
+    return moved
