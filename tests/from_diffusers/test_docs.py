@@ -14,7 +14,10 @@ from tinv.groups import Groups
 from tinv.overrides import find_problems
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/from-diffusers.md").read_text(encoding="utf-8")
-FILLED = ["concept.placeholder=new-word", "concept.initializer=toy", "data.folder=pictures"]
+FILLED = [
+    *("model=local", "model.pretrained=folder"),
+    *("concept.placeholder=new-word", "concept.initializer=toy", "data.folder=pictures"),
+]
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in PAGE.splitlines()
@@ -49,8 +52,6 @@ def test_every_row_composes(row, groups):
     settings = settings_of(row)
     given = {setting.partition("=")[0] for setting in settings}
     filled = [filling for filling in FILLED if filling.partition("=")[0] not in given]
-    if "model=local" not in settings and "model=sdxl" in settings:
-        filled.append("model.pretrained=folder")
     problems = find_problems(groups, [*filled, *settings])
     HydraConfig.instance().cfg = None
     assert not problems, [problem.text for problem in problems]

@@ -8,7 +8,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from tinv.config import CONF_DIR, check
+from tinv.config import check
 from tinv.from_diffusers import Translation, read, translate, understand
 from tinv.from_diffusers.flag import FILE_NAMES, SCRIPTS, Flag, Script
 from tinv.from_diffusers.flags import FLAGS
@@ -16,9 +16,8 @@ from tinv.from_diffusers.pasted import flags_of
 from tinv.front import register
 from tinv.groups import Groups
 
-LANDED = [script for script in SCRIPTS if script != "sdxl" or (CONF_DIR / "model/sdxl.yaml").is_file()]
 NEEDED = {flag.name: flag.example for flag in FLAGS if flag.required}
-OPTIONAL = [flag for flag in FLAGS if not flag.required and flag.scripts[0] in LANDED]
+OPTIONAL = [flag for flag in FLAGS if not flag.required]
 SAME = {  # flag -> the setting that has its very value
     "train_data_dir": "data.folder",
     "initializer_token": "concept.initializer",
@@ -35,6 +34,14 @@ SAME = {  # flag -> the setting that has its very value
     "checkpointing_steps": "callbacks.checkpoints.every_n_steps",
     "checkpoints_total_limit": "callbacks.checkpoints.keep",
     "num_vectors": "embedding.num_vectors",
+    "revision": "model.revision",
+    "variant": "model.variant",
+    "tokenizer_name": "model.tokenizer",
+    "gradient_checkpointing": "model.gradient_checkpointing",
+    "allow_tf32": "model.tf32",
+    "scale_lr": "scale_lr",
+    "push_to_hub": "hub.push",
+    "hub_model_id": "hub.repo_id",
     "num_vec_per_token": "embedding.num_vectors",
 }
 
@@ -93,7 +100,7 @@ def any_value(flag: Flag, chance: random.Random) -> Any:
 @pytest.mark.parametrize("seed", range(24))
 def test_any_flags_together_give_a_command_that_composes_and_says_the_same(seed, groups):
     chance = random.Random(seed)
-    script = LANDED[seed % len(LANDED)]
+    script = SCRIPTS[seed % len(SCRIPTS)]
     flags = flags_of(script)
     chosen = [flag for flag in flags if flag.required or chance.random() < chance.choice([0.1, 0.5, 0.9])]
     values = {flag.name: any_value(flag, chance) for flag in chosen}
@@ -139,7 +146,7 @@ def test_the_published_recipe(groups):
     assert "samples" not in cfg.callbacks
 
 
-@pytest.mark.parametrize("script", LANDED)
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_the_script_s_own_defaults_are_kept(script, groups):
     cfg = composed(command(script, NEEDED), groups)
     assert (cfg.data.batch_size, cfg.trainer.max_steps, cfg.optimizer.lr) == (16, 5000, 1e-4)
@@ -161,14 +168,23 @@ def test_warm_up_and_cycles_reach_the_schedules_that_have_them(groups):
         cfg = composed(command("sd", NEEDED | {"lr_scheduler": name, "lr_warmup_steps": 7}), groups)
         assert cfg.scheduler.num_warmup_steps == 7
         assert group in cfg.scheduler._target_
-    cfg = composed(command("sd", NEEDED | {"lr_scheduler": "cosine_with_restarts", "lr_num_cycles": 5}), groups)
+    cfg = composed(command("sdxl", NEEDED | {"lr_scheduler": "cosine_with_restarts", "lr_num_cycles": 5}), groups)
     assert (cfg.scheduler.num_cycles, cfg.scheduler.num_warmup_steps) == (5, 500)
     assert "constant" in composed(command("flax", NEEDED | {"lr_scheduler": "cosine"}), groups).scheduler._target_
 
 
+@pytest.mark.parametrize(
+    ("given", "dtype", "precision"),
+    [("no", "float32", "32-true"), ("fp16", "float16", "16-mixed"), ("bf16", "bfloat16", "32-true")],
+)
+def test_the_frozen_weights_are_of_the_script_s_precision(given, dtype, precision, groups):
+    cfg = composed(command("sdxl", NEEDED | {"mixed_precision": given}), groups)
+    assert (cfg.model.dtype, cfg.trainer.precision) == (dtype, precision)
+
+
 def test_the_word_in_the_prompt_becomes_a_gap(groups):
     values = {"validation_prompt": "A <Cat-Toy> on a <cat-toy>", "num_validation_images": 3, "validation_steps": 9}
-    for script in set(LANDED) & {"sd", "sdxl"}:
+    for script in ("sd", "sdxl"):
         samples = composed(command(script, NEEDED | values), groups).callbacks.samples
         assert (samples.prompts, samples.seeds, samples.every_n_steps) == (["A {} on a {}"], [0, 1, 2], 9)
         assert samples.guidance == (7.5 if script == "sd" else 5.0)  # what diffusers' pipelines do unless told

@@ -11,7 +11,8 @@ from typing import Any
 from tinv.from_diffusers.flag import Note, Pasted, Rule
 from tinv.from_diffusers.spelling import assign
 
-PRECISIONS = {"no": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
+PRECISIONS = {"no": ("float32", "32-true"), "fp16": ("float16", "16-mixed"), "bf16": ("bfloat16", "32-true")}
+"""Of the frozen weights, and of the trainer: only float16 needs its gradients scaled."""
 SCHEDULERS = {
     "linear": "linear",
     "cosine": "cosine",
@@ -53,8 +54,8 @@ def switch(on: str, off: str = "") -> Rule:
 
 
 def model(value: str, pasted: Pasted) -> Iterator[str]:
-    """The model's group knows its family, `pretrained` the weights."""
-    yield "model=sdxl" if pasted.script == "sdxl" else "model=local"
+    """Its family is read from its files."""
+    yield "model=local"
     yield assign("model.pretrained", value)
 
 
@@ -124,8 +125,10 @@ def betas(value: float, pasted: Pasted) -> Iterator[str]:
 
 
 def precision(value: str, pasted: Pasted) -> Iterator[str]:
-    """Of the arithmetic; the learned rows are float32 in any case."""
-    yield f"trainer.precision={PRECISIONS[value]}"
+    """Of the frozen weights; the learned rows are float32 in any case."""
+    weights, arithmetic = PRECISIONS[value]
+    yield f"model.dtype={weights}"
+    yield f"trainer.precision={arithmetic}"
 
 
 def board(value: str, pasted: Pasted) -> Iterator[str]:
@@ -172,9 +175,3 @@ def resume(value: str | None, pasted: Pasted) -> Iterator[str]:
         yield "resume=latest"
     else:
         yield f"resume={int(step[1])}"
-
-
-def repository(value: str | None, pasted: Pasted) -> Iterator[str]:
-    """Named, or called like the output folder."""
-    if value is not None or pasted.values["push_to_hub"]:
-        yield assign("hub.repo_id", value or Path(pasted.values["output_dir"]).name)

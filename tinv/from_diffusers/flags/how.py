@@ -94,7 +94,22 @@ FLAGS = (
         choices=tuple(rules.PRECISIONS),
         example="bf16",
         rule=rules.precision,
-        remark="the learned rows stay float32, those of SDXL's second encoder as well",
+        remark="of all frozen weights, the text encoders' too; the rows are float32, SDXL's second half as well",
+    ),
+    Flag(name="allow_tf32", kind=bool, scripts=TORCH, rule=rules.switch("model.tf32=true")),
+    Flag(
+        name="gradient_checkpointing",
+        kind=bool,
+        scripts=TORCH,
+        rule=rules.switch("model.gradient_checkpointing=true"),
+        remark="of the U-Net, too, which the SDXL script leaves out",
+    ),
+    Flag(
+        name="enable_xformers_memory_efficient_attention",
+        kind=bool,
+        scripts=TORCH,
+        rule=rules.switch("model.attention=xformers"),
+        remark="the default, here and there, is `sdpa`, torch's own",
     ),
     Flag(
         name="dataloader_num_workers",

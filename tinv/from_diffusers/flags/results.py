@@ -97,6 +97,21 @@ FLAGS = (
         differs="logs are in the run's folder; left out",
     ),
     Flag(
+        name="push_to_hub",
+        kind=bool,
+        scripts=SCRIPTS,
+        rule=rules.switch("hub.push=true"),
+        differs="uploads the word, its card, samples and pictures, but no logs and no pipeline, and to a private "
+        "repository; hub.private=false makes it public",
+    ),
+    Flag(
+        name="hub_model_id",
+        scripts=SCRIPTS,
+        example="me/my-cat",
+        rule=rules.to("hub.repo_id"),
+        remark="if it is not given, the last part of `--output_dir`",
+    ),
+    Flag(
         name="hub_token",
         scripts=SCRIPTS,
         example="hf_...",

@@ -14,6 +14,26 @@ FLAGS = (
         "one at a fixed revision; weights in Flax's own format are not read",
     ),
     Flag(
+        name="revision",
+        scripts=SCRIPTS,
+        example="main",
+        rule=rules.to("model.revision"),
+        remark="of every part of the model; there not of the tokenizer, the scheduler and the saved pipeline",
+    ),
+    Flag(
+        name="variant",
+        scripts=("sd", "sdxl"),
+        example="fp16",
+        rule=rules.to("model.variant"),
+        remark="of the text encoders, too; the learned rows are float32 in any case",
+    ),
+    Flag(
+        name="tokenizer_name",
+        scripts=("sd", "flax", "multi_token"),
+        example="openai/clip-vit-large-patch14",
+        rule=rules.to("model.tokenizer"),
+    ),
+    Flag(
         name="placeholder_token",
         scripts=SCRIPTS,
         required=True,
