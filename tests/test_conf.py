@@ -15,6 +15,7 @@ from tinv.toybox import CONCEPTS
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
 GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name not in ("experiment", "debug"))
+LAID_OVER = {"memory"}  # sets what the other groups have
 OPTIONS = {group: sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")) for group in GROUPS}
 FILLED = ["concept.placeholder=new-word", "concept.initializer=toy", "data.folder=pictures", "model.pretrained=folder"]
 
@@ -44,7 +45,7 @@ def test_every_option_of_every_group_fits_its_target(compose, turn):
     if "scheduler=text" in choices:
         filled.append("scheduler.schedule=1e-3")
     cfg = compose(*choices, *filled)
-    assert all(cfg[group] is not None for group in OPTIONS)
+    assert all(cfg[group] is not None for group in OPTIONS if group not in LAID_OVER)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(CONF_DIR).as_posix())

@@ -19,6 +19,7 @@ from tinv.config import ConfigError, build
 from tinv.datamodule import ConceptDataModule
 from tinv.errors import UserError
 from tinv.models import load_tokenizers
+from tinv.models.runtime import check_loss_scale
 from tinv.module import TextualInversion
 from tinv.rehearsal import rehearse
 
@@ -89,6 +90,7 @@ def prepare(cfg: DictConfig) -> ConceptDataModule:
     tokenizers = attempt(lambda: load_tokenizers(**told)) or {}
     for tokenizer in tokenizers.values() if concept and embedding else ():
         attempt(partial(embedding.check, concept, tokenizer, data.captions if data else {}))
+    attempt(lambda: check_loss_scale(cfg.model.get("dtype"), cfg.trainer.get("precision")))
     attempt(lambda: rehearse(cfg, embedding))
     if data:
         for path in data.images:

@@ -23,7 +23,7 @@ def check_xformers() -> None:
     if find_spec("xformers") is None:
         raise UserError(
             'model.attention=xformers needs a package that is not installed; pip install "tinv[xformers]", '
-            "or write model.attention=sdpa, which is as fast on most machines"
+            "or write model.attention=sdpa"
         )
     if not torch.cuda.is_available():
         raise UserError("model.attention=xformers needs a CUDA device, and there is none; write model.attention=sdpa")

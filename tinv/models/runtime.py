@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from tinv.errors import UserError
 from tinv.models.attention import check_xformers, use_xformers
 from tinv.models.checkpointing import checkpoint_activations
 from tinv.models.compiling import check_compiler, compile_unet
@@ -22,6 +23,23 @@ def check_runtime(*, attention: AttentionKind, compile: bool) -> None:
         check_xformers()
     if compile:
         check_compiler()
+
+
+def check_loss_scale(dtype: str | None, precision: str | int | None) -> None:
+    """Refuse float16 where nothing scales the loss: the gradient of a pixel would be too small for it, and vanish.
+
+    Args:
+        dtype: of the frozen weights; None is float32.
+        precision: as Lightning's Trainer takes it; None is 32-true.
+
+    Raises:
+        UserError: it would.
+    """
+    if precision == "16-true" or (dtype == "float16" and precision not in ("16-mixed", "16", 16)):
+        raise UserError(
+            f"trainer.precision={precision} with model.dtype={dtype} loses small gradients: nothing scales the loss; "
+            f"write trainer.precision=16-mixed on a GPU, or model.dtype=bfloat16 trainer.precision=32-true"
+        )
 
 
 def prepare(
