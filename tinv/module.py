@@ -18,7 +18,7 @@ from tinv.diffusion import noise_latents, timesteps
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.models import StableDiffusion
+from tinv.models import StableDiffusion, StableDiffusionXL
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, averages_by_itself, evaluated, unwrap
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors
@@ -30,7 +30,7 @@ class TextualInversion(LightningModule):
     def __init__(
         self,
         *,
-        model: StableDiffusion,
+        model: StableDiffusion | StableDiffusionXL,
         concept: Concept,
         embedding: TokenEmbedding,
         objective: DiffusionLoss,
@@ -59,7 +59,7 @@ class TextualInversion(LightningModule):
         self.concept, self.objective, self.seed = concept, objective, seed
         self.optimizer, self.scheduler, self.scale_lr = optimizer, scheduler, scale_lr
         self.initializer = concept.initializer if embedding.init in ("word", "phrase", "mean") else None
-        self.embedding = embedding.start(concept, tokenizer=model.tokenizer, tables=model.tables, seed=seed)
+        self.embedding = embedding.start(concept, tokenizers=model.tokenizers, tables=model.tables, seed=seed)
         self.hold, self.average = embedding.hold(model.tables), embedding.average(self.embedding)
         self._mover: Optimizer | None = None
 

@@ -18,7 +18,9 @@ def concept(placeholder="<cat-toy>", initializer="toy"):
 
 
 def start(seed=0, word=None, **settings):
-    rows = TokenEmbedding(**settings).start(word or concept(), tokenizer=TOKENIZER, tables={"clip_l": TABLE}, seed=seed)
+    rows = TokenEmbedding(**settings).start(
+        word or concept(), tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE}, seed=seed
+    )
     return rows.vectors()["<cat-toy>"]["clip_l"].detach()
 
 
@@ -67,7 +69,7 @@ def test_a_file_is_gone_on_from(tmp_path):
 
 
 def test_rows_are_float32_under_every_precision():
-    rows = TokenEmbedding().start(concept(), tokenizer=TOKENIZER, tables={"clip_l": TABLE.half()}, seed=0)
+    rows = TokenEmbedding().start(concept(), tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE.half()}, seed=0)
     before = rows.rows["clip_l"].detach().clone()
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         rows.to(dtype)

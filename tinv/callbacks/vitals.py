@@ -68,7 +68,7 @@ class Vitals(Callback):
             rows_KD = rows_KD.to(table_VD.device)
             percentiles.append(norm_percentiles(rows_KD, table_VD).cpu())
             names = pl_module.concept.words(len(rows_KD))
-            found = nearest_words(rows_KD, table_VD, pl_module.model.tokenizer, self.nearest)
+            found = nearest_words(rows_KD, table_VD, pl_module.model.tokenizers[encoder], self.nearest)
             for name, near in zip(names, found, strict=True):
                 words[name] = words.get(name, []) + near
         self.latest = {
@@ -92,6 +92,7 @@ def nearest_words(rows_KD: Tensor, table_VD: Tensor, tokenizer: Any, count: int)
     """For each vector the words of the smallest angle, nearest first; `ca-` is the beginning of longer words."""
     cosines_KV = normalize(rows_KD, dim=1) @ table_VD.T / table_VD.norm(dim=1).clamp(min=1e-12)
     cosines_KV[:, tokenizer.all_special_ids] = -1
+    cosines_KV[:, len(tokenizer) :] = -1  # some tables are longer than their vocabulary
     ids = cosines_KV.topk(min(count, cosines_KV.shape[1]), dim=1).indices
     return [[_spelled(token) for token in tokenizer.convert_ids_to_tokens(row)] for row in ids.tolist()]
 

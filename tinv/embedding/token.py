@@ -77,21 +77,23 @@ class TokenEmbedding:
         check_room(concept, tokenizer, captions, num_vectors=self.num_vectors)
         self._initializer_ids(concept, tokenizer)
 
-    def start(self, concept: Concept, *, tokenizer: Any, tables: Mapping[str, Tensor], seed: int) -> Rows:
+    def start(
+        self, concept: Concept, *, tokenizers: Mapping[str, Any], tables: Mapping[str, Tensor], seed: int
+    ) -> Rows:
         """The rows at their start, float32 on the CPU.
 
         Args:
             concept: gives the placeholder and the initializer.
-            tokenizer: gives the initializer's tokens.
+            tokenizers: give the initializer's tokens to each text encoder.
             tables: the frozen vocabulary [V, D] of each text encoder.
             seed: of the run.
 
         Raises:
             UserError: the initializer cannot start these rows, or the file does not fit the model.
         """
-        ids = self._initializer_ids(concept, tokenizer)
         rows: dict[str, Tensor] = {}
         for encoder, table in tables.items():
+            ids = self._initializer_ids(concept, tokenizers[encoder])
             table_VD = table.detach().cpu()
             if self.init == "random":
                 start_KD = at_random(table_VD, self.num_vectors, seed=seed, encoder=encoder)
