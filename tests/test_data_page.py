@@ -15,7 +15,7 @@ COMMANDS = [
     line
     for block in re.findall(r"^```bash\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
-    if line.startswith("python train.py")
+    if line.startswith(("python train.py", "tinv preview"))
 ]
 FILES = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
 SETTINGS = re.findall(r"^(\w+):", (ROOT / "conf/data/folder.yaml").read_text(encoding="utf-8"), flags=re.MULTILINE)

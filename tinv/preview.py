@@ -1,0 +1,151 @@
+"""What a run will see: its first samples as they are dealt, cut, mirrored, masked and captioned.
+
+Samples come from the run's own stream; only the VAE is left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from tinv.data.stream import Sample, TrainingSamples
+from tinv.datamodule import ConceptDataModule
+from tinv.files import atomic
+from tinv.models.families import read_json
+from tinv.models.sources import find
+
+CELL = 224
+"""Pixels of the longer side of a picture on the sheet."""
+ACROSS = 8
+"""Pictures in a row at most."""
+_PAPER, _INK, _FAINT, _VEIL = (255, 255, 255), (40, 40, 40), (130, 130, 130), (200, 30, 90)
+_GAP, _LINE, _MOST_LINES = 8, 16, 6
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What there is to be said of a run's pictures."""
+
+    pictures: list[str]
+    """A line for each picture: its size, what is shown of it, how often, and how many captions it has."""
+    sheet: Path
+    """Where the samples are drawn."""
+
+
+def preview(data: ConceptDataModule, *, resolution: int, num_samples: int, out: Path) -> Preview:
+    """Draw the first micro-batches of a run.
+
+    Args:
+        data: not connected to a model.
+        resolution: the model's own, in pixels.
+        num_samples: how many samples; whole micro-batches are drawn.
+        out: the picture to write.
+
+    Raises:
+        UserError: a picture cannot be read, or the sheet cannot be written.
+    """
+    batches = first_batches(data, resolution=resolution, num_samples=num_samples)
+    with atomic(out) as draft:
+        _sheet(batches, [path.name for path in data.images]).save(draft, format="png")
+    return Preview([_describe(data, index) for index in range(len(data.images))], out)
+
+
+def first_batches(data: ConceptDataModule, *, resolution: int, num_samples: int) -> list[list[Sample]]:
+    """The first micro-batches of a run, with small pictures [3, h, w] in [-1, 1] where it has moments."""
+    data.connect(_thumbnail, resolution=resolution)
+    samples = TrainingSamples(data.shown, batch_size=data.batch_size, seed=data.seed)
+    firsts = range(0, num_samples, data.batch_size)
+    return [[samples[first + i] for i in range(data.batch_size)] for first in firsts]
+
+
+def native_resolution(pretrained: str, *, revision: str | None, config: str | None) -> int:
+    """The side of the square that a model was trained on, from its configurations alone.
+
+    Raises:
+        UserError: there is no such model here or on the Hub.
+    """
+    folder = find(pretrained, revision=revision, config=config).folder
+    blocks = read_json(folder / "vae" / "config.json", place=pretrained)["block_out_channels"]
+    return read_json(folder / "unet" / "config.json", place=pretrained)["sample_size"] * 2 ** (len(blocks) - 1)
+
+
+def _thumbnail(pixels_13HW: Tensor) -> Tensor:
+    height, width = pixels_13HW.shape[-2:]
+    scale = CELL / max(height, width)
+    return F.interpolate(pixels_13HW, size=(round(height * scale), round(width * scale)), mode="area")
+
+
+def _describe(data: ConceptDataModule, index: int) -> str:
+    shown = data.shown[index]
+    views, captions = shown.views, shown.captions
+    height, width, _, _, high, wide = views.geometry[0].tolist()
+    parts = [
+        f"{data.images[index].name}: {width} x {height}, shown as {wide} x {high}",
+        f"in {len(views)} ways" if len(views) > 1 else "",
+        f"{shown.repeats} times a pass" if shown.repeats > 1 else "",
+        f"{len(captions)} captions" if len(captions) > 1 else f"called {captions[0]!r}",
+        "" if views.mask is None else f"{views.mask.mean():.0%} of it counts",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _sheet(batches: Sequence[Sequence[Sample]], names: Sequence[str]) -> Image.Image:
+    """A row of pictures for each micro-batch, or several where it is too long, with their captions below."""
+    font = ImageFont.load_default(size=13)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    across = min(ACROSS, max(map(len, batches)))
+    rows = []
+    for number, batch in enumerate(batches):
+        height, width = batch[0].geometry[4:].tolist()
+        pieces = [batch[i : i + across] for i in range(0, len(batch), across)]
+        rows += [(f"micro-batch {number}: {width} x {height}" * (k == 0), piece) for k, piece in enumerate(pieces)]
+    drawn = [_row(title, samples, names, across=across, font=font) for title, samples in rows]
+    sheet = Image.new("RGB", (drawn[0].width, sum(row.height for row in drawn)), _PAPER)
+    top = 0
+    for row in drawn:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
+def _row(
+    title: str, samples: Sequence[Sample], names: Sequence[str], *, across: int, font: ImageFont.FreeTypeFont
+) -> Image.Image:
+    texts = [_wrapped(sample.caption, font)[:_MOST_LINES] for sample in samples]
+    tall = max(sample.moments.shape[-2] for sample in samples)
+    height = 2 * _LINE + tall + (1 + max(map(len, texts))) * _LINE
+    row = Image.new("RGB", (across * (CELL + _GAP) + _GAP, height), _PAPER)
+    draw = ImageDraw.Draw(row)
+    draw.text((_GAP, _LINE // 2), title, font=font, fill=_INK)
+    for column, (sample, lines) in enumerate(zip(samples, texts, strict=True)):
+        left, top = _GAP + column * (CELL + _GAP), 2 * _LINE
+        row.paste(_masked(sample), (left, top))
+        draw.text((left, top + tall), names[sample.index], font=font, fill=_FAINT)
+        for i, line in enumerate(lines, start=1):
+            draw.text((left, top + tall + i * _LINE), line, font=font, fill=_INK)
+    return row
+
+
+def _masked(sample: Sample) -> Image.Image:
+    """The picture, under a veil where it does not count."""
+    pixels_3HW = sample.moments / 2 + 0.5
+    if sample.mask is not None:
+        veil_311 = torch.tensor(_VEIL).view(3, 1, 1) / 255
+        weight_1HW = 0.3 + 0.7 * sample.mask
+        pixels_3HW = weight_1HW * pixels_3HW + (1 - weight_1HW) * veil_311
+    return Image.fromarray((pixels_3HW.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= CELL or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
