@@ -127,7 +127,7 @@ def test_overrides_lose_places_but_not_meaning(tmp_path):
     typed = [
         "+experiment=cat",
         "model.pretrained=own/model",
-        "model.vae=stabilityai/sd-vae-ft-mse",
+        "model.vae=stabilityai/sd-vae-ft-mse@main",
         "embedding.init_file=C:\\Users\\alice\\x.pt",
         "~callbacks.samples",
         "hub.repo_id=alice/x",
@@ -138,7 +138,7 @@ def test_overrides_lose_places_but_not_meaning(tmp_path):
     assert public_overrides(typed, tmp_path) == [
         "+experiment=cat",
         "model.pretrained=model",
-        "model.vae=stabilityai/sd-vae-ft-mse",
+        "model.vae=stabilityai/sd-vae-ft-mse@main",
         "embedding.init_file=x.pt",
         "~callbacks.samples",
         "data.folder=concept_images",
@@ -169,7 +169,7 @@ def test_the_licence_is_the_one_there_is_and_never_guessed(tmp_path, pictures, b
 
 
 def test_the_card_tells_the_truth(tmp_path, pictures):
-    run = finished_run(tmp_path / "run", pictures=pictures, revision="0123abc", tinv_version="9.9")
+    run = finished_run(tmp_path / "run", pictures=pictures, base_revision="0123abc", tinv_version="9.9")
     folder, files = staged(run)
     front, card = front_matter(folder), (folder / "README.md").read_text()
     assert front["base_model"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -189,6 +189,12 @@ def test_the_card_tells_the_truth(tmp_path, pictures):
         assert fact in card, fact
     for link in re.findall(r"\]\(([^h)][^)]*)\)", card):
         assert link in files
+
+
+def test_a_revision_that_is_part_of_the_model_is_told_apart(tmp_path, pictures):
+    folder, _ = staged(finished_run(tmp_path / "run", pictures=pictures, base="somebody/model@v2"))
+    assert front_matter(folder)["base_model"] == "somebody/model"
+    assert 'from_pretrained("somebody/model", revision="v2")' in (folder / "README.md").read_text()
 
 
 def test_a_style_is_called_one(tmp_path, pictures):

@@ -43,7 +43,7 @@ def model_card(facts: Facts, *, repo_id: str, licence: str | None, files: list[s
 
 def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
     """Python that draws a picture with the word."""
-    base, revision = learned.provenance.get("base_model", ""), learned.provenance.get("revision")
+    base, revision = learned.provenance.get("base_model", ""), learned.provenance.get("base_revision")
     word = learned.placeholder
     lines = ["import torch", "from diffusers import DiffusionPipeline"]
     where = _text(base)
@@ -125,7 +125,7 @@ def _table(facts: Facts, files: list[str]) -> str:
     training = card.get("seconds", {}).get("training")
     earlier = sum(session.get("seconds", {}).get("training", 0) for session in card.get("earlier", []))
     names = [name for name in files if name.startswith(f"{CONCEPT_IMAGES}/")]
-    revision = f" at {told['revision']}" if told.get("revision") else ""
+    revision = f" at {told['base_revision']}" if told.get("base_revision") else ""
     rows = {
         "base model": f"`{told.get('base_model', 'unknown')}`{revision}",
         "pictures": f"{len(facts.pictures)}" + (f", in `{CONCEPT_IMAGES}/`" if names else ", not published"),

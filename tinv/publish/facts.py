@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +20,7 @@ from tinv.secret import is_secret_override
 
 CONCEPT_IMAGES = "concept_images"
 _PRIVATE = re.compile(r"[+~]*(hub|paths|hydra|logger|resume|tags)\b")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _FOLDER = "data.folder"
 
 
@@ -54,18 +55,24 @@ def read_facts(run: Path) -> Facts:
     typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
     here = Path(hydra["runtime"]["cwd"])
     sheets = sorted((run / "samples").glob("step_*.png"))
-    provenance = dict(learned.provenance)
-    if "base_model" in provenance:
-        provenance["base_model"] = public_name(provenance["base_model"], here)
     return Facts(
-        learned=LearnedEmbedding(learned.placeholder, learned.vectors, provenance),
-        kind=provenance.get("kind", "object"),
+        learned=LearnedEmbedding(learned.placeholder, learned.vectors, public_provenance(learned.provenance, here)),
+        kind=learned.provenance.get("kind", "object"),
         card=json.loads((run / "run.json").read_text(encoding="utf-8")),
         settings={key: setting(cfg, f"callbacks.samples.{key}") for key in ("steps", "guidance")},
         overrides=public_overrides(typed, here),
         pictures=_pictures(cfg, here),
         sheets=sheets[:1] + sheets[1:][-1:],
     )
+
+
+def public_provenance(told: Mapping[str, str], here: Path) -> dict[str, str]:
+    """Where a word comes from, without the folders of this machine, the base model's revision on its own."""
+    base = public_name(told.get("base_model", ""), here)
+    match = _HUB_ID.fullmatch(base)
+    base, revision = (match[1], match[2]) if match else (base, None)
+    known = {"base_model": base, "base_revision": told.get("base_revision") or revision}
+    return {**told, **{key: text for key, text in known.items() if text}}
 
 
 def public_name(place: str, here: Path) -> str:
