@@ -1,5 +1,6 @@
 """Tiny random models of each published layout: the real classes, their published configurations, their real savers."""
 
+import copy
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -190,7 +191,11 @@ def published(name: str) -> DiffusionPipeline:
 
 
 def outputs(model: Any) -> list[torch.Tensor]:
-    """What the parts say: text features, the denoiser's output, moments and a decoded picture."""
+    """What the parts say: text features, the denoiser's output, moments and a decoded picture.
+
+    Of a copy, whose weights lie as the allocator lays them: where a file's weights happen to begin changes last bits.
+    """
+    model = copy.deepcopy(model)
     stream = torch.Generator().manual_seed(0)
     x = torch.randn(2, 4, SIDE // 2, SIDE // 2, generator=stream)
     pixels = torch.rand(1, 3, SIDE, SIDE, generator=stream) * 2 - 1
