@@ -1,209 +1,61 @@
-import shutil
-from collections import Counter
-from functools import partial
+import warnings
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.models.attention import BasicTransformerBlock
-from diffusers.models.attention_processor import AttnProcessor
-from diffusers.models.resnet import ResnetBlock2D
-from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
-from tests.tiny import tiny_parts
-from tinv.errors import UserError
-from tinv.models import StableDiffusion, attention
-from tinv.models.attention import check_gradients, use_xformers
-from tinv.models.checkpointing import checkpoint_activations
-from tinv.models.compiling import compile_unet
-from tinv.models.runtime import check_runtime, prepare
-
-PLAIN = {"attention": "sdpa", "gradient_checkpointing": False, "compile": False, "tf32": False}
+from tests.models.published import LAYOUTS
+from tests.test_module import trainer
+from tests.tiny import tiny_data, tiny_module
+from tinv.models import load
 
 
-def fresh() -> StableDiffusion:
-    return StableDiffusion(name="tiny", **tiny_parts())
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_frozen_weights_load_in_the_precision_that_they_run_in(folders, name, dtype):
+    model = load(str(folders[name]), dtype=dtype)
+    assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
+    of_the_vae = "float32" if dtype == "float16" else dtype  # these say that float16 would overflow
+    assert {parameter.dtype for parameter in model.vae.parameters()} == {getattr(torch, of_the_vae)}
 
 
-def prediction(model: StableDiffusion, rows: torch.Tensor) -> torch.Tensor:
-    """A denoised batch, with everything that training runs between the rows and the loss."""
-    draw = torch.Generator().manual_seed(2)
-    conditioning = model.encode_text(["a photo of <x>", "<x> on a dog"], {"<x>": {"clip_l": rows}})
-    return model.predict(torch.randn(2, 4, 16, 16, generator=draw), torch.tensor([3, 700]), conditioning, None)
-
-
-def rows() -> torch.Tensor:
-    return torch.randn(2, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
-
-
-def gradient(model: StableDiffusion) -> torch.Tensor:
-    learned = rows()
-    prediction(model, learned).square().mean().backward()
-    return learned.grad
-
-
-def test_with_checkpointing_every_layer_runs_twice_and_the_gradient_is_the_same_to_the_last_bit():
-    expected, model, runs = gradient(fresh()), fresh(), Counter()
-    prepare(model, **PLAIN | {"gradient_checkpointing": True})
-    layers = [layer for layer in model.modules() if isinstance(layer, CLIPEncoderLayer | BasicTransformerBlock)]
-    for layer in layers:
-        inner = layer.norm3 if isinstance(layer, BasicTransformerBlock) else layer.layer_norm2
-        inner.register_forward_pre_hook(lambda _, __, layer=layer: runs.update([layer]))
-    assert torch.equal(gradient(model), expected)
-    assert len(layers) == 6
-    assert runs == dict.fromkeys(layers, 2)
-    assert not any(module.training for module in model.modules())
-
-
-def test_checkpointing_keeps_a_fraction_of_what_the_backward_pass_needs():
-    def kept(model):
-        saved = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
-            hidden = model.encode_text(["a <x>"], {"<x>": {"clip_l": rows()}}).hidden
-            of_text = sum(saved)
-            model.predict(torch.zeros(1, 4, 16, 16), torch.tensor([3]), type("", (), {"hidden": hidden}), None)
-        return of_text, sum(saved) - of_text
-
-    plain, model = kept(fresh()), fresh()
-    prepare(model, **PLAIN | {"gradient_checkpointing": True})
-    text, unet = kept(model)
-    assert text < plain[0] / 4 and unet < plain[1] / 3
-
-
-def test_without_gradients_checkpointing_costs_nothing():
-    model, runs = fresh(), Counter()
-    prepare(model, **PLAIN | {"gradient_checkpointing": True})
-    for block in (module for module in model.modules() if isinstance(module, ResnetBlock2D | CLIPEncoderLayer)):
-        block.register_forward_hook(lambda block, *_: runs.update([block]))
-    with torch.no_grad():
-        assert torch.equal(prediction(model, rows()), prediction(fresh(), rows()))
-    assert set(runs.values()) == {1}
+@pytest.mark.parametrize(
+    ("dtype", "precision"),
+    [
+        ("float32", "16-mixed"),  # which Lightning makes bf16-mixed here
+        ("float32", "16-true"),
+        ("bfloat16", "32-true"),
+        ("bfloat16", "bf16-mixed"),
+        ("bfloat16", "bf16-true"),
+        ("float16", "32-true"),
+    ],
+)
+@pytest.mark.parametrize("name", ["sd1", "sdxl"])
+def test_rows_are_float32_and_their_gradients_finite_whatever_the_weights_run_in(
+    folders, tmp_path, name, dtype, precision
+):
+    model = load(str(folders[name]), dtype=dtype, gradient_checkpointing=True)
+    module, gradients = tiny_module(model), []
+    start = module.vectors()["<cat-toy>"]
+    for rows in module.embedding.rows.values():
+        rows.register_hook(gradients.append)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer(max_steps=1, precision=precision).fit(module, tiny_data(tmp_path, model))
+    assert len(gradients) == len(module.embedding.rows) == len(model.tables)
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+    assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
+    for encoder, rows in module.embedding.rows.items():
+        assert rows.dtype == torch.float32
+        assert not torch.equal(rows.detach().bfloat16().float(), rows.detach())
+        assert not torch.equal(rows.detach(), start[encoder])
 
 
 @pytest.mark.parametrize("tf32", [True, False])
-def test_one_run_of_a_sweep_leaves_no_tf32_to_the_next(tf32):
+def test_one_run_of_a_sweep_leaves_no_tf32_to_the_next(folders, tf32):
     try:
-        prepare(fresh(), **PLAIN | {"tf32": tf32})
+        load(str(folders["sd1"]), tf32=tf32)
         assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
-        prepare(fresh(), **PLAIN)
+        load(str(folders["sd1"]))
         assert torch.get_float32_matmul_precision() == "highest"
     finally:
         torch.set_float32_matmul_precision("highest")
-
-
-def test_xformers_without_its_package_is_refused_with_what_to_install(monkeypatch):
-    monkeypatch.setattr(attention, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'model.attention=xformers .* pip install "tinv\[xformers\]"'):
-        check_runtime(attention="xformers", compile=False)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_xformers_without_a_cuda_device_is_refused(monkeypatch):
-    monkeypatch.setattr(attention, "find_spec", lambda name: object())
-    with pytest.raises(UserError, match="needs a CUDA device"):
-        check_runtime(attention="xformers", compile=False)
-    with pytest.raises(UserError, match="does not run on this machine"):
-        use_xformers(fresh().unet)
-
-
-class Detached(AttnProcessor):
-    """Right pictures, no gradient."""
-
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, **options):
-        return super().__call__(attn, hidden_states, encoder_hidden_states.detach(), **options)
-
-
-class Halved(AttnProcessor):
-    """Right pictures, half of the gradient."""
-
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, **options):
-        told = encoder_hidden_states
-        return super().__call__(attn, hidden_states, (told + told.detach()) / 2, **options)
-
-
-@pytest.mark.parametrize(("processor", "off"), [(Detached, "100%"), (Halved, "50%")])
-def test_attention_with_a_wrong_gradient_is_refused(processor, off):
-    unet = fresh().unet
-    unet.set_attn_processor(processor())
-    with pytest.raises(UserError, match=f"wrong gradients .* 4 heads of 8 they are off by {off}"):
-        check_gradients(unet, device="cpu")
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_attention_with_right_gradients_is_accepted_in_every_precision(dtype):
-    check_gradients(fresh().unet.to(dtype), device="cpu")
-
-
-def test_without_a_compiler_compilation_is_refused_before_anything_loads(monkeypatch):
-    for variable in ("CXX", "CC", "PATH"):
-        monkeypatch.setenv(variable, "")
-    with pytest.raises(UserError, match=r"model.compile=true needs a C\+\+ compiler"):
-        check_runtime(attention="sdpa", compile=True)
-    check_runtime(attention="sdpa", compile=False)
-
-
-def compiled(module: torch.nn.Module, monkeypatch, backend) -> torch.nn.Module:
-    """All of torch.compile but the machine code, which takes minutes."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    compile_unet(module)
-    return module
-
-
-def test_training_runs_compiled_and_sampling_runs_as_it_is(monkeypatch):
-    graphs = []
-
-    def backend(graph, inputs):
-        graphs.append([tuple(given.shape) for given in inputs])
-        return graph.forward
-
-    layer, x = torch.nn.Linear(3, 2).requires_grad_(False), torch.ones(4, 3, requires_grad=True)
-    expected, layer = layer(x), compiled(layer, monkeypatch, backend)
-    with torch.no_grad():
-        assert torch.equal(layer(x), expected)
-    assert not graphs
-    assert torch.equal(layer(x), expected) and torch.equal(layer(x), expected)
-    assert len(graphs) == 1
-    layer(torch.ones(5, 3, requires_grad=True))
-    assert (4, 3) in graphs[0] and (5, 3) in graphs[1], "a shape is compiled as it is, not for any size"
-
-
-def test_a_compiler_that_fails_is_explained(monkeypatch):
-    def backend(graph, inputs):
-        raise RuntimeError("no such instruction\nand much more")
-
-    layer = compiled(torch.nn.Linear(3, 2), monkeypatch, backend)
-    with pytest.raises(UserError, match=r"cannot be compiled here \(no such instruction\); write model.compile=false"):
-        layer(torch.ones(4, 3))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_a_compiled_unet_has_the_gradient_of_the_plain_one():
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8,),
-        down_block_types=("CrossAttnDownBlock2D",),
-        up_block_types=("CrossAttnUpBlock2D",),
-        layers_per_block=1,
-        cross_attention_dim=8,
-        attention_head_dim=2,
-        norm_num_groups=4,
-    )
-    checkpoint_activations(unet.requires_grad_(False).eval())
-    draw = torch.Generator().manual_seed(0)
-    x, context = torch.randn(2, 4, 8, 8, generator=draw), torch.randn(2, 7, 8, generator=draw).requires_grad_()
-
-    def context_gradient():
-        (found,) = torch.autograd.grad(unet(x, torch.tensor([3, 700]), context).sample.square().mean(), context)
-        return found
-
-    expected = context_gradient()
-    compile_unet(unet)
-    torch.testing.assert_close(context_gradient(), expected, rtol=1e-3, atol=1e-6 * expected.norm().item())
-
-
-@pytest.mark.gpu
-def test_xformers_has_right_gradients_on_this_machine():
-    pytest.importorskip("xformers")
-    unet = fresh().unet.to("cuda")
-    use_xformers(unet)
