@@ -119,7 +119,7 @@ class ConceptDataModule(LightningDataModule):
         return self.pictures.sayings()
 
     def open(self, path: Path, resolution: int) -> list[Picture]:
-        """A picture in every cut that is shown, at the settings' size or at `resolution` where they name none.
+        """A picture in every cut that is shown, at a resolution that need not be that of the settings.
 
         Raises:
             UserError: naming the file and what is wrong with it.

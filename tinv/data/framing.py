@@ -49,10 +49,9 @@ class Framing:
 
         Args:
             size: of the picture.
-            resolution: where the settings name none.
+            resolution: side of the square, or of the square with the area of the buckets.
             chance: where random crops are.
         """
-        resolution = self.resolution or resolution
         if self.fit == RANDOM_CROP:
             return random_crops(size, resolution, count=self.crops, chance=chance)
         return [FITS[self.fit](size, resolution)]

@@ -75,7 +75,7 @@ class ConceptPictures:
         return {captions[i]: place for captions, place in places.items() for i in range(len(captions))}
 
     def open(self, path: Path, resolution: int) -> list[Picture]:
-        """A picture in every cut that is shown, at the settings' size or at `resolution` where they name none.
+        """A picture in every cut that is shown, at a resolution that need not be that of the settings.
 
         Raises:
             UserError: naming the file and what is wrong with it.
@@ -98,8 +98,9 @@ class ConceptPictures:
 
         Args:
             encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
-            resolution: the model's own, in pixels.
+            resolution: the model's own, in pixels; used unless the settings name one.
         """
+        resolution = self.framing.resolution or resolution
         shown, small = [], []
         for path in self.images:
             pictures = self.open(path, resolution)
@@ -108,7 +109,7 @@ class ConceptPictures:
             shown.append(Shown(views, self.captions[path], self.repeats[path]))
         if small:
             warnings.warn(
-                f"data.folder: {listed(small)} had to be enlarged to {self.framing.resolution or resolution} pixels "
+                f"data.folder: {listed(small)} had to be enlarged to {resolution} pixels "
                 f"and will look blurred; give larger pictures, or a smaller data.resolution",
                 stacklevel=3,
             )
