@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tinv.errors import UserError
-from tinv.files import atomic, locate, write_json, write_text
+from tinv.files import atomic, atomic_folder, locate, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -16,6 +17,43 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert path.read_text() == '{\n  "step": 1\n}\n'
     assert [child.name for child in tmp_path.iterdir()] == ["card.json"]
+
+
+def folder_of(path, name):
+    with atomic_folder(path, mark="mark") as draft:
+        (draft / "mark").write_text("")
+        (draft / name).write_text("")
+
+
+def test_a_folder_takes_the_place_of_its_like_only(tmp_path):
+    folder_of(tmp_path / "a", "first")
+    folder_of(tmp_path / "a", "second")
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"mark", "second"}
+    (tmp_path / "b").mkdir()
+    folder_of(tmp_path / "b", "first")
+    (tmp_path / "b/mark").unlink()
+    with pytest.raises(UserError, match="something else is there"):
+        folder_of(tmp_path / "b", "second")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+
+def test_a_failed_folder_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch):
+    folder_of(tmp_path / "a", "first")
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "a", mark="mark") as draft:
+        (draft / "half").write_text("")
+        raise RuntimeError
+    real = Path.replace
+
+    def replace(self, target):
+        if self.name.endswith(".part"):
+            raise OSError(errno.ENOSPC, "full")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(UserError, match="the disk is full"):
+        folder_of(tmp_path / "a", "second")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"mark", "first"}
 
 
 def test_files_are_readable_by_the_group_as_the_umask_says(tmp_path):

@@ -31,7 +31,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.groups"},
     {"tinv.overrides"},
     {"tinv.rehearsal"},
-    {"tinv.generate", "tinv.preview", "tinv.run"},
+    {"tinv.convert", "tinv.generate", "tinv.inspection", "tinv.preview", "tinv.run"},
     {"tinv.from_diffusers"},
     {"tinv.cli", "tinv.front"},
 )
@@ -41,7 +41,7 @@ PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.toy
 LOOP = {"tinv.callbacks", "tinv.datamodule", "tinv.module"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {"tinv.draw", "tinv.types", "tinv.diffusion", "tinv.formats", "tinv.objective", *PARTS, *LOOP}
-    | {"tinv.generate", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run"},
+    | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
     "PIL": {"tinv.formats", "tinv.grid", "tinv.generate", "tinv.preview", "tinv.cli", "tinv.publish", *PARTS, *LOOP},
     "diffusers": {"tinv.models", "tinv.toybox"},

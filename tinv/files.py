@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -45,6 +46,44 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path | str, *, mark: str) -> Iterator[Path]:
+    """An empty folder beside `path` that takes its place once the block has filled it.
+
+    Args:
+        path: the folder; if there is one already, it is replaced, provided that it is of the same kind.
+        mark: a file that folders of this kind have.
+
+    Raises:
+        UserError: the disk is full, the place cannot be written to, or something else is there.
+    """
+    path = Path(path)
+    if path.exists() and not (path / mark).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"cannot write {path}: something else is there; name a new folder")
+    draft, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        _swap(draft, path, old)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {_CAUSES.get(error.errno or 0, error.strerror or error)}") from error
+    finally:
+        for left in (draft, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _swap(draft: Path, path: Path, old: Path) -> None:
+    """Put a folder in the place of another, which stays where it is if that fails."""
+    if path.exists():
+        path.replace(old)
+    try:
+        draft.replace(path)
+    except OSError:
+        if old.exists():
+            old.replace(path)
+        raise
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -17,6 +17,7 @@ from tinv.files import atomic
 from tinv.formats import LearnedEmbedding
 from tinv.grid import labelled_grid
 from tinv.models import StableDiffusion, StableDiffusionXL, load
+from tinv.models.fit import check_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,16 +118,7 @@ def load_model(learned: Sequence[LearnedEmbedding], request: Request) -> StableD
         found = f"were learned on {' and '.join(names)}" if names else "do not say which model they were learned on"
         raise UserError(f"the embeddings {found}; choose one with --model")
     model = load(request.model or names[0])
-    wanted = {encoder: table.shape[1] for encoder, table in model.tables.items()}
-    for word in learned:
-        widths = {encoder: rows_KD.shape[1] for encoder, rows_KD in word.vectors.items()}
-        if widths != wanted:
-            raise UserError(
-                f"{word.placeholder} has vectors of width {_shown(widths)}, {model.name} takes {_shown(wanted)}: it "
-                f"was learned on another kind of model; give that one with --model"
-            )
-        if word.provenance.get("fingerprint", model.fingerprint) != model.fingerprint:
-            warnings.warn(f"{word.placeholder} was learned on another model than {model.name}", stacklevel=2)
+    check_fit(learned, model)
     return model.to(_device(request.device))
 
 
@@ -147,10 +139,6 @@ def sampling_options(request: Request) -> dict[str, Any]:
 def slug(prompt: str) -> str:
     """A prompt as a file name: `a <cat-toy> on the beach` -> `a-cat-toy-on-the-beach`."""
     return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:80] or "picture"
-
-
-def _shown(widths: Mapping[str, int]) -> str:
-    return " and ".join(f"{width} ({encoder})" for encoder, width in sorted(widths.items()))
 
 
 def _device(name: str | None) -> torch.device:

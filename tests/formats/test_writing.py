@@ -145,6 +145,22 @@ def test_files_honour_the_umask_and_leave_nothing_beside_them(tmp_path: Path, na
     assert [path.name for path in tmp_path.iterdir()] == ["learned"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_disk_without_room_is_one_sentence_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no file size limits")
+    import signal
+
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(UserError, match="cannot write"):
+            write(tmp_path / "x", learned(vectors={"clip_l": L} | ({"clip_g": G} if name == "sdxl" else {})), name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "vectors", "reason"),
     [

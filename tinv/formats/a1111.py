@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tinv.errors import UserError
 from tinv.files import atomic
 from tinv.formats.content import Content
@@ -16,6 +14,7 @@ from tinv.formats.format import ONE_CLIP, SDXL, Format
 from tinv.formats.learned import LearnedEmbedding
 from tinv.formats.metadata import provenance_of
 from tinv.formats.rows import by_encoder, rows_of
+from tinv.formats.torch_file import save_torch
 from tinv.formats.words import usable, word_of
 
 NAME = "AUTOMATIC1111"
@@ -73,7 +72,7 @@ def _provenance(root: Mapping[str, Any]) -> dict[str, str]:
 
 def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
     with atomic(path) as draft:
-        torch.save(tree(learned), draft)
+        save_torch(draft, tree(learned))
     return [path]
 
 

@@ -6,7 +6,7 @@ SDXL has a second file beside the first, `learned_embeds_2.safetensors`, with th
 import re
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from tinv.errors import UserError
@@ -63,7 +63,7 @@ def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
     files = pairs(path, learned)
     for place, rows_KD in files:
         with atomic(place) as draft:
-            save_file({learned.placeholder: rows_KD}, draft, metadata=texts_of(learned, names_word=False))
+            draft.write_bytes(save({learned.placeholder: rows_KD}, texts_of(learned, names_word=False)))
     return [place for place, _ in files]
 
 

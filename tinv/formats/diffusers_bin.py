@@ -5,19 +5,18 @@ It has no room for anything else, not even for where the word comes from.
 
 from pathlib import Path
 
-import torch
-
 from tinv.files import atomic
 from tinv.formats.diffusers import pairs
 from tinv.formats.format import ONE_CLIP, SDXL, Format
 from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.torch_file import save_torch
 
 
 def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
     files = pairs(path, learned)
     for place, rows_KD in files:
         with atomic(place) as draft:
-            torch.save({learned.placeholder: rows_KD}, draft)
+            save_torch(draft, {learned.placeholder: rows_KD})
     return [place for place, _ in files]
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from tinv.files import atomic
 from tinv.formats.content import Content
@@ -29,7 +29,7 @@ def read(content: Content) -> list[LearnedEmbedding] | None:
 def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
     (rows_KD,) = learned.vectors.values()
     with atomic(path) as draft:
-        save_file({NAME: rows_KD}, draft, metadata=texts_of(learned, names_word=True))
+        draft.write_bytes(save({NAME: rows_KD}, texts_of(learned, names_word=True)))
     return [path]
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from tinv.files import atomic
 from tinv.formats.content import Content
@@ -30,7 +30,7 @@ def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
     theirs = {ours: name for name, ours in _ALIASES.items()}
     tensors = {theirs.get(encoder, encoder): rows_KD for encoder, rows_KD in learned.vectors.items()}
     with atomic(path) as draft:
-        save_file(tensors, draft, metadata=texts_of(learned, names_word=True))
+        draft.write_bytes(save(tensors, texts_of(learned, names_word=True)))
     return [path]
 
 

@@ -1,6 +1,7 @@
 """The torch container: a zip of a pickle and plain bytes, or the older row of pickles; code in it is never run."""
 
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, ZipFile
@@ -52,6 +53,13 @@ def open_torch(path: Path) -> Content:
             f".safetensors file"
         ) from error
     return Content(path, "torch", root)
+
+
+def save_torch(path: Path, thing: Any) -> None:
+    """Write what `open_torch` reads; a full disk is an OSError, which torch's own writing makes something else of."""
+    content = BytesIO()
+    torch.save(thing, content)
+    path.write_bytes(content.getvalue())
 
 
 def _instructions(path: Path, file: BinaryIO) -> Instructions:

@@ -1,0 +1,132 @@
+"""The exported pipeline draws with the words by diffusers alone, as the model with the rows laid over it does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from tests.models.published import published, save
+from tinv.errors import UserError
+from tinv.formats import LearnedEmbedding
+from tinv.models import load, merged
+
+PROMPT = "a photo of a <cat-toy> on the beach"
+
+
+@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load(str(save(published(request.param), tmp_path_factory.mktemp("base") / request.param)))
+
+
+def word(model: Any, placeholder: str = "<cat-toy>", count: int = 2, seed: int = 0) -> LearnedEmbedding:
+    stream = torch.Generator().manual_seed(seed)
+    vectors = {
+        encoder: table.float().std() * torch.randn(count, table.shape[1], generator=stream)
+        for encoder, table in model.tables.items()
+    }
+    return LearnedEmbedding(placeholder, vectors, {"base_model": model.name, "fingerprint": model.fingerprint})
+
+
+def features(pipeline: Any, prompt: str) -> list[torch.Tensor]:
+    found = pipeline.encode_prompt(prompt, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
+    return [tensor for tensor in found if tensor is not None]
+
+
+def test_diffusers_alone_reads_the_word_as_the_model_does(tmp_path: Path, model: Any) -> None:
+    learned = [word(model), word(model, "<dog>", count=1, seed=1)]
+    folder = merged.write(tmp_path / "pipeline", learned, model)
+    pipeline = DiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
+    vectors = {found.placeholder: found.vectors for found in learned}
+    for prompt in (PROMPT, "a <dog> and a <cat-toy>", "a red cat"):
+        ours = model.encode_text([prompt], vectors)
+        theirs = features(pipeline, prompt)
+        assert torch.equal(theirs[0], ours.hidden)
+        if ours.pooled is not None:
+            assert torch.equal(theirs[1], ours.pooled), "taken at the end of the text, though the base says eos 2"
+
+
+def test_the_rows_are_in_every_encoder_to_the_bit_and_the_words_in_every_tokenizer(tmp_path: Path, model: Any) -> None:
+    learned = word(model)
+    pipeline = DiffusionPipeline.from_pretrained(merged.write(tmp_path / "p", [learned], model), safety_checker=None)
+    for number, (encoder, rows) in enumerate(learned.vectors.items()):
+        which = "" if number == 0 else f"_{number + 1}"
+        tokenizer, text = getattr(pipeline, f"tokenizer{which}"), getattr(pipeline, f"text_encoder{which}")
+        ids = tokenizer.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
+        table = text.get_input_embeddings().weight
+        assert torch.equal(table[ids], rows)
+        assert torch.equal(table[: len(tokenizer) - 2], model.tables[encoder][: len(tokenizer) - 2])
+        assert tokenizer.tokenize("a <cat-toy> <cat-toy>_1") == ["a</w>", "<cat-toy>", "<cat-toy>_1"]
+
+
+def test_the_model_that_is_exported_stays_as_it_was(tmp_path: Path, model: Any) -> None:
+    before = {encoder: table.clone() for encoder, table in model.tables.items()}
+    words = {encoder: len(tokenizer) for encoder, tokenizer in model.tokenizers.items()}
+    features = model.encode_text([PROMPT], {"<cat-toy>": word(model).vectors}).hidden
+    merged.write(tmp_path / "p", [word(model)], model)
+    assert all(torch.equal(model.tables[encoder], table) for encoder, table in before.items())
+    assert words == {encoder: len(tokenizer) for encoder, tokenizer in model.tokenizers.items()}
+    assert torch.equal(model.encode_text([PROMPT], {"<cat-toy>": word(model).vectors}).hidden, features)
+
+
+def test_a_pipeline_is_exported_in_the_precision_it_runs_in_but_the_rows_in_float32(tmp_path: Path) -> None:
+    half = load(str(save(published("sd1"), tmp_path / "base")), dtype="bfloat16")
+    learned = word(half)
+    pipeline = DiffusionPipeline.from_pretrained(
+        merged.write(tmp_path / "p", [learned], half), safety_checker=None, dtype=torch.float32
+    )
+    ids = pipeline.tokenizer.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
+    assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], learned.vectors["clip_l"])
+
+
+def test_the_readme_says_how_a_prompt_is_written(tmp_path: Path, model: Any) -> None:
+    folder = merged.write(tmp_path / "p", [word(model, count=3)], model)
+    text = (folder / "README.md").read_text()
+    assert "| `<cat-toy>` | 3 | `<cat-toy>` | `<cat-toy> <cat-toy>_1 <cat-toy>_2` |" in text
+    kind = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    assert f"{kind}.from_pretrained" in text
+
+
+def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path, model: Any) -> None:
+    wide = LearnedEmbedding("<x>", {encoder: torch.ones(1, 7) for encoder in model.tables})
+    wrong = {
+        "has vectors of width 7": [wide],
+        "toy is one of the model's own words": [word(model, "toy")],
+        "diffusers takes the one for a part of the other": [word(model, "zorg"), word(model, "zorgon")],
+        "cannot hold <cat> and <cat>": [word(model, "<cat>"), word(model, "<CAT>")],
+    }
+    for reason, learned in wrong.items():
+        with pytest.raises(UserError, match=reason):
+            merged.write(tmp_path / "p", learned, model)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_older_pipeline_is_replaced_and_anything_else_is_left_alone(tmp_path: Path, model: Any) -> None:
+    folder = merged.write(tmp_path / "p", [word(model)], model)
+    (folder / "old.txt").write_text("")
+    merged.write(tmp_path / "p", [word(model)], model)
+    assert not (folder / "old.txt").exists()
+    (folder / "model_index.json").unlink()
+    with pytest.raises(UserError, match="something else is there"):
+        merged.write(tmp_path / "p", [word(model)], model)
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+@pytest.mark.slow
+def test_the_pipeline_loads_in_a_program_that_knows_nothing_of_tinv(tmp_path: Path, model: Any) -> None:
+    learned = word(model)
+    folder = merged.write(tmp_path / "p", [learned], model)
+    program = f"""
+import sys
+from diffusers import DiffusionPipeline
+pipeline = DiffusionPipeline.from_pretrained({str(folder)!r}, safety_checker=None)
+pipeline("a photo of a <cat-toy>", num_inference_steps=2).images[0].save({str(tmp_path / "theirs.png")!r})
+assert "tinv" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "theirs.png").is_file()

@@ -1,0 +1,32 @@
+"""`tinv convert`: an embedding file for another program."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+FORMATS = ("diffusers", "diffusers_bin", "a1111", "a1111_png", "emb_params", "sdxl", "pipeline")
+
+
+def add(commands: Any) -> None:
+    """Describe the command and its options."""
+    command = commands.add_parser(
+        "convert",
+        help="turn an embedding file into one for another program",
+        description="Read an embedding of any program, whatever its file is called, and write it for another one. "
+        "docs/files.md says which program reads which format.",
+        epilog="example: tinv convert outputs/cat_toy/2026-11-22_18-00-00 cat-toy.pt --to a1111",
+    )
+    command.set_defaults(command=run)
+    command.add_argument("source", type=Path, metavar="IN", help="a file, a run's folder, or another folder with one")
+    command.add_argument("out", type=Path, metavar="OUT", help="a file, or a folder for files under their usual names")
+    command.add_argument("--to", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    command.add_argument("--token", metavar="WORD", help="the word's name (default: what the file or its name says)")
+    command.add_argument("--model", help="for a pipeline: a folder or a Hub id (default: the one that the file names)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Convert, and say where the files are."""
+    from tinv.convert import convert
+
+    for path in convert(arguments.source, arguments.out, arguments.to, token=arguments.token, model=arguments.model):
+        print(path)

@@ -1,0 +1,69 @@
+"""Embedding files turned into the files of other programs, or into a whole pipeline."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinv import formats
+from tinv.concept import slug
+from tinv.errors import UserError
+from tinv.formats import FORMATS, LearnedEmbedding
+from tinv.formats.format import Format
+
+PIPELINE = "pipeline"
+NAMES = (*(known.name for known in FORMATS), PIPELINE)
+"""What an embedding can be turned into."""
+
+
+def convert(source: Path, out: Path, to: str, *, token: str | None = None, model: str | None = None) -> list[Path]:
+    """Read an embedding and write it in another format.
+
+    Args:
+        source: the file, or the folder that holds it.
+        out: the file to write, or a folder, in which the files are called as their readers expect.
+        to: one of `NAMES`.
+        token: what the word is to be called, instead of what the file says.
+        model: for a pipeline, what to merge the words into; None is the model that they were learned on.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: the file, the place or the model is not usable, or the format has no room for the vectors.
+    """
+    learned = formats.read_all(source, token=token)
+    if to == PIPELINE:
+        from tinv.models import load, merged
+
+        return [merged.write(out, learned, load(model or _base_model(learned)))]
+    if model is not None:
+        raise UserError(f"--model is what a pipeline is made of; leave it out with --to {to}")
+    (chosen,) = (known for known in FORMATS if known.name == to)
+    places = _places(out, learned, chosen)
+    for word, place in zip(learned, places, strict=True):
+        chosen.check(word)
+        if place.exists() or places.count(place) > 1:
+            raise UserError(f"--out: {place} is there already; name another file or folder")
+    pairs = zip(learned, places, strict=True)
+    return [path for word, place in pairs for path in formats.write(place, word, to)]
+
+
+def _places(out: Path, learned: Sequence[LearnedEmbedding], chosen: Format) -> list[Path]:
+    """The file of each word."""
+    if out.suffix and not out.is_dir():
+        if out.suffix != chosen.suffix:
+            raise UserError(f"the format {chosen.name} is read from {chosen.suffix} files, got {out.name}; rename it")
+        if len(learned) > 1:
+            words = ", ".join(word.placeholder for word in learned)
+            raise UserError(f"the file holds {len(learned)} words ({words}), {out} is one file; give a folder")
+        return [out]
+    if len(learned) > 1:
+        return [out / f"{slug(word.placeholder)}{chosen.suffix}" for word in learned]
+    return [chosen.place(out, learned[0])]
+
+
+def _base_model(learned: Sequence[LearnedEmbedding]) -> str:
+    names = {word.provenance.get("base_model") for word in learned}
+    (name, *others) = names
+    if name is None or others:
+        raise UserError("the file does not say which model its word was learned on; choose one with --model")
+    return name

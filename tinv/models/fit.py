@@ -1,0 +1,31 @@
+"""Whether words belong to a model."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+from tinv.errors import UserError
+from tinv.formats import LearnedEmbedding
+from tinv.models.stable_diffusion import StableDiffusion
+from tinv.models.stable_diffusion_xl import StableDiffusionXL
+
+
+def check_fit(learned: Sequence[LearnedEmbedding], model: StableDiffusion | StableDiffusionXL) -> None:
+    """Refuse words that have vectors for other encoders or of other widths; warn of those learned on another model.
+
+    Raises:
+        UserError: naming what the file has and what the model takes.
+    """
+    wanted = {encoder: table.shape[1] for encoder, table in model.tables.items()}
+    for word in learned:
+        widths = {encoder: rows_KD.shape[1] for encoder, rows_KD in word.vectors.items()}
+        if widths != wanted:
+            raise UserError(
+                f"{word.placeholder} has vectors of width {_shown(widths)}, {model.name} takes {_shown(wanted)}: it "
+                f"was learned on another kind of model; give that one with --model"
+            )
+        if word.provenance.get("fingerprint", model.fingerprint) != model.fingerprint:
+            warnings.warn(f"{word.placeholder} was learned on another model than {model.name}", stacklevel=2)
+
+
+def _shown(widths: Mapping[str, int]) -> str:
+    return " and ".join(f"{width} ({encoder})" for encoder, width in sorted(widths.items()))
