@@ -59,8 +59,8 @@ class ConceptPictures:
         self.concept, self.folder, self.framing, self.wording = concept, folder, framing, wording
         self.mask_floor, self.seed = mask_floor, seed
         found = find_images(folder, recursive=recursive)
-        if isinstance(masks, Path):  # it may be inside of the folder
-            found = [image for image in found if masks not in image.parents]
+        if isinstance(masks, Path):
+            found = _outside(masks, found, folder)
         self.repeats = count_repeats(found, repeats, root=folder)
         self.images = list(self.repeats)
         self.captions = wording.captions_of(self.images, concept)
@@ -117,3 +117,13 @@ class ConceptPictures:
 
     def _mask(self, path: Path, size: Size) -> Image.Image | None:
         return read_mask(self.masks[path], path, size) if path in self.masks else None
+
+
+def _outside(masks: Path, images: list[Path], folder: Path) -> list[Path]:
+    """The pictures of a folder that are not in its folder of masks, if that is inside of it."""
+    place, root = masks.absolute(), folder.absolute()
+    if root not in (place, *place.parents):
+        return images
+    if not (outside := [image for image in images if place not in image.absolute().parents]):
+        raise UserError(f"data.masks: every picture of {folder} is in {masks}; give the masks a folder of their own")
+    return outside

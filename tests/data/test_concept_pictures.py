@@ -110,6 +110,16 @@ def test_masks_inside_the_folder_are_not_pictures(folder):
     assert [one.views.mask is None for one in shown] == [True, False, True]
 
 
+def test_masks_in_the_very_folder_of_the_pictures_are_refused(folder):
+    with pytest.raises(UserError, match="every picture of .* give the masks a folder of their own"):
+        pictures(folder, masks=folder)
+    (folder / "all").mkdir()
+    for name, size in SIZES.items():
+        (folder / f"{name}.png").rename(folder / "all" / f"{name}.png")
+        Image.new("L", size, "white").save(folder / f"{name}.png")
+    assert len(pictures(folder / "all", masks=folder).images) == 3
+
+
 def test_crops_in_which_nothing_counts_are_not_shown_and_a_picture_of_them_is_refused(folder):
     (folder / "masks").mkdir()
     mask = Image.new("L", SIZES["b"], "black")
