@@ -111,7 +111,7 @@ def test_masks_inside_the_folder_are_not_pictures(folder):
 
 
 def test_masks_in_the_very_folder_of_the_pictures_are_refused(folder):
-    with pytest.raises(UserError, match="every picture of .* give the masks a folder of their own"):
+    with pytest.raises(UserError, match=r"every picture of .* give the masks a folder of their own"):
         pictures(folder, masks=folder)
     (folder / "all").mkdir()
     for name, size in SIZES.items():
