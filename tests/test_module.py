@@ -78,6 +78,7 @@ class _Table(torch.nn.Module):
 
 
 def test_after_200_steps_with_weight_decay_everything_else_is_as_it_was(tmp_path):
+    """E-12, E-18: the reference script decays every word, and copies all of them back at every micro-step."""
     model = tiny_model(tmp_path / "model")
     before = {name: tensor.clone() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     module = tiny_module(model, num_vectors=2, optimizer=partial(torch.optim.AdamW, lr=5e-3, weight_decay=1e-2))
@@ -93,6 +94,7 @@ def test_after_200_steps_with_weight_decay_everything_else_is_as_it_was(tmp_path
 
 
 def test_only_the_rows_are_optimized_and_saved(model):
+    """E-11, E-14: the reference script optimizes, reduces and saves the whole vocabulary."""
     module = tiny_module(model, num_vectors=2)
     (group,) = module.configure_optimizers()["optimizer"].param_groups
     assert [tuple(parameter.shape) for parameter in group["params"]] == [(2, 32)]

@@ -20,7 +20,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models import StableDiffusion, StableDiffusionXL
 from tinv.objective import DiffusionLoss
-from tinv.optim import Pace, averages_by_itself, evaluated, unwrap
+from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors
 
 
@@ -132,7 +132,7 @@ class TextualInversion(LightningModule):
             processes=trainer.world_size,
             lr=signature(self.optimizer).parameters["lr"].default,
             scale_lr=self.scale_lr,
-            schedule=unwrap(self.scheduler)[1].get("schedule"),
+            schedule=as_text(unwrap(self.scheduler)[1].get("schedule", [])) or None,
         )
 
     def shown(self) -> Vectors:
@@ -157,12 +157,13 @@ class TextualInversion(LightningModule):
         provenance = {
             "base_model": self.model.name,
             "fingerprint": self.model.fingerprint,
+            "prediction_type": self.model.schedule.prediction_type,
             "kind": self.concept.kind,
             "initializer": self.initializer or "",
             "steps": str(self.global_step),
             "seed": str(self.seed),
             "tinv_version": __version__,
-        }
+        } | ({"base_revision": self.model.revision} if self.model.revision else {})
         return LearnedEmbedding(self.concept.placeholder, self.vectors()[self.concept.placeholder], provenance)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

@@ -143,7 +143,8 @@ def in_a_line(
 
 def _hush_lightning() -> None:
     """Lightning's advice is for other kinds of run: our loader resumes by itself, our model is meant to be frozen."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for advice in (
         ".*does not have many workers.*",
         ".*module.* in eval mode at the start of training.*",

@@ -55,6 +55,7 @@ def test_random_starts_follow_the_seed():
 
 
 def test_noise_parts_equal_rows_by_its_share_of_the_spread():
+    """E-21: several vectors that start equal are told apart by their positions only."""
     rows = start(num_vectors=2000, init_noise=0.5) - row_of("toy")
     torch.testing.assert_close(rows.std(), 0.5 * TABLE.std(), rtol=0.03, atol=0)
 

@@ -9,7 +9,7 @@ from tinv.errors import UserError
 from tinv.optim import text_schedule
 
 
-def rates(schedule: str | float, steps: int, lr: float = 5e-3) -> list[float]:
+def rates(schedule: str | float | list[str | float], steps: int, lr: float = 5e-3) -> list[float]:
     """The rate that each of a run's steps is made with."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
     scheduler = text_schedule(optimizer, schedule, lr=lr, num_training_steps=steps)
@@ -24,6 +24,10 @@ def rates(schedule: str | float, steps: int, lr: float = 5e-3) -> list[float]:
 @pytest.mark.parametrize("lr", [5e-3, 1.0, 2e-4])
 def test_each_rate_holds_until_its_step_whatever_the_optimizers_own_rate_is(lr):
     assert rates("5e-3:2, 1e-3:5, 1e-4", 7, lr) == pytest.approx([5e-3] * 2 + [1e-3] * 3 + [1e-4] * 2)
+
+
+def test_a_list_says_the_same_as_a_line():
+    assert rates(["5e-3:2", 1e-3], 4) == rates("5e-3:2, 0.001", 4)
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1e-3:-1", "1e-3:3", "1e-3:100", "0.001 : 3", 1e-3])

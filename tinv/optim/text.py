@@ -3,6 +3,7 @@
 import math
 import warnings
 from bisect import bisect_right
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -10,21 +11,24 @@ from torch.optim.lr_scheduler import LambdaLR
 from tinv.errors import UserError
 
 
-def text_schedule(optimizer: Optimizer, schedule: str | float, lr: float, num_training_steps: int) -> LambdaLR:
+def text_schedule(
+    optimizer: Optimizer, schedule: str | float | Sequence[str | float], lr: float, num_training_steps: int
+) -> LambdaLR:
     """Each rate holds until its step; the last one may leave its step out, and then holds to the end.
 
     The rates are absolute: they take the place of `lr`, and so `scale_lr` scales them as it scales `lr`.
 
     Args:
         optimizer: whose rate it is.
-        schedule: `rate:step` with commas between, such as `5e-3:100, 1e-3:1000, 5e-4`; steps are optimizer steps.
+        schedule: `rate:step` with commas between, such as `5e-3:100, 1e-3:1000, 5e-4`, or a list of these; steps are
+            optimizer steps.
         lr: the rate that the optimizer was made with, before any scaling.
         num_training_steps: of the run.
 
     Raises:
         UserError: the text cannot be read, or ends before the run does.
     """
-    rates, ends = parse(str(schedule))
+    rates, ends = parse(as_text(schedule))
     if ends[-1] < num_training_steps:
         raise UserError(
             f"scheduler.schedule ends at step {ends[-1]:.0f}, but the run has {num_training_steps}; leave the last "
@@ -36,6 +40,11 @@ def text_schedule(optimizer: Optimizer, schedule: str | float, lr: float, num_tr
             stacklevel=1,  # here: the schedule is built twice, and this is said once
         )
     return LambdaLR(optimizer, lambda step: rates[min(bisect_right(ends, step), len(rates) - 1)] / lr)
+
+
+def as_text(schedule: str | float | Sequence[str | float]) -> str:
+    """The schedule as one line; YAML reads a rate that stands alone as a number, and commas in brackets as a list."""
+    return ", ".join(map(str, [schedule] if isinstance(schedule, str | float | int) else schedule))
 
 
 def parse(schedule: str) -> tuple[list[float], list[float]]:
