@@ -23,10 +23,9 @@ FILLED = ["concept.placeholder=new-word", "concept.initializer=toy", "data.folde
 @pytest.mark.parametrize("mode", ["run", "multirun"])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_resolves(compose, tmp_path, experiment, mode):
-    if mode == "run":
-        cfg = compose(f"+experiment={experiment}")
-    else:
-        cfg = check(Groups().compose([f"+experiment={experiment}"], output_dir=str(tmp_path), multirun=True))
+    own = "folder: ???" in (CONF_DIR / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
+    typed = [f"+experiment={experiment}", *(["data.folder=pictures"] if own else [])]
+    cfg = compose(*typed) if mode == "run" else check(Groups().compose(typed, output_dir=str(tmp_path), multirun=True))
     assert cfg.name == experiment
     assert cfg.paths.run == str(tmp_path)
     assert not OmegaConf.missing_keys(cfg)
@@ -101,6 +100,33 @@ def test_one_callback_can_be_tuned_or_removed(compose):
 def test_the_run_card_starts_first_and_checkpoints_come_last(compose):
     names = list(compose("+experiment=cat_toy").callbacks)
     assert (names[0], names[-1]) == ("run_card", "checkpoints")
+
+
+def test_the_published_recipe_is_there_in_full(compose):
+    """`textual_inversion.py` with the flags of diffusers' README and its documentation, and its defaults."""
+    cfg = compose("+experiment=cat_toy_sd15")
+    assert cfg.model.pretrained == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert re.fullmatch(r"[0-9a-f]{40}", cfg.model.revision)
+    assert cfg.data.folder.startswith("hf://datasets/diffusers/cat_toy_example")
+    assert (cfg.data.resolution, cfg.data.fit, cfg.data.flip, cfg.data.captions) == (512, "squash", True, "templates")
+    assert (cfg.data.batch_size, cfg.trainer.accumulate_grad_batches, cfg.trainer.max_steps) == (1, 4, 3000)
+    assert (cfg.concept.placeholder, cfg.concept.initializer, cfg.concept.kind) == ("<cat-toy>", "toy", "object")
+    assert (cfg.optimizer.lr, cfg.scale_lr, cfg.embedding.num_vectors) == (5e-4, True, 1)
+    assert (list(cfg.optimizer.betas), cfg.optimizer.eps, cfg.optimizer.weight_decay) == ([0.9, 0.999], 1e-8, 0)
+    assert cfg.scheduler._target_.endswith("get_constant_schedule")
+    samples = cfg.callbacks.samples
+    assert (samples.prompts, len(samples.seeds), samples.every_n_steps) == (["A {} backpack"], 4, 100)
+    assert (samples.steps, samples.guidance) == (25, 7.5)
+    assert (cfg.callbacks.checkpoints.every_n_steps, cfg.callbacks.export.every_n_steps) == (500, 500)
+
+
+def test_the_published_recipe_for_sdxl_is_there_in_full(compose):
+    cfg = compose("+experiment=cat_toy_sdxl")
+    assert cfg.model.pretrained == "stabilityai/stable-diffusion-xl-base-1.0"
+    assert (cfg.data.resolution, cfg.data.batch_size, cfg.trainer.accumulate_grad_batches) == (1024, 1, 4)
+    assert (cfg.trainer.max_steps, cfg.model.dtype) == (500, "bfloat16")
+    assert (cfg.optimizer.lr, cfg.scale_lr, cfg.optimizer.weight_decay) == (5e-4, True, 0)
+    assert (cfg.concept.placeholder, cfg.concept.initializer) == ("<cat-toy>", "toy")
 
 
 def test_every_concept_of_the_toybox_has_its_experiment():

@@ -31,7 +31,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.groups"},
     {"tinv.overrides"},
     {"tinv.rehearsal"},
-    {"tinv.convert", "tinv.generate", "tinv.inspection", "tinv.preview", "tinv.run"},
+    {"tinv.convert", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview", "tinv.run"},
     {"tinv.from_diffusers"},
     {"tinv.cli", "tinv.front"},
 )
@@ -51,6 +51,7 @@ LIBRARIES = {  # library -> the only places that may import it
     "hydra": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.front", "tinv.from_diffusers"},
     "omegaconf": {
         "tinv.publish",
+        "tinv.prefetch",
         "tinv.trust",
         "tinv.problems",
         "tinv.config",
