@@ -13,6 +13,7 @@ that has the transforms which the script uses. textual_inversion_sdxl.py works a
 
 import argparse
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from tinv.from_diffusers import translate, understand
 from tinv.front import register
 from tinv.groups import Groups
 
+TOYBOX = "pkg://tinv/toybox/pipeline"
 RESULTS = Path(__file__).parent / "results"
 FLAGS = (  # a rate that moves the rows far, decay and several vectors: what goes wrong then shows
     *("--placeholder_token=<cat-toy>", "--initializer_token=toy", "--num_vectors=2", "--resolution=64", "--seed=0"),
@@ -50,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     """Compare, print the table, keep it; 0 if everything is equal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, required=True, help="the path of diffusers' script")
-    parser.add_argument("--model", default="pkg://tinv/toybox/pipeline", help="a pipeline folder (default: the toybox)")
+    parser.add_argument("--model", default=TOYBOX, help="a pipeline folder (default: the toybox)")
     parser.add_argument("--pictures", default="pkg://tinv/toybox/concepts/cat_toy", help="a folder of pictures")
     arguments, flags = parser.parse_known_args(argv)
     flags = [*FLAGS, *flags]
@@ -58,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
     print(f"\n{compare.as_text(compared)}\n")
     result = {
         "reference": {"script": arguments.reference.name, "sha256": _digest(arguments.reference)},
-        "model": arguments.model if arguments.model.startswith("pkg://") else "a folder",
+        "model": f"{json.loads((locate(arguments.model) / 'model_index.json').read_text())['_class_name']}, "
+        f"{'the toybox' if arguments.model == TOYBOX else 'a folder'}",
         "flags": flags,
         "machine": machine(),
         "tolerance": compare.TOLERANCE,

@@ -13,7 +13,8 @@ from bench import against_reference
 from bench.reference import compare
 from bench.reference.compare import files, measure
 from bench.reference.replay import replay
-from tests.tiny import tiny_images, tiny_pipeline
+from tests.models.published import LAYOUTS, save, sdxl
+from tests.tiny import tiny_images, tiny_pipeline, tiny_tokenizer
 from tinv import formats
 from tinv.formats import LearnedEmbedding
 
@@ -50,11 +51,27 @@ def test_two_routes_to_a_word_are_equal_and_another_rate_is_seen(tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REFERENCE, reason="TINV_REFERENCE names no textual_inversion.py of diffusers'")
-def test_diffusers_own_script_and_tinv_are_equal(tmp_path: Path) -> None:
-    model, pictures = tiny_pipeline(tmp_path / "model"), tiny_images(tmp_path / "pictures")
-    flags = [*against_reference.FLAGS, "--resolution=32", "--max_train_steps=3"]
-    rows = against_reference.run(Path(str(REFERENCE)), model, pictures, flags)
+@pytest.mark.parametrize("layout", ["sd1", "sd2", "sdxl"])
+def test_diffusers_own_script_and_tinv_are_equal(layout: str, tmp_path: Path) -> None:
+    pipeline = sdxl(eos=tiny_tokenizer().eos_token_id) if layout == "sdxl" else LAYOUTS[layout]()
+    rows = by_diffusers(layout, save(pipeline, tmp_path / "model"), tmp_path)
     assert [row for row in rows if not row.is_equal] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REFERENCE, reason="TINV_REFERENCE names no textual_inversion.py of diffusers'")
+def test_where_the_script_pools_at_the_placeholder_tinv_pools_at_the_end(tmp_path: Path) -> None:
+    rows = by_diffusers("sdxl", save(sdxl(eos=2), tmp_path / "model"), tmp_path)
+    verdicts = {row.quantity: row.is_equal for row in rows}
+    assert verdicts["text features"]
+    assert not verdicts["pooled text features"]
+
+
+def by_diffusers(layout: str, model: Path, place: Path) -> list[compare.Row]:
+    """diffusers' own script against tinv, on a few steps."""
+    name = "textual_inversion_sdxl.py" if layout == "sdxl" else "textual_inversion.py"
+    flags = [*against_reference.FLAGS, "--resolution=32", "--max_train_steps=3"]
+    return against_reference.run(Path(str(REFERENCE)).with_name(name), model, tiny_images(place / "pictures"), flags)
 
 
 def test_a_difference_is_told_in_shares_of_the_largest_value() -> None:

@@ -119,4 +119,5 @@ def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
 
 def _rows(module: TextualInversion) -> list[Any]:
     """The parameters, first text encoder first."""
-    return list(module.embedding.vectors()[module.concept.placeholder].values())
+    by_encoder = module.embedding.vectors()[module.concept.placeholder]
+    return [by_encoder[encoder] for encoder in module.model.tables]
