@@ -3,6 +3,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 
 from tests.tiny import tiny_images, tiny_pipeline
@@ -29,6 +30,22 @@ def test_every_card_goes_with_every_model_and_learns_from_as_many_pictures(compo
         assert effective_batch(small) == effective_batch(plain)
         assert small.model.dtype == "bfloat16"
         assert (small.model.pretrained, small.concept) == (plain.model.pretrained, plain.concept)
+
+
+def test_the_page_says_what_the_presets_set():
+    page = (CONF_DIR.parent / "docs" / "memory.md").read_text(encoding="utf-8")
+    table = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in page.splitlines() if line[:1] == "|"]
+    header, *rows = table[: table.index(["setting", "gives", "costs"])]
+    presets = [OmegaConf.load(CONF_DIR / "memory" / f"{card}.yaml") for card in header[1:]]
+    assert header[1:] == CARDS
+    for setting, *values in rows[1:]:
+        assert [str(OmegaConf.select(preset, setting)).lower() for preset in presets] == values
+    assert {row[0] for row in rows[1:]} == {path for preset in presets for path in _paths(preset)}
+
+
+def _paths(node, prefix=""):
+    for key, value in node.items():
+        yield from _paths(value, f"{prefix}{key}.") if isinstance(value, DictConfig) else [prefix + key]
 
 
 def test_a_smaller_card_holds_no_more_at_once(compose):
