@@ -14,8 +14,7 @@ from tests.tiny import tiny_pipeline
 from tinv import formats
 from tinv.cli import main
 from tinv.cli.convert import FORMATS
-from tinv.convert import NAMES
-from tinv.formats import LearnedEmbedding, read
+from tinv.formats import NAMES, LearnedEmbedding, read
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str], str]:

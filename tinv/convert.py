@@ -6,12 +6,8 @@ from pathlib import Path
 from tinv import formats
 from tinv.concept import slug
 from tinv.errors import UserError
-from tinv.formats import FORMATS, LearnedEmbedding
+from tinv.formats import FORMATS, PIPELINE, LearnedEmbedding
 from tinv.formats.format import Format
-
-PIPELINE = "pipeline"
-NAMES = (*(known.name for known in FORMATS), PIPELINE)
-"""What an embedding can be turned into."""
 
 
 def convert(source: Path, out: Path, to: str, *, token: str | None = None, model: str | None = None) -> list[Path]:
@@ -20,7 +16,7 @@ def convert(source: Path, out: Path, to: str, *, token: str | None = None, model
     Args:
         source: the file, or the folder that holds it.
         out: the file to write, or a folder, in which the files are called as their readers expect.
-        to: one of `NAMES`.
+        to: one of `formats.NAMES`.
         token: what the word is to be called, instead of what the file says.
         model: for a pipeline, what to merge the words into; None is the model that they were learned on.
 
@@ -34,7 +30,8 @@ def convert(source: Path, out: Path, to: str, *, token: str | None = None, model
     if to == PIPELINE:
         from tinv.models import load, merged
 
-        return [merged.write(out, learned, load(model or _base_model(learned)))]
+        name, revision = (model, None) if model else _base_model(learned)
+        return [merged.write(out, learned, load(name, revision=revision))]
     if model is not None:
         raise UserError(f"--model is what a pipeline is made of; leave it out with --to {to}")
     (chosen,) = (known for known in FORMATS if known.name == to)
@@ -61,9 +58,9 @@ def _places(out: Path, learned: Sequence[LearnedEmbedding], chosen: Format) -> l
     return [chosen.place(out, learned[0])]
 
 
-def _base_model(learned: Sequence[LearnedEmbedding]) -> str:
-    names = {word.provenance.get("base_model") for word in learned}
-    (name, *others) = names
-    if name is None or others:
+def _base_model(learned: Sequence[LearnedEmbedding]) -> tuple[str, str | None]:
+    """The model that the words were learned on, and its commit if it came from the Hub."""
+    told = learned[0].provenance  # of the file, so of all its words
+    if "base_model" not in told:
         raise UserError("the file does not say which model its word was learned on; choose one with --model")
-    return name
+    return told["base_model"], told.get("base_revision")

@@ -1,12 +1,17 @@
 """The result is on disk, whole and finite, however the run ends."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 
 from tests.callbacks.fitting import Interrupt, Overflow, fit, rows
+from tinv import __version__
 from tinv.callbacks import Checkpoints, Export, RunCard
+from tinv.errors import UserError
 from tinv.formats import read
 from tinv.models import StableDiffusion
 
@@ -34,6 +39,73 @@ def test_the_embedding_is_written_every_n_optimizer_steps_and_at_the_end(
     assert final.provenance["steps"] == "5"
     assert final.provenance["kind"] == "object"
     assert read(tmp_path / "learned_embeds-steps-2.safetensors").provenance["steps"] == "2"
+
+
+def test_the_end_is_written_in_every_format_asked_for(tmp_path: Path, model: StableDiffusion) -> None:
+    formats = ["a1111", "a1111_png", "emb_params", "diffusers_bin", "pipeline"]
+    module = fit(tmp_path, model, [Export(tmp_path, every_n_steps=2, formats=formats)], max_steps=3, num_vectors=2)
+    files = {"cat-toy.pt", "cat-toy.png", "cat-toy.safetensors", "learned_embeds.bin", "learned_embeds.safetensors"}
+    assert names(tmp_path) == files | {
+        "learned_embeds-steps-2.safetensors",
+        "token_identifier.txt",
+        "type_of_concept.txt",
+    }
+    for file in files:
+        found = read(tmp_path / file)
+        assert torch.equal(found.vectors["clip_l"], rows(module))
+        assert found.placeholder == "<cat-toy>"
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "pipeline", safety_checker=None)
+    ids = pipeline.tokenizer.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
+    assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], rows(module))
+
+
+def test_the_file_says_what_is_known_of_the_word(tmp_path: Path, model: StableDiffusion) -> None:
+    fit(tmp_path, model, [Export(tmp_path, licence="cc0-1.0")], max_steps=1)
+    told = read(tmp_path).provenance
+    assert datetime.now(UTC) - datetime.fromisoformat(told.pop("date")) < timedelta(hours=1)
+    assert told == {
+        "base_model": model.name,
+        "fingerprint": model.fingerprint,
+        "prediction_type": "epsilon",
+        "resolution": "32",
+        "kind": "object",
+        "initializer": "toy",
+        "steps": "1",
+        "seed": "0",
+        "licence": "cc0-1.0",
+        "tinv_version": __version__,
+    }
+
+
+def test_the_newest_files_on_the_way_are_kept(tmp_path: Path, model: StableDiffusion) -> None:
+    for step in (90, 100):
+        for part in ("", "_2"):
+            (tmp_path / f"learned_embeds{part}-steps-{step}.safetensors").write_bytes(b"")
+    (tmp_path / "learned_embeds-steps-mine.safetensors").write_bytes(b"")
+    fit(tmp_path, model, [Export(tmp_path, every_n_steps=1, keep=3)], max_steps=4)
+    assert {name for name in names(tmp_path) if "steps" in name} == {
+        "learned_embeds-steps-4.safetensors",
+        *(f"learned_embeds{part}-steps-{step}.safetensors" for step in (90, 100) for part in ("", "_2")),
+        "learned_embeds-steps-mine.safetensors",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"formats": ["comfyui"]}, "callbacks.export.formats must be a list of diffusers, .*, pipeline, got comfyui"),
+        ({"keep": 0}, "callbacks.export.keep must be 1 or more"),
+    ],
+)
+def test_wrong_settings_are_refused_at_once(tmp_path: Path, settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        Export(tmp_path, **settings)
+
+
+def test_a_format_without_room_is_refused_before_the_first_step(tmp_path: Path, model: StableDiffusion) -> None:
+    with pytest.raises(UserError, match=r"callbacks.export.formats: the format sdxl has no room for <cat-toy>"):
+        fit(tmp_path, model, [Export(tmp_path / "run", formats=["sdxl"])], max_steps=1)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("crash"), KeyboardInterrupt()])

@@ -3,8 +3,10 @@
 diffusers is the real one, with real text encoders of the real widths; the others are their rules (`loaders.py`).
 """
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,6 @@ FORMAT = {known.name: known for known in FORMATS}
 SD1 = LearnedEmbedding("<cat-toy>", {"clip_l": L}, {"base_model": "x/y", "steps": "3"})
 SD2 = replace(SD1, vectors={"clip_h": H})
 SDXL = replace(SD1, vectors={"clip_l": L, "clip_g": G})
-ONE = ("diffusers", "diffusers_bin", "a1111", "a1111_png", "emb_params")
-BOTH = ("diffusers", "diffusers_bin", "a1111", "a1111_png", "sdxl")
 
 
 def saved(folder: Path, learned: LearnedEmbedding, name: str) -> list[Path]:
@@ -71,20 +71,105 @@ def rows_in(tokenizer: Any, encoder: Any, word: str, count: int = 2) -> Tensor:
     return encoder.get_input_embeddings().weight[ids]
 
 
-@pytest.mark.parametrize("learned", [SD1, SD2], ids=["SD1", "SD2"])
-@pytest.mark.parametrize("name", ONE)
-def test_diffusers_reads_what_is_claimed(tmp_path: Path, learned: LearnedEmbedding, name: str) -> None:
-    (file,) = saved(tmp_path, learned, name)
-    (rows,) = learned.vectors.values()
-    pipe = pipeline(rows.shape[1])
-    if name == "a1111_png":
-        with pytest.raises(OSError, match=r"[Uu]nable to load weights"):
-            pipe.load_textual_inversion(str(file))
-        return
-    options = {"token": "<cat-toy>"} if name == "emb_params" else {}
-    pipe.load_textual_inversion(str(file), **options)
-    assert torch.equal(rows_in(pipe.tokenizer, pipe.text_encoder, "<cat-toy>"), rows)
-    assert pipe.maybe_convert_prompt("a <cat-toy>", pipe.tokenizer) == "a <cat-toy> <cat-toy>_1"
+def loads(pipe: Any, *arguments: Any, **options: Any) -> bool:
+    try:
+        pipe.load_textual_inversion(*arguments, **options)
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def in_diffusers(files: list[Path], learned: LearnedEmbedding) -> str:
+    """How a word gets into the real pipeline, with its rows in place."""
+    if len(learned.vectors) == 1:
+        (rows,) = learned.vectors.values()
+        for how, options in (("yes", {}), ("`token=`", {"token": "<cat-toy>"})):
+            pipe = pipeline(rows.shape[1])
+            if loads(pipe, str(files[0]), **options) and "<cat-toy>" in pipe.tokenizer.get_vocab():
+                assert torch.equal(rows_in(pipe.tokenizer, pipe.text_encoder, "<cat-toy>"), rows)
+                assert pipe.maybe_convert_prompt("a <cat-toy>", pipe.tokenizer) == "a <cat-toy> <cat-toy>_1"
+                return how
+        return "no"
+    pipe = sdxl_pipeline()
+    parts = {"clip_l": (pipe.tokenizer, pipe.text_encoder), "clip_g": (pipe.tokenizer_2, pipe.text_encoder_2)}
+    if len(files) == 2:
+        how, sources = "file by file", dict(zip(parts, map(str, files), strict=True))
+    else:
+        assert not loads(pipe, str(files[0]), token="<cat-toy>")
+        if files[0].suffix == ".png":
+            return "no"
+        how, read = "tensor by tensor", load_file if files[0].suffix == ".safetensors" else torch.load
+        sources = read(files[0])
+    for encoder, (tokenizer, module) in parts.items():
+        token = {} if len(files) == 2 else {"token": "<cat-toy>"}
+        assert loads(pipe, sources[encoder], tokenizer=tokenizer, text_encoder=module, **token)
+        assert torch.equal(rows_in(tokenizer, module, "<cat-toy>"), learned.vectors[encoder])
+    return how
+
+
+def in_automatic1111(files: list[Path], learned: LearnedEmbedding) -> str:
+    width = sum(rows.shape[1] for rows in learned.vectors.values())
+    for found in filter(None, (automatic1111(file, width) for file in files)):
+        named = {"": next(iter(learned.vectors.values()))} if "" in found[1] else learned.vectors
+        assert all(same(found[1][key], rows) for key, rows in named.items())
+        return "yes"
+    return "no"
+
+
+def in_comfyui(files: list[Path], learned: LearnedEmbedding) -> str:
+    reached = [{e for e, rows in learned.vectors.items() if same(comfyui(file, e), rows)} for file in files]
+    if set(learned.vectors) in reached:
+        return "yes"
+    return "halves" if set().union(*reached) == set(learned.vectors) else "no"
+
+
+def in_invokeai(files: list[Path], learned: LearnedEmbedding) -> str:
+    for found in filter(None, map(invokeai, files)):
+        named = {"": next(iter(learned.vectors.values()))} if "" in found else learned.vectors
+        assert all(same(found[key], rows) for key, rows in named.items())
+        return "yes"
+    return "no"
+
+
+PROGRAMS = (in_diffusers, in_automatic1111, in_comfyui, in_invokeai)
+
+
+def claims() -> Iterator[tuple[str, str, str, list[str]]]:
+    """Model, format, file and the four verdicts of each row of the table in docs/files.md."""
+    lines = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("| model | `--to` | file | diffusers | AUTOMATIC1111, Forge | ComfyUI | InvokeAI |") + 2
+    for line in takewhile(lambda line: line.startswith("|"), lines[start:]):
+        model, name, file, *verdicts = (cell.strip() for cell in line.strip("|").split("|"))
+        yield model, name.strip("`"), file.strip("`"), verdicts
+
+
+def test_the_table_has_every_format_that_has_room() -> None:
+    listed = [(model, name) for model, name, _, _ in claims() if name != "pipeline"]
+    fitting = {"SD 1, 2": SD1, "SDXL": SDXL}
+    expected = [
+        (model, known.name)
+        for model, word in fitting.items()
+        for known in FORMATS
+        if (known.holds is None and len(word.vectors) == 2) or (known.holds and frozenset(word.vectors) in known.holds)
+    ]
+    assert sorted(listed) == sorted(expected)
+
+
+@pytest.mark.parametrize(("model", "name", "file", "verdicts"), [c for c in claims() if c[1] != "pipeline"])
+def test_the_programs_read_what_the_table_says(
+    tmp_path: Path, model: str, name: str, file: str, verdicts: list[str]
+) -> None:
+    for learned in (SDXL,) if model == "SDXL" else (SD1, SD2):
+        files = saved(tmp_path / learned.placeholder / next(iter(learned.vectors)), learned, name)
+        assert files[0].name == file
+        assert [program(files, learned) for program in PROGRAMS] == verdicts
+
+
+def test_the_word_is_the_files_name_or_the_one_inside(tmp_path: Path) -> None:
+    for name, expected in (("a1111", "cat-toy"), ("emb_params", "cat-toy"), ("a1111_png", "<cat-toy>")):
+        webui = automatic1111(*saved(tmp_path, SD1, name), 768)
+        assert webui is not None and webui[0] == expected
+    assert automatic1111(*saved(tmp_path, SDXL, "a1111"), 768) is None, "an SDXL word is not offered to SD 1"
 
 
 def test_diffusers_finds_its_files_in_a_folder(tmp_path: Path) -> None:
@@ -93,71 +178,6 @@ def test_diffusers_finds_its_files_in_a_folder(tmp_path: Path) -> None:
         pipe = pipeline(768)
         pipe.load_textual_inversion(str(tmp_path / name))
         assert torch.equal(rows_in(pipe.tokenizer, pipe.text_encoder, "<cat-toy>"), L)
-
-
-def test_kohyas_file_needs_a_token_in_diffusers(tmp_path: Path) -> None:
-    pipe = pipeline(768)
-    pipe.load_textual_inversion(str(*saved(tmp_path, SD1, "emb_params")))
-    assert "emb_params" in pipe.tokenizer.get_vocab()
-
-
-@pytest.mark.parametrize("name", BOTH)
-def test_diffusers_reads_sdxl_from_two_files_or_tensor_by_tensor(tmp_path: Path, name: str) -> None:
-    files = saved(tmp_path, SDXL, name)
-    pipe = sdxl_pipeline()
-    parts = ((pipe.tokenizer, pipe.text_encoder), (pipe.tokenizer_2, pipe.text_encoder_2))
-    if len(files) == 2:
-        for file, (tokenizer, encoder) in zip(files, parts, strict=True):
-            pipe.load_textual_inversion(str(file), tokenizer=tokenizer, text_encoder=encoder)
-    else:
-        with pytest.raises((ValueError, OSError)):
-            pipe.load_textual_inversion(str(files[0]), token="<cat-toy>", tokenizer=pipe.tokenizer)
-        if name != "sdxl":
-            return
-        tensors = load_file(files[0])
-        for key, (tokenizer, encoder) in zip(("clip_l", "clip_g"), parts, strict=True):
-            pipe.load_textual_inversion(tensors[key], token="<cat-toy>", tokenizer=tokenizer, text_encoder=encoder)
-    for (tokenizer, encoder), rows in zip(parts, (L, G), strict=True):
-        assert torch.equal(rows_in(tokenizer, encoder, "<cat-toy>"), rows)
-
-
-@pytest.mark.parametrize("learned", [SD1, SD2], ids=["SD1", "SD2"])
-@pytest.mark.parametrize("name", ONE)
-def test_the_other_programs_read_what_is_claimed_of_one_encoder(
-    tmp_path: Path, learned: LearnedEmbedding, name: str
-) -> None:
-    (file,) = saved(tmp_path, learned, name)
-    ((encoder, rows),) = learned.vectors.items()
-    webui = automatic1111(file, rows.shape[1])
-    assert webui is not None and same(webui[1][""], rows)
-    # The file's name is the word; but a picture's is the one in it, and diffusers' files have a name of their own.
-    assert webui[0] == {"a1111_png": "<cat-toy>"}.get(name, file.stem)
-    assert automatic1111(file, 2048) is None
-    assert same(comfyui(file, encoder), rows) is (name != "a1111_png")
-    assert (invokeai(file) is not None) is (name in ("a1111", "emb_params"))
-    if name in ("a1111", "emb_params"):
-        assert same((invokeai(file) or {})[""], rows)
-        assert file.stem == "cat-toy"
-
-
-@pytest.mark.parametrize("name", BOTH)
-def test_the_other_programs_read_what_is_claimed_of_sdxl(tmp_path: Path, name: str) -> None:
-    files = saved(tmp_path, SDXL, name)
-    if len(files) == 2:
-        assert [automatic1111(file, 2048) for file in files] == [None, None]
-        assert [invokeai(file) for file in files] == [None, None]
-        assert same(comfyui(files[0], "clip_l"), L) and comfyui(files[0], "clip_g") is None
-        assert same(comfyui(files[1], "clip_g"), G) and comfyui(files[1], "clip_l") is None
-        return
-    (file,) = files
-    webui = automatic1111(file, 2048)
-    assert webui is not None
-    assert (webui[0], same(webui[1]["clip_l"], L), same(webui[1]["clip_g"], G)) == ("cat-toy", True, True)
-    assert automatic1111(file, 768) is None
-    assert same(comfyui(file, "clip_l"), L) is same(comfyui(file, "clip_g"), G) is (name != "a1111_png")
-    invoke = invokeai(file)
-    assert (invoke is not None) is (name != "a1111_png")
-    assert invoke is None or (same(invoke["clip_l"], L) and same(invoke["clip_g"], G))
 
 
 def test_comfyui_finds_t5_under_the_name_that_is_written(tmp_path: Path) -> None:

@@ -2,6 +2,16 @@
 
 from tinv.formats.learned import LearnedEmbedding, encoder_of_width
 from tinv.formats.reading import read, read_all, recognise
-from tinv.formats.writing import FORMATS, write
+from tinv.formats.writing import FORMATS, NAMES, PIPELINE, write
 
-__all__ = ["FORMATS", "LearnedEmbedding", "encoder_of_width", "read", "read_all", "recognise", "write"]
+__all__ = [
+    "FORMATS",
+    "NAMES",
+    "PIPELINE",
+    "LearnedEmbedding",
+    "encoder_of_width",
+    "read",
+    "read_all",
+    "recognise",
+    "write",
+]

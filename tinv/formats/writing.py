@@ -16,6 +16,10 @@ FORMATS = (
     sdxl.FORMAT,
 )
 """The kinds of files that can be written."""
+PIPELINE = "pipeline"
+"""A whole diffusers pipeline with the word in it, which is no embedding file: `tinv.models.merged` writes it."""
+NAMES = (*(known.name for known in FORMATS), PIPELINE)
+"""What an embedding can be turned into."""
 
 
 def write(path: Path | str, learned: LearnedEmbedding, format: str = "diffusers") -> list[Path]:
