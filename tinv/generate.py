@@ -19,6 +19,8 @@ from tinv.grid import labelled_grid
 from tinv.models import StableDiffusion, StableDiffusionXL, load
 from tinv.models.fit import check_fit
 
+_MODEL_SETTINGS = ("pretrained", "revision", "variant", "vae", "tokenizer", "config", "dtype")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -31,6 +33,8 @@ class Request:
     guidance: float | None = None
     negative: str | None = None
     model: str | None = None
+    config: str | None = None
+    """For a model in a single file: where its configurations and tokenizers are."""
     device: str | None = None
 
 
@@ -117,23 +121,41 @@ def load_model(learned: Sequence[LearnedEmbedding], request: Request) -> StableD
     if request.model is None and len(names) != 1:
         found = f"were learned on {' and '.join(names)}" if names else "do not say which model they were learned on"
         raise UserError(f"the embeddings {found}; choose one with --model")
-    model = load(request.model or names[0])
+    model = load(**(_asked_for(request) if request.model else _as_in_the_run(learned, request)))
     check_fit(learned, model)
     return model.to(_device(request.device))
 
 
 def sampling_options(request: Request) -> dict[str, Any]:
     """What was asked for, else what the first run's own samples were drawn with, else the sampler's defaults."""
-    place = request.embeddings[0]
-    config = (place if place.is_dir() else place.parent) / ".hydra" / "config.yaml"
-    run = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    samples = (run.get("callbacks") or {}).get("samples") or {}
+    samples = (_run(request).get("callbacks") or {}).get("samples") or {}
     options = {name: samples[name] for name in ("steps", "guidance", "negative") if name in samples}
     asked = {"steps": request.steps, "guidance": request.guidance, "negative": request.negative}
     options |= {name: value for name, value in asked.items() if value is not None}
     if options.get("steps", 1) < 1:
         raise UserError(f"--steps must be 1 or more, got {options['steps']}")
     return options
+
+
+def _asked_for(request: Request) -> dict[str, Any]:
+    return {"pretrained": request.model, "config": request.config}
+
+
+def _as_in_the_run(learned: Sequence[LearnedEmbedding], request: Request) -> dict[str, Any]:
+    """The model of the words, as the run loaded it if its folder is at hand: the same revision, precision and VAE."""
+    (name,) = {word.provenance["base_model"] for word in learned if word.provenance.get("base_model")}
+    settings = _run(request).get("model") or {}
+    if settings.get("pretrained") == name:
+        return {key: settings[key] for key in _MODEL_SETTINGS if key in settings}
+    revisions = {word.provenance.get("base_revision") for word in learned}
+    return {"pretrained": name, "revision": revisions.pop() if len(revisions) == 1 else None, "config": request.config}
+
+
+def _run(request: Request) -> dict[str, Any]:
+    """The settings of the run that the first embedding comes from; empty where only the file is at hand."""
+    place = request.embeddings[0]
+    config = (place if place.is_dir() else place.parent) / ".hydra" / "config.yaml"
+    return yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
 
 
 def slug(prompt: str) -> str:

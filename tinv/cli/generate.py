@@ -34,7 +34,8 @@ def add(commands: Any) -> None:
     command.add_argument("--negative", help="what to steer away from")
     command.add_argument("--out", type=Path, default=Path("generated"), help="a folder, or a .png (default: generated)")
     command.add_argument("--grid", action="store_true", help="all pictures on one sheet, a row for each prompt")
-    command.add_argument("--model", help="another model than the one that the file names: a folder or a Hub id")
+    command.add_argument("--model", help="another model than the one that the file names: a folder, file or Hub id")
+    command.add_argument("--config", help="for a model in a single file: a folder or Hub id with its configurations")
     command.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
 
 
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         guidance=arguments.guidance,
         negative=arguments.negative,
         model=arguments.model,
+        config=arguments.config,
         device=arguments.device,
     )
     for path in generate(request, out=arguments.out, as_grid=arguments.grid):
