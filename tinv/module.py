@@ -18,6 +18,7 @@ from tinv.diffusion import noise_latents, timesteps
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
+from tinv.hub.licences import licence_of
 from tinv.models import StableDiffusion, StableDiffusionXL
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
@@ -163,7 +164,9 @@ class TextualInversion(LightningModule):
             "steps": str(self.global_step),
             "seed": str(self.seed),
             "tinv_version": __version__,
-        } | ({"base_revision": self.model.revision} if self.model.revision else {})
+        }
+        if_known = {"base_revision": self.model.revision, "license": licence_of(self.model.name)}
+        provenance |= {key: text for key, text in if_known.items() if text}
         return LearnedEmbedding(self.concept.placeholder, self.vectors()[self.concept.placeholder], provenance)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

@@ -14,4 +14,4 @@ _KNOWN = {
 
 def licence_of(base_model: str) -> str | None:
     """The licence of a base model as the Hub calls it; None for any but the usual ones, whose cards must be asked."""
-    return _KNOWN.get(base_model.lower())
+    return _KNOWN.get(base_model.partition("@")[0].lower())
