@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from tests.callbacks.fitting import Interrupt, Overflow, fit, rows
+from tests.models.published import published, save
 from tinv import __version__
 from tinv.callbacks import Checkpoints, Export, RunCard
 from tinv.errors import UserError
 from tinv.formats import read
-from tinv.models import StableDiffusion
+from tinv.models import StableDiffusion, load
 
 
 def names(folder: Path) -> set[str]:
@@ -57,6 +58,29 @@ def test_the_end_is_written_in_every_format_asked_for(tmp_path: Path, model: Sta
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "pipeline", safety_checker=None)
     ids = pipeline.tokenizer.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
     assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], rows(module))
+
+
+def test_sdxls_word_is_two_files_each_time_and_one_in_other_formats(tmp_path: Path) -> None:
+    model = load(str(save(published("sdxl"), tmp_path / "model")))
+    run = tmp_path / "run"
+    export = Export(run, every_n_steps=1, keep=1, formats=["sdxl", "a1111", "pipeline"])
+    module = fit(tmp_path, model, [export], max_steps=2, num_vectors=2)
+    assert {name for name in names(run) if name.endswith((".safetensors", ".pt"))} == {
+        "learned_embeds.safetensors",
+        "learned_embeds_2.safetensors",
+        "learned_embeds-steps-2.safetensors",
+        "learned_embeds_2-steps-2.safetensors",
+        "cat-toy.safetensors",
+        "cat-toy.pt",
+    }
+    expected = module.vectors()["<cat-toy>"]
+    for place in (run, run / "learned_embeds_2-steps-2.safetensors", run / "cat-toy.safetensors", run / "cat-toy.pt"):
+        found = read(place).vectors
+        assert found.keys() == expected.keys() == {"clip_l", "clip_g"}
+        assert all(torch.equal(found[encoder], rows) for encoder, rows in expected.items())
+    pipeline = StableDiffusionXLPipeline.from_pretrained(run / "pipeline")
+    ids = pipeline.tokenizer_2.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
+    assert torch.equal(pipeline.text_encoder_2.get_input_embeddings().weight[ids], expected["clip_g"])
 
 
 def test_the_file_says_what_is_known_of_the_word(tmp_path: Path, model: StableDiffusion) -> None:
