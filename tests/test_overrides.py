@@ -80,7 +80,7 @@ def test_nothing_is_found_wrong_with_a_good_command():
         ),
         ([CAT, "seed=range(3)", "optimizer.lr=choice(1e-3,fast)"], ["optimizer.lr: must be float, got 'fast'"]),
         ([CAT, "optimizer.lr=interval(1e-4,1e-2)"], []),
-        (["+experiment=glob(*)"], []),
+        (["+experiment=glob(cat*)"], []),
     ],
 )
 def test_every_point_of_a_sweep_is_looked_at(typed, said):
