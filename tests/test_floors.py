@@ -8,11 +8,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this list; neighbours do not see each other
-    {"tinv.errors", "tinv.extras"},
+    {"tinv.errors", "tinv.extras", "tinv.shelf"},
     # floor 0: words
     {"tinv.concept", "tinv.draw", "tinv.files", "tinv.rundir", "tinv.secret", "tinv.templates", "tinv.types"},
     # floor 1: arithmetic and paper
-    {"tinv.diffusion", "tinv.formats", "tinv.grid", "tinv.hub"},
+    {"tinv.diffusion", "tinv.formats", "tinv.grid", "tinv.hub", "tinv.status", "tinv.trial"},
     {"tinv.objective"},
     # floor 2: parts
     {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.optim"},
@@ -31,7 +31,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.groups"},
     {"tinv.overrides"},
     {"tinv.rehearsal"},
-    {"tinv.convert", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview", "tinv.run"},
+    {"tinv.convert", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview", "tinv.run", "tinv.sweep"},
     {"tinv.from_diffusers"},
     {"tinv.cli", "tinv.front"},
 )
@@ -41,14 +41,14 @@ PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.toy
 LOOP = {"tinv.callbacks", "tinv.datamodule", "tinv.module"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {"tinv.draw", "tinv.types", "tinv.diffusion", "tinv.formats", "tinv.objective", *PARTS, *LOOP}
-    | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run"},
+    | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run", "tinv.sweep"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
     "PIL": {"tinv.formats", "tinv.grid", "tinv.generate", "tinv.preview", "tinv.cli", "tinv.publish", *PARTS, *LOOP},
     "diffusers": {"tinv.models", "tinv.toybox"},
     "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
     "huggingface_hub": {"tinv.hub", "tinv.publish"},
-    "hydra": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.front", "tinv.from_diffusers"},
+    "hydra": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.sweep", "tinv.front", "tinv.from_diffusers"},
     "omegaconf": {
         "tinv.publish",
         "tinv.prefetch",
@@ -57,6 +57,7 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.config",
         "tinv.groups",
         "tinv.overrides",
+        "tinv.sweep",
         "tinv.from_diffusers",
         "tinv.front",
         "tinv.rehearsal",
@@ -66,6 +67,8 @@ LIBRARIES = {  # library -> the only places that may import it
     "tensorboard": set(),
     "xformers": set(),
     "bitsandbytes": {"tinv.optim"},
+    "optuna": {"tinv.trial", "tinv.sweep"},
+    "matplotlib": {"tinv.sweep"},
 }
 WINGS = {"tinv.toybox"}  # nothing else may need them
 FILES = sorted((ROOT / "tinv").rglob("*.py"))

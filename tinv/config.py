@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hydra
 from hydra.errors import InstantiationException
@@ -43,6 +43,18 @@ class Paths:
     """This run's own folder."""
 
 
+@dataclass
+class Sweep:
+    """What `-m` does with its runs."""
+
+    on_failure: Literal["continue", "stop"] = "continue"
+    """Whether the other points are run after one has failed."""
+    dry_run: bool = False
+    """Lists the points and what they differ in."""
+    resume: str | None = None
+    """The folder of a sweep: what is not done there is run."""
+
+
 @dataclass(kw_only=True)
 class Root:
     """What may stand at the top of the tree. The groups are plain YAML; their targets' signatures are the schema."""
@@ -59,6 +71,8 @@ class Root:
     """The number that a run returns, and that sweeps compare."""
     resume: str | int | None = None
     """`latest`, a step, or the path of a run folder or a checkpoint."""
+    sweep: dict[str, Any] = field(default_factory=dict)
+    """What `-m` does with its runs."""
     model: dict[str, Any]
     """What is frozen."""
     concept: dict[str, Any]
@@ -153,9 +167,10 @@ def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
     for key in root.parameters:
         if key not in cfg:
             yield Problem(f"{key}: cannot be left out{f'; write {key}=none' if key in ('callbacks', 'logger') else ''}")
-    paths = cfg.get("paths")
-    if isinstance(paths, DictConfig):
-        yield from unknown(paths, signature(f"{__name__}.{Paths.__name__}"), "paths")
+    for name, shape in (("paths", Paths), ("sweep", Sweep)):
+        if isinstance(node := cfg.get(name), DictConfig):
+            yield from unknown(node, signature(f"{__name__}.{shape.__name__}"), name)
+            yield from unfit(node, signature(f"{__name__}.{shape.__name__}"), name)
     for group in ("callbacks", "logger"):
         nodes = _nodes(cfg, group)
         known = [name for name, node in nodes.items() if _has_target(node)]

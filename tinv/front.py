@@ -10,43 +10,37 @@ import os
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tinv import rundir
+from tinv import rundir, sweep
 from tinv.config import CONF_DIR, check
 from tinv.errors import UserError
 from tinv.groups import CONFIG_NAME, Groups
 from tinv.overrides import brings_a_sweep, explain, find_problems, points
 from tinv.problems import Problem
-
-_points: list[str | None] = []
-"""What each point of this sweep had to say when it failed, None for those that did not."""
-
-
-class PointError(Exception):
-    """A point of a sweep failed, and its message has been printed; the others go on."""
+from tinv.status import recorded
+from tinv.sweep.ahead import foresee
+from tinv.sweep.alone import as_a_process, takes_processes
+from tinv.sweep.kept import read_plan
 
 
 def main() -> None:
     """Run what the command line asks for, and leave with its exit code."""
     register()
-    _points.clear()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra passes errors on instead of printing them its own way
     try:
         args = _arguments()
         if not _only_shows(args):
-            _look_ahead(args)
+            _look_ahead(_taken_up(args))
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(point)()
     except KeyboardInterrupt:
         _leave("interrupted", code=130)
@@ -54,9 +48,6 @@ def main() -> None:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
             _leave("interrupted", code=130)
         raise
-    except PointError:
-        failed = [message for message in _points if message]
-        _leave("\n  ".join([f"{len(failed)} of {len(_points)} points failed:", *failed]))
     except Exception as error:
         if user := _users_own(error):
             _leave(str(user))
@@ -68,34 +59,37 @@ def main() -> None:
 
 def point(cfg: DictConfig) -> float | None:
     """One run, as Hydra calls it; gives the monitored number to a sweeper."""
+    is_in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        return as_a_process(cfg) if is_in_sweep and takes_processes(cfg) else _run(cfg)
+    except UserError as error:
+        if not is_in_sweep:
+            _leave(str(error))
+        raise
+    except Exception:
+        if is_in_sweep:
+            traceback.print_exc()
+        raise
+
+
+def _run(cfg: DictConfig) -> float | None:
     from tinv.run import train  # torch and Lightning: only when there is something to run
 
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
-        try:
-            return train(check(cfg))
-        except UserError as error:
-            _leave(str(error))
-    label = _label()
-    print(f"\n{label}", flush=True)
+    exit_code = 1
     try:
-        with _as_a_single_run():
-            result = train(check(cfg))
-        _finish_wandb(0)
-    except Exception as error:
-        _finish_wandb(1)
-        message = f"{label}: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
-        if not isinstance(error, UserError):
-            traceback.print_exc()
-        print(message, file=sys.stderr, flush=True)
-        _points.append(message)
-        raise PointError(message) from error
-    _points.append(None)
-    return result
+        with recorded(HydraConfig.get().runtime.output_dir) as status:
+            status.value = train(check(cfg))
+        exit_code = 0
+    finally:
+        _finish_wandb(exit_code)
+    return status.value
 
 
 def register() -> None:
-    """Teach OmegaConf the resolver that conf/config.yaml uses for run folders."""
+    """Teach OmegaConf the resolvers that conf/config.yaml uses for folders, and Hydra our ways of sweeping."""
     OmegaConf.register_new_resolver("run_dir", rundir.place, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", sweep.place, use_cache=True, replace=True)
+    sweep.register()
 
 
 def _look_ahead(args: Namespace) -> None:
@@ -115,7 +109,26 @@ def _look_ahead(args: Namespace) -> None:
         _leave("hub.push=true and -m: the points would overwrite each other; push the one you like: tinv push RUN")
     if cfg.resume is not None:
         rundir.find(Path(cfg.paths.outputs) / cfg.name, cfg.resume)
+    if cfg.sweep.dry_run and not multirun:
+        _leave("sweep.dry_run=true lists the points of a sweep; add -m")
+    if multirun and (listing := foresee(groups, overrides, cfg)):
+        print(listing)
+        sys.exit()
     HydraConfig.instance().cfg = None
+
+
+def _taken_up(args: Namespace) -> Namespace:
+    """The command line; one that only takes a sweep up again (`sweep.resume=DIR`) repeats that sweep's command."""
+    parse = Groups().parse
+    wanted = [parse(text).value() for text in args.overrides if text.startswith("sweep.resume=")]
+    if not wanted or wanted[-1] is None:
+        return args
+    sys.argv[1:1] = [] if args.multirun else ["-m"]
+    plan = read_plan(Path(str(wanted[-1])))
+    if all(text.startswith("sweep.") for text in args.overrides):
+        sys.argv[1:1] = [f"--config-dir={plan['config_dir']}"] if plan["config_dir"] and not args.config_dir else []
+        sys.argv += plan["command"]
+    return _arguments()
 
 
 def _explain() -> list[Problem]:
@@ -164,43 +177,11 @@ def _command() -> str:
     return f"python {program}" if program.endswith(".py") else program
 
 
-@contextmanager
-def _as_a_single_run() -> Iterator[None]:
-    """Make a point of a sweep look like the only run, and leave nothing of it to the next one.
-
-    Lightning starts the further processes of a DDP run by repeating the command line with `hydra.run.dir`; it would
-    repeat the sweep in each (pytorch-lightning#11300). It also leaves the processes' addresses in the environment and
-    their group in place, so that the next point would wait for processes that have ended.
-    """
-    cfg: Any = HydraConfig.instance().cfg
-    typed, environment = sys.argv, dict(os.environ)
-    options = [word for word in typed[1:] if word.startswith("-") and word not in ("-m", "--multirun")]
-    sys.argv = [typed[0], *options, *cfg.hydra.overrides.task, "hydra.mode=RUN"]
-    with read_write(cfg.hydra), open_dict(cfg.hydra):
-        cfg.hydra.run.dir = cfg.hydra.runtime.output_dir
-    try:
-        yield
-    finally:
-        sys.argv = typed
-        os.environ.clear()
-        os.environ.update(environment)
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-
-
 def _finish_wandb(exit_code: int) -> None:
     """Close this point's W&B run, if it has one, or the next point would log into it."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=exit_code)
-
-
-def _label() -> str:
-    """What is special about this point of a sweep: `point 2 (seed=2)`."""
-    cfg = HydraConfig.get()
-    special = [text for text in cfg.overrides.task if text not in sys.argv and not text.startswith("~")]
-    return f"point {cfg.job.num} ({' '.join(special)})"
 
 
 def _leave(message: str, code: int = 1) -> NoReturn:
@@ -215,3 +196,7 @@ def _users_own(error: BaseException | None) -> UserError | None:
         wraps = isinstance(error, OmegaConfBaseException)  # without saying what: a resolver's error is its context
         error = error.__cause__ or (error.__context__ if wraps else None)
     return error
+
+
+if __name__ == "__main__":
+    main()

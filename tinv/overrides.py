@@ -176,18 +176,27 @@ def brings_a_sweep(groups: Groups, overrides: Sequence[str]) -> bool:
 
 def points(groups: Groups, overrides: Sequence[str]) -> Iterator[list[str]]:
     """The commands of a sweep's points: every value of each swept setting, the others at their first."""
-    values = [_values(groups, text) for text in overrides]
-    try:
-        params = OmegaConf.select(groups.join([v[0] for v in values]), "hydra.sweeper.params") or {}
-        values = [*(_values(groups, f"{key}={value}") for key, value in params.items()), *values]
-    except CompositionError:
-        pass  # explained where the point is looked at
+    values = [values_of(groups, text) for text in with_params(groups, overrides)]
     first = [v[0] for v in values]
     others = ([*first[:i], other, *first[i + 1 :]] for i, v in enumerate(values) for other in v[1:])
     yield from itertools.islice(itertools.chain([first], others), MOST_POINTS)
 
 
-def _values(groups: Groups, text: str) -> list[str]:
+def with_params(groups: Groups, overrides: Sequence[str]) -> list[str]:
+    """The overrides, and those that a file sweeps (`hydra.sweeper.params`) and the command does not name.
+
+    In this order, so that what a study chooses from a group wins over what the study itself sets.
+    """
+    try:
+        firsts = [values_of(groups, text)[0] for text in overrides]
+        params = OmegaConf.select(groups.join(firsts), "hydra.sweeper.params") or {}
+    except CompositionError:
+        return list(overrides)  # explained where the point is looked at
+    typed = {text.lstrip("+~").partition("=")[0] for text in overrides}
+    return [*overrides, *(f"{key}={value}" for key, value in params.items() if key.lstrip("+") not in typed)]
+
+
+def values_of(groups: Groups, text: str) -> list[str]:
     """An override for each value of a swept one."""
     try:
         override = groups.parse(text)

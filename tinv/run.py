@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from tinv import rundir
+from tinv import rundir, shelf
 from tinv.callbacks.checkpoints import newest_valid
 from tinv.callbacks.phases import phase
 from tinv.config import ConfigError, build
@@ -46,10 +46,11 @@ def train(cfg: DictConfig) -> float | None:
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values()]
     with phase(callbacks, "loading"):
         data = prepare(cfg)
-        module: TextualInversion = build(cfg.module)
+        model = shelf.take(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
+        others = [key for key in cfg.module if key != "model"]
+        module: TextualInversion = build(OmegaConf.masked_copy(cfg.module, others), model=model)
     loggers = [build(node) for node in cfg.logger.values()]
     trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
-    model = module.model
     with phase(callbacks, "encoding"), model.vae_on_call.at(trainer.strategy.root_device):
         data.connect(model.encode_images, resolution=model.resolution)  # before the rest takes the device's memory
     if trainer.is_global_zero:
@@ -58,6 +59,7 @@ def train(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         print(_farewell(module, Path(cfg.paths.run)))
     result = _monitored(cfg.monitor, trainer, module, data)
+    shelf.put_back(model)
     if cfg.hub.push and trainer.is_global_zero:
         print(f"uploaded: {build(cfg.hub).publish(Path(cfg.paths.run))}")
     return result

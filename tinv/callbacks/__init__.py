@@ -5,6 +5,7 @@ from tinv.callbacks.export import Export
 from tinv.callbacks.movement import StopIfStuck
 from tinv.callbacks.nonfinite import StopOnNonFinite
 from tinv.callbacks.progress import Progress
+from tinv.callbacks.prune import Prune
 from tinv.callbacks.run_card import RunCard
 from tinv.callbacks.samples import Samples
 from tinv.callbacks.vitals import Vitals
@@ -13,6 +14,7 @@ __all__ = [
     "Checkpoints",
     "Export",
     "Progress",
+    "Prune",
     "RunCard",
     "Samples",
     "StopIfStuck",

@@ -1,0 +1,35 @@
+"""The front door with a run that does as its seed says; started as a process, and by the sweep for each point."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from tinv.errors import UserError
+
+
+def train(cfg):
+    """0 and 1 take a moment, 2 fails, 3 is killed, 4 crashes, 9 waits until it is told to end."""
+    began = time.time()
+    run = Path(cfg.paths.run)
+    if cfg.seed == 2:
+        raise UserError("seed 2 is unlucky")
+    if cfg.seed in (3, 4):
+        os.kill(os.getpid(), signal.SIGKILL if cfg.seed == 3 else signal.SIGSEGV)
+    if cfg.seed == 9:
+        (run / "waiting").touch()
+        time.sleep(120)
+    time.sleep(0.5)
+    env = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
+    (run / "seen.json").write_text(json.dumps({"began": began, "ended": time.time(), **env}))
+    return cfg.seed / 10
+
+
+if __name__ == "__main__":
+    sys.modules["tinv.run"] = SimpleNamespace(train=train)
+    from tinv.front import main
+
+    main()

@@ -1,0 +1,95 @@
+"""A process of its own, and that nothing is left of it."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tinv.status import Status, read_status, write_status
+from tinv.sweep.child import Child, command, quoted, settle
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+
+
+def python(*lines: str) -> list[str]:
+    return [sys.executable, "-S", "-c", "\n".join(lines)]
+
+
+def ended(child: Child) -> Child:
+    child.wait()
+    return child
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL (out of memory?)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),
+        ("import sys; sys.exit(3)", "ended with exit code 3 and left no result"),
+        ("", "ended with exit code 0 and left no result"),
+    ],
+)
+def test_a_point_without_a_last_word_has_failed_and_it_is_said_of_what(tmp_path, line, reason):
+    write_status(tmp_path, Status("running"))
+    status = settle(tmp_path, ended(Child(python(line), log=tmp_path / "log.txt")))
+    assert status.status == "failed"
+    assert reason in status.reason
+    assert read_status(tmp_path) == status
+
+
+def test_the_points_own_last_word_counts(tmp_path):
+    write_status(tmp_path, Status("done", value=0.5))
+    assert settle(tmp_path, ended(Child(python("import sys; sys.exit(1)")))).value == 0.5
+
+
+def test_what_it_says_is_in_its_log(tmp_path):
+    ended(Child(python("import sys", "print('a')", "print('b', file=sys.stderr)"), log=tmp_path / "run" / "log.txt"))
+    assert sorted((tmp_path / "run" / "log.txt").read_text().split()) == ["a", "b"]
+
+
+def test_an_end_that_is_not_heeded_is_final_for_all_that_it_started(tmp_path):
+    lines = [
+        "import os, signal, subprocess, sys, time",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "inner = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)'",
+        "other = subprocess.Popen([sys.executable, '-S', '-c', inner])",
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(other.pid) + chr(10))",
+        "time.sleep(60)",
+    ]
+    child = Child(python(*lines))
+    pid = tmp_path / "pid"
+    while not (pid.exists() and pid.read_text().endswith("\n")):
+        time.sleep(0.02)
+    child.ask_to_end()
+    child.end(grace_s=0.1)
+    assert settle(tmp_path, child, interrupted=True).status == "interrupted"
+    assert not _lives(int(pid.read_text()))
+
+
+def _lives(pid: int) -> bool:
+    for _ in range(100):
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().split()[2] == "Z":
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_point_is_run_by_what_runs_the_sweep(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["there/train.py", "-m", "seed=1,2"])
+    run = tmp_path / "it's here" / "0"
+    typed = command(["seed=1"], run, config_dir="mine")
+    assert typed[:4] == [sys.executable, "there/train.py", "--config-dir=mine", "seed=1"]
+    assert typed[4:] == [f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN"]
+    monkeypatch.setattr(sys, "argv", ["bin/tinv-train"])
+    assert command([], run, config_dir=None)[1:3] == ["-m", "tinv.front"]
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "it's", "a,b=[c]{d}", "ü", "10% (new)"])
+def test_any_folder_can_be_said_in_an_override(tmp_path, name):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (override,) = OverridesParser.create().parse_overrides([f"hydra.run.dir={quoted(tmp_path / name)}"])
+    assert override.value() == (tmp_path / name).as_posix()

@@ -1,0 +1,13 @@
+"""Readable names: short, and never the same for two settings."""
+
+from tinv.sweep.names import readable, short
+
+
+def test_a_name_is_as_short_as_can_be_told_apart():
+    keys = ["embedding.num_vectors", "optimizer.lr", "scheduler.lr", "seed", "objective"]
+    assert list(short(keys).values()) == ["num_vectors", "optimizer.lr", "scheduler.lr", "seed", "objective"]
+    assert len(set(short(keys).values())) == len(keys)
+
+
+def test_a_point_is_called_by_what_was_swept():
+    assert readable({"embedding.num_vectors": "2", "optimizer.lr": "0.001"}) == "num_vectors=2 lr=0.001"

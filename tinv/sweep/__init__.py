@@ -1,0 +1,29 @@
+"""Sweeps: many runs from one command, each in a folder of its own.
+
+`register` makes tinv's sweepers and launchers known to Hydra, which takes plugins from a package `hydra_plugins` only:
+one there would be imported by every other Hydra program of the environment, so they go by such a name without one.
+"""
+
+from pathlib import Path
+
+from hydra.core.plugins import Plugins
+
+from tinv import rundir
+from tinv.sweep.grid import Grid
+from tinv.sweep.pool import Pool
+from tinv.sweep.search import Search
+
+__all__ = ["Grid", "Pool", "Search", "place", "register"]
+
+NAMES = {f"hydra_plugins.tinv.{plugin.__name__}": plugin for plugin in (Grid, Pool, Search)}
+"""What `_target_` says in conf/hydra, and what it means."""
+
+
+def register() -> None:
+    """Make Hydra know our sweepers and launchers."""
+    Plugins.instance().class_name_to_class.update(NAMES)
+
+
+def place(outputs: Path | str, name: str, resume: Path | str | None = None) -> str:
+    """The folder for a sweep: a new one, or that of the sweep which is taken up again."""
+    return rundir.place(outputs, name) if resume is None else str(resume)

@@ -1,0 +1,95 @@
+"""The folder of a sweep: which points it has, and how each of them stands."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tinv.errors import UserError
+from tinv.files import write_json, write_text
+from tinv.status import ENDED, Status, read_status
+from tinv.sweep.plan import Point
+from tinv.sweep.table import Row, as_csv, as_text
+
+GOOD = ("done", "pruned")
+"""What a point can have come to that need not be run again."""
+
+
+class Ledger:
+    """Keeps `sweep.csv` and `sweep.json` up to date; only the process that holds the sweep's folder writes them."""
+
+    def __init__(self, folder: Path, *, monitor: str | None):
+        """Args:
+        folder: the sweep's own.
+        monitor: name of the number that points are compared by.
+        """
+        self.folder, self.monitor = folder, monitor
+        self.rows: dict[int, Row] = {}
+        self.failed: set[int] = set()
+        """The points that failed since the sweep was started or taken up again."""
+        self._is_full = False
+
+    def enter(self, points: Iterable[Point]) -> None:
+        """Add points. One that ended well before stays as it is, any other is still to be run."""
+        for point in points:
+            row = self.rows[point.number] = Row(point.number, point.swept, folder=str(point.number))
+            status = read_status(self.folder / row.folder)
+            if status is not None and status.status in GOOD:
+                _fill(row, status)
+        self.save()
+
+    def refresh(self) -> None:
+        """Look at the folders of the points that have not ended."""
+        for row in self.rows.values():
+            if row.status not in ENDED and (status := read_status(self.folder / row.folder)) is not None:
+                _fill(row, status)
+        self.save()
+
+    def note(self, point: Point, status: Status) -> None:
+        """A point has ended."""
+        if status.status == "failed":
+            self.failed.add(point.number)
+        _fill(self.rows[point.number], status)
+        self.save()
+
+    def save(self) -> None:
+        """Write both files. A disk that is full does not end the sweep: the table is also printed."""
+        rows = list(self.rows.values())
+        try:
+            write_text(self.folder / "sweep.csv", as_csv(rows, self.monitor))
+            write_json(self.folder / "sweep.json", {"monitor": self.monitor, "points": [asdict(row) for row in rows]})
+        except UserError as error:
+            if not self._is_full:
+                print(error, file=sys.stderr, flush=True)
+            self._is_full = True
+
+    def summary(self) -> str:
+        """The table for people."""
+        return as_text([replace(row, folder=str(self.folder / row.folder)) for row in self.rows.values()], self.monitor)
+
+
+def _fill(row: Row, status: Status) -> None:
+    row.status, row.value, row.seconds, row.reason = status.status, status.value, status.seconds, status.reason
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The sweep's folder for one process alone.
+
+    Raises:
+        UserError: another process is at work in it.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{folder}: another process runs this sweep; wait for it, or give this one a folder of its own"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

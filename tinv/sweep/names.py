@@ -1,0 +1,23 @@
+"""What is special about a point, in few words."""
+
+from collections.abc import Iterable, Mapping
+
+
+def short(keys: Iterable[str]) -> dict[str, str]:
+    """Each key's last part, with as many before it as tell it from the others: `lr`, or `optimizer.lr`."""
+    keys = list(keys)
+
+    def tail(key: str, length: int) -> str:
+        return ".".join(key.split(".")[-length:])
+
+    names = {}
+    for key in keys:
+        lengths = range(1, key.count(".") + 2)
+        names[key] = next(tail(key, n) for n in lengths if [tail(k, n) for k in keys].count(tail(key, n)) == 1)
+    return names
+
+
+def readable(swept: Mapping[str, str]) -> str:
+    """What was swept and to what: `num_vectors=2 lr=0.001`."""
+    names = short(swept)
+    return " ".join(f"{names[key]}={value}" for key, value in swept.items())

@@ -1,0 +1,46 @@
+"""Pictures of a study: plots/*.png in the sweep's folder."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tinv.files import atomic
+
+PLOTS = ("optimization_history", "slice", "parallel_coordinate", "param_importances", "intermediate_values")
+FEWEST = 2
+"""Trials that must have come to their end before there is anything to compare."""
+
+
+def draw(study: Any, folder: Path, monitor: str) -> None:
+    """Draw what the trials of a study have to show; without matplotlib there are no pictures."""
+    import optuna
+
+    if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)) < FEWEST:
+        return
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("agg")
+    for name in PLOTS:
+        with warnings.catch_warnings(), matplotlib.rc_context():
+            warnings.simplefilter("ignore")  # Optuna calls these experimental, each time
+            _draw(study, name, folder / "plots" / f"{name}.png", monitor)
+
+
+def _draw(study: Any, name: str, path: Path, monitor: str) -> None:
+    import matplotlib.pyplot as plt
+    from optuna import visualization
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+    options: dict[str, Any] = {} if name == "intermediate_values" else {"target_name": monitor}
+    if name == "param_importances":
+        options["evaluator"] = PedAnovaImportanceEvaluator()  # the others need scikit-learn
+    try:
+        getattr(visualization.matplotlib, f"plot_{name}")(study, **options)
+        with atomic(path) as draft:
+            plt.gcf().savefig(draft, format="png", dpi=120, bbox_inches="tight")
+    except (ValueError, RuntimeError):  # every value the same, say: there is nothing to see
+        return
+    finally:
+        plt.close("all")

@@ -1,0 +1,64 @@
+"""How the points of a sweep stand, for people and for programs."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tinv.sweep.names import short
+
+
+@dataclass
+class Row:
+    """A point as the table shows it."""
+
+    point: int
+    swept: Mapping[str, str] = field(default_factory=dict)
+    status: str = "waiting"
+    """`waiting`, `running`, `done`, `pruned`, `failed` or `interrupted`."""
+    value: float | None = None
+    seconds: float | None = None
+    folder: str = ""
+    reason: str | None = None
+
+
+def as_text(rows: Sequence[Row], monitor: str | None) -> str:
+    """Columns side by side, the swept settings under their short names."""
+    keys = _keys(rows)
+    heads = ["point", *short(keys).values(), "status", *([monitor] if monitor else []), "time", "folder"]
+    lines = [heads]
+    for row in rows:
+        value = [] if not monitor else ["" if row.value is None else f"{row.value:.6g}"]
+        swept = [row.swept.get(key, "") for key in keys]
+        lines.append([str(row.point), *swept, row.status, *value, duration(row.seconds), row.folder])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def as_csv(rows: Sequence[Row], monitor: str | None) -> str:
+    """A line for each point, the swept settings under their full names."""
+    keys = _keys(rows)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["point", *keys, "status", monitor or "value", "seconds", "folder", "reason"])
+    for row in rows:
+        swept = [row.swept.get(key, "") for key in keys]
+        table.writerow([row.point, *swept, row.status, row.value, row.seconds, row.folder, row.reason])
+    return text.getvalue()
+
+
+def duration(seconds: float | None) -> str:
+    """`7s`, `3m12s`, `2h05m`."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+def _keys(rows: Sequence[Row]) -> list[str]:
+    found: dict[str, Any] = {}
+    for row in rows:
+        found |= dict.fromkeys(row.swept)
+    return list(found)
