@@ -165,7 +165,7 @@ class TextualInversion(LightningModule):
             "seed": str(self.seed),
             "tinv_version": __version__,
         }
-        if_known = {"base_revision": self.model.revision, "license": licence_of(self.model.name)}
+        if_known = {"base_revision": self.model.revision, "base_license": licence_of(self.model.name)}
         provenance |= {key: text for key, text in if_known.items() if text}
         return LearnedEmbedding(self.concept.placeholder, self.vectors()[self.concept.placeholder], provenance)
 

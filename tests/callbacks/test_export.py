@@ -96,7 +96,7 @@ def test_the_file_says_what_is_known_of_the_word(tmp_path: Path, model: StableDi
         "initializer": "toy",
         "steps": "1",
         "seed": "0",
-        "licence": "cc0-1.0",
+        "license": "cc0-1.0",
         "tinv_version": __version__,
     }
 

@@ -12,7 +12,7 @@ from tests.formats.foreign import FILES, Foreign, G, L
 from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
 
-PROVENANCE = {"base_model": "runwayml/stable-diffusion-v1-5", "steps": "300", "seed": "0", "licence": "CC0-1.0"}
+PROVENANCE = {"base_model": "runwayml/stable-diffusion-v1-5", "steps": "300", "seed": "0", "license": "CC0-1.0"}
 KEEPS_PROVENANCE = {"diffusers", "a1111", "a1111_png", "emb_params", "sdxl"}
 
 

@@ -109,7 +109,7 @@ def test_the_standard_keys_name_the_kind_of_model(
 
 
 def test_the_standard_keys_say_what_is_known_and_no_more(tmp_path: Path) -> None:
-    told = {"resolution": "512", "date": "2026-11-22T18:00:00", "prediction_type": "v_prediction", "licence": "CC0"}
+    told = {"resolution": "512", "date": "2026-11-22T18:00:00", "prediction_type": "v_prediction", "license": "CC0"}
     write(tmp_path / "x.safetensors", learned(provenance=told))
     spec = {key: text for key, text in texts(tmp_path / "x.safetensors").items() if key.startswith("modelspec.")}
     assert spec == {

@@ -114,7 +114,7 @@ class Export(Callback):
             warnings.warn("learned_embeds was not written: the embedding is not finite", stacklevel=2)
             return None
         told = {"date": f"{self._began:%Y-%m-%dT%H:%M:%SZ}", "resolution": _resolution(trainer, pl_module)}
-        told |= {"licence": self.licence} if self.licence else {}
+        told |= {"license": self.licence} if self.licence else {}
         return LearnedEmbedding(learned.placeholder, learned.vectors, {**learned.provenance, **told})
 
     def _write(self, learned: LearnedEmbedding, name: str, format: str = "diffusers") -> None:

@@ -66,7 +66,7 @@ def modelspec(learned: LearnedEmbedding) -> dict[str, str]:
         "resolution": size and f"{size}x{size}",
         "prediction_type": prediction,
         "date": told.get("date"),
-        "license": told.get("licence"),
+        "license": told.get("license"),
     }
     return {f"{_SPEC}{key}": text for key, text in keys.items() if text}
 
