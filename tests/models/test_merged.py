@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
@@ -48,6 +49,20 @@ def test_diffusers_alone_reads_the_word_as_the_model_does(tmp_path: Path, model:
         assert torch.equal(theirs[0], ours.hidden)
         if ours.pooled is not None:
             assert torch.equal(theirs[1], ours.pooled), "taken at the end of the text, though the base says eos 2"
+
+
+def test_diffusers_alone_draws_the_picture_that_the_model_draws(tmp_path: Path, model: Any) -> None:
+    learned = word(model)
+    folder = merged.write(tmp_path / "pipeline", [learned], model)
+    pipeline = DiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 3, "guidance_scale": 2.0, "generator": torch.Generator().manual_seed(5)}
+    theirs = pipeline(PROMPT, **options).images[0]
+    vectors = {learned.placeholder: learned.vectors}
+    (ours,) = model.generate([PROMPT], vectors, seeds=[5], steps=3, guidance=2.0)
+    (other,) = model.generate([PROMPT.replace("<cat-toy>", "cat")], vectors, seeds=[5], steps=3, guidance=2.0)
+    assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 1
+    assert np.abs(np.asarray(ours).astype(int) - np.asarray(other)).max() > 1
 
 
 def test_the_rows_are_in_every_encoder_to_the_bit_and_the_words_in_every_tokenizer(tmp_path: Path, model: Any) -> None:
