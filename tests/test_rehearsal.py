@@ -27,7 +27,7 @@ def rehearsed(compose):
         ("adamw", "cosine_restarts"),
         ("prodigy", "polynomial"),
         ("adafactor", "linear_warmup"),
-        ("lion", "text scheduler.schedule=1e-4"),
+        ("lion", "text scheduler.schedule=[1e-4:100,5e-5]"),
         ("schedule_free", "constant"),
     ],
 )

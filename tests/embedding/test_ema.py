@@ -23,7 +23,7 @@ def test_it_is_the_recursion_that_its_docstring_states():
         average.update(rows)
         decay = min(0.5, (1 + n) / (10 + n))
         expected = decay * expected + (1 - decay) * rows.rows["clip_l"].detach()
-    torch.testing.assert_close(shown(average), expected.float())
+        torch.testing.assert_close(shown(average), expected.float())
 
 
 def test_rows_that_stand_still_are_their_own_average():

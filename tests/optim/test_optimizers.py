@@ -99,6 +99,13 @@ def test_schedule_free_shows_the_average_and_steps_on_as_if_nobody_had_looked(mo
     assert not torch.equal(rows(left_alone), stepped)
 
 
+def test_the_rate_that_prodigy_finds_is_the_one_that_is_logged(model, data, factory):
+    module = tiny_module(model, optimizer=factory("prodigy"))
+    trainer(4).fit(module, data)
+    found = module.trainer.optimizers[0].param_groups[0]["d"]
+    assert 0 < module.trainer.callback_metrics["train/lr"] <= found < 0.1
+
+
 @shipped
 def test_another_optimizer_or_rate_than_the_checkpoints_is_refused_not_ignored(
     model, data, factory, optimizer, tmp_path
