@@ -170,3 +170,19 @@ def test_a_file_that_is_cut_short_is_named(tmp_path, cut):
         with pytest.raises(UserError, match=rf"{name} (is broken|is no \.safetensors|cannot be read)"):
             load(str(tmp_path / name), config="not-looked-at")
     assert whole_file.endswith("m.safetensors")
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "model.diffusion_model.out.2.bias",
+        "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias",
+        "conditioner.embedders.1.model.text_projection",
+    ],
+)
+def test_a_missing_weight_is_never_made_up(settings, tmp_path, lost):
+    state = whole("sdxl", published("sdxl"))
+    del state[lost]
+    save_file(state, tmp_path / "m.safetensors")
+    with pytest.raises(UserError, match=r"model\.pretrained: the (unet|text_encoder|text_encoder_2) of .* lacks some"):
+        load(str(tmp_path / "m.safetensors"), config=str(settings["sdxl"]))

@@ -38,25 +38,28 @@ def load_modules(
     }
 
 
-def load_module(kind: Any, folder: Path, subfolder: str, *, variant: str | None, dtype: torch.dtype) -> Any:
-    """One part, from a folder or a subfolder of it."""
+def load_module(
+    kind: Any,
+    folder: Path,
+    subfolder: str,
+    *,
+    variant: str | None,
+    dtype: torch.dtype,
+    setting: str = "model.pretrained",
+) -> Any:
+    """One part, from a folder or a subfolder of it; `setting` is whose value it is."""
     if kind is AutoencoderKL:
         dtype = precision(dtype, kind.load_config(folder, subfolder=subfolder or None))
     place = {"subfolder": subfolder} if subfolder else {}
     module, report = kind.from_pretrained(folder, **place, variant=variant, dtype=dtype, output_loading_info=True)
     if missing := sorted(report["missing_keys"]):
-        raise incomplete(subfolder or "vae", missing, place=str(folder))
+        raise UserError(
+            f"{setting}: the {subfolder or 'vae'} of {folder} lacks {len(missing)} of its weights "
+            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); is it complete? Fetch it again"
+        )
     return module
 
 
 def load_scheduler(folder: Path) -> DDPMScheduler:
     """The noise schedule; any diffusers scheduler's configuration has it."""
     return DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
-
-
-def incomplete(part: str, missing: list[str], *, place: str, setting: str = "model.pretrained") -> UserError:
-    """The error that weights are missing."""
-    return UserError(
-        f"{setting}: the {part} of {place} lacks {len(missing)} of its weights ({', '.join(missing[:3])}"
-        f"{', ...' if len(missing) > 3 else ''}); is the file complete and of this model? Fetch it again"
-    )

@@ -145,7 +145,7 @@ def _other_vae(place: Path, source: Source, unet: Any, *, dtype: torch.dtype) ->
             kind = AutoencoderKL.load_config(place).get("_class_name")
             if kind != "AutoencoderKL":
                 raise UserError(f"model.vae: {place} is a {kind}, an AutoencoderKL is needed")
-            vae = load_module(AutoencoderKL, place, "", variant=None, dtype=dtype)
+            vae = load_module(AutoencoderKL, place, "", variant=None, dtype=dtype, setting="model.vae")
     if vae.config.latent_channels != unet.config.in_channels:
         raise UserError(
             f"model.vae: {place} has latents of {vae.config.latent_channels} channels, the U-Net takes "

@@ -9,6 +9,9 @@ from tinv.models.quiet import explained
 from tinv.models.sources import Source, part_place
 from tinv.models.stable_diffusion_xl import ENCODERS
 
+_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
+"""What makes a tokenizer, old and new; transformers makes an empty one up where they are missing."""
+
 
 def tokenizers_of(source: Source, other: str | None) -> dict[str, CLIPTokenizer]:
     """The tokenizer of each text encoder, by the encoder's name.
@@ -31,6 +34,8 @@ def tokenizers_of(source: Source, other: str | None) -> dict[str, CLIPTokenizer]
             raise UserError(f"model.tokenizer: {other} holds one tokenizer, {family.title} has two")
     tokenizers = {}
     for encoder, folder, text in zip(encoders, folders, texts, strict=True):
+        if not any(all((folder / name).is_file() for name in names) for names in _FILES):
+            raise UserError(f"{setting}: there is no whole tokenizer in {folder}; it needs vocab.json and merges.txt")
         with explained(setting, other or place):
             tokenizer = CLIPTokenizer.from_pretrained(folder)
         tokenizer.model_max_length = min(tokenizer.model_max_length, text.get("max_position_embeddings", 77))
