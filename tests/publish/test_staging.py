@@ -134,6 +134,10 @@ def test_overrides_lose_places_but_not_meaning(tmp_path):
         "resume=latest",
         "data.folder=hf://datasets/a/b",
         "scheduler.schedule='5e-3:100, 1e-3'",
+        'callbacks.samples.prompts=["a {} on the sea/beach", "half/half"]',
+        "embedding.init_file='/home/alice smith/own words/x.pt'",
+        "model.tokenizer=~/tokenizers/mine",
+        "+data.repeats={/home/alice/a.png: 3}",
     ]
     assert public_overrides(typed, tmp_path) == [
         "+experiment=cat",
@@ -143,6 +147,10 @@ def test_overrides_lose_places_but_not_meaning(tmp_path):
         "~callbacks.samples",
         "data.folder=concept_images",
         "scheduler.schedule='5e-3:100, 1e-3'",
+        'callbacks.samples.prompts=["a {} on the sea/beach", "half/half"]',
+        "embedding.init_file='x.pt'",
+        "model.tokenizer=mine",
+        "+data.repeats={a.png: 3}",
     ]
 
 

@@ -21,6 +21,7 @@ from tinv.secret import is_secret_override
 CONCEPT_IMAGES = "concept_images"
 _PRIVATE = re.compile(r"[+~]*(hub|paths|hydra|logger|resume|tags)\b")
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+_WORD = re.compile(r"[^\s'\"\[\]{},]+")
 _FOLDER = "data.folder"
 
 
@@ -77,8 +78,7 @@ def public_provenance(told: Mapping[str, str], here: Path) -> dict[str, str]:
 
 def public_name(place: str, here: Path) -> str:
     """A model's name without the folders of this machine: an id of the Hub and a package's place stay as they are."""
-    is_local = (here / Path(place).expanduser()).exists()
-    if "://" in place or (_HUB_ID.fullmatch(place) and not is_local):
+    if "://" in place or (_HUB_ID.fullmatch(place) and not _is_here(place, here)):
         return place
     return PurePosixPath(place.replace("\\", "/")).name
 
@@ -90,12 +90,29 @@ def public_overrides(typed: list[str], here: Path) -> list[str]:
         name, equals, value = override.partition("=")
         if _PRIVATE.match(name) or is_secret_override(override):
             continue
-        if name.lstrip("+") == _FOLDER:
-            value = CONCEPT_IMAGES
-        elif "/" in value or "\\" in value:
-            value = public_name(value, here)
-        kept.append(f"{name}{equals}{value}")
+        kept.append(f"{name}{equals}{CONCEPT_IMAGES if name.lstrip('+') == _FOLDER else _without_folders(value, here)}")
     return kept
+
+
+def _without_folders(value: str, here: Path) -> str:
+    """The text of a value, its paths reduced to their last part."""
+    whole = value.strip("'\"")
+    if _is_path(whole, here):
+        return value.replace(whole, public_name(whole, here))
+    return _WORD.sub(lambda word: public_name(word[0], here) if _is_path(word[0], here) else word[0], value)
+
+
+def _is_path(text: str, here: Path) -> bool:
+    """Whether a text is a place on this machine, and no id, address or fraction."""
+    looks = re.match(r"[/\\~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]", text) is not None
+    return looks or ("/" in text and "://" not in text and _is_here(text, here))
+
+
+def _is_here(text: str, here: Path) -> bool:
+    try:
+        return (here / Path(text).expanduser()).exists()
+    except (OSError, RuntimeError, ValueError):  # no name for a file at all
+        return False
 
 
 def read_config(run: Path) -> DictConfig:
