@@ -11,3 +11,4 @@ def test_a_name_is_as_short_as_can_be_told_apart():
 
 def test_a_point_is_called_by_what_was_swept():
     assert readable({"embedding.num_vectors": "2", "optimizer.lr": "0.001"}) == "num_vectors=2 lr=0.001"
+    assert readable({"optimizer.lr": "0.0012345678901234567", "model": "sd15"}) == "lr=0.001235 model=sd15"

@@ -20,4 +20,12 @@ def short(keys: Iterable[str]) -> dict[str, str]:
 def readable(swept: Mapping[str, str]) -> str:
     """What was swept and to what: `num_vectors=2 lr=0.001`."""
     names = short(swept)
-    return " ".join(f"{names[key]}={value}" for key, value in swept.items())
+    return " ".join(f"{names[key]}={brief(value)}" for key, value in swept.items())
+
+
+def brief(value: str) -> str:
+    """A value as it is shown: numbers that a search found have more digits than anybody reads."""
+    try:
+        return min(value, f"{float(value):.4g}", key=len)
+    except ValueError:
+        return value

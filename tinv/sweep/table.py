@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinv.sweep.names import short
+from tinv.sweep.names import brief, short
 
 
 @dataclass
@@ -30,7 +30,7 @@ def as_text(rows: Sequence[Row], monitor: str | None) -> str:
     lines = [heads]
     for row in rows:
         value = [] if not monitor else ["" if row.value is None else f"{row.value:.6g}"]
-        swept = [row.swept.get(key, "") for key in keys]
+        swept = [brief(row.swept.get(key, "")) for key in keys]
         lines.append([str(row.point), *swept, row.status, *value, duration(row.seconds), row.folder])
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
