@@ -171,9 +171,18 @@ def front_matter(folder):
 def test_the_licence_is_the_one_there_is_and_never_guessed(tmp_path, pictures, base, own, expected):
     folder, _ = staged(finished_run(tmp_path / "run", pictures=pictures, base=base), licence=own)
     assert front_matter(folder).get("license") == expected
-    assert formats.read(folder).provenance.get("license") == expected
+    assert formats.read(folder).provenance.get("license") == own
     if expected is None:
         assert "openrail" not in (folder / "README.md").read_text()
+
+
+def test_a_licence_that_the_run_gave_its_word_holds(tmp_path, pictures):
+    run = finished_run(tmp_path / "run", pictures=pictures, license="cc-by-4.0", base_license="openrail++")
+    folder, _ = staged(run)
+    card = (folder / "README.md").read_text()
+    assert front_matter(folder)["license"] == "cc-by-4.0"
+    assert "The word is under cc-by-4.0" in card and "is under openrail++" in card
+    assert front_matter(staged(run, licence="mit")[0])["license"] == "mit"
 
 
 def test_the_card_tells_the_truth(tmp_path, pictures):

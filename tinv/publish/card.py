@@ -24,7 +24,7 @@ def model_card(facts: Facts, *, repo_id: str, licence: str | None, files: list[s
         files: what else will be there.
     """
     base = facts.learned.provenance.get("base_model", "")
-    theirs = licence_of(base)
+    theirs = facts.learned.provenance.get("base_license") or licence_of(base)
     parts = [
         f"---\n{yaml.safe_dump(_front_matter(facts, licence or theirs), sort_keys=False, allow_unicode=True)}---",
         _introduction(facts),

@@ -10,7 +10,6 @@ from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.files import write_text
 from tinv.formats import LearnedEmbedding
-from tinv.hub.licences import licence_of
 from tinv.publish.card import model_card
 from tinv.publish.facts import CONCEPT_IMAGES, Facts, read_facts
 from tinv.publish.pictures import write_clean
@@ -26,7 +25,8 @@ def stage(run: Path, *, repo_id: str, licence: str | None, concept_images: bool)
     Args:
         run: the run's folder.
         repo_id: where the files will be.
-        licence: of the word, as the Hub calls it; None is the base model's, where that is known.
+        licence: of the word, as the Hub calls it; None is the one that the run gave it, else the base model's, where
+            that is known.
         concept_images: whether the pictures that it was learned from are shown.
 
     Returns:
@@ -36,6 +36,7 @@ def stage(run: Path, *, repo_id: str, licence: str | None, concept_images: bool)
         UserError: the run has nothing to show, its pictures are gone, or the disk is full.
     """
     facts = read_facts(run)
+    licence = licence or facts.learned.provenance.get("license")
     with tempfile.TemporaryDirectory(dir=run, prefix=".hub-") as draft:
         folder = Path(draft) / STAGE
         _write_embedding(folder, facts, licence)
@@ -51,9 +52,7 @@ def stage(run: Path, *, repo_id: str, licence: str | None, concept_images: bool)
 
 
 def _write_embedding(folder: Path, facts: Facts, licence: str | None) -> None:
-    told = dict(facts.learned.provenance)
-    if known := licence or licence_of(told.get("base_model", "")):
-        told["license"] = known
+    told = dict(facts.learned.provenance) | ({"license": licence} if licence else {})
     learned = LearnedEmbedding(facts.learned.placeholder, facts.learned.vectors, told)
     formats.write(folder / "learned_embeds.safetensors", learned, format="diffusers")
     formats.write(folder / "learned_embeds.bin", learned, format="diffusers_bin")
