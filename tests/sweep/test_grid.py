@@ -201,6 +201,8 @@ def test_a_dry_run_finds_what_is_wrong_only_where_two_values_meet(door, tmp_path
         (["optimizer.lr=1e-3,fast"], "optimizer.lr: must be float, got 'fast'"),
         (["optimizer.lr=interval(1e-4,1e-2)"], "list some, or add hydra/sweeper=optuna"),
         (["sweep.on_failure=perhaps", "sweep.dry_rum=1"], "sweep.dry_rum=1: there is no sweep.dry_rum (did you mean"),
+        (["hydra/launcher=gpus", "hydra.launcher.jobs=many"], "hydra.launcher.jobs: must be int or null, got 'many'"),
+        (["hydra/launcher=gpus", "hydra.launcher.jobs=0"], "hydra.launcher.jobs must be 1 or more, got 0"),
         (["sweep.on_failure=perhaps"], "sweep.on_failure: must be continue or stop, got 'perhaps'"),
     ],
 )

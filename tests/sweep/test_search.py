@@ -104,7 +104,7 @@ def test_every_kind_of_value_can_be_searched(door, tmp_path):
     ("argv", "expected"),
     [
         ([*SEARCH[:3]], "nothing is to be searched"),
-        ([*SEARCH, "hydra.sweeper.pruner=mean"], "hydra.sweeper.pruner must be median or none, got 'mean'"),
+        ([*SEARCH, "hydra.sweeper.pruner=mean"], "hydra.sweeper.pruner: must be median or none, got 'mean'"),
         ([*SEARCH, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be 1 or more, got 0"),
         ([*SEARCH, "monitor=null"], "monitor is null"),
         ([*SEARCH[:3], "optimizer.lr=tag(log, interval(0, 1))"], "cannot be searched"),

@@ -10,8 +10,10 @@ from tinv import config
 from tinv.config import ConfigError
 from tinv.groups import CompositionError, Groups
 from tinv.overrides import points
+from tinv.problems import unfit
+from tinv.signature import signature
 from tinv.status import read_status
-from tinv.sweep import kept
+from tinv.sweep import NAMES, kept
 from tinv.sweep.ledger import GOOD
 from tinv.sweep.plan import Point, combinations, differences, settings
 from tinv.sweep.space import Space, space
@@ -30,12 +32,22 @@ def foresee(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> str | 
     Raises:
         UserError: the sweep cannot be run, or is not the one that it is to take up again.
     """
-    sweeper = groups.join(next(points(groups, overrides))).hydra.sweeper
+    hydra = groups.join(next(points(groups, overrides))).hydra
+    if problems := [*_unfit(hydra.launcher, "hydra.launcher"), *_unfit(hydra.sweeper, "hydra.sweeper")]:
+        raise ConfigError(problems)
+    sweeper = hydra.sweeper
     if sweeper._target_.endswith(".Search"):
         searched = space(groups, overrides, load_optuna())
         return _search(searched, sweeper.n_trials) if cfg.sweep.dry_run else None
     planned = combinations(groups, overrides)
     return _grid(groups, planned, cfg) if cfg.sweep.dry_run else None
+
+
+def _unfit(node: DictConfig, path: str) -> list[str]:
+    """What does not fit a sweeper or launcher of ours: Hydra builds them without looking."""
+    plugin = NAMES.get(node._target_)
+    taken = signature(f"{plugin.__module__}.{plugin.__name__}") if plugin else None
+    return [problem.text for problem in unfit(node, taken, path)] if taken else []
 
 
 def _search(searched: Space, n_trials: int) -> str:

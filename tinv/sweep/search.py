@@ -19,7 +19,6 @@ from tinv.sweep.trials import Trials
 from tinv.trial import StudyPlace, load_optuna
 
 JOURNAL = "study.journal"
-WORDS = {"direction": ("minimize", "maximize"), "sampler": ("tpe", "random"), "pruner": ("median", "none")}
 
 
 class Search(Sweeper):
@@ -50,9 +49,6 @@ class Search(Sweeper):
         pruner_startup_trials: how many run to their end before any is ended early.
         pruner_warmup_steps: how many steps each may take in any case.
         """
-        for name, value in {"direction": direction, "sampler": sampler, "pruner": pruner}.items():
-            if value not in WORDS[name]:
-                raise UserError(f"hydra.sweeper.{name} must be {' or '.join(WORDS[name])}, got {value!r}")
         if n_trials < 1:
             raise UserError(f"hydra.sweeper.n_trials must be 1 or more, got {n_trials}")
         self.params, self.n_trials, self.sampler, self.seed = params, n_trials, sampler, seed
