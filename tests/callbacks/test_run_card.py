@@ -120,7 +120,10 @@ def test_git_is_asked_about_the_code_that_runs_and_may_be_missing(
     identity = {f"GIT_{role}_{field}": "a@b" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True, env={**os.environ, **identity})
+    os.utime(source, (1, 1))  # git would note that it looked
+    index = (tmp_path / ".git" / "index").read_bytes()
     clean = git_state()
+    assert (tmp_path / ".git" / "index").read_bytes() == index, "somebody else may be at work in the repository"
     assert clean is not None
     assert (len(clean["commit"]), clean["dirty"]) == (40, False)
     source.write_text("changed")
