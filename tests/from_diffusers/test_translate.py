@@ -17,6 +17,15 @@ from tinv.front import register
 from tinv.groups import Groups
 
 NEEDED = {flag.name: flag.example for flag in FLAGS if flag.required}
+PUBLISHED = """
+export MODEL_NAME="stable-diffusion-v1-5/stable-diffusion-v1-5"
+export DATA_DIR="./cat"
+
+accelerate launch textual_inversion.py --pretrained_model_name_or_path=$MODEL_NAME --train_data_dir=$DATA_DIR \\
+  --learnable_property="object" --placeholder_token="<cat-toy>" --initializer_token="toy" --resolution=512 \\
+  --train_batch_size=1 --gradient_accumulation_steps=4 --max_train_steps=3000 --learning_rate=5.0e-04 --scale_lr \\
+  --lr_scheduler="constant" --lr_warmup_steps=0 --output_dir="textual_inversion_cat"
+"""
 OPTIONAL = [flag for flag in FLAGS if not flag.required]
 SAME = {  # flag -> the setting that has its very value
     "train_data_dir": "data.folder",
@@ -77,6 +86,19 @@ def composed(words: list[str], groups: Groups) -> DictConfig:
     return cfg
 
 
+def flat(tree: DictConfig) -> dict[str, Any]:
+    """Every setting by its whole name."""
+    found: dict[str, Any] = {}
+    nodes = [("", OmegaConf.to_container(tree, resolve=True))]
+    for path, node in nodes:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                nodes.append((f"{path}{key}.", value))
+            else:
+                found[f"{path}{key}"] = value
+    return found
+
+
 def any_value(flag: Flag, chance: random.Random) -> Any:
     if flag.choices:
         return chance.choice(flag.choices)
@@ -126,15 +148,7 @@ def test_every_flag_changes_a_setting_or_says_why_not(flag, groups):
 
 
 def test_the_published_recipe(groups):
-    words = read(
-        """
-        MODEL_NAME=stable-diffusion-v1-5/stable-diffusion-v1-5
-        accelerate launch textual_inversion.py --pretrained_model_name_or_path=$MODEL_NAME --train_data_dir=./cat \\
-        --learnable_property="object" --placeholder_token="<cat-toy>" --initializer_token="toy" --resolution=512 \\
-        --train_batch_size=1 --gradient_accumulation_steps=4 --max_train_steps=3000 --learning_rate=5.0e-04 \\
-        --lr_scheduler="constant" --lr_warmup_steps=0 --output_dir="textual_inversion_cat"
-        """
-    )
+    words = read(PUBLISHED)
     cfg = composed(words, groups)
     assert (cfg.model.pretrained, cfg.data.folder) == ("stable-diffusion-v1-5/stable-diffusion-v1-5", "./cat")
     assert (cfg.concept.placeholder, cfg.concept.initializer, cfg.concept.kind) == ("<cat-toy>", "toy", "object")
@@ -144,6 +158,17 @@ def test_the_published_recipe(groups):
     assert (cfg.name, cfg.paths.outputs) == ("textual_inversion_cat", ".")
     assert "num_warmup_steps" not in cfg.scheduler
     assert "samples" not in cfg.callbacks
+
+
+def test_the_shipped_recipe_is_the_published_command(groups):
+    words = read(PUBLISHED)
+    drawn = ["--validation_prompt=A <cat-toy> backpack", "--validation_steps=100", "--num_validation_images=4"]
+    ours, theirs = flat(groups.compose(["+experiment=cat_toy_sd15"])), flat(composed([*words, *drawn], groups))
+    apart = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    roots = {"model", "name", "paths", "data", "concept", "optimizer", "logger", "module", "hub"}
+    assert {key.partition(".")[0] for key in apart} <= roots
+    named = {key for key in apart if not key.startswith(("module.", "logger.tensorboard.", "paths."))}
+    assert named == {"model.revision", "name", "hub.name", "data.folder", "data.repeats", "optimizer.weight_decay"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -161,6 +186,24 @@ def test_what_tinv_does_anyway_is_not_said(groups):
     )
     keys = {text.partition("=")[0] for text in said.overrides}
     assert not keys & {"seed", "concept", "scheduler", "callbacks.export.every_n_steps", "optimizer.betas"}
+
+
+@pytest.mark.parametrize(
+    ("script", "given", "formats"),
+    [
+        ("sd", {}, ["diffusers"]),
+        ("sd", {"save_as_full_pipeline": True}, ["diffusers", "pipeline"]),
+        (
+            "sd",
+            {"save_as_full_pipeline": True, "no_safe_serialization": True},
+            ["diffusers", "diffusers_bin", "pipeline"],
+        ),
+        ("multi_token", {"num_vec_per_token": 2}, ["diffusers", "pipeline"]),
+        ("multi_token", {"only_save_embeds": True}, ["diffusers"]),
+    ],
+)
+def test_three_flags_choose_the_files_together(script, given, formats, groups):
+    assert composed(command(script, NEEDED | given), groups).callbacks.export.formats == formats
 
 
 def test_warm_up_and_cycles_reach_the_schedules_that_have_them(groups):

@@ -89,6 +89,12 @@ def folder(value: str, pasted: Pasted) -> Iterator[str]:
     yield assign("paths.outputs", place.parent.as_posix())
 
 
+def accumulation(value: int, pasted: Pasted) -> Iterator[str]:
+    """The trainer counts batches between two measurements of `val/loss`: 100 steps stay 100 steps."""
+    yield assign("trainer.accumulate_grad_batches", value)
+    yield assign("trainer.val_check_interval", 100 * value)
+
+
 def initializer(value: str, pasted: Pasted) -> Iterator[str]:
     """One token; the multi-token script deals several out over the vectors."""
     yield assign("concept.initializer", value)
@@ -140,6 +146,15 @@ def board(value: str, pasted: Pasted) -> Iterator[str]:
         )
     elif value in ("tensorboard", "all"):
         yield Note("tensorboard is an extra: pip install 'tinv[tensorboard]'")
+
+
+def formats(value: bool, pasted: Pasted) -> Iterator[str]:
+    """What three flags say together; the safetensors file is always written."""
+    values = pasted.values
+    has_pipeline = values.get("save_as_full_pipeline") or not values.get("only_save_embeds", True)
+    others = {"diffusers_bin": values.get("no_safe_serialization"), "pipeline": has_pipeline}
+    wanted = ",".join(["diffusers", *(name for name, is_wanted in others.items() if is_wanted)])
+    yield f"callbacks.export.formats=[{wanted}]"
 
 
 def prompt(value: str | None, pasted: Pasted) -> Iterator[str]:

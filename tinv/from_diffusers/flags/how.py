@@ -29,7 +29,8 @@ FLAGS = (
         scripts=TORCH,
         default=1,
         example=4,
-        rule=rules.to("trainer.accumulate_grad_batches"),
+        rule=rules.accumulation,
+        remark="the second setting keeps `val/loss`, which the scripts do not measure, at every 100 steps",
     ),
     Flag(name="learning_rate", kind=float, scripts=SCRIPTS, default=1e-4, example=5e-4, rule=rules.to("optimizer.lr")),
     Flag(

@@ -21,6 +21,27 @@ FLAGS = (
         rule=rules.to("callbacks.export.every_n_steps"),
     ),
     Flag(
+        name="save_as_full_pipeline",
+        kind=bool,
+        scripts=("sd", "sdxl"),
+        rule=rules.formats,
+        remark="the rows are merged in: it loads without tinv",
+    ),
+    Flag(
+        name="only_save_embeds",
+        kind=bool,
+        scripts=("multi_token",),
+        rule=rules.formats,
+        remark="that script saves the pipeline unless told not to",
+    ),
+    Flag(
+        name="no_safe_serialization",
+        kind=bool,
+        scripts=("sd",),
+        rule=rules.formats,
+        remark="beside the safetensors file, and with the rows alone in it; there, on a CPU, with the whole vocabulary",
+    ),
+    Flag(
         name="checkpointing_steps",
         kind=int,
         scripts=TORCH,
