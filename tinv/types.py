@@ -82,7 +82,9 @@ class Backbone(Protocol):
 
     name: str
     fingerprint: str
+    revision: str | None
     resolution: int
+    tokenizers: Mapping[str, Any]
     tables: Mapping[str, Tensor]
     schedule: NoiseSchedule
 

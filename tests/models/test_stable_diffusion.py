@@ -1,8 +1,11 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
+from tests.models.published import published
 from tests.tiny import RESOLUTION, tiny_model, tiny_module, tiny_parts, tiny_pipeline
 from tinv import formats
 from tinv.models import StableDiffusion, load
@@ -36,6 +39,23 @@ def test_text_features_are_those_of_the_plain_encoder(model):
     ids = parts["tokenizer"](["a red cat", ""], padding="max_length", return_tensors="pt").input_ids
     expected = parts["text_encoder"].eval()(ids).last_hidden_state
     assert torch.equal(model.encode_text(["a red cat", ""], {}).hidden, expected)
+
+
+@pytest.mark.filterwarnings("ignore:the caption")
+@pytest.mark.parametrize("layout", ["sd1", "sd2"])
+def test_text_of_each_layout_is_encoded_as_its_pipeline_does(layout):
+    """Also with a learned word; Stable Diffusion 2 pads with `!` and has the layer before the last in its files."""
+    pipeline = copy.deepcopy(published(layout))
+    parts = {name: pipeline.components[name] for name in ("tokenizer", "text_encoder", "vae", "unet", "scheduler")}
+    ours = StableDiffusion(name="tiny", **copy.deepcopy(parts))
+    prompts = ["a photo of a red cat!", "", "painting " * 80]
+    assert torch.equal(ours.encode_text(prompts, {}).hidden, pipeline.encode_prompt(prompts, "cpu", 1, False)[0])
+    ((encoder, table),) = ours.tables.items()
+    rows_KD = torch.randn(2, table.shape[1], generator=torch.Generator().manual_seed(9))
+    pipeline.load_textual_inversion(rows_KD, token="<cat-toy>")
+    prompt = "a photo of a <cat-toy> on the beach"
+    hidden = ours.encode_text([prompt], {"<cat-toy>": {encoder: rows_KD}}).hidden
+    assert torch.equal(hidden, pipeline.encode_prompt(prompt, "cpu", 1, False)[0])
 
 
 @pytest.mark.parametrize("num_vectors", [1, 3])
@@ -89,12 +109,14 @@ def test_the_fingerprint_tells_models_apart_and_not_precisions(folder, tmp_path)
 
 
 def test_weights_run_in_the_precision_that_is_asked_for_whatever_they_were_saved_in(tmp_path):
+    """E-6: a repository of halves would give half-precise weights, and rows after them."""
     pipeline = StableDiffusionPipeline(
         **tiny_parts(), safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     pipeline.to(torch.float16).save_pretrained(tmp_path)
     loaded = load(str(tmp_path))
-    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in [*loaded.parameters(), *loaded.vae.parameters()]} == {torch.float32}
+    assert tiny_module(loaded).embedding.rows["clip_l"].dtype == torch.float32
 
 
 def test_two_runs_can_share_one_model(tmp_path):

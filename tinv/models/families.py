@@ -55,7 +55,7 @@ def recognise(folder: Path, *, place: str) -> Family:
         raise not_ours(place, what)
     family = SDXL if "text_encoder_2" in parts else SD
     for name, wanted in family.modules.items():
-        if parts[name] not in (wanted, f"Flax{wanted}"):
+        if parts[name] != wanted:
             raise not_ours(place, f"a {kind} whose {name} is a {parts[name]}")
     unet = read_json(folder / "unet" / "config.json", place=place)
     texts = [read_json(folder / name / "config.json", place=place) for name in family.text_encoders]
@@ -92,11 +92,11 @@ def _check_unet(unet: Mapping[str, Any], texts: list[dict[str, Any]], *, place: 
     wanted = None if len(texts) == 1 else "text_time"
     if unet.get("addition_embed_type") != wanted or unet.get("encoder_hid_dim_type") is not None:
         raise not_ours(place, f"a model whose U-Net is conditioned on {unet.get('addition_embed_type') or 'less'}")
-    width = sum(text.get("hidden_size", 512) for text in texts)
-    if unet.get("cross_attention_dim", 1280) not in (width, [width]):
+    reads, width = unet.get("cross_attention_dim", 1280), sum(text.get("hidden_size", 512) for text in texts)
+    if set(reads if isinstance(reads, list) else [reads]) != {width}:
         raise UserError(
-            f"model.pretrained: the U-Net of {place} reads text of width {unet.get('cross_attention_dim', 1280)}, its "
-            f"text encoder gives {width}; they are of two models"
+            f"model.pretrained: the U-Net of {place} reads text of width {reads}, its text encoder gives {width}; they "
+            f"are of two models"
         )
     if wanted:
         told = 6 * unet.get("addition_time_embed_dim", 0) + texts[-1].get("projection_dim", 512)

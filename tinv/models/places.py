@@ -44,7 +44,7 @@ def settings_folder(place: Path | Repo, *, setting: str) -> Path:
     if not (place / "model_index.json").is_file():
         raise UserError(
             f"{setting}: {place} is no diffusers pipeline folder (it has no model_index.json); "
-            f"give the folder that save_pretrained wrote"
+            f"give the folder that save_pretrained wrote, or the model's single .safetensors or .ckpt file"
         )
     return place
 

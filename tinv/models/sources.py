@@ -1,5 +1,6 @@
 """What a model's settings point to, on this machine."""
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,8 +38,12 @@ def find(pretrained: str, *, revision: str | None, config: str | None) -> Source
         UserError: there is no such model, it cannot be had, or it is none that can be trained.
     """
     place = place_of(pretrained, setting="model.pretrained", revision=revision)
+    if revision and isinstance(place, Path):
+        warnings.warn(f"model.revision={revision} is ignored: {pretrained} is on this machine", stacklevel=2)
     if isinstance(place, Path) and place.is_file():
         return _find_file(pretrained, place, config)
+    if config:
+        warnings.warn(f"model.config={config} is ignored: {pretrained} has its own configurations", stacklevel=2)
     folder = settings_folder(place, setting="model.pretrained")
     weights = Repo(place.id, "model", folder.name) if isinstance(place, Repo) else place
     return Source(pretrained, recognise(folder, place=pretrained), folder, weights)
