@@ -51,7 +51,9 @@ def table(folder: Path) -> str:
             groups.setdefault(tuple(row[name] for name in swept), []).append(numbers)
     lines = [[*swept, "runs", *MEASURES], ["---"] * (len(swept) + 1 + len(MEASURES))]
     for values, runs in groups.items():
-        lines.append([*values, str(len(runs)), *(spread([run[name] for run in runs], MEASURES[name]) for name in MEASURES)])
+        lines.append(
+            [*values, str(len(runs)), *(spread([run[name] for run in runs], MEASURES[name]) for name in MEASURES)]
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
