@@ -115,3 +115,11 @@ def test_a_vae_of_the_hub_can_be_pinned(no_hub, tmp_path):
     assert load(str(folder), vae="some/vae").vae.config.scaling_factor != 0.5
     with pytest.raises(UserError, match=r"model\.vae: some/other is neither a folder here nor"):
         load(str(folder), vae="some/other")
+
+
+def test_of_a_repository_with_a_tokenizer_the_tokenizer_alone_comes(hub, tmp_path):
+    folder = save(published("sd1"), tmp_path / "m")
+    (folder / "tokenizer" / "model.safetensors").write_text("CLIP itself")
+    hub.add("model", "some/clip", folder / "tokenizer")
+    assert load_tokenizers(str(folder), tokenizer="some/clip")["clip_l"].get_vocab()
+    assert {"vocab.json", "merges.txt"} <= set(hub.fetched()) and "model.safetensors" not in hub.fetched()

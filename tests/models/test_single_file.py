@@ -38,6 +38,14 @@ def test_a_file_is_the_folder_to_the_last_bit(settings, models, tmp_path, name, 
     assert same(model, models[name])
 
 
+def test_the_vaes_attention_may_be_linear_as_later_programs_write_it(settings, models, tmp_path):
+    state = whole("sd1", published("sd1"))
+    flat = {k: v[:, :, 0, 0].contiguous() for k, v in state.items() if "mid.attn_1" in k and v.ndim == 4}
+    assert len(flat) == 8
+    save_file(state | flat, tmp_path / "m.safetensors")
+    assert same(load(str(tmp_path / "m.safetensors"), config=str(settings["sd1"])), models["sd1"])
+
+
 class ModelCheckpoint:
     """In the published files of Stable Diffusion 1.4 and 1.5 this class of Lightning is a key beside the weights."""
 

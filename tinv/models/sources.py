@@ -118,7 +118,9 @@ def _find_file(name: str, path: Path, config: str | None) -> Source:
 def _part_files(listing: Listing, *, part: str) -> list[str]:
     prefix = f"{part}/" if any(name.startswith(f"{part}/") for name in listing) else ""
     inside = [name.removeprefix(prefix) for name in listing if name.startswith(prefix)]
-    return part_files(inside, variant=None, prefix=prefix)
+    if part == "vae":
+        return part_files(inside, variant=None, prefix=prefix)
+    return [prefix + name for name in inside if "/" not in name and name.endswith((".json", ".txt"))]
 
 
 def _listing(folder: Path) -> Listing:
