@@ -196,6 +196,15 @@ def onetrainer_sd3(folder: Path) -> Foreign:
     return Foreign(file, {"cat-toy": {"clip_l": L, "clip_g": G, "t5": T5}})
 
 
+def onetrainer_hunyuan(folder: Path) -> Foreign:
+    file = saved(folder / "cat-toy.safetensors", {"llama": T5, "clip_l": L})
+    return Foreign(file, {"cat-toy": {"llama": T5, "clip_l": L}})
+
+
+def onetrainer_sana(folder: Path) -> Foreign:
+    return Foreign(saved(folder / "x.safetensors", {"gemma": rows(2304)}), {"x": {"gemma": rows(2304)}})
+
+
 def comfy_flux(folder: Path) -> Foreign:
     return Foreign(saved(folder / "x.safetensors", {"clip_l": L, "t5xxl": T5}), {"x": {"clip_l": L, "t5": T5}})
 
@@ -282,6 +291,8 @@ FILES: tuple[Callable[[Path], Foreign], ...] = (
     onetrainer,
     onetrainer_both,
     onetrainer_sd3,
+    onetrainer_hunyuan,
+    onetrainer_sana,
     comfy_flux,
     png_text,
     png_pixels,
