@@ -2,12 +2,15 @@
 
 import random
 import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+import tinv
 from tinv.config import check
 from tinv.from_diffusers import Translation, read, translate, understand
 from tinv.from_diffusers.flag import FILE_NAMES, SCRIPTS, Flag, Script
@@ -249,6 +252,13 @@ def test_a_checkpoint_is_its_step(given, resume, groups):
     assert composed(command("sd", NEEDED | {"resume_from_checkpoint": given}), groups).resume == resume
 
 
+def test_the_crop_that_the_sdxl_script_forgets_is_made_and_told(groups):
+    for script, is_told in (("sd", False), ("sdxl", True)):
+        said = translate(understand(command(script, NEEDED | {"center_crop": True})), groups)
+        assert "data.fit=squash" not in said.overrides
+        assert any("--center_crop: the SDXL script takes no notice" in note for note in said.notes) == is_told
+
+
 def test_an_odd_placeholder_is_mended_and_told(groups):
     said = translate(understand(command("sd", NEEDED | {"placeholder_token": "<My Cat>"})), groups)
     assert 'concept.placeholder="<mycat>"' in said.overrides
@@ -292,3 +302,11 @@ def test_unknown_flags_are_named_with_what_was_meant(groups):
         "--lerning_rate: textual_inversion.py has no such flag (did you mean --learning_rate?); left out",
         "--zzz: textual_inversion.py has no such flag; left out",
     ]
+
+
+def test_an_installed_tinv_is_called_by_its_own_name(groups, monkeypatch, tmp_path):
+    said = translate(understand(command("sd", NEEDED)), groups)
+    module = sys.modules["tinv.from_diffusers.translate"]
+    for place, program in ((tmp_path / "tinv", "python train.py"), (Path(tinv.__file__).parent, "tinv-train")):
+        monkeypatch.setattr(module, "CONF_DIR", place / "conf")
+        assert str(said).startswith(f"{program} ")

@@ -43,11 +43,11 @@ def to(key: str) -> Rule:
     return rule
 
 
-def switch(on: str, off: str = "") -> Rule:
-    """One setting if the switch is on, another, or none, if it is off."""
+def switch(setting: str) -> Rule:
+    """A setting if the switch is on."""
 
     def rule(value: bool, pasted: Pasted) -> Iterator[str]:
-        if setting := on if value else off:
+        if value:
             yield setting
 
     return rule

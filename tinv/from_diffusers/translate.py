@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -28,7 +29,8 @@ class Translation:
     environment: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        program = "tinv-train" if CONF_DIR.parent.name == "tinv" else "python train.py"
+        is_installed = CONF_DIR.parent == Path(__file__).resolve().parent.parent
+        program = "tinv-train" if is_installed else "python train.py"
         return command(" ".join([*self.environment, program]), self.overrides)
 
 
