@@ -1,6 +1,7 @@
 """A whole run with every callback, and pictures from it, on a tiny model of each published layout."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from tests.models.published import published
 from tests.tiny import tiny_images
 from tinv import formats
 from tinv.cli import main
-from tinv.run import train
+from tinv.config import ConfigError
+from tinv.run import prepare, train
 
 WIDTHS = {"sd1": {"clip_l": 32}, "sd2": {"clip_h": 1024}, "sdxl": {"clip_l": 32, "clip_g": 48}}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -61,3 +63,19 @@ def test_a_concept_is_learned_and_drawn(compose, folders, settings, tmp_path, ca
     words = ["generate", "--embedding", str(tmp_path), "a {}", "--out", str(tmp_path / "drawn"), "--steps", "2"]
     assert main([*words, "--device", "cpu"]) == 0
     assert (tmp_path / "drawn" / "a-cat-toy_0.png").is_file()
+
+
+def test_words_are_checked_in_both_tokenizers(compose, folders, tmp_path):
+    folder = shutil.copytree(folders["sdxl"], tmp_path / "m")
+    merges = folder / "tokenizer_2" / "merges.txt"
+    merges.write_text(merges.read_text(encoding="utf-8").replace("to y</w>\n", ""), encoding="utf-8")
+    cfg = compose(
+        "model=local",
+        f"model.pretrained={folder}",
+        f"data.folder={tiny_images(tmp_path / 'pictures')}",
+        "concept.placeholder='<cat-toy>'",
+        "concept.initializer=toy",
+    )
+    with pytest.raises(ConfigError, match=r"'toy' is 2 tokens \(`to` `y</w>`\)") as error:
+        prepare(cfg)
+    assert len(error.value.problems) == 1
