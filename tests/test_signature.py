@@ -19,7 +19,7 @@ TARGETS = sorted(
         for path in CONF_DIR.rglob("*.yaml")
         for top in [yaml.safe_load(path.read_text(encoding="utf-8")) or {}]
         for node in [top, *(v for v in top.values() if isinstance(v, dict))]
-        if "_target_" in node
+        if "_target_" in node and path.relative_to(CONF_DIR).parts[0] != "hydra"  # those Hydra itself calls
     }
 )
 
