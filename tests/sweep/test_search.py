@@ -72,14 +72,17 @@ def test_a_search_finds_the_valley_and_the_same_way_each_time(door, tmp_path):
     ways = []
     for name in ("one", "two"):
         valley.seen.clear()
-        assert door(*SEARCH, f"name={name}", "hydra.sweeper.n_trials=16", train=valley).code == 0
+        said = door(*SEARCH, f"name={name}", "hydra.sweeper.n_trials=16", train=valley)
         ways.append(list(valley.seen))
+        best = ways[-1].index(min(ways[-1], key=lambda lr: abs(lr - 1e-2)))
+        assert (said.code, f"the best is point {best} (lr=" in said.out) == (0, True)
     assert ways[0] == ways[1]
     assert len(set(ways[0])) == 16
     late, early = ways[0][-4:], ways[0][:4]
     assert sum(abs(lr - 1e-2) for lr in late) < sum(abs(lr - 1e-2) for lr in early)
 
 
+@pytest.mark.slow
 def test_every_kind_of_value_can_be_searched(door, tmp_path):
     seen = []
     swept = [

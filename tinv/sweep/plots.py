@@ -15,14 +15,15 @@ def draw(study: Any, folder: Path, monitor: str) -> None:
     """Draw what the trials of a study have to show; without matplotlib there are no pictures."""
     import optuna
 
-    if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)) < FEWEST:
+    trials = study.get_trials(deepcopy=False)
+    if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials) < FEWEST:
         return
     try:
         import matplotlib
     except ImportError:
         return
     matplotlib.use("agg")
-    for name in PLOTS:
+    for name in PLOTS if any(trial.intermediate_values for trial in trials) else PLOTS[:-1]:
         with warnings.catch_warnings(), matplotlib.rc_context():
             warnings.simplefilter("ignore")  # Optuna calls these experimental, each time
             _draw(study, name, folder / "plots" / f"{name}.png", monitor)

@@ -83,6 +83,7 @@ class Search(Sweeper):
             with closing(runs):
                 for point, status in runs:
                     campaign.note(point, trials.tell(point, status))
+            print(f"\n{trials.best()}", flush=True)
             draw(trials.study, campaign.folder, self.config.monitor)
 
     def _place(self, folder: Path, name: str) -> StudyPlace:

@@ -68,6 +68,16 @@ def _distribution(override: Override, values: Sequence[str], optuna: Any) -> Any
             numbers = list(value.range())
             kind = kinds.IntDistribution if all(isinstance(n, int) for n in numbers) else kinds.FloatDistribution
             return kind(min(numbers), max(numbers), step=abs(numbers[1] - numbers[0]))
-        return kinds.CategoricalDistribution([text.partition("=")[2] for text in values])
+        return kinds.CategoricalDistribution([_plain(text.partition("=")[2]) for text in values])
     except ValueError as error:
         raise UserError(f"{override.input_line}: cannot be searched ({error})") from error
+
+
+def _plain(text: str) -> str | int | float:
+    """A number where it is one, so that pictures of the study have it in its place."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

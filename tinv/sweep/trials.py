@@ -67,6 +67,14 @@ class Trials:
             self.study.tell(point.number, state=self.states.FAIL)
         return status
 
+    def best(self) -> str:
+        """The best point of the study so far, whoever ran it."""
+        done = [trial for trial in self._trials() if trial.state == self.states.COMPLETE]
+        if not done:
+            return "none of the points has ended well"
+        found = self.study.best_trial
+        return f"the best is {self._point(found.number, found.params).label} with {found.value:.6g}"
+
     def _begin(self, trial: Any) -> Point:
         digest = blake2b(f"{self.seed} {trial.number}".encode(), digest_size=4).digest()
         samplers, seed = self.optuna.samplers, int.from_bytes(digest, "little")
