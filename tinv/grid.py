@@ -1,12 +1,62 @@
 """Pictures in labelled rows and columns: what the sample callback and `tinv generate --grid` show."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 _PAPER, _INK, _FAINT, _ALARM = (255, 255, 255), (40, 40, 40), (140, 140, 140), (200, 30, 90)
 _SMALLEST_CELL = 128
 """Smaller pictures are enlarged, pixel by pixel, until a label fits over them."""
+
+
+_NOTE = "tinv-sheet"
+"""Under this name a sheet's file says what is on it, so that its pictures can be taken off it again."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things stand on a sheet."""
+
+    rows: int
+    columns: int
+    width: int
+    """Of a cell."""
+    height: int
+
+    @cached_property
+    def font(self) -> ImageFont.FreeTypeFont:
+        """Of the headings."""
+        font = ImageFont.load_default(size=max(12, min(self.width, self.height) // 16))
+        assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+        return font
+
+    @property
+    def line(self) -> int:
+        """Height of a heading."""
+        return round(max(12, min(self.width, self.height) // 16) * 1.6)
+
+    @property
+    def gap(self) -> int:
+        """Between cells."""
+        return max(4, self.width // 64)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the sheet."""
+        across = self.columns * (self.width + self.gap) + self.gap
+        return across, self.rows * (self.line + self.height + self.gap) + self.line + self.gap
+
+    def top(self, row: int) -> int:
+        """Where a row's heading begins."""
+        return self.line + row * (self.line + self.height + self.gap)
+
+    def place(self, row: int, column: int) -> tuple[int, int]:
+        """The upper left corner of a cell."""
+        return self.gap + column * (self.width + self.gap), self.top(row) + self.line
 
 
 def labelled_grid(
@@ -20,36 +70,75 @@ def labelled_grid(
         columns: a heading for each column, such as its seed.
     """
     assert len(pictures) == len(rows) * len(columns)
-    width, height = _cell_size(pictures)
-    font = ImageFont.load_default(size=max(12, min(width, height) // 16))
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    line = round(font.size * 1.6)
-    gap = max(4, width // 64)
-    across, down = len(columns) * (width + gap) + gap, len(rows) * (line + height + gap) + line + gap
-    sheet = Image.new("RGB", (across, down), _PAPER)
+    times, width, height = _cell_size(pictures)
+    layout = Layout(len(rows), len(columns), width, height)
+    font, gap, line = layout.font, layout.gap, layout.line
+    sheet = Image.new("RGB", layout.size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     for column, heading in enumerate(columns):
-        middle = gap + column * (width + gap) + width // 2
+        middle = layout.place(0, column)[0] + width // 2
         draw.text((middle, line // 2 + gap // 2), _fit(heading, font, width), font=font, fill=_FAINT, anchor="mm")
     for row, heading in enumerate(rows):
-        top = line + row * (line + height + gap)
-        draw.text((gap, top + line // 2), _fit(heading, font, across - 2 * gap), font=font, fill=_INK, anchor="lm")
+        middle = layout.top(row) + line // 2
+        draw.text((gap, middle), _fit(heading, font, sheet.width - 2 * gap), font=font, fill=_INK, anchor="lm")
         for column in range(len(columns)):
             picture = pictures[row * len(columns) + column]
-            place = (gap + column * (width + gap), top + line)
             if picture is None:
-                _draw_missing(draw, place, (width, height), font)
+                _draw_missing(draw, layout.place(row, column), (width, height), font)
             else:
-                sheet.paste(picture.resize((width, height), Image.Resampling.NEAREST), place)
+                sheet.paste(picture.resize((width, height), Image.Resampling.NEAREST), layout.place(row, column))
+    note = {"rows": [*rows], "columns": [*columns], "cell": [width, height], "times": times}
+    note["missing"] = [i for i, picture in enumerate(pictures) if picture is None]
+    sheet.info[_NOTE] = json.dumps(note)
     return sheet
 
 
-def _cell_size(pictures: Sequence[Image.Image | None]) -> tuple[int, int]:
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet as PNG, with a note of what is on it."""
+    note = PngImagePlugin.PngInfo()
+    note.add_itxt(_NOTE, sheet.info[_NOTE])
+    sheet.save(path, format="png", pnginfo=note)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet taken apart."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    pictures: tuple[Image.Image | None, ...]
+    """Row by row, in the size in which they were drawn; None where the numbers were not finite."""
+
+
+def read_sheet(path: Path) -> Sheet | None:
+    """The pictures on a sheet, or None if the file cannot be read or does not say what is on it."""
+    try:
+        with Image.open(path, formats=["png"]) as file:
+            note = json.loads(file.info[_NOTE])
+            rows, columns = tuple(map(str, note["rows"])), tuple(map(str, note["columns"]))
+            (width, height), times, missing = map(int, note["cell"]), int(note["times"]), set(note["missing"])
+            layout = Layout(len(rows), len(columns), width, height)
+            if layout.size != file.size or min(width, height) < times or times < 1:
+                return None
+            sheet = file.convert("RGB")
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, Image.DecompressionBombError):
+        return None
+    pictures: list[Image.Image | None] = []
+    for i in range(len(rows) * len(columns)):
+        left, top = layout.place(*divmod(i, len(columns)))
+        cell = sheet.crop((left, top, left + width, top + height))
+        cell = cell.resize((width // times, height // times), Image.Resampling.NEAREST)
+        pictures.append(None if i in missing else cell)
+    return Sheet(rows, columns, tuple(pictures))
+
+
+def _cell_size(pictures: Sequence[Image.Image | None]) -> tuple[int, int, int]:
+    """How many times enlarged, width, height."""
     drawn = [picture for picture in pictures if picture is not None]
     width = max((picture.width for picture in drawn), default=_SMALLEST_CELL)
     height = max((picture.height for picture in drawn), default=_SMALLEST_CELL)
     times = -(-_SMALLEST_CELL // min(width, height))
-    return width * times, height * times
+    return times, width * times, height * times
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -13,7 +13,7 @@ from tinv.callbacks.cadence import Every
 from tinv.callbacks.phases import Stopwatch
 from tinv.errors import UserError
 from tinv.files import atomic
-from tinv.grid import labelled_grid
+from tinv.grid import labelled_grid, save_sheet
 from tinv.models.sampling import to_pictures
 
 _BLACK = 4 / 255
@@ -101,7 +101,7 @@ class Samples(Callback):
             columns=[f"seed {seed}" for seed in self.seeds],
         )
         with self.stopwatch("saving"), atomic(self.path(trainer.global_step)) as draft:
-            sheet.save(draft, format="png")
+            save_sheet(sheet, draft)
         log_picture(trainer, "samples", sheet)
         log_metrics(trainer, {"samples/black": is_black.sum().item(), "samples/nonfinite": (~is_finite).sum().item()})
 
