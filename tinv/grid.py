@@ -101,35 +101,47 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A sheet taken apart."""
+class Headings:
+    """What stands on a sheet."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    pictures: tuple[Image.Image | None, ...]
-    """Row by row, in the size in which they were drawn; None where the numbers were not finite."""
+    layout: Layout
+    times: int
+    """How many times the pictures were enlarged."""
+    missing: frozenset[int]
+    """Which cells are empty because the numbers were not finite."""
 
 
-def read_sheet(path: Path) -> Sheet | None:
-    """The pictures on a sheet, or None if the file cannot be read or does not say what is on it."""
+def read_headings(path: Path) -> Headings | None:
+    """What stands on a sheet, or None if the file cannot be read or does not say."""
     try:
         with Image.open(path, formats=["png"]) as file:
             note = json.loads(file.info[_NOTE])
             rows, columns = tuple(map(str, note["rows"])), tuple(map(str, note["columns"]))
-            (width, height), times, missing = map(int, note["cell"]), int(note["times"]), set(note["missing"])
+            (width, height), times, missing = map(int, note["cell"]), int(note["times"]), frozenset(note["missing"])
             layout = Layout(len(rows), len(columns), width, height)
-            if layout.size != file.size or min(width, height) < times or times < 1:
-                return None
-            sheet = file.convert("RGB")
+            is_true = layout.size == file.size and 1 <= times <= min(width, height)
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, Image.DecompressionBombError):
         return None
+    return Headings(rows, columns, layout, times, missing) if is_true else None
+
+
+def read_pictures(path: Path, headings: Headings) -> list[Image.Image | None] | None:
+    """The pictures on a sheet, row by row, in the size in which they were drawn; None if the file is broken."""
+    layout, times = headings.layout, headings.times
+    try:
+        with Image.open(path, formats=["png"]) as file:
+            sheet = file.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    size = layout.width // times, layout.height // times
     pictures: list[Image.Image | None] = []
-    for i in range(len(rows) * len(columns)):
-        left, top = layout.place(*divmod(i, len(columns)))
-        cell = sheet.crop((left, top, left + width, top + height))
-        cell = cell.resize((width // times, height // times), Image.Resampling.NEAREST)
-        pictures.append(None if i in missing else cell)
-    return Sheet(rows, columns, tuple(pictures))
+    for i in range(layout.rows * layout.columns):
+        left, top = layout.place(*divmod(i, layout.columns))
+        cell = sheet.crop((left, top, left + layout.width, top + layout.height))
+        pictures.append(None if i in headings.missing else cell.resize(size, Image.Resampling.NEAREST))
+    return pictures
 
 
 def _cell_size(pictures: Sequence[Image.Image | None]) -> tuple[int, int, int]:

@@ -62,7 +62,7 @@ def read_facts(run: Path) -> Facts:
         card=json.loads((run / "run.json").read_text(encoding="utf-8")),
         settings={key: setting(cfg, f"callbacks.samples.{key}") for key in ("steps", "guidance")},
         overrides=public_overrides(typed, here),
-        pictures=_pictures(cfg, here),
+        pictures=training_pictures(cfg, here),
         sheets=sheets[:1] + sheets[1:][-1:],
     )
 
@@ -140,7 +140,12 @@ def setting(cfg: DictConfig, key: str) -> Any:
         raise UserError(f"the run's {key} cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def _pictures(cfg: DictConfig, here: Path) -> list[Path]:
+def training_pictures(cfg: DictConfig, here: Path) -> list[Path]:
+    """What a run learned from.
+
+    Raises:
+        UserError: the pictures are gone.
+    """
     recursive = bool(setting(cfg, "data.recursive"))
     folder = locate_folder(str(setting(cfg, _FOLDER)), recursive=recursive)
     return find_images(here / folder, recursive=recursive)
