@@ -14,7 +14,7 @@ from tinv.toybox import CONCEPTS
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
-APART = ("experiment", "debug", "hydra")  # chosen with a plus, or Hydra's own
+APART = ("another", "experiment", "debug", "hydra")  # chosen with a plus, or Hydra's own
 GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name not in APART)
 LAID_OVER = {"memory"}  # sets what the other groups have
 OPTIONS = {group: sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")) for group in GROUPS}

@@ -19,7 +19,9 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     # a side wing over floor 2
     {"tinv.toybox"},
     # floor 3: the loop
-    {"tinv.datamodule", "tinv.logger", "tinv.module"},
+    {"tinv.datamodule", "tinv.logger"},
+    {"tinv.lesson", "tinv.together"},
+    {"tinv.module"},
     {"tinv.callbacks", "tinv.publish"},
     # floor 4: the door
     {"tinv.source"},
@@ -31,6 +33,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.groups"},
     {"tinv.overrides"},
     {"tinv.rehearsal"},
+    {"tinv.preparation"},
     {"tinv.convert", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview", "tinv.run", "tinv.sweep"},
     {"tinv.from_diffusers"},
     {"tinv.cli", "tinv.front"},
@@ -38,7 +41,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
 PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.toybox"}
-LOOP = {"tinv.callbacks", "tinv.datamodule", "tinv.module"}
+LOOP = {"tinv.callbacks", "tinv.datamodule", "tinv.module", "tinv.together"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {"tinv.draw", "tinv.types", "tinv.diffusion", "tinv.formats", "tinv.objective", *PARTS, *LOOP}
     | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run", "tinv.sweep"},
@@ -61,6 +64,7 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.from_diffusers",
         "tinv.front",
         "tinv.rehearsal",
+        "tinv.preparation",
         "tinv.run",
     },
     "wandb": set(),  # Lightning's logger imports it, when it is chosen

@@ -46,10 +46,10 @@ def test_the_gradient_is_that_of_training_the_full_table_to_the_last_bit(model, 
     module, batch = tiny_module(model, num_vectors=num_vectors), one_batch(tiny_data(tmp_path, model))
     loss = module.losses(batch).mean()
     loss.backward()
-    ours = module.embedding.rows["clip_l"].grad
+    ours = module.words[0].embedding.rows["clip_l"].grad
 
     encoder = copy.deepcopy(model.text_encoder)
-    full = torch.cat([model.lens.weight, module.embedding.rows["clip_l"].detach()]).requires_grad_()
+    full = torch.cat([model.lens.weight, module.words[0].embedding.rows["clip_l"].detach()]).requires_grad_()
     encoder.set_input_embeddings(_Table(full))
     streams = [torch.Generator().manual_seed(seed) for seed in batch.draws.tolist()]
     posterior, noise = torch.stack([torch.randn(2, 4, 16, 16, generator=stream) for stream in streams], dim=1)
@@ -116,7 +116,7 @@ def test_rows_learn_in_float32_under_every_precision(tmp_path, precision):
     module = tiny_module(model)
     start = module.vectors()["<cat-toy>"]["clip_l"]
     trainer(precision=precision).fit(module, tiny_data(tmp_path / "data", model))
-    rows = module.embedding.rows["clip_l"]
+    rows = module.words[0].embedding.rows["clip_l"]
     assert rows.dtype == torch.float32
     assert not torch.equal(rows.detach().bfloat16().float(), rows.detach())
     assert not torch.equal(rows.detach(), start)

@@ -45,7 +45,7 @@ class Watch(Callback):
 
 
 def trained(module: TextualInversion) -> torch.Tensor:
-    return module.embedding.rows["clip_l"].detach().clone()
+    return module.words[0].embedding.rows["clip_l"].detach().clone()
 
 
 def shown(module: TextualInversion) -> torch.Tensor:
@@ -95,10 +95,10 @@ def test_the_average_is_what_is_exported_sampled_and_validated(model, data):
     for n, rows in enumerate(watch.rows, start=1):
         expected += (1 - min(0.6, (1 + n) / (10 + n))) * (rows - expected)
     torch.testing.assert_close(shown(module), expected)
-    assert torch.equal(module.learned().vectors["clip_l"], shown(module))
+    assert torch.equal(module.learned()[0].vectors["clip_l"], shown(module))
     assert not torch.equal(shown(module), trained(module))
     plain = tiny_module(model, num_vectors=2)
-    plain.embedding.load_state_dict({"rows.clip_l": shown(module)})
+    plain.words[0].embedding.load_state_dict({"rows.clip_l": shown(module)})
     with torch.no_grad():
         losses = [plain.losses(batch).mean() for batch in data.val_dataloader()]
     assert watch.validated[-1] == torch.stack(losses).mean().item()
@@ -176,10 +176,10 @@ def test_what_is_not_asked_for_costs_nothing(model, data):
     module = tiny_module(model)
     fit(module, data, 1)
     assert not module.trainer.optimizers[0]._optimizer_step_post_hooks
-    assert module.average is None
-    assert module.hold is None
+    assert module.words[0].average is None
+    assert module.words[0].hold is None
     assert list(module.state_dict()) == ["embedding.rows.clip_l"]
-    assert module.shown()["<cat-toy>"]["clip_l"] is module.embedding.rows["clip_l"]
+    assert module.shown()["<cat-toy>"]["clip_l"] is module.words[0].embedding.rows["clip_l"]
 
 
 def test_repeats_do_not_lengthen_a_run(model, tmp_path):

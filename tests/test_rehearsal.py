@@ -16,7 +16,7 @@ CAT = "+experiment=cat_toy"
 def rehearsed(compose):
     def run(*overrides: str) -> None:
         cfg = compose(CAT, "trainer=cpu", *overrides)
-        rehearse(cfg, build(cfg.embedding))
+        rehearse(cfg, {"": build(cfg.embedding)})
 
     return run
 

@@ -16,7 +16,7 @@ COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_heard_without_an_objection(compose, command):
     cfg = compose(*shlex.split(command))
-    rehearse(cfg, build(cfg.embedding))
+    rehearse(cfg, {"": build(cfg.embedding)})
 
 
 @pytest.mark.parametrize("group", ["optimizer", "scheduler"])

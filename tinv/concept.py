@@ -1,6 +1,7 @@
 """What is being learned: one concept, its placeholder word and the word it starts from."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,11 @@ class Concept:
 def slug(word: str) -> str:
     """A word as a file name: letters, digits, `-` and `_` only."""
     return "".join(c if c.isalnum() or c in "-_" else "" for c in word).strip("-_") or "concept"
+
+
+def names(concepts: Sequence[Concept]) -> list[str]:
+    """What the files and numbers of each are called by in a run: its slug, or nothing where it is the only one."""
+    return [concept.slug for concept in concepts] if len(concepts) > 1 else [""]
 
 
 def whole(word: str) -> str:

@@ -81,6 +81,8 @@ class Root:
     """What is shown."""
     embedding: dict[str, Any]
     """How the word is represented, and where it starts."""
+    others: dict[str, Any] = field(default_factory=dict)
+    """What else is learned in the same run, by names of your own."""
     objective: dict[str, Any]
     """What is minimised."""
     optimizer: dict[str, Any]
@@ -163,7 +165,8 @@ def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
     """What does not belong at the top of the tree or among the callbacks, and what is missing there."""
     for key in map(str, cfg):
         if key not in root.parameters:
-            yield Problem(f"{key}: there is no such group or setting{did_you_mean(key, root.parameters)}")
+            where = "; say which, and where: +another@others.NAME=object" if key == "another" else ""
+            yield Problem(f"{key}: there is no such group or setting{where or did_you_mean(key, root.parameters)}")
     for key in root.parameters:
         if key not in cfg:
             yield Problem(f"{key}: cannot be left out{f'; write {key}=none' if key in ('callbacks', 'logger') else ''}")
@@ -171,12 +174,28 @@ def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
         if isinstance(node := cfg.get(name), DictConfig):
             yield from unknown(node, signature(f"{__name__}.{shape.__name__}"), name)
             yield from unfit(node, signature(f"{__name__}.{shape.__name__}"), name)
+    for name, node in _nodes(cfg, "others").items():
+        yield from _misfits(node, f"others.{name}")
     for group in ("callbacks", "logger"):
         nodes = _nodes(cfg, group)
         known = [name for name, node in nodes.items() if _has_target(node)]
         for name in nodes.keys() - known - _idle(cfg, group):
             remedy = did_you_mean(name, known) if nodes[name] is not None else f"; write ~{group}.{name} to remove it"
             yield Problem(f"{group}.{name}: has no _target_{remedy}")
+
+
+def _misfits(node: Any, path: str) -> Iterator[Problem]:
+    """What is wrong with one of the other concepts of a run, in so far as its parts do not tell."""
+    lesson = signature("tinv.lesson.Lesson")
+    remedy = f"; begin with +another@{path}=object"
+    if not isinstance(node, DictConfig):
+        yield Problem(f"{path}: must be a concept with its pictures, got {node!r}{remedy}")
+        return
+    yield from unknown(node, lesson, path)
+    yield from unfit(node, lesson, path)
+    for key, parameter in lesson.parameters.items():
+        if parameter.required and key not in node:
+            yield Problem(f"{path}.{key}: cannot be left out{remedy}")
 
 
 def _idle(cfg: DictConfig, group: str) -> set[str]:

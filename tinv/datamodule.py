@@ -109,6 +109,11 @@ class ConceptDataModule(LightningDataModule):
         self.shown: list[Shown] = []
 
     @property
+    def parts(self) -> "list[ConceptDataModule]":
+        """The datamodules of the concepts: this one."""
+        return [self]
+
+    @property
     def images(self) -> list[Path]:
         """The pictures' files."""
         return self.pictures.images

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from tinv import formats
+from tinv.concept import slug as name
 from tinv.errors import UserError
 from tinv.files import atomic
 from tinv.formats import LearnedEmbedding
@@ -56,7 +57,7 @@ def generate(request: Request, *, out: Path, as_grid: bool) -> list[Path]:
     is_file = out.suffix.lower() == ".png"
     if is_file and not as_grid and count > 1:
         raise UserError(f"--out {out} is one file, but there are {count} pictures; add --grid or give a folder")
-    learned = distinct([formats.read(place) for place in request.embeddings])
+    learned = distinct([word for place in request.embeddings for word in formats.read_all(place)])
     prompts = [fill(prompt, [word.placeholder for word in learned]) for prompt in request.prompts]
     model = load_model(learned, request)
     pictures = model.generate(
@@ -91,20 +92,22 @@ def distinct(learned: Sequence[LearnedEmbedding]) -> list[LearnedEmbedding]:
 
 
 def fill(prompt: str, words: Sequence[str]) -> str:
-    """The prompt with the words in its gaps: `{}` in their order, `{1}` by number.
+    """The prompt with the words in its gaps: `{}` in their order, `{1}` by number, `{cat-toy}` by name.
 
     A single word fills every `{}`.
 
     Raises:
-        UserError: a gap without a word, a name in a gap, or a brace on its own.
+        UserError: a gap without a word, or a brace on its own.
     """
+    names = {name(word): word for word in words}
     try:
-        gaps = [name for _, name, _, _ in Formatter().parse(prompt) if name is not None]
-        filled = prompt.format(*(words if len(words) > 1 else [*words] * max(1, gaps.count(""))))
+        gaps = [gap for _, gap, _, _ in Formatter().parse(prompt) if gap is not None]
+        filled = prompt.format(*(words if len(words) > 1 else [*words] * max(1, gaps.count(""))), **names)
     except (ValueError, IndexError, KeyError, AttributeError) as error:
         raise UserError(
             f"the prompt {prompt!r} cannot be filled with {len(words)} word{'s' if len(words) > 1 else ''} "
-            f"({', '.join(words)}): write {{}} for each in order, or {{0}} {{1}} ... by number"
+            f"({', '.join(words)}): write {{}} for each in order, {{0}} {{1}} ... by number, or "
+            f"{', '.join(f'{{{gap}}}' for gap in names)} by name"
         ) from error
     if not any(word in filled.lower() for word in words):
         warnings.warn(f"the prompt {prompt!r} has none of the learned words; write {{}} for one", stacklevel=2)

@@ -11,6 +11,7 @@ from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.formats.content import Content, shown
+from tinv.formats.reading import Found
 from tinv.formats.refusals import is_lora
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ def report(path: Path, *, model: str | None = None) -> str:
     Raises:
         UserError: it is no embedding (the message says what it is), or the model is not usable or of another kind.
     """
-    found = formats.recognise(path)
     vocabularies = _vocabularies(model) if model else {}
+    return "\n\n".join(_report(found, vocabularies) for found in formats.recognise_all(path))
+
+
+def _report(found: Found, vocabularies: "Mapping[str, Vocabulary]") -> str:
     lines = [
         _line("file", f"{found.content.path} ({found.content.path.stat().st_size:,} bytes)"),
         _line("format", f"{found.layout}, in a {found.content.container} file"),

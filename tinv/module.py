@@ -3,7 +3,7 @@
 B batch, C latent channels, h w latent height and width, K rows, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -13,20 +13,28 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tinv import __version__
-from tinv.concept import Concept
+from tinv.concept import Concept, names
 from tinv.diffusion import noise_latents, timesteps
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import TokenEmbedding, Word
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.hub.licences import licence_of
+from tinv.lesson import Lesson
 from tinv.models import StableDiffusion, StableDiffusionXL
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
-from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors
+from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept
 
 
 class TextualInversion(LightningModule):
-    """A frozen model, and rows that learn to make it draw the concept (Gal et al. 2022, arXiv 2208.01618)."""
+    """A frozen model, and rows that learn to make it draw their concepts (Gal et al. 2022, arXiv 2208.01618).
+
+    Each step shows it a batch of each concept, one after the other, and the losses are added up: the rows of a concept
+    get, to the last bit, the gradient that they would get if it were the only one.
+    """
+
+    words: list[Word]
+    """One for each concept, that of `concept` first."""
 
     def __init__(
         self,
@@ -39,6 +47,7 @@ class TextualInversion(LightningModule):
         scheduler: SchedulerFactory,
         seed: int,
         scale_lr: bool = False,
+        others: Sequence[Lesson] = (),
     ):
         """Put the rows at their start.
 
@@ -51,17 +60,21 @@ class TextualInversion(LightningModule):
             scheduler: lacks only its optimizer; stepped once an optimizer step.
             seed: of the run.
             scale_lr: multiply the optimizer's rate by the effective batch.
+            others: what else is learned in the same run.
 
         Raises:
             UserError: the words cannot be learned, or not with so many vectors.
         """
         super().__init__()
         self.model = model
-        self.concept, self.objective, self.seed = concept, objective, seed
+        self.objective, self.seed = objective, seed
         self.optimizer, self.scheduler, self.scale_lr = optimizer, scheduler, scale_lr
-        self.initializer = concept.initializer if embedding.init in ("word", "phrase", "mean") else None
-        self.embedding = embedding.start(concept, tokenizers=model.tokenizers, tables=model.tables, seed=seed)
-        self.hold, self.average = embedding.hold(model.tables), embedding.average(self.embedding)
+        parts = [(concept, embedding, None), *((other.concept, other.embedding, other.lr) for other in others)]
+        known: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables, "seed": seed}
+        self.words = nn.ModuleList(  # type: ignore[assignment]
+            Word(concept, embedding, name=name, lr=lr, **known)
+            for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)
+        )
         self._mover: Optimizer | None = None
 
     def losses(self, batch: Batch, vectors: Vectors | None = None) -> Tensor:
@@ -71,12 +84,13 @@ class TextualInversion(LightningModule):
             batch: what is shown.
             vectors: the words' rows; None is the rows that are trained.
         """
+        vectors = vectors or _joined(word.embedding.vectors() for word in self.words)
         posterior_BChw, noise_BChw = _normal_pair(batch, device=self.device)
         clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
-        conditioning = self.model.encode_text(batch.captions, vectors or self.embedding.vectors())
+        conditioning = self.model.encode_text(batch.captions, vectors)
         predicted_BChw = self.model.predict(noisy_BChw, t_B, conditioning, batch.geometry)
         return self.objective(
             predicted_BChw,
@@ -87,64 +101,87 @@ class TextualInversion(LightningModule):
             mask_B1HW=batch.mask,
         )
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss of a micro-batch."""
-        loss = self.losses(batch).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        return loss
+    def training_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> Tensor:
+        """The sum over the concepts of the mean loss of their micro-batches; their mean is logged."""
+        return torch.stack(self._measure("train/loss", batch, None)).sum()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
         """Add a batch of the fixed draws to `val/loss`."""
-        loss = self.losses(batch, self.shown()).mean()
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-        self.log("step", float(self.global_step), batch_size=len(batch))
+        losses = self._measure("val/loss", batch, self.shown(), sync_dist=True)
+        self.log("step", float(self.global_step), batch_size=len(losses))
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Log the rate that the coming step is made with; Prodigy's own estimate of it is `d`."""
-        group = self.trainer.optimizers[0].param_groups[0]
-        self.log("train/lr", group["lr"] * group.get("d", 1.0), prog_bar=True, batch_size=len(batch))
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Log the rates that the coming step is made with; Prodigy's own estimate of it is `d`."""
+        for word, group in zip(self.words, self.trainer.optimizers[0].param_groups, strict=True):
+            self.log(f"train/lr{word.suffix}", group["lr"] * group.get("d", 1.0), prog_bar=True, batch_size=1)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Have Lightning measure `val/loss` after the last step, also where its interval does not divide the run."""
         if self.global_step >= self.trainer.max_steps:
             self.trainer.should_stop = True
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the rows of each concept by themselves: a loud one does not quieten the others."""
+        groups = optimizer.param_groups
+        for group in groups:
+            optimizer.param_groups = [group]
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        optimizer.param_groups = groups
+
     def configure_optimizers(self) -> Any:
         """The rows' optimizer and its schedule, one step of it an optimizer step, however many processes there are."""
-        rate = {"lr": self._rate()} if self.scale_lr else {}
-        optimizer = self.optimizer(self.embedding.parameters(), **rate)
-        if self.hold or self.average:
+        rates = [pace.rate for pace in self._paces()]
+        groups = [
+            {"params": [*w.embedding.parameters()], "lr": rate} for w, rate in zip(self.words, rates, strict=True)
+        ]
+        optimizer = self.optimizer(groups, lr=rates[0])
+        if any(word.hold or word.average is not None for word in self.words):
             optimizer.register_step_post_hook(self._after_step)
         if averages_by_itself(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
         self._mover = optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
-    def pace(self, trainer: Trainer, data: Any) -> Pace:
-        """How much a run takes in at each step, and the rate that it is given.
+    def paces(self, trainer: Trainer, data: Any) -> list[Pace]:
+        """How much a run takes in of each concept at each step, and the rate that its rows are given.
 
         Args:
             trainer: of the run.
             data: its datamodule.
         """
-        return Pace(
-            batch_size=data.batch_size,
-            accumulate=trainer.accumulate_grad_batches,
-            processes=trainer.world_size,
-            lr=signature(self.optimizer).parameters["lr"].default,
-            scale_lr=self.scale_lr,
-            schedule=as_text(unwrap(self.scheduler)[1].get("schedule", [])) or None,
-        )
+        lr = signature(self.optimizer).parameters["lr"].default
+        return [
+            Pace(
+                batch_size=part.batch_size,
+                accumulate=trainer.accumulate_grad_batches,
+                processes=trainer.world_size,
+                lr=lr if word.lr is None else word.lr,
+                scale_lr=self.scale_lr,
+                schedule=as_text(unwrap(self.scheduler)[1].get("schedule", [])) or None,
+            )
+            for word, part in zip(self.words, data.parts, strict=True)
+        ]
+
+    def named_rows(self) -> dict[str, nn.Parameter]:
+        """Everything that learns, [K, D] each, by names for messages."""
+        return {
+            f"{name}{f' of {word.placeholder}' if word.name else ''}": rows_KD
+            for word in self.words
+            for name, rows_KD in word.embedding.named_parameters()
+        }
 
     def shown(self) -> Vectors:
-        """The rows as everybody else gets them: those that are trained, or their average where one is kept."""
-        if self.average is not None:
-            return self.average.rows.vectors()
+        """The rows as everybody else gets them: those that are trained, or their averages where these are kept."""
         if self._mover is None or not averages_by_itself(self._mover):
-            return self.embedding.vectors()
+            return _joined(word.shown() for word in self.words)
         with evaluated(self._mover):
-            vectors = self.embedding.vectors()
-            return {word: {name: rows.detach().clone() for name, rows in of.items()} for word, of in vectors.items()}
+            shown = _joined(word.shown() for word in self.words)
+            return {word: {name: rows.detach().clone() for name, rows in of.items()} for word, of in shown.items()}
 
     def vectors(self) -> Vectors:
         """The rows as everybody else gets them: detached float32 copies on the CPU."""
@@ -153,35 +190,37 @@ class TextualInversion(LightningModule):
             for placeholder, by_encoder in self.shown().items()
         }
 
-    def learned(self) -> LearnedEmbedding:
-        """The word as it is now, with where it comes from."""
+    def learned(self) -> list[LearnedEmbedding]:
+        """The words as they are now, with where they come from."""
         provenance = {
             "base_model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "prediction_type": self.model.schedule.prediction_type,
-            "kind": self.concept.kind,
-            "initializer": self.initializer or "",
             "steps": str(self.global_step),
             "seed": str(self.seed),
             "tinv_version": __version__,
         }
         if_known = {"base_revision": self.model.revision, "base_license": licence_of(self.model.name)}
         provenance |= {key: text for key, text in if_known.items() if text}
-        return LearnedEmbedding(self.concept.placeholder, self.vectors()[self.concept.placeholder], provenance)
+        vectors = self.vectors()
+        return [
+            LearnedEmbedding(
+                word.placeholder,
+                vectors[word.placeholder],
+                {**provenance, "kind": word.concept.kind, "initializer": word.initializer or ""},
+            )
+            for word in self.words
+        ]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The rows, and their average: the frozen model is not part of a checkpoint."""
-        return {
-            name: value
-            for part, own in self._saved().items()
-            for name, value in own.state_dict(prefix=f"{part}.").items()
-        }
+        """The rows, and their averages: the frozen model is not part of a checkpoint."""
+        return {name: value for word in self.words for name, value in word.state_dict(prefix=word.prefix).items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """The rows of a checkpoint."""
-        for part, own in self._saved().items():
-            mine = {name.removeprefix(f"{part}."): v for name, v in state_dict.items() if name.startswith(f"{part}.")}
-            own.load_state_dict(mine, strict=strict, assign=assign)
+        for word in self.words:
+            mine = {name.removeprefix(word.prefix): v for name, v in state_dict.items() if name.startswith(word.prefix)}
+            word.load_state_dict(mine, strict=strict, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what this is a checkpoint of."""
@@ -196,46 +235,72 @@ class TextualInversion(LightningModule):
         before, now = checkpoint.get("tinv"), self._identity()
         if before is None:
             raise UserError("resume: this checkpoint was not written by tinv; give one from a run's checkpoints folder")
-        before = {**now, "embedding.ema": 0.0, **before}  # what older checkpoints do not say
-        differences = [f"{key} was {before[key]!r} and is {now[key]!r}" for key in now if before[key] != now[key]]
+        differences = _differences(before, now)
         if differences:
             raise UserError(
                 f"resume: the checkpoint belongs to another run: {'; '.join(differences)}; "
                 f"set these as they were, or start anew without resume"
             )
 
-    def _rate(self) -> float:
-        return self.pace(self.trainer, self.trainer.datamodule).rate  # type: ignore[attr-defined]
+    def _measure(
+        self, name: str, batch: Batch | Sequence[Batch | None], vectors: Vectors | None, **options: Any
+    ) -> list[Tensor]:
+        """The mean loss of each concept that a step shows; logs it, and the mean over what is shown of all."""
+        shown = [(word, part) for word, part in zip(self.words, by_concept(batch), strict=True) if part is not None]
+        losses = [self.losses(part, vectors).mean() for _, part in shown]
+        for (word, part), loss in zip(shown, losses, strict=True):
+            if word.suffix:
+                self.log(f"{name}{word.suffix}", loss, batch_size=len(part), **options)
+        total = sum(len(part) for _, part in shown)
+        mean = sum(loss * (len(part) / total) for (_, part), loss in zip(shown, losses, strict=True))
+        self.log(name, mean, prog_bar=True, batch_size=total, **options)
+        return losses
 
-    def _saved(self) -> dict[str, nn.Module]:
-        return {"embedding": self.embedding, **({"average": self.average} if self.average is not None else {})}
+    def _paces(self) -> list[Pace]:
+        return self.paces(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def _after_step(self, *_: Any) -> None:
-        """What the settings ask of the rows after each optimizer step."""
-        if self.hold:
-            self.hold(self.embedding)
-        if self.average is not None:
-            self.average.update(self.embedding)
-            if self.hold and self.hold.is_exact:
-                self.hold(self.average.rows)
+        for word in self.words:
+            word.after_step()
 
     def _identity(self) -> dict[str, Any]:
         """What a run that goes on must have in common with its checkpoint.
 
         The optimizer's settings are among it because a checkpoint brings its own: others would pass unheard.
         """
-        vectors = self.embedding.vectors()
         optimizer, settings = unwrap(self.optimizer)
-        return {
-            "placeholder": self.concept.placeholder,
-            "vectors": {encoder: list(rows.shape) for encoder, rows in vectors[self.concept.placeholder].items()},
+        common = {
+            "placeholder": " ".join(word.placeholder for word in self.words),
             "model": self.model.fingerprint,
             "seed": self.seed,
-            "embedding.ema": self.average.decay if self.average is not None else 0.0,
             "optimizer": optimizer,
             **{f"optimizer.{name}": value for name, value in settings.items() if name != "lr"},
-            "learning rate": self._rate(),
         }
+        for word, pace in zip(self.words, self._paces(), strict=True):
+            of = f" of {word.placeholder}" if word.name else ""
+            rows = word.embedding.rows
+            common |= {
+                f"vectors{of}": {encoder: list(rows_KD.shape) for encoder, rows_KD in rows.items()},
+                f"embedding.ema{of}": word.average.decay if word.average is not None else 0.0,
+                f"learning rate{of}": pace.rate,
+            }
+        return common
+
+
+def _joined(vectors: Iterable[Vectors]) -> Vectors:
+    return {placeholder: rows for of_one in vectors for placeholder, rows in of_one.items()}
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what a checkpoint is of another run; first of all, which concepts it lacks, or has besides."""
+    theirs, ours = before["placeholder"].split(), now["placeholder"].split()
+    if len(theirs) == len(ours) == 1 or sorted(theirs) == sorted(ours):
+        before = {**now, "embedding.ema": 0.0, **before}  # what older checkpoints do not say
+        return [f"{key} was {before[key]!r} and is {now[key]!r}" for key in now if before[key] != now[key]]
+    return [
+        *(f"it knows nothing of {word}, which is learned now" for word in ours if word not in theirs),
+        *(f"it learned {word}, too, which is not learned now" for word in theirs if word not in ours),
+    ]
 
 
 def _normal_pair(batch: Batch, *, device: torch.device) -> tuple[Tensor, Tensor]:

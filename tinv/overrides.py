@@ -105,7 +105,7 @@ def _missed_choice(groups: Groups, override: Override) -> str:
     if override.is_add() and is_chosen:
         return f"{group} is chosen already; write {group}={written}"
     if not override.is_add() and not override.is_force_add() and not is_chosen:
-        return f"is added, not replaced; write +{group}={written}"
+        return f"is added, not replaced; write +{override.get_key_element()}={written}"
     return ""
 
 

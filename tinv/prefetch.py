@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def prefetch(cfg: DictConfig) -> list[Fetched]:
     taken = {key: cfg.model[key] for key in signature(fetch).parameters if key in cfg.model}
     with watched() as seen:
         attempt(lambda: fetch(**taken))
-        attempt(lambda: locate_folder(cfg.data.folder, recursive=cfg.data.recursive))
+        for data in (cfg.data, *(node.data for node in cfg.others.values())):
+            attempt(partial(locate_folder, data.folder, recursive=data.recursive))
     if problems:
         raise ConfigError(problems)
     return _joined(seen)

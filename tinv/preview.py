@@ -36,22 +36,24 @@ class Preview:
     """Where the samples are drawn."""
 
 
-def preview(data: ConceptDataModule, *, resolution: int, num_samples: int, out: Path) -> Preview:
+def preview(parts: Sequence[ConceptDataModule], *, resolution: int, num_samples: int, out: Path) -> Preview:
     """Draw the first micro-batches of a run.
 
     Args:
-        data: not connected to a model.
+        parts: of each concept, not connected to a model.
         resolution: the model's own, in pixels.
-        num_samples: how many samples; whole micro-batches are drawn.
+        num_samples: how many samples of each concept; whole micro-batches are drawn.
         out: the picture to write.
 
     Raises:
         UserError: a picture cannot be read, or the sheet cannot be written.
     """
-    batches = first_batches(data, resolution=resolution, num_samples=num_samples)
+    rows: list[_Row] = []
+    for data in parts:
+        rows += _rows(data, first_batches(data, resolution=resolution, num_samples=num_samples), named=len(parts) > 1)
     with atomic(out) as draft:
-        _sheet(batches, [path.name for path in data.images]).save(draft, format="png")
-    return Preview([_describe(data, index) for index in range(len(data.images))], out)
+        _sheet(rows).save(draft, format="png")
+    return Preview([_describe(data, index) for data in parts for index in range(len(data.images))], out)
 
 
 def first_batches(data: ConceptDataModule, *, resolution: int, num_samples: int) -> list[list[Sample]]:
@@ -93,41 +95,57 @@ def _describe(data: ConceptDataModule, index: int) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _sheet(batches: Sequence[Sequence[Sample]], names: Sequence[str]) -> Image.Image:
-    """A row of pictures for each micro-batch, or several where it is too long, with their captions below."""
-    font = ImageFont.load_default(size=13)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    across = min(ACROSS, max(map(len, batches)))
+@dataclass(frozen=True)
+class _Row:
+    """Pictures side by side."""
+
+    title: str
+    samples: Sequence[Sample]
+    names: Sequence[str]
+    """Of the files, by the samples' index."""
+
+
+def _rows(data: ConceptDataModule, batches: Sequence[Sequence[Sample]], *, named: bool) -> list[_Row]:
+    """A row for each micro-batch, or several where it is too long."""
+    word = f"{data.pictures.concept.placeholder}, " if named else ""
+    names = [path.name for path in data.images]
     rows = []
     for number, batch in enumerate(batches):
         height, width = batch[0].geometry[4:].tolist()
-        pieces = [batch[i : i + across] for i in range(0, len(batch), across)]
-        rows += [(f"micro-batch {number}: {width} x {height}" * (k == 0), piece) for k, piece in enumerate(pieces)]
-    drawn = [_row(title, samples, names, across=across, font=font) for title, samples in rows]
+        title = f"{word}micro-batch {number}: {width} x {height}"
+        pieces = [batch[i : i + ACROSS] for i in range(0, len(batch), ACROSS)]
+        rows += [_Row(title * (k == 0), piece, names) for k, piece in enumerate(pieces)]
+    return rows
+
+
+def _sheet(rows: Sequence[_Row]) -> Image.Image:
+    font = ImageFont.load_default(size=13)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    across = max(len(row.samples) for row in rows)
+    drawn = [_draw(row, across=across, font=font) for row in rows]
     sheet = Image.new("RGB", (drawn[0].width, sum(row.height for row in drawn)), _PAPER)
     top = 0
-    for row in drawn:
-        sheet.paste(row, (0, top))
-        top += row.height
+    for picture in drawn:
+        sheet.paste(picture, (0, top))
+        top += picture.height
     return sheet
 
 
-def _row(
-    title: str, samples: Sequence[Sample], names: Sequence[str], *, across: int, font: ImageFont.FreeTypeFont
-) -> Image.Image:
-    texts = [_wrapped(sample.caption, font)[:_MOST_LINES] for sample in samples]
-    tall = max(sample.moments.shape[-2] for sample in samples)
+def _draw(row: _Row, *, across: int, font: ImageFont.FreeTypeFont) -> Image.Image:
+    """A row with its captions below."""
+    texts = [_wrapped(sample.caption, font)[:_MOST_LINES] for sample in row.samples]
+    tall = max(sample.moments.shape[-2] for sample in row.samples)
     height = 2 * _LINE + tall + (1 + max(map(len, texts))) * _LINE
-    row = Image.new("RGB", (across * (CELL + _GAP) + _GAP, height), _PAPER)
-    draw = ImageDraw.Draw(row)
-    draw.text((_GAP, _LINE // 2), title, font=font, fill=_INK)
-    for column, (sample, lines) in enumerate(zip(samples, texts, strict=True)):
+    picture = Image.new("RGB", (across * (CELL + _GAP) + _GAP, height), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((_GAP, _LINE // 2), row.title, font=font, fill=_INK)
+    for column, (sample, lines) in enumerate(zip(row.samples, texts, strict=True)):
         left, top = _GAP + column * (CELL + _GAP), 2 * _LINE
-        row.paste(_masked(sample), (left, top))
-        draw.text((left, top + tall), names[sample.index], font=font, fill=_FAINT)
+        picture.paste(_masked(sample), (left, top))
+        draw.text((left, top + tall), row.names[sample.index], font=font, fill=_FAINT)
         for i, line in enumerate(lines, start=1):
             draw.text((left, top + tall + i * _LINE), line, font=font, fill=_INK)
-    return row
+    return picture
 
 
 def _masked(sample: Sample) -> Image.Image:

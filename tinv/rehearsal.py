@@ -1,7 +1,8 @@
 """What moves the rows, tried on a row of one number before the model's weights load."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,12 +23,12 @@ _OBJECTIONS = (MisconfigurationException, ValueError, TypeError, AssertionError,
 """How libraries say that they do not like their arguments."""
 
 
-def rehearse(cfg: DictConfig, embedding: TokenEmbedding | None) -> None:
+def rehearse(cfg: DictConfig, embeddings: Mapping[str, TokenEmbedding | None]) -> None:
     """Build trainer, optimizer and schedule, make one step, and throw all of it away.
 
     Args:
         cfg: composed and checked.
-        embedding: built from it, if it could be.
+        embeddings: built from it, if they could be: of each concept, by the place where it is set.
 
     Raises:
         ConfigError: with what each of them has against the settings or the machine.
@@ -36,7 +37,11 @@ def rehearse(cfg: DictConfig, embedding: TokenEmbedding | None) -> None:
     if not problems:
         try:
             optimizer = _optimizer(cfg, _device(cfg))
-            problems.extend(_of_the_average(optimizer, embedding))
+            problems.extend(_of_several(cfg, optimizer))
+            for where, embedding in embeddings.items():
+                problems.extend(
+                    f"{f'{where}: ' if where else ''}{said}" for said in _of_the_average(optimizer, embedding)
+                )
             _heard("scheduler", lambda: build(cfg.scheduler)(optimizer))
         except UserError as error:
             problems.append(str(error))
@@ -65,17 +70,36 @@ def _device(cfg: DictConfig) -> torch.device:
 
 
 def _optimizer(cfg: DictConfig, device: torch.device) -> Optimizer:
-    row = nn.Parameter(torch.zeros(1, 1, device=device))
-    row.grad = torch.ones_like(row)
+    rates = [{}, *({} if node.lr is None else {"lr": node.lr} for node in cfg.others.values())]
+    groups = [{"params": [nn.Parameter(torch.zeros(1, 1, device=device))], **rate} for rate in rates]
+    for group in groups:
+        group["params"][0].grad = torch.ones(1, 1, device=device)
 
     def step() -> Optimizer:
-        optimizer: Any = build(cfg.optimizer)([row])
+        optimizer: Any = build(cfg.optimizer)(deepcopy(groups))
         if averages_by_itself(optimizer):
             optimizer.train()
         optimizer.step()
-        return build(cfg.optimizer)([row])
+        return build(cfg.optimizer)(groups)
 
     return _heard("optimizer", step)
+
+
+def _of_several(cfg: DictConfig, optimizer: Optimizer) -> list[str]:
+    """What can only be done with one concept."""
+    problems = []
+    if len(cfg.others) and "d" in optimizer.param_groups[0]:
+        problems.append(
+            f"optimizer: {type(optimizer).__name__} looks for one rate for all rows together, so that what a concept "
+            f"learns would depend on the others; take optimizer=adamw, or learn {', '.join(cfg.others)} in another run"
+        )
+    for name, node in cfg.others.items():
+        if node.lr is not None and "schedule" in cfg.scheduler:
+            problems.append(
+                f"others.{name}.lr={node.lr}: the rates of scheduler.schedule take the place of all others; "
+                f"set others.{name}.lr=null, or choose another scheduler"
+            )
+    return problems
 
 
 def _of_the_average(optimizer: Optimizer, embedding: TokenEmbedding | None) -> list[str]:

@@ -2,11 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -15,16 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from tinv import rundir, shelf
 from tinv.callbacks.checkpoints import newest_valid
 from tinv.callbacks.phases import phase
-from tinv.config import ConfigError, build
-from tinv.datamodule import ConceptDataModule
+from tinv.config import build
 from tinv.errors import UserError
-from tinv.models import load_tokenizers
-from tinv.models.runtime import check_loss_scale
 from tinv.module import TextualInversion
-from tinv.rehearsal import rehearse
+from tinv.preparation import prepare
+from tinv.together import Together
 
-THUMBNAIL = 64
-"""Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""
 _FORMAT_WARNING = warnings.formatwarning
 
 
@@ -45,16 +38,18 @@ def train(cfg: DictConfig) -> float | None:
     torch.manual_seed(cfg.seed)
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values()]
     with phase(callbacks, "loading"):
-        data = prepare(cfg)
+        lessons = prepare(cfg)
         model = shelf.take(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
-        others = [key for key in cfg.module if key != "model"]
-        module: TextualInversion = build(OmegaConf.masked_copy(cfg.module, others), model=model)
+        wiring = OmegaConf.masked_copy(cfg.module, [key for key in cfg.module if key != "model"])
+        module: TextualInversion = build(wiring, model=model, others=lessons[1:])
+    data = Together([lesson.data for lesson in lessons])
     loggers = [build(node) for node in cfg.logger.values()]
     trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
     with phase(callbacks, "encoding"), model.vae_on_call.at(trainer.strategy.root_device):
         data.connect(model.encode_images, resolution=model.resolution)  # before the rest takes the device's memory
     if trainer.is_global_zero:
-        print(module.pace(trainer, data), flush=True)
+        for word, pace in zip(module.words, module.paces(trainer, data), strict=True):
+            print(f"{f'{word.placeholder}: ' if word.name else ''}{pace}", flush=True)
     trainer.fit(module, data, ckpt_path=_checkpoint(cfg), weights_only=True)
     if trainer.is_global_zero:
         print(_farewell(module, Path(cfg.paths.run)))
@@ -63,44 +58,6 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.hub.push and trainer.is_global_zero:
         print(f"uploaded: {build(cfg.hub).publish(Path(cfg.paths.run))}")
     return result
-
-
-def prepare(cfg: DictConfig) -> ConceptDataModule:
-    """The pictures' datamodule, once everything is checked that can be checked without the model's weights.
-
-    Raises:
-        ConfigError: naming every problem.
-    """
-    problems: list[str] = []
-
-    def attempt(make: Callable[[], Any]) -> Any:
-        try:
-            return make()
-        except ConfigError as error:
-            problems.extend(error.problems)
-        except UserError as error:
-            problems.append(str(error))
-        return None
-
-    if cfg.trainer.max_steps < 1:
-        problems.append(
-            f"trainer.max_steps is the length of the run and must be 1 or more, got {cfg.trainer.max_steps}"
-        )
-    concept, embedding = attempt(lambda: build(cfg.concept)), attempt(lambda: build(cfg.embedding))
-    data: ConceptDataModule | None = attempt(lambda: build(cfg.data)) if concept else None
-    told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
-    tokenizers = attempt(lambda: load_tokenizers(**told)) or {}
-    for tokenizer in tokenizers.values() if concept and embedding else ():
-        attempt(partial(embedding.check, concept, tokenizer, data.captions if data else {}))
-    attempt(lambda: check_loss_scale(cfg.model.get("dtype"), cfg.trainer.get("precision")))
-    attempt(lambda: rehearse(cfg, embedding))
-    if data:
-        for path in data.images:
-            attempt(partial(data.open, path, resolution=THUMBNAIL))
-    attempt(lambda: build(cfg.hub).check())
-    if problems or data is None:
-        raise ConfigError(dict.fromkeys(problems))
-    return data
 
 
 def _checkpoint(cfg: DictConfig) -> Path | None:
@@ -113,7 +70,7 @@ def _checkpoint(cfg: DictConfig) -> Path | None:
     return newest_valid([chosen, *older])
 
 
-def _monitored(name: str | None, trainer: Trainer, module: TextualInversion, data: ConceptDataModule) -> float | None:
+def _monitored(name: str | None, trainer: Trainer, module: TextualInversion, data: Together) -> float | None:
     if name is None:
         return None
     if name not in trainer.callback_metrics:  # a resumed run that had been complete already
@@ -127,11 +84,14 @@ def _monitored(name: str | None, trainer: Trainer, module: TextualInversion, dat
 def _farewell(module: TextualInversion, run: Path) -> str:
     with suppress(ValueError):
         run = run.relative_to(Path.cwd())
-    prompt = "a {} on the beach" if module.concept.kind == "object" else "a house in the style of {}"
-    return (
-        f"learned {module.concept.placeholder} in {module.global_step} steps: {run}\n"
-        f'try it:  tinv generate --embedding {run} "{prompt}"'
-    )
+    gaps = [f"{{{word.name}}}" for word in module.words]
+    if module.words[-1].concept.kind == "style":
+        thing = "a house" if len(gaps) == 1 else f"a {' and a '.join(gaps[:-1])}"
+        prompt = f"{thing} in the style of {gaps[-1]}"
+    else:
+        prompt = f"a {' and a '.join(gaps)} on the beach"
+    words = " and ".join(word.placeholder for word in module.words)
+    return f'learned {words} in {module.global_step} steps: {run}\ntry it:  tinv generate --embedding {run} "{prompt}"'
 
 
 def in_a_line(

@@ -8,6 +8,7 @@ from pathlib import Path
 from tinv.errors import UserError
 
 CHECKPOINTS = "checkpoints"
+CONCEPTS = "concepts"
 _STEP = re.compile(r"step_(\d+)\.ckpt")
 
 
@@ -39,6 +40,16 @@ def place(outputs: Path | str, name: str, resume: str | int | None = None) -> st
             ) from None
         return str(folder)
     raise AssertionError("unreachable")
+
+
+def concept_dir(run_dir: Path | str, name: str) -> Path:
+    """Where a concept's own files are: the run's folder, or one in it for each where there are several with a name."""
+    return Path(run_dir) / CONCEPTS / name if name else Path(run_dir)
+
+
+def concept_dirs(run_dir: Path | str) -> list[Path]:
+    """The folders of a run's concepts, by name; the run's own folder where there is one only."""
+    return sorted(path for path in (Path(run_dir) / CONCEPTS).glob("*") if path.is_dir()) or [Path(run_dir)]
 
 
 def checkpoints(run_dir: Path | str) -> list[Path]:

@@ -57,6 +57,11 @@ class Batch:
         return len(self.captions)
 
 
+def by_concept(batch: Batch | Sequence[Batch | None]) -> list[Batch | None]:
+    """What a step shows of each concept; None where there is nothing left of one."""
+    return [batch] if isinstance(batch, Batch) else list(batch)
+
+
 @dataclass(frozen=True)
 class Conditioning:
     """What the denoiser is told about a caption."""

@@ -71,7 +71,7 @@ class SpoilGradient(Callback):
 
     def on_after_backward(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.global_step + 1 == self.step:
-            for row in pl_module.embedding.parameters():
+            for row in pl_module.words[0].embedding.parameters():
                 row.grad = torch.full_like(row.grad, self.factor)
 
 

@@ -119,4 +119,4 @@ def test_a_concept_is_learned_among_all_words(places, tmp_path):
     model = load(str(places["sdxl"]))
     module = tiny_module(model)
     module.losses(one_batch(tiny_data(tmp_path, model))).mean().backward()
-    assert all((rows_KD.grad != 0).any() for rows_KD in module.embedding.rows.values())
+    assert all((rows_KD.grad != 0).any() for rows_KD in module.words[0].embedding.rows.values())

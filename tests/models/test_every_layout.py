@@ -14,7 +14,8 @@ from tests.tiny import tiny_images
 from tinv import formats
 from tinv.cli import main
 from tinv.config import ConfigError
-from tinv.run import prepare, train
+from tinv.preparation import prepare
+from tinv.run import train
 
 WIDTHS = {"sd1": {"clip_l": 32}, "sd2": {"clip_h": 1024}, "sdxl": {"clip_l": 32, "clip_g": 48}}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

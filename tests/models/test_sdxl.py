@@ -162,7 +162,7 @@ def test_gradients_reach_the_rows_of_both_encoders_and_nothing_else(model, tmp_p
     module = tiny_module(model, num_vectors=2)
     module.losses(one_batch(tiny_data(tmp_path, model))).mean().backward()
     for encoder, width in (("clip_l", 32), ("clip_g", 48)):
-        gradient = module.embedding.rows[encoder].grad
+        gradient = module.words[0].embedding.rows[encoder].grad
         assert gradient.shape == (2, width) and gradient.isfinite().all() and (gradient != 0).any(dim=1).all()
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.parameters())
     assert not model.text_encoder_2.text_projection.weight.requires_grad
@@ -182,7 +182,7 @@ def test_a_run_moves_float32_rows_in_both_encoders_and_leaves_the_model_as_it_wa
             rows_KD.dtype == torch.float32 and (moved > 0).all() and moved.max() < 5e-5
         )  # less than bfloat16 can step
     assert all(torch.equal(before[name], value) for name, value in weights(model).items())
-    learned = module.learned()
+    (learned,) = module.learned()
     assert {name: tuple(found.shape) for name, found in learned.vectors.items()} == {
         "clip_l": (1, 32),
         "clip_g": (1, 48),

@@ -61,8 +61,8 @@ def test_text_of_each_layout_is_encoded_as_its_pipeline_does(layout):
 @pytest.mark.parametrize("num_vectors", [1, 3])
 def test_our_file_through_diffusers_own_loader_gives_the_same_picture(model, folder, tmp_path, num_vectors):
     module = tiny_module(model, num_vectors=num_vectors)
-    module.embedding.rows["clip_l"].data = rows(num_vectors)["<cat-toy>"]["clip_l"]
-    formats.write(tmp_path / "learned_embeds.safetensors", module.learned())
+    module.words[0].embedding.rows["clip_l"].data = rows(num_vectors)["<cat-toy>"]["clip_l"]
+    formats.write(tmp_path / "learned_embeds.safetensors", module.learned()[0])
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.load_textual_inversion(tmp_path / "learned_embeds.safetensors")
@@ -116,7 +116,7 @@ def test_weights_run_in_the_precision_that_is_asked_for_whatever_they_were_saved
     pipeline.to(torch.float16).save_pretrained(tmp_path)
     loaded = load(str(tmp_path))
     assert {parameter.dtype for parameter in [*loaded.parameters(), *loaded.vae.parameters()]} == {torch.float32}
-    assert tiny_module(loaded).embedding.rows["clip_l"].dtype == torch.float32
+    assert tiny_module(loaded).words[0].embedding.rows["clip_l"].dtype == torch.float32
 
 
 def test_two_runs_can_share_one_model(tmp_path):

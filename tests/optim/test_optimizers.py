@@ -90,8 +90,8 @@ def test_schedule_free_shows_the_average_and_steps_on_as_if_nobody_had_looked(mo
     looked_at, left_alone = (tiny_module(model, optimizer=factory("schedule_free")) for _ in range(2))
     trainer(6, limit_val_batches=1, val_check_interval=1, check_val_every_n_epoch=None).fit(looked_at, data)
     trainer(6).fit(left_alone, data)
-    stepped = left_alone.embedding.rows["clip_l"].detach()
-    assert torch.equal(looked_at.embedding.rows["clip_l"].detach(), stepped)
+    stepped = left_alone.words[0].embedding.rows["clip_l"].detach()
+    assert torch.equal(looked_at.words[0].embedding.rows["clip_l"].detach(), stepped)
     optimizer = left_alone.trainer.optimizers[0]
     z, beta = optimizer.state_dict()["state"][0]["z"], optimizer.param_groups[0]["betas"][0]
     average = (stepped - (1 - beta) * z) / beta  # what is stepped is beta x + (1 - beta) z

@@ -37,7 +37,7 @@ def pictures(tmp_path):
 
 
 def staged(run, **options):
-    folder = stage(run, **{"repo_id": "alice/cat-toy", "licence": None, "concept_images": True} | options)
+    folder = stage(run, run, **{"repo_id": "alice/cat-toy", "licence": None, "concept_images": True} | options)
     return folder, sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
@@ -231,7 +231,7 @@ def test_staging_again_leaves_nothing_of_the_first_time(tmp_path, pictures):
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="no run's folder"):
-        stage(tmp_path, repo_id="a/b", licence=None, concept_images=True)
+        stage(tmp_path, tmp_path, repo_id="a/b", licence=None, concept_images=True)
 
 
 def test_a_run_without_a_card_of_its_machine_still_has_a_card(tmp_path, pictures):

@@ -15,6 +15,7 @@ from tinv.errors import UserError
 from tinv.files import write_text
 from tinv.formats import FORMATS, NAMES, PIPELINE, LearnedEmbedding, write
 from tinv.models import merged
+from tinv.rundir import concept_dir
 
 _STEP_FILE = re.compile(r"learned_embeds(_2)?-steps-(\d+)\.safetensors")
 
@@ -23,8 +24,9 @@ class Export(Callback):
     """Writes `learned_embeds.safetensors` at the end, and `learned_embeds-steps-500.safetensors` on the way.
 
     Beside it stand `token_identifier.txt` and `type_of_concept.txt`, as in the folders of the sd-concepts-library, and
-    the same word in other formats. A file is only ever replaced by finite numbers: after a failure the last good
-    embedding is there.
+    the same word in other formats. Where a run has several concepts, each has a folder of its own, such as
+    `concepts/cat-toy/`, and a pipeline has all of them. A file is only ever replaced by finite numbers: after a failure
+    the last good embedding is there.
     """
 
     def __init__(
@@ -59,12 +61,12 @@ class Export(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Whether the formats have room for the model's vectors, before the first step."""
-        learned = pl_module.learned()
         for chosen in self._others:
-            try:
-                chosen.check(learned)
-            except UserError as error:
-                raise UserError(f"callbacks.export.formats: {error}") from error
+            for learned in pl_module.learned():
+                try:
+                    chosen.check(learned)
+                except UserError as error:
+                    raise UserError(f"callbacks.export.formats: {error}") from error
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """From here on there is something to keep."""
@@ -74,17 +76,16 @@ class Export(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Every n optimizer steps."""
         if self._every.due(trainer.global_step):
-            learned = self._learned(trainer, pl_module)
-            if learned:
-                self._write(learned, f"learned_embeds-steps-{trainer.global_step}.safetensors")
-                self._forget_oldest()
+            for folder, learned in self._learned(trainer, pl_module).items():
+                self._write(learned, folder / f"learned_embeds-steps-{trainer.global_step}.safetensors")
+                self._forget_oldest(folder)
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """The result; also when the checkpoint that a run goes on from was its last one already."""
         learned = self._write_result(trainer, pl_module)
-        if learned and self._with_pipeline:
+        if self._with_pipeline and len(learned) == len(pl_module.words):
             with self.stopwatch("saving"):
-                merged.write(self.folder / PIPELINE, [learned], pl_module.model)
+                merged.write(self.folder / PIPELINE, learned, pl_module.model)
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """What was learned until then, unless the disk is what failed."""
@@ -94,42 +95,45 @@ class Export(Callback):
             except UserError as error:
                 warnings.warn(f"the embedding was not saved: {error}", stacklevel=2)
 
-    def _write_result(self, trainer: Trainer, pl_module: Any) -> LearnedEmbedding | None:
-        learned = self._learned(trainer, pl_module)
-        if learned:
-            self._write(learned, FORMATS[0].file_name)
+    def _write_result(self, trainer: Trainer, pl_module: Any) -> list[LearnedEmbedding]:
+        found = self._learned(trainer, pl_module)
+        for folder, learned in found.items():
+            self._write(learned, folder / FORMATS[0].file_name)
             for chosen in self._others:
-                self._write(learned, chosen.place(self.folder, learned).name, chosen.name)
-        if trainer.is_global_zero:
-            write_text(self.folder / "token_identifier.txt", pl_module.concept.placeholder + "\n")
-            write_text(self.folder / "type_of_concept.txt", pl_module.concept.kind + "\n")
-        return learned
+                self._write(learned, chosen.place(folder, learned), chosen.name)
+        for word in pl_module.words if trainer.is_global_zero else ():
+            folder = concept_dir(self.folder, word.name)
+            write_text(folder / "token_identifier.txt", word.placeholder + "\n")
+            write_text(folder / "type_of_concept.txt", word.concept.kind + "\n")
+        return [*found.values()]
 
-    def _learned(self, trainer: Trainer, pl_module: Any) -> LearnedEmbedding | None:
-        """The word with all that is known of it; None on all processes but one, or if it is not finite."""
+    def _learned(self, trainer: Trainer, pl_module: Any) -> dict[Path, LearnedEmbedding]:
+        """The words with all that is known of them, by folder; nothing on all processes but one, and none that is not
+        finite."""
+        found: dict[Path, LearnedEmbedding] = {}
         if not trainer.is_global_zero:
-            return None
-        learned = pl_module.learned()
-        if not all(rows.isfinite().all() for rows in learned.vectors.values()):
-            warnings.warn("learned_embeds was not written: the embedding is not finite", stacklevel=2)
-            return None
-        told = {"date": f"{self._began:%Y-%m-%dT%H:%M:%SZ}", "resolution": _resolution(trainer, pl_module)}
-        told |= {"license": self.licence} if self.licence else {}
-        return LearnedEmbedding(learned.placeholder, learned.vectors, {**learned.provenance, **told})
+            return found
+        parts = trainer.datamodule.parts  # type: ignore[attr-defined]
+        for word, part, learned in zip(pl_module.words, parts, pl_module.learned(), strict=True):
+            if not all(rows.isfinite().all() for rows in learned.vectors.values()):
+                which = f" of {word.placeholder}" if word.name else ""
+                warnings.warn(f"learned_embeds{which} was not written: the embedding is not finite", stacklevel=2)
+                continue
+            side = part.pictures.framing.resolution or pl_module.model.resolution
+            told = {"date": f"{self._began:%Y-%m-%dT%H:%M:%SZ}", "resolution": str(side)}
+            told |= {"license": self.licence} if self.licence else {}
+            whole = LearnedEmbedding(learned.placeholder, learned.vectors, {**learned.provenance, **told})
+            found[concept_dir(self.folder, word.name)] = whole
+        return found
 
-    def _write(self, learned: LearnedEmbedding, name: str, format: str = "diffusers") -> None:
+    def _write(self, learned: LearnedEmbedding, path: Path, format: str = "diffusers") -> None:
         with self.stopwatch("saving"):
-            write(self.folder / name, learned, format)
+            write(path, learned, format)
 
-    def _forget_oldest(self) -> None:
+    def _forget_oldest(self, folder: Path) -> None:
         if self.keep is not None:
-            found = {path: match for path in self.folder.iterdir() if (match := _STEP_FILE.fullmatch(path.name))}
+            found = {path: match for path in folder.iterdir() if (match := _STEP_FILE.fullmatch(path.name))}
             newest = sorted({int(match[2]) for match in found.values()})[-self.keep :]
             for path, match in found.items():
                 if int(match[2]) not in newest:
                     path.unlink(missing_ok=True)
-
-
-def _resolution(trainer: Trainer, pl_module: Any) -> str:
-    """The side of the pictures in pixels."""
-    return str(trainer.datamodule.pictures.framing.resolution or pl_module.model.resolution)  # type: ignore[attr-defined]

@@ -41,24 +41,24 @@ class StopOnNonFinite(Callback):
         self._losses.clear()
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is None or scaler.get_scale() <= 1:
-            rows = pl_module.embedding.named_parameters()
+            rows = pl_module.named_rows().items()
             suspects |= {f"the gradient of {name}": row.grad for name, row in rows if row.grad is not None}
         self._check(suspects, step=trainer.global_step + 1)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Nothing that is not finite may stay in the rows."""
-        rows = {name: row.detach() for name, row in pl_module.embedding.named_parameters()}
+        rows = {name: row.detach() for name, row in pl_module.named_rows().items()}
         try:
             self._check(rows, step=trainer.global_step)
         except NonFiniteError:
             with torch.no_grad():
-                for name, row in pl_module.embedding.named_parameters():
+                for name, row in pl_module.named_rows().items():
                     row.copy_(self._good[name])
             raise
         self._keep(pl_module)
 
     def _keep(self, pl_module: Any) -> None:
-        self._good = {name: row.detach().clone() for name, row in pl_module.embedding.named_parameters()}
+        self._good = {name: row.detach().clone() for name, row in pl_module.named_rows().items()}
 
     @staticmethod
     def _check(suspects: dict[str, Tensor], *, step: int) -> None:

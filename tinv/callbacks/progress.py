@@ -35,7 +35,7 @@ class Progress(TQDMProgressBar):
         super().on_train_start(trainer, pl_module)
         bar = self.train_progress_bar
         bar.total, bar.initial, bar.n = trainer.max_steps, trainer.global_step, trainer.global_step
-        bar.set_description_str(pl_module.concept.placeholder)
+        bar.set_description_str(_words(pl_module))
         self._began_at = perf_counter()
         self._tenth = 10 * trainer.global_step // trainer.max_steps
 
@@ -65,8 +65,7 @@ class Progress(TQDMProgressBar):
         rate = (bar.n - bar.initial) / (perf_counter() - self._began_at)
         numbers = "  ".join(f"{name} {value}" for name, value in self.get_metrics(trainer, pl_module).items())
         left = Tqdm.format_interval((trainer.max_steps - bar.n) / rate)
-        word = pl_module.concept.placeholder
-        return f"{word}  step {bar.n}/{trainer.max_steps}  {numbers}  {rate:.2f} steps/s  {left} left"
+        return f"{_words(pl_module)}  step {bar.n}/{trainer.max_steps}  {numbers}  {rate:.2f} steps/s  {left} left"
 
     def _bar(self, **options: Any) -> Tqdm:
         return Tqdm(
@@ -78,3 +77,7 @@ class Progress(TQDMProgressBar):
             bar_format=self.BAR_FORMAT,
             **options,
         )
+
+
+def _words(pl_module: Any) -> str:
+    return " ".join(word.placeholder for word in pl_module.words)

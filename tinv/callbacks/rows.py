@@ -6,5 +6,5 @@ from torch import Tensor
 
 
 def copy_rows(pl_module: Any) -> dict[str, Tensor]:
-    """The rows [K, D] by parameter name, as they are now, on the CPU."""
-    return {name: rows.detach().cpu().clone() for name, rows in pl_module.embedding.named_parameters()}
+    """The rows [K, D] by name, as they are now, on the CPU."""
+    return {name: rows.detach().cpu().clone() for name, rows in pl_module.named_rows().items()}

@@ -108,24 +108,31 @@ class RunCard(Callback):
 
 
 def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
-    """What is learned, from what, with which settings of weight."""
-    pace = pl_module.pace(trainer, trainer.datamodule)
+    """What is learned, from what, with which settings of weight; the concepts beside the first are under `others`."""
+    paces = pl_module.paces(trainer, trainer.datamodule)
+    first, *others = [
+        {
+            "concept": {
+                "placeholder": word.placeholder,
+                "initializer": word.concept.initializer,
+                "kind": word.concept.kind,
+                "num_vectors": {name: len(rows) for name, rows in word.embedding.rows.items()},
+            },
+            "images": [path.name for path in part.images],
+            "effective_batch": pace.effective_batch,
+            "learning_rate": pace.rate,
+            "pace": str(pace),
+            "images_seen": pace.effective_batch * trainer.max_steps,
+        }
+        for word, part, pace in zip(pl_module.words, trainer.datamodule.parts, paces, strict=True)
+    ]
     return {
-        "concept": {
-            "placeholder": pl_module.concept.placeholder,
-            "initializer": pl_module.concept.initializer,
-            "kind": pl_module.concept.kind,
-            "num_vectors": {name: len(rows) for name, rows in pl_module.learned().vectors.items()},
-        },
+        **first,
+        **({"others": others} if others else {}),
         "model": {"name": pl_module.model.name, "fingerprint": pl_module.model.fingerprint},
-        "images": [path.name for path in trainer.datamodule.images],
         "seed": pl_module.seed,
         "max_steps": trainer.max_steps,
         "resumed_at": trainer.global_step or None,
-        "effective_batch": pace.effective_batch,
-        "learning_rate": pace.rate,
-        "pace": str(pace),
-        "images_seen": pace.effective_batch * trainer.max_steps,
         "precision": str(trainer.precision),
         "processes": trainer.world_size,
     }

@@ -1,4 +1,4 @@
-"""The concept as it looks now: fixed prompts x fixed seeds, on one sheet, from step 0 on."""
+"""Each concept as it looks now: fixed prompts x fixed seeds, on one sheet, from step 0 on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +11,22 @@ from torch import Tensor
 from tinv.callbacks.boards import log_metrics, log_picture
 from tinv.callbacks.cadence import Every
 from tinv.callbacks.phases import Stopwatch
+from tinv.embedding import Word
 from tinv.errors import UserError
 from tinv.files import atomic
 from tinv.grid import labelled_grid, save_sheet
 from tinv.models.sampling import to_pictures
+from tinv.rundir import concept_dir
 
 _BLACK = 4 / 255
 """A picture whose brightest value is below this is black."""
 
 
 class Samples(Callback):
-    """Writes `samples/step_000500.png` and shows the same sheet, at the same step, in the loggers."""
+    """Writes `samples/step_000500.png` and shows the same sheet, at the same step, in the loggers.
+
+    Where a run has several concepts, each has a sheet: `concepts/cat-toy/samples/step_000500.png`.
+    """
 
     def __init__(
         self,
@@ -36,7 +41,7 @@ class Samples(Callback):
     ):
         """Args:
             dir: the run's folder.
-            prompts: one row of the sheet each; `{}` is the concept's word.
+            prompts: one row of the sheet each; `{}` is the concept's word, others can be written out.
             seeds: one column each.
             every_n_steps: in optimizer steps; None draws the first and the last sheet only.
             steps: solver steps a picture.
@@ -54,7 +59,7 @@ class Samples(Callback):
                 raise UserError(f"callbacks.samples.prompts: {prompt!r} has a stray brace; write {{}} for the word")
         if batch_size < 1:
             raise UserError(f"callbacks.samples.batch_size must be 1 or more, got {batch_size}")
-        self.folder = Path(dir) / "samples"
+        self.run_dir = Path(dir)
         self.prompts, self.seeds = tuple(prompts), tuple(seeds)
         self.options: dict[str, Any] = {
             "steps": steps,
@@ -65,15 +70,16 @@ class Samples(Callback):
         self.stopwatch = Stopwatch()
         self._every = Every(every_n_steps, setting="callbacks.samples.every_n_steps")
 
-    def path(self, step: int) -> Path:
-        """Where the sheet of a step is."""
-        return self.folder / f"step_{step:06d}.png"
+    def path(self, step: int, name: str = "") -> Path:
+        """Where the sheet of a step is, of a concept that has a name among others."""
+        return concept_dir(self.run_dir, name) / "samples" / f"step_{step:06d}.png"
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """The start, or the sheet that a killed run did not get to."""
         step = trainer.global_step
         self._every.begin(step)
-        if step == 0 or (self._every.is_multiple(step) and not self.path(step).exists()):
+        is_there = all(self.path(step, word.name).exists() for word in pl_module.words)
+        if step == 0 or (self._every.is_multiple(step) and not is_there):
             self._draw(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
@@ -87,27 +93,30 @@ class Samples(Callback):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, pl_module: Any) -> None:
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            for word in pl_module.words:
+                self._draw_one(trainer, pl_module, word)
+
+    def _draw_one(self, trainer: Trainer, pl_module: Any, word: Word) -> None:
+        prompts = [prompt.replace("{}", word.placeholder) for prompt in self.prompts]
         with self.stopwatch("sampling"), isolate_rng(), trainer.precision_plugin.forward_context():
-            pixels = self._sample(pl_module)
+            pixels = self._sample(pl_module, prompts)
         is_finite = pixels.isfinite().flatten(1).all(dim=1)
         is_black = is_finite & (pixels.flatten(1).amax(dim=1) < _BLACK)
         pictures = zip(to_pictures(pixels), is_finite.tolist(), strict=True)
-        word = pl_module.concept.placeholder
         sheet = labelled_grid(
             [picture if finite else None for picture, finite in pictures],
-            rows=[prompt.replace("{}", word) for prompt in self.prompts],
+            rows=prompts,
             columns=[f"seed {seed}" for seed in self.seeds],
         )
-        with self.stopwatch("saving"), atomic(self.path(trainer.global_step)) as draft:
+        with self.stopwatch("saving"), atomic(self.path(trainer.global_step, word.name)) as draft:
             save_sheet(sheet, draft)
-        log_picture(trainer, "samples", sheet)
-        log_metrics(trainer, {"samples/black": is_black.sum().item(), "samples/nonfinite": (~is_finite).sum().item()})
+        log_picture(trainer, f"samples{word.suffix}", sheet)
+        counts = {"samples/black": is_black, "samples/nonfinite": ~is_finite}
+        log_metrics(trainer, {f"{name}{word.suffix}": which.sum().item() for name, which in counts.items()})
 
-    def _sample(self, pl_module: Any) -> Tensor:
+    def _sample(self, pl_module: Any, prompts: Sequence[str]) -> Tensor:
         """Pixels [P * S, 3, H, W] of P prompts x S seeds, row by row."""
-        word = pl_module.concept.placeholder
-        prompts = [prompt.replace("{}", word) for prompt in self.prompts for _ in self.seeds]
-        seeds = [*self.seeds] * len(self.prompts)
-        return pl_module.model.sample(prompts, pl_module.vectors(), seeds=seeds, **self.options)
+        repeated = [prompt for prompt in prompts for _ in self.seeds]
+        seeds = [*self.seeds] * len(prompts)
+        return pl_module.model.sample(repeated, pl_module.vectors(), seeds=seeds, **self.options)

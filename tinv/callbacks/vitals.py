@@ -12,6 +12,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from tinv.callbacks.boards import log_metrics, log_words
 from tinv.callbacks.cadence import Every
+from tinv.embedding import Word
 from tinv.errors import UserError
 
 
@@ -33,13 +34,14 @@ class Vitals(Callback):
             )
         self.nearest = nearest
         self.latest: dict[str, Any] = {}
-        """The last look: step, norm, norm_percentile, cosine_to_start, and the nearest words of each vector."""
+        """The last look: step, norm, norm_percentile, cosine_to_start, and the nearest words of each vector; where
+        there are several concepts, `norm/cat-toy` and so on for each."""
         self._every = Every(every_n_steps, setting="callbacks.vitals.every_n_steps")
-        self._start: dict[str, Tensor] = {}
+        self._start: dict[str, dict[str, Tensor]] = {}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Where the rows start, before a checkpoint moves them."""
-        self._start = _rows(pl_module)
+        self._start = pl_module.vectors()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """The start."""
@@ -57,30 +59,33 @@ class Vitals(Callback):
             self._look(trainer, pl_module)
 
     def _look(self, trainer: Trainer, pl_module: Any) -> None:
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            self.latest = {"step": trainer.global_step}
+            for word in pl_module.words:
+                self._look_at(trainer, pl_module, word)
+
+    def _look_at(self, trainer: Trainer, pl_module: Any, word: Word) -> None:
         norms, percentiles, cosines = [], [], []
-        words: dict[str, list[str]] = {}
-        for encoder, rows_KD in _rows(pl_module).items():
+        nearest: dict[str, list[str]] = {}
+        for encoder, rows_KD in pl_module.vectors()[word.placeholder].items():
             table_VD = pl_module.model.tables[encoder].detach().float()  # stays where it is: it may be large
             norms.append(rows_KD.norm(dim=1))
-            cosines.append(cosine_similarity(rows_KD, self._start[encoder]))
+            cosines.append(cosine_similarity(rows_KD, self._start[word.placeholder][encoder]))
             rows_KD = rows_KD.to(table_VD.device)
             percentiles.append(norm_percentiles(rows_KD, table_VD).cpu())
-            names = pl_module.concept.words(len(rows_KD))
+            names = word.concept.words(len(rows_KD))
             found = nearest_words(rows_KD, table_VD, pl_module.model.tokenizers[encoder], self.nearest)
             for name, near in zip(names, found, strict=True):
-                words[name] = words.get(name, []) + near
-        self.latest = {
-            "step": trainer.global_step,
-            "norm": torch.cat(norms).mean().item(),
-            "norm_percentile": torch.cat(percentiles).mean().item(),
-            "cosine_to_start": torch.cat(cosines).mean().item(),
-            "nearest": words,
+                nearest[name] = nearest.get(name, []) + near
+        numbers = {
+            f"norm{word.suffix}": torch.cat(norms).mean().item(),
+            f"norm_percentile{word.suffix}": torch.cat(percentiles).mean().item(),
+            f"cosine_to_start{word.suffix}": torch.cat(cosines).mean().item(),
         }
-        numbers = {name: value for name, value in self.latest.items() if isinstance(value, float)}
+        self.latest |= {**numbers, f"nearest{word.suffix}": nearest}
         log_metrics(trainer, {f"embedding/{name}": value for name, value in numbers.items()})
-        log_words(trainer, "embedding/nearest", {name: ", ".join(near) for name, near in words.items()})
+        table = {name: ", ".join(near) for name, near in nearest.items()}
+        log_words(trainer, f"embedding/nearest{word.suffix}", table)
 
 
 def norm_percentiles(rows_KD: Tensor, table_VD: Tensor) -> Tensor:
@@ -99,8 +104,3 @@ def nearest_words(rows_KD: Tensor, table_VD: Tensor, tokenizer: Any, count: int)
 
 def _spelled(token: str) -> str:
     return token.removesuffix("</w>") if token.endswith("</w>") else f"{token}-"
-
-
-def _rows(pl_module: Any) -> dict[str, Tensor]:
-    """The concept's rows [K, D] by text encoder."""
-    return dict(pl_module.vectors()[pl_module.concept.placeholder])

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
         "prompts",
         nargs="+",
         metavar="PROMPT",
-        help="{} is the learned word; with several embeddings {} {} in their order, {0} {1} by number, or the words",
+        help="{} is the learned word; of several, {} {} are in their order, {0} {1} by number, {cat-toy} by name",
     )
     command.add_argument(
         "--embedding",
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
         required=True,
         type=Path,
         metavar="RUN_OR_FILE",
-        help="a run's folder or an embedding file; give it again for another word",
+        help="a run's folder (all of its words, by name) or an embedding file; give it again for another word",
     )
     command.add_argument("--seeds", type=seeds, default=[0], help="one picture each: 0-3 or 1,5,7 (default 0)")
     command.add_argument("--steps", type=int, help="solver steps (default: as the run's samples, else 25)")

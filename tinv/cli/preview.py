@@ -35,6 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(problem.text for problem in problems)
     cfg = check(groups.compose(arguments.overrides))
     model = {key: cfg.model.get(key) for key in ("revision", "config")}
-    resolution = cfg.data.resolution or native_resolution(cfg.model.pretrained, **model)
-    seen = preview(build(cfg.data), resolution=resolution, num_samples=arguments.samples, out=arguments.out)
+    nodes = [cfg.data, *(node.data for node in cfg.others.values())]
+    is_told = all(node.resolution for node in nodes)
+    resolution = cfg.data.resolution if is_told else native_resolution(cfg.model.pretrained, **model)
+    parts = [build(node) for node in nodes]
+    seen = preview(parts, resolution=resolution, num_samples=arguments.samples, out=arguments.out)
     print("\n".join([*seen.pictures, str(seen.sheet)]))

@@ -2,5 +2,6 @@
 
 from tinv.embedding.rows import Rows
 from tinv.embedding.token import TokenEmbedding
+from tinv.embedding.word import Word
 
-__all__ = ["Rows", "TokenEmbedding"]
+__all__ = ["Rows", "TokenEmbedding", "Word"]

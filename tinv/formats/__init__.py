@@ -1,7 +1,7 @@
 """Embedding files: what a learned word is outside of tinv."""
 
 from tinv.formats.learned import LearnedEmbedding, encoder_of_width
-from tinv.formats.reading import read, read_all, recognise
+from tinv.formats.reading import read, read_all, recognise, recognise_all
 from tinv.formats.writing import FORMATS, NAMES, PIPELINE, write
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "read",
     "read_all",
     "recognise",
+    "recognise_all",
     "write",
 ]

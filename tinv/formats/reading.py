@@ -16,6 +16,7 @@ from tinv.formats.picture import is_picture, open_picture
 from tinv.formats.safetensors_file import is_safetensors, open_safetensors
 from tinv.formats.torch_file import is_torch, open_torch
 from tinv.formats.words import usable
+from tinv.rundir import concept_dirs
 
 
 class Layout(Protocol):
@@ -56,27 +57,39 @@ def read(path: Path | str, *, token: str | None = None) -> LearnedEmbedding:
     """
     learned = read_all(path, token=token)
     if len(learned) > 1:
+        remedy = f"make a file of each with: tinv convert {path} FOLDER --to diffusers"
+        if len(places := _places(Path(path))) > 1:
+            remedy = f"give the folder of one: {' or '.join(map(str, places))}"
         raise UserError(
             f"{path} holds {len(learned)} words ({listed([word.placeholder for word in learned])}), where one is "
-            f"needed; make a file of each with: tinv convert {path} FOLDER --to diffusers"
+            f"needed; {remedy}"
         )
     return learned[0]
 
 
 def read_all(path: Path | str, *, token: str | None = None) -> list[LearnedEmbedding]:
-    """All the learned words in a file: one, mostly.
+    """All the learned words in a file, or of a run: one, mostly.
 
     Raises:
         UserError: as `read`, or `token` would name several words.
     """
-    found = recognise(path)
+    found = recognise_all(path)
+    learned = [word for each in found for word in each.learned]
     if token is None:
-        return found.learned
-    if len(found.learned) > 1:
-        words = listed([word.placeholder for word in found.learned])
-        raise UserError(f"{path} holds {len(found.learned)} words ({words}); token can name only one")
-    (word,) = found.learned
-    return [LearnedEmbedding(usable(found.content.path, token), word.vectors, word.provenance)]
+        return learned
+    if len(learned) > 1:
+        words = listed([word.placeholder for word in learned])
+        raise UserError(f"{path} holds {len(learned)} words ({words}); token can name only one")
+    return [LearnedEmbedding(usable(found[0].content.path, token), learned[0].vectors, learned[0].provenance)]
+
+
+def recognise_all(path: Path | str) -> list[Found]:
+    """What a file is, or each of the files of a run with several concepts, by the folders' names.
+
+    Raises:
+        UserError: as `read`.
+    """
+    return [recognise(place) for place in _places(Path(path))]
 
 
 def recognise(path: Path | str) -> Found:
@@ -90,6 +103,10 @@ def recognise(path: Path | str) -> Found:
     if layout == diffusers.NAME:
         learned = with_second(content.path, learned, lambda place: _interpret(_open(place))[1])
     return Found(content, layout, [without_derived(word) for word in learned])
+
+
+def _places(place: Path) -> list[Path]:
+    return concept_dirs(place) if place.is_dir() else [place]
 
 
 def _file(place: Path) -> Path:

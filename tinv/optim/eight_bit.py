@@ -1,6 +1,6 @@
 """AdamW with its state in eight bits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ def adamw8bit(
         UserError: the rows are on no CUDA device, or bitsandbytes is not installed.
     """
     rows = list(params)
-    if elsewhere := {row.device.type for row in rows if isinstance(row, Tensor)} - {"cuda"}:
+    if elsewhere := {row.device.type for row in _flat(rows)} - {"cuda"}:
         raise UserError(
             f"optimizer=adamw8bit needs the rows on a CUDA device, they are on {', '.join(elsewhere)}; take "
             f"optimizer=adamw, which needs no more memory for a few rows"
@@ -45,3 +45,9 @@ def adamw8bit(
             f"optimizer=adamw8bit needs the package bitsandbytes ({error}){remedy('bitsandbytes')}"
         ) from error
     return AdamW8bit(rows, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+
+
+def _flat(params: Iterable[Any]) -> Iterator[Tensor]:
+    """The parameters in a list of them, or of groups of them."""
+    for entry in params:
+        yield from entry["params"] if isinstance(entry, dict) else [entry]

@@ -122,6 +122,7 @@ def _other_programs(learned: LearnedEmbedding, files: list[str]) -> str:
 def _table(facts: Facts, files: list[str]) -> str:
     card, told = facts.card, facts.learned.provenance
     result, machine = card.get("result", {}), card.get("machine", {})
+    loss = result.get(f"val/loss/{slug(facts.learned.placeholder)}" if facts.companions else "val/loss")
     training = card.get("seconds", {}).get("training")
     earlier = sum(session.get("seconds", {}).get("training", 0) for session in card.get("earlier", []))
     names = [name for name in files if name.startswith(f"{CONCEPT_IMAGES}/")]
@@ -133,9 +134,10 @@ def _table(facts: Facts, files: list[str]) -> str:
         "effective batch": card.get("effective_batch"),
         "precision": card.get("precision"),
         "seed": told.get("seed"),
-        "val/loss at the end": result.get("val/loss") and f"{result['val/loss']:.4f}",
+        "val/loss at the end": loss and f"{loss:.4f}",
         "device": machine.get("device_name"),
         "training time": training and _duration(training + earlier),
+        "learned in one run with": ", ".join(f"`{word}`" for word in facts.companions),
         "made with": f"tinv {told.get('tinv_version', '')}".strip(),
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])

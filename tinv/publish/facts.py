@@ -22,7 +22,6 @@ CONCEPT_IMAGES = "concept_images"
 _PRIVATE = re.compile(r"[+~]*(hub|paths|hydra|logger|resume|tags)\b")
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _WORD = re.compile(r"[^\s'\"\[\]{},]+")
-_FOLDER = "data.folder"
 
 
 @dataclass(frozen=True)
@@ -42,28 +41,37 @@ class Facts:
     """What it learned from."""
     sheets: list[Path]
     """The first and the last sheet of samples."""
+    companions: list[str]
+    """The words that were learned in the same run."""
 
 
-def read_facts(run: Path) -> Facts:
-    """What there is to tell of a run.
+def read_facts(run: Path, folder: Path) -> Facts:
+    """What there is to tell of a concept of a run.
+
+    Args:
+        run: the run's folder.
+        folder: the concept's; the run's own where it has only one.
 
     Raises:
         UserError: this is no run that has learned something, or its pictures are gone.
     """
     cfg = read_config(run)
-    learned = formats.read(run)
+    learned = formats.read(folder)
+    places = {str(setting(cfg, f"{at}concept.placeholder")): f"{at}data" for at in _parts(cfg)}
+    data = places.get(learned.placeholder, "data")  # a run may be older than its names
     hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]
     typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
     here = Path(hydra["runtime"]["cwd"])
-    sheets = sorted((run / "samples").glob("step_*.png"))
+    sheets = sorted((folder / "samples").glob("step_*.png"))
     return Facts(
         learned=LearnedEmbedding(learned.placeholder, learned.vectors, public_provenance(learned.provenance, here)),
         kind=learned.provenance.get("kind", "object"),
         card=json.loads((run / "run.json").read_text(encoding="utf-8")),
         settings={key: setting(cfg, f"callbacks.samples.{key}") for key in ("steps", "guidance")},
-        overrides=public_overrides(typed, here),
-        pictures=training_pictures(cfg, here),
+        overrides=public_overrides(typed, here, folder=f"{data}.folder"),
+        pictures=training_pictures(cfg, here, data),
         sheets=sheets[:1] + sheets[1:][-1:],
+        companions=[word for word in places if word != learned.placeholder],
     )
 
 
@@ -83,14 +91,14 @@ def public_name(place: str, here: Path) -> str:
     return PurePosixPath(place.replace("\\", "/")).name
 
 
-def public_overrides(typed: list[str], here: Path) -> list[str]:
-    """The overrides that make the result what it is. The pictures are in `concept_images` now."""
+def public_overrides(typed: list[str], here: Path, *, folder: str = "data.folder") -> list[str]:
+    """The overrides that make the result what it is. The pictures that `folder` sets are in `concept_images` now."""
     kept = []
     for override in typed:
         name, equals, value = override.partition("=")
         if _PRIVATE.match(name) or is_secret_override(override):
             continue
-        kept.append(f"{name}{equals}{CONCEPT_IMAGES if name.lstrip('+') == _FOLDER else _without_folders(value, here)}")
+        kept.append(f"{name}{equals}{CONCEPT_IMAGES if name.lstrip('+') == folder else _without_folders(value, here)}")
     return kept
 
 
@@ -140,12 +148,22 @@ def setting(cfg: DictConfig, key: str) -> Any:
         raise UserError(f"the run's {key} cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def training_pictures(cfg: DictConfig, here: Path) -> list[Path]:
+def _parts(cfg: DictConfig) -> list[str]:
+    """What stands before the settings of each concept: nothing, or `others.robot.`."""
+    return ["", *(f"others.{name}." for name in setting(cfg, "others") or ())]
+
+
+def training_pictures(cfg: DictConfig, here: Path, data: str = "data") -> list[Path]:
     """What a run learned from.
+
+    Args:
+        cfg: the run's settings.
+        here: where it was started.
+        data: the group of the pictures; other concepts of the run have their own.
 
     Raises:
         UserError: the pictures are gone.
     """
-    recursive = bool(setting(cfg, "data.recursive"))
-    folder = locate_folder(str(setting(cfg, _FOLDER)), recursive=recursive)
+    recursive = bool(setting(cfg, f"{data}.recursive"))
+    folder = locate_folder(str(setting(cfg, f"{data}.folder")), recursive=recursive)
     return find_images(here / folder, recursive=recursive)

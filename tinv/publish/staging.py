@@ -1,4 +1,4 @@
-"""Lays out a run's word as the repositories of the sd-concepts-library do, in the run's folder `hub/`."""
+"""Lays out a word as the repositories of the sd-concepts-library do, in the folder `hub/` beside it."""
 
 import os
 import shutil
@@ -19,11 +19,12 @@ OURS = (f"{CONCEPT_IMAGES}/*", "samples/*", "learned_embeds*.safetensors", "lear
 """What an earlier upload may have left in the repository that this one does not have."""
 
 
-def stage(run: Path, *, repo_id: str, licence: str | None, concept_images: bool) -> Path:
-    """Write the folder `hub/` of a run anew: everything that is uploaded, and nothing else.
+def stage(run: Path, place: Path, *, repo_id: str, licence: str | None, concept_images: bool) -> Path:
+    """Write the folder `hub/` of a concept anew: everything that is uploaded, and nothing else.
 
     Args:
         run: the run's folder.
+        place: the concept's; the run's own where it has only one.
         repo_id: where the files will be.
         licence: of the word, as the Hub calls it; None is the one that the run gave it, else the base model's, where
             that is known.
@@ -35,9 +36,9 @@ def stage(run: Path, *, repo_id: str, licence: str | None, concept_images: bool)
     Raises:
         UserError: the run has nothing to show, its pictures are gone, or the disk is full.
     """
-    facts = read_facts(run)
+    facts = read_facts(run, place)
     licence = licence or facts.learned.provenance.get("license")
-    with tempfile.TemporaryDirectory(dir=run, prefix=".hub-") as draft:
+    with tempfile.TemporaryDirectory(dir=place, prefix=".hub-") as draft:
         folder = Path(draft) / STAGE
         _write_embedding(folder, facts, licence)
         for number, picture in enumerate(facts.pictures if concept_images else []):
@@ -47,8 +48,8 @@ def stage(run: Path, *, repo_id: str, licence: str | None, concept_images: bool)
             shutil.copyfile(sheet, folder / "samples" / sheet.name)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         write_text(folder / "README.md", model_card(facts, repo_id=repo_id, licence=licence, files=files))
-        _replace(folder, run / STAGE)
-    return run / STAGE
+        _replace(folder, place / STAGE)
+    return place / STAGE
 
 
 def _write_embedding(folder: Path, facts: Facts, licence: str | None) -> None:

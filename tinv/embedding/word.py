@@ -1,0 +1,76 @@
+"""A word that is being learned: its rows, what is done to them after each step, and the average that is kept of them.
+
+K rows, V words, D width.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from tinv.concept import Concept
+from tinv.embedding.token import TokenEmbedding
+from tinv.types import Vectors
+
+
+class Word(nn.Module):
+    """One concept of a run. Words know nothing of each other: each learns what it would learn alone."""
+
+    def __init__(
+        self,
+        concept: Concept,
+        settings: TokenEmbedding,
+        *,
+        tokenizers: Mapping[str, Any],
+        tables: Mapping[str, Tensor],
+        seed: int,
+        name: str = "",
+        lr: float | None = None,
+    ):
+        """Put the rows at their start.
+
+        Args:
+            concept: what is learned.
+            settings: how many rows, where they start, and what holds them.
+            tokenizers: of the frozen model, by text encoder.
+            tables: the frozen vocabulary [V, D] of each text encoder.
+            seed: of the run.
+            name: of the concept among those of the run; empty where it is the only one.
+            lr: a rate of its own; None is the optimizer's.
+
+        Raises:
+            UserError: the words cannot be learned, or not with so many vectors.
+        """
+        super().__init__()
+        self.concept, self.name, self.lr = concept, name, lr
+        self.initializer = concept.initializer if settings.init in ("word", "phrase", "mean") else None
+        self.embedding = settings.start(concept, tokenizers=tokenizers, tables=tables, seed=seed)
+        self.hold, self.average = settings.hold(tables), settings.average(self.embedding)
+
+    @property
+    def placeholder(self) -> str:
+        """The new word itself."""
+        return self.concept.placeholder
+
+    @property
+    def suffix(self) -> str:
+        """What is put behind the names of its numbers and pictures: `/cat-toy`, or nothing if it is the only word."""
+        return f"/{self.name}" if self.name else ""
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its tensors in a checkpoint."""
+        return f"{self.name}." if self.name else ""
+
+    def shown(self) -> Vectors:
+        """The rows as everybody else gets them: those that are trained, or their average where one is kept."""
+        return (self.embedding if self.average is None else self.average.rows).vectors()
+
+    def after_step(self) -> None:
+        """What the settings ask of the rows after each optimizer step."""
+        if self.hold:
+            self.hold(self.embedding)
+        if self.average is not None:
+            self.average.update(self.embedding)
+            if self.hold and self.hold.is_exact:
+                self.hold(self.average.rows)

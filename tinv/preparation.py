@@ -1,0 +1,123 @@
+"""A run before it begins: its concepts, once everything is checked that can be without the model's weights."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig
+
+from tinv.concept import Concept, names
+from tinv.config import ConfigError, build
+from tinv.datamodule import ConceptDataModule
+from tinv.embedding import TokenEmbedding
+from tinv.errors import UserError
+from tinv.lesson import Lesson, borrowed, clashes
+from tinv.models import load_tokenizers
+from tinv.models.runtime import check_loss_scale
+from tinv.rehearsal import rehearse
+
+THUMBNAIL = 64
+"""Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""
+
+
+def prepare(cfg: DictConfig) -> list[Lesson]:
+    """The concepts of a run, its own first.
+
+    Raises:
+        ConfigError: naming every problem.
+    """
+    heard = _Heard()
+    if cfg.trainer.max_steps < 1:
+        heard.problems.append(
+            f"trainer.max_steps is the length of the run and must be 1 or more, got {cfg.trainer.max_steps}"
+        )
+    drafts = [_Draft.of(cfg, "", heard), *(_Draft.of(n, f"others.{name}", heard) for name, n in cfg.others.items())]
+    told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
+    tokenizers = heard.attempt(lambda: load_tokenizers(**told)) or {}
+    for draft in drafts:
+        for tokenizer in tokenizers.values():
+            draft.ask(tokenizer)
+    heard.problems += clashes({draft.at("concept"): draft.concept for draft in drafts if draft.concept})
+    heard.attempt(lambda: check_loss_scale(cfg.model.get("dtype"), cfg.trainer.get("precision")))
+    heard.attempt(lambda: rehearse(cfg, {draft.where: draft.embedding for draft in drafts}))
+    for draft in drafts:
+        draft.open_pictures()
+    concepts = [draft.concept for draft in drafts if draft.concept]
+    heard.attempt(lambda: build(cfg.hub).check(names(concepts)))
+    lessons = [lesson for draft in drafts for lesson in draft.lesson()]
+    if heard.problems:
+        raise ConfigError(dict.fromkeys(heard.problems))
+    _tell_of_borrowed_words(lessons)
+    return lessons
+
+
+class _Heard:
+    """Every objection, where a run would stop at the first."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def attempt(self, make: Callable[[], Any], where: str = "") -> Any:
+        """What is made, or None; `where` is put before an objection."""
+        before = f"{where}: " if where else ""
+        try:
+            return make()
+        except ConfigError as error:
+            self.problems += [f"{before}{problem}" for problem in error.problems]
+        except UserError as error:
+            self.problems.append(f"{before}{error}")
+        return None
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """The parts of a concept, as far as they can be built."""
+
+    where: str
+    """Empty, or `others.robot`."""
+    heard: _Heard
+    concept: Concept | None
+    data: ConceptDataModule | None
+    embedding: TokenEmbedding | None
+    lr: float | None
+
+    @classmethod
+    def of(cls, node: DictConfig, where: str, heard: _Heard) -> "_Draft":
+        concept, embedding = (heard.attempt(partial(build, node[key]), where) for key in ("concept", "embedding"))
+        data = heard.attempt(partial(build, node.data), where) if concept else None
+        return cls(where, heard, concept, data, embedding, node.get("lr"))
+
+    def at(self, key: str) -> str:
+        return f"{self.where}.{key}" if self.where else key
+
+    def ask(self, tokenizer: Any) -> None:
+        if self.concept and self.embedding:
+            captions = self.data.captions if self.data else {}
+            self.heard.attempt(lambda: self.embedding.check(self.concept, tokenizer, captions), self.where)  # type: ignore[union-attr, arg-type]
+
+    def open_pictures(self) -> None:
+        for path in self.data.images if self.data else ():
+            self.heard.attempt(partial(self.data.open, path, resolution=THUMBNAIL), self.where)  # type: ignore[union-attr]
+
+    def lesson(self) -> Iterator[Lesson]:
+        if self.concept and self.data and self.embedding:
+            parts: dict[str, Any] = {
+                "concept": self.concept,
+                "data": self.data,
+                "embedding": self.embedding,
+                "lr": self.lr,
+            }
+            lesson = self.heard.attempt(lambda: Lesson(**parts), self.where)
+            yield from [lesson] if lesson else []
+
+
+def _tell_of_borrowed_words(lessons: list[Lesson]) -> None:
+    for lesson in lessons:
+        for word, texts in borrowed(lesson, [other.concept.placeholder for other in lessons]).items():
+            warnings.warn(
+                f"data.captions: {len(texts)} captions of {lesson.concept.placeholder} also say {word}, which learns "
+                f"from its pictures, too, such as {texts[0]!r}",
+                stacklevel=2,
+            )
