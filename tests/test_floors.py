@@ -35,7 +35,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.rehearsal"},
     {"tinv.preparation"},
     {"tinv.convert", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview", "tinv.run", "tinv.sweep"},
-    {"tinv.from_diffusers"},
+    {"tinv.from_diffusers", "tinv.report"},
     {"tinv.cli", "tinv.front"},
 )
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
@@ -46,7 +46,7 @@ LIBRARIES = {  # library -> the only places that may import it
     "torch": {"tinv.draw", "tinv.types", "tinv.diffusion", "tinv.formats", "tinv.objective", *PARTS, *LOOP}
     | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run", "tinv.sweep"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
-    "PIL": {"tinv.formats", "tinv.grid", "tinv.generate", "tinv.preview", "tinv.cli", "tinv.publish", *PARTS, *LOOP},
+    "PIL": {"tinv.formats", "tinv.grid", "tinv.generate", "tinv.preview", "tinv.cli", "tinv.publish", "tinv.report", *PARTS, *LOOP},
     "diffusers": {"tinv.models", "tinv.toybox"},
     "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
@@ -73,6 +73,7 @@ LIBRARIES = {  # library -> the only places that may import it
     "bitsandbytes": {"tinv.optim"},
     "optuna": {"tinv.trial", "tinv.sweep"},
     "matplotlib": {"tinv.sweep"},
+    "jinja2": {"tinv.report"},
 }
 WINGS = {"tinv.toybox"}  # nothing else may need them
 FILES = sorted((ROOT / "tinv").rglob("*.py"))

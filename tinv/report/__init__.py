@@ -1,0 +1,5 @@
+"""A sweep or a run as one HTML file to look at, without a network and without a server."""
+
+from tinv.report.writing import write_report
+
+__all__ = ["write_report"]

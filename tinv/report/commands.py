@@ -1,0 +1,50 @@
+"""What to type: to do it again, and to use what came of it."""
+
+import shlex
+
+from tinv.errors import UserError
+from tinv.report.run import Run
+from tinv.report.sweep import Sweep
+from tinv.secret import hide
+
+
+def sweep_command(sweep: Sweep) -> str:
+    """What was typed for a sweep."""
+    typed = sweep.plan.get("command")
+    if not isinstance(typed, list):
+        return ""
+    where = sweep.plan.get("config_dir")
+    words = [*(["--config-dir", str(where)] if where else []), "-m", *map(str, typed)]
+    return hide(f"python train.py {shlex.join(words)}")
+
+
+def run_command(run: Run) -> str:
+    """What was typed for a run."""
+    typed = run.card.get("command")
+    if isinstance(typed, str) and typed:
+        return hide(f"python {typed}" if typed.startswith("train.py") else typed)
+    return hide(f"python train.py {shlex.join(run.overrides)}") if run.overrides else ""
+
+
+def generate_command(run: Run) -> str:
+    """Draws with what a run learned."""
+    is_style = run.told("concept").get("kind") == "style"
+    prompt = "a house in the style of {}" if is_style else "a {} on the beach"
+    return f"tinv generate --embedding {shlex.quote(str(run.folder))} {shlex.quote(prompt)} --seeds 0-3"
+
+
+def look_command(run: Run) -> str:
+    """Makes the page of a run."""
+    return shlex.join(["tinv", "report", str(run.folder)])
+
+
+def python_code(run: Run) -> str:
+    """Python that draws with what was learned, if that is there and readable."""
+    from tinv import formats
+    from tinv.publish.card import usage
+
+    try:
+        learned = formats.read(run.folder)
+    except (UserError, OSError):
+        return ""
+    return usage(learned, repo_id=str(run.folder), files=[path.name for path in run.embeddings])

@@ -1,0 +1,40 @@
+"""What a run learned from, to look at."""
+
+from pathlib import Path
+
+import yaml
+from PIL import Image, ImageOps
+
+from tinv.data.places import SCHEME
+from tinv.errors import UserError
+from tinv.publish.facts import read_config, setting, training_pictures
+from tinv.report.thinning import evenly
+from tinv.report.thumbnails import thumbnail
+
+MOST, MOST_BYTES = 60, 2_000_000
+
+
+def training_thumbnails(run: Path) -> dict[str, str]:
+    """Thumbnails by file name; none where the pictures are not on this machine any more."""
+    found = evenly(_pictures(run), MOST)
+    thumbnails = {}
+    for path in found:
+        try:
+            with Image.open(path) as file:
+                file.draft("RGB", (1024, 1024))
+                upright = ImageOps.exif_transpose(file)
+                thumbnails[path.name] = thumbnail(upright, MOST_BYTES // len(found))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            continue
+    return thumbnails
+
+
+def _pictures(run: Path) -> list[Path]:
+    try:
+        cfg = read_config(run)
+        if str(setting(cfg, "data.folder")).startswith(SCHEME):
+            return []  # a page is made without a network
+        hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
+        return training_pictures(cfg, Path(hydra["hydra"]["runtime"]["cwd"]))
+    except (UserError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return []
