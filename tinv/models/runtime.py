@@ -9,6 +9,7 @@ from tinv.errors import UserError
 from tinv.models.attention import check_xformers, use_xformers
 from tinv.models.checkpointing import checkpoint_activations
 from tinv.models.compiling import check_compiler, compile_unet
+from tinv.models.upcast import upcast_attention
 
 AttentionKind = Literal["sdpa", "xformers"]
 
@@ -63,6 +64,8 @@ def prepare(
     unet = model.get_submodule("unet")
     if attention == "xformers":
         use_xformers(unet)
+    if unet.dtype != torch.float32:
+        upcast_attention(model)
     if gradient_checkpointing:
         checkpoint_activations(model)
     if compile:
