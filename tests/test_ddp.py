@@ -30,7 +30,7 @@ class Watch(Callback):
         self.folder, self.seen = folder, {}
 
     def on_train_batch_start(self, trainer, module, batch, index):
-        self.seen.setdefault(trainer.global_step, []).extend(batch.draws.tolist())
+        self.seen.setdefault(trainer.global_step, []).extend(batch[0].draws.tolist())
 
     def on_validation_end(self, trainer, module):
         rows = module.words[0].embedding.rows["clip_l"].detach().clone()
@@ -177,3 +177,15 @@ def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one_to_the_last_bit
     assert column(resumed, "train/loss") == column(two, "train/loss")
     complete = train(place, "halved", *TWO, "resume=latest")
     assert torch.equal(rows(complete), rows(two))
+
+
+def test_two_concepts_on_two_processes_learn_what_each_learns_there_alone(place, two):
+    tiny_images(place / "others", count=2)
+    dog = ["others.dog.data.folder=others", "others.dog.concept.placeholder=my-dog"]
+    dog += ["others.dog.concept.initializer=dog", "others.dog.lr=1e-3"]
+    run = train(place, "pair", *TWO, "+another@others.dog=object", *dog)
+    learned = load_file(run["folder"] / "concepts" / "my-cat" / "learned_embeds.safetensors")["my-cat"]
+    assert torch.equal(learned, rows(two))
+    assert {rank["val/loss"] for rank in run["ranks"]} == {run["ranks"][0]["val/loss"]}
+    assert run["out"].count("my-dog: effective batch 4") == 1
+    assert column(run, "val/loss/my-cat") == column(two, "val/loss")

@@ -2,7 +2,6 @@
 
 import traceback
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from importlib.util import find_spec
 from typing import Any
 
@@ -37,11 +36,10 @@ def rehearse(cfg: DictConfig, embeddings: Mapping[str, TokenEmbedding | None]) -
     if not problems:
         try:
             optimizer = _optimizer(cfg, _device(cfg))
-            problems.extend(_of_several(cfg, optimizer))
+            problems.extend(_of_the_rates(cfg))
             for where, embedding in embeddings.items():
-                problems.extend(
-                    f"{f'{where}: ' if where else ''}{said}" for said in _of_the_average(optimizer, embedding)
-                )
+                before = f"{where}: " if where else ""
+                problems.extend(f"{before}{said}" for said in _of_the_average(optimizer, embedding))
             _heard("scheduler", lambda: build(cfg.scheduler)(optimizer))
         except UserError as error:
             problems.append(str(error))
@@ -70,36 +68,45 @@ def _device(cfg: DictConfig) -> torch.device:
 
 
 def _optimizer(cfg: DictConfig, device: torch.device) -> Optimizer:
-    rates = [{}, *({} if node.lr is None else {"lr": node.lr} for node in cfg.others.values())]
-    groups = [{"params": [nn.Parameter(torch.zeros(1, 1, device=device))], **rate} for rate in rates]
-    for group in groups:
-        group["params"][0].grad = torch.ones(1, 1, device=device)
+    rates = [None, *(node.lr for node in cfg.others.values())]
+
+    def made(rates: list[float | None]) -> Any:
+        return build(cfg.optimizer)([_group(rate, device) for rate in rates])
 
     def step() -> Optimizer:
-        optimizer: Any = build(cfg.optimizer)(deepcopy(groups))
+        if len(rates) > 1:
+            _object_to_a_joint_rate(cfg, made([None]))
+        optimizer = made(rates)
         if averages_by_itself(optimizer):
             optimizer.train()
         optimizer.step()
-        return build(cfg.optimizer)(groups)
+        return made(rates)
 
     return _heard("optimizer", step)
 
 
-def _of_several(cfg: DictConfig, optimizer: Optimizer) -> list[str]:
-    """What can only be done with one concept."""
-    problems = []
-    if len(cfg.others) and "d" in optimizer.param_groups[0]:
-        problems.append(
+def _group(rate: float | None, device: torch.device) -> dict[str, Any]:
+    """A concept's share of the optimizer."""
+    row = nn.Parameter(torch.zeros(1, 1, device=device))
+    row.grad = torch.ones_like(row)
+    return {"params": [row], **({} if rate is None else {"lr": rate})}
+
+
+def _object_to_a_joint_rate(cfg: DictConfig, optimizer: Optimizer) -> None:
+    if "d" in optimizer.param_groups[0]:
+        raise UserError(
             f"optimizer: {type(optimizer).__name__} looks for one rate for all rows together, so that what a concept "
             f"learns would depend on the others; take optimizer=adamw, or learn {', '.join(cfg.others)} in another run"
         )
-    for name, node in cfg.others.items():
-        if node.lr is not None and "schedule" in cfg.scheduler:
-            problems.append(
-                f"others.{name}.lr={node.lr}: the rates of scheduler.schedule take the place of all others; "
-                f"set others.{name}.lr=null, or choose another scheduler"
-            )
-    return problems
+
+
+def _of_the_rates(cfg: DictConfig) -> list[str]:
+    return [
+        f"others.{name}.lr={node.lr}: the rates of scheduler.schedule take the place of all others; "
+        f"set others.{name}.lr=null, or choose another scheduler"
+        for name, node in cfg.others.items()
+        if node.lr is not None and "schedule" in cfg.scheduler
+    ]
 
 
 def _of_the_average(optimizer: Optimizer, embedding: TokenEmbedding | None) -> list[str]:
