@@ -10,9 +10,10 @@ ROOT = Path(__file__).resolve().parent.parent
 STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this list; neighbours do not see each other
     {"tinv.errors", "tinv.extras", "tinv.shelf"},
     # floor 0: words
-    {"tinv.concept", "tinv.draw", "tinv.files", "tinv.rundir", "tinv.secret", "tinv.templates", "tinv.types"},
+    {"tinv.concept", "tinv.draw", "tinv.files", "tinv.point", "tinv.rundir", "tinv.secret", "tinv.templates"}
+    | {"tinv.types"},
     # floor 1: arithmetic and paper
-    {"tinv.diffusion", "tinv.formats", "tinv.grid", "tinv.hub", "tinv.status", "tinv.trial"},
+    {"tinv.credentials", "tinv.diffusion", "tinv.formats", "tinv.grid", "tinv.hub", "tinv.status", "tinv.trial"},
     {"tinv.objective"},
     # floor 2: parts
     {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.optim"},
@@ -20,7 +21,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.toybox"},
     # floor 3: the loop
     {"tinv.datamodule", "tinv.logger"},
-    {"tinv.lesson", "tinv.together"},
+    {"tinv.boards", "tinv.lesson", "tinv.together"},
     {"tinv.module"},
     {"tinv.callbacks", "tinv.publish"},
     # floor 4: the door
@@ -34,19 +35,30 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.overrides"},
     {"tinv.rehearsal"},
     {"tinv.preparation"},
-    {"tinv.convert", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview", "tinv.run", "tinv.sweep"},
+    {"tinv.convert", "tinv.dashboard", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview"}
+    | {"tinv.run", "tinv.sweep"},
     {"tinv.from_diffusers", "tinv.report"},
     {"tinv.cli", "tinv.front"},
 )
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
 PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.toybox"}
-LOOP = {"tinv.callbacks", "tinv.datamodule", "tinv.module", "tinv.together"}
+LOOP = {"tinv.boards", "tinv.callbacks", "tinv.datamodule", "tinv.module", "tinv.together"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {"tinv.draw", "tinv.types", "tinv.diffusion", "tinv.formats", "tinv.objective", *PARTS, *LOOP}
     | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run", "tinv.sweep"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
-    "PIL": {"tinv.formats", "tinv.grid", "tinv.generate", "tinv.preview", "tinv.cli", "tinv.publish", "tinv.report", *PARTS, *LOOP},
+    "PIL": {
+        "tinv.formats",
+        "tinv.grid",
+        "tinv.generate",
+        "tinv.preview",
+        "tinv.cli",
+        "tinv.publish",
+        "tinv.report",
+        *PARTS,
+        *LOOP,
+    },
     "diffusers": {"tinv.models", "tinv.toybox"},
     "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
@@ -67,7 +79,8 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.preparation",
         "tinv.run",
     },
-    "wandb": set(),  # Lightning's logger imports it, when it is chosen
+    "wandb": {"tinv.boards", "tinv.credentials"},
+    "wandb_workspaces": {"tinv.dashboard"},
     "tensorboard": set(),
     "xformers": set(),
     "bitsandbytes": {"tinv.optim"},

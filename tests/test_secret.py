@@ -36,6 +36,7 @@ def test_a_token_of_another_form_is_known_from_the_environment(monkeypatch):
         f"hub.token={TOKEN}",
         "hub.token=short",
         "+model.hf_token=short",
+        "+logger.wandb.api_key=short",
         f"tags=[a,{TOKEN}]",
         f"+{TOKEN}=1",
         f"trainer.max_steps={TOKEN}",

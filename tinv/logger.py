@@ -12,6 +12,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from tinv.files import write_text
 
+FILE = "metrics.csv"
+
 
 class MetricsFile(Logger):
     """Writes `metrics.csv`: one row a step, one column a metric, in the order in which they first came.
@@ -26,9 +28,9 @@ class MetricsFile(Logger):
         flush_every_s: how many seconds may pass between a number and its place on disk.
         """
         super().__init__()
-        self.path = Path(dir) / "metrics.csv"
+        self.path = Path(dir) / FILE
         self.flush_every_s = flush_every_s
-        self._rows = _read(self.path)
+        self._rows = read_rows(dir)
         self._flushed_at = monotonic()
         self._is_new = False
 
@@ -85,8 +87,9 @@ class MetricsFile(Logger):
             self.flush()
 
 
-def _read(path: Path) -> dict[int, dict[str, str]]:
-    """The rows by step, without their empty fields."""
+def read_rows(run: Path | str) -> dict[int, dict[str, str]]:
+    """The rows of a run's file by step, without their empty fields; none if there is no file."""
+    path = Path(run) / FILE
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:

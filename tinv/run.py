@@ -4,14 +4,18 @@ import logging
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from tinv import rundir, shelf
+from tinv.boards import watched
 from tinv.callbacks.checkpoints import newest_valid
 from tinv.callbacks.phases import phase
+from tinv.callbacks.surroundings import hydra_choices
 from tinv.config import build
 from tinv.errors import UserError
 from tinv.module import TextualInversion
@@ -35,15 +39,22 @@ def train(cfg: DictConfig) -> float | None:
     """
     _hush_lightning()
     warnings.formatwarning = in_a_line
+    loggers: list[Logger] = [build(node) for node in cfg.logger.values()]
+    with watched(loggers):
+        return _learn(cfg, loggers)
+
+
+def _learn(cfg: DictConfig, loggers: list[Logger]) -> float | None:
     torch.manual_seed(cfg.seed)
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values()]
     with phase(callbacks, "loading"):
         lessons = prepare(cfg)
+        for logger in loggers:
+            logger.log_hyperparams(sentence(cfg))
         model = shelf.take(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
         wiring = OmegaConf.masked_copy(cfg.module, [key for key in cfg.module if key != "model"])
         module: TextualInversion = build(wiring, model=model, others=lessons[1:])
     data = Together([lesson.data for lesson in lessons])
-    loggers = [build(node) for node in cfg.logger.values()]
     trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
     with phase(callbacks, "encoding"), model.vae_on_call.at(trainer.strategy.root_device):
         data.connect(model.encode_images, resolution=model.resolution)  # before the rest takes the device's memory
@@ -58,6 +69,13 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.hub.push and trainer.is_global_zero:
         print(f"uploaded: {build(cfg.hub).publish(Path(cfg.paths.run))}")
     return result
+
+
+def sentence(cfg: DictConfig) -> dict[str, Any]:
+    """The experiment as boards show it: the settings, what was typed, and which option was chosen of each group."""
+    settings: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "module"]))
+    told = hydra_choices(Path(cfg.paths.run)) or {}
+    return {**settings, **{key: told[key] for key in ("overrides", "choices") if key in told}}
 
 
 def _checkpoint(cfg: DictConfig) -> Path | None:

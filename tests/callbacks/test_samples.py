@@ -1,21 +1,17 @@
 """Sheets appear when they should, say what they are, and leave no trace in the training."""
 
-import struct
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import wandb
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.callbacks.fitting import Interrupt, fit, rows
 from tests.tiny import tiny_model
-from tinv.callbacks import Checkpoints, Samples, Vitals
+from tinv.boards import TensorBoard
+from tinv.callbacks import Checkpoints, Samples
 from tinv.errors import UserError
 from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
@@ -112,53 +108,13 @@ def test_the_sheet_that_a_killed_run_did_not_get_to_is_drawn_on_resume(tmp_path:
 
 
 def test_the_sheets_in_tensorboard_bear_the_steps_of_the_files(tmp_path: Path, model: StableDiffusion) -> None:
-    board = TensorBoardLogger(tmp_path, name="board", version="")
+    board = TensorBoard(tmp_path)
     fit(tmp_path, model, [samples(tmp_path)], accumulate=2, loggers=[board])
-    events = EventAccumulator(str(tmp_path / "board"), size_guidance={"images": 0}).Reload()
+    events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
     assert [image.step for image in events.Images("samples")] == steps_on_disk(tmp_path) == [0, 4, 6]
     sheet = Image.open(tmp_path / "samples/step_000004.png")
     assert (events.Images("samples")[1].width, events.Images("samples")[1].height) == sheet.size
     assert [scalar.step for scalar in events.Scalars("val/loss")] == [4, 6]
-
-
-def test_the_sheets_in_wandb_bear_the_steps_of_the_files(
-    tmp_path: Path, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    board = WandbLogger(project="tinv", save_dir=tmp_path, offline=True)
-    fit(tmp_path, model, [Vitals(), samples(tmp_path)], accumulate=2, loggers=[board])
-    board.experiment.finish()
-    wandb.teardown()  # the service that writes the file has ended
-    history, summary = wandb_records(tmp_path)
-    sheets = [row for row in history if "samples/_type" in row]
-    assert [int(row["trainer/global_step"]) for row in sheets] == steps_on_disk(tmp_path) == [0, 4, 6]
-    assert len(list(tmp_path.rglob("media/images/samples*.png"))) == 3
-    assert len(summary["embedding/nearest/<cat-toy>"].split(", ")) == 5
-
-
-def wandb_records(folder: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """The history and the summary that the real client wrote: LevelDB's log format around its own messages."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    history, summary = [], {}
-    (file,) = folder.rglob("run-*.wandb")
-    content, position, message = file.read_bytes(), 7, b""
-    while position < len(content):
-        if (left := 32768 - position % 32768) < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
-        message += content[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # a whole message, or the last part of one
-            record, message = Record.FromString(message), b""
-            history += [_named(record.history.item)] if record.HasField("history") else []
-            summary |= _named(record.summary.update)
-    return history, summary
-
-
-def _named(items: Iterable[Any]) -> dict[str, str]:
-    return {item.key or "/".join(item.nested_key): item.value_json for item in items}
 
 
 @pytest.mark.parametrize("prompt", ["a } of", "a {name}", "{{}}"])

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.callbacks.fitting import Interrupt, fit, rows
 from tests.tiny import tiny_tokenizer
+from tinv.boards import TensorBoard
 from tinv.callbacks import Checkpoints, Vitals
 from tinv.callbacks.vitals import nearest_words, norm_percentiles
 from tinv.errors import UserError
@@ -49,9 +49,9 @@ def test_a_run_begins_at_its_start_and_moves_away_from_it(tmp_path: Path, model:
 
 
 def test_before_the_first_step_the_initializer_is_the_nearest_word(tmp_path: Path, model: StableDiffusion) -> None:
-    board = TensorBoardLogger(tmp_path, name="board", version="")
+    board = TensorBoard(tmp_path)
     fit(tmp_path, model, [Vitals(every_n_steps=1000)], max_steps=1, loggers=[board])
-    events = EventAccumulator(str(tmp_path / "board")).Reload()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     first, last = events.Tensors("embedding/nearest/text_summary")
     assert b"| `<cat-toy>` | toy, " in first.tensor_proto.string_val[0]
     assert (first.step, last.step) == (0, 1)

@@ -18,8 +18,7 @@ concept.placeholder=my-cat concept.initializer=toy embedding.num_vectors=2 data.
 trainer.max_steps=4 trainer.accelerator=cpu trainer.val_check_interval=2 callbacks.samples.steps=2
 callbacks.samples.every_n_steps=2 callbacks.checkpoints.every_n_steps=2
 """.split()
-BOARD = "{_target_: lightning.pytorch.loggers.TensorBoardLogger, save_dir: ${paths.run}, name: tensorboard}"
-LOGGERS = ["logger=wandb", f"+logger.tensorboard={BOARD}"]
+LOGGERS = ["logger=[tensorboard,wandb]"]
 CHECKS = """
 assert pipe.maybe_convert_prompt("my-cat", pipe.tokenizer) == "my-cat my-cat_1"
 assert len(pipe.tokenizer("my-cat my-cat_1").input_ids) == 4

@@ -5,10 +5,10 @@ Every entry bears the number of optimizer steps taken, which is also the number 
 
 from collections.abc import Mapping
 
-import numpy as np
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
+
+from tinv.boards import Board
 
 
 def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
@@ -19,19 +19,16 @@ def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
 
 
 def log_picture(trainer: Trainer, name: str, picture: Image.Image) -> None:
-    """A picture to TensorBoard and Weights & Biases."""
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, np.asarray(picture), trainer.global_step, dataformats="HWC")
-        elif isinstance(logger, WandbLogger):
-            logger.log_image(name, [picture], step=trainer.global_step)
+    """A picture to the boards; a sheet of samples is on disk by then."""
+    for board in _boards(trainer):
+        board.log_picture(name, picture, trainer.global_step)
 
 
 def log_words(trainer: Trainer, name: str, rows: Mapping[str, str]) -> None:
-    """A small table of texts to TensorBoard, and its latest state to the summary of Weights & Biases."""
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            lines = [f"| `{word}` | {text} |" for word, text in rows.items()]
-            logger.experiment.add_text(name, "\n".join(["| | |", "|---|---|", *lines]), trainer.global_step)
-        elif isinstance(logger, WandbLogger):
-            logger.experiment.summary.update({f"{name}/{word}": text for word, text in rows.items()})
+    """A small table of texts to the boards."""
+    for board in _boards(trainer):
+        board.log_words(name, rows, trainer.global_step)
+
+
+def _boards(trainer: Trainer) -> list[Board]:
+    return [logger for logger in trainer.loggers if isinstance(logger, Board)]

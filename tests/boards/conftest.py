@@ -1,0 +1,40 @@
+"""A tiny model, W&B's real client without an account, and the folders of sweeps."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_model
+from tinv.models import StableDiffusion
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
+    """A tiny Stable Diffusion of the real classes, with random weights."""
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def _without_advice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        yield
+
+
+@pytest.fixture
+def point(tmp_path: Path) -> Callable[..., Path]:
+    """point({"optimizer.lr": "1e-3"}, number=0) -> the folder of a point, with the files that a sweep has around it."""
+
+    def make(swept: dict[str, str], number: int = 0) -> Path:
+        sweep = tmp_path / "2026-11-22_20-00-00"
+        (sweep / str(number)).mkdir(parents=True)
+        (sweep / "plan.json").write_text(json.dumps({"id": "0123456789ab"}))
+        (sweep / "sweep.json").write_text(json.dumps({"points": [{"point": number, "swept": swept}]}))
+        return sweep / str(number)
+
+    return make

@@ -1,0 +1,104 @@
+"""Nobody is ever asked for a key: without one there is a sentence, before anything slow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+
+from tests.tiny import tiny_images, tiny_pipeline
+from tinv.credentials import check_credentials, mode_of, unreachable
+from tinv.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def stranger(monkeypatch, tmp_path):
+    """Somebody whom W&B does not know; `stranger(NAME="value")` sets environment variables."""
+    wandb.teardown()
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    monkeypatch.chdir(tmp_path)
+
+    def become(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    yield become
+    wandb.teardown()
+
+
+def test_without_a_key_the_ways_to_have_one_are_named(stranger):
+    with pytest.raises(UserError) as caught:
+        check_credentials(wandb)
+    said = str(caught.value)
+    assert "\n" not in said
+    for way in ("https://wandb.example.org", "wandb login", "WANDB_API_KEY", "logger.wandb.mode=offline"):
+        assert way in said
+
+
+def test_a_key_that_cannot_be_one_is_refused_without_being_shown(stranger):
+    stranger(WANDB_API_KEY="nonsense")
+    with pytest.raises(UserError, match=r"40\+ characters.*logger\.wandb\.mode=offline") as caught:
+        check_credentials(wandb)
+    assert "nonsense" not in str(caught.value)
+
+
+def test_a_key_in_the_environment_or_in_netrc_will_do(stranger, tmp_path):
+    (tmp_path / "netrc").write_text(f"machine wandb.example.org login user password {'k' * 40}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    check_credentials(wandb)
+    (tmp_path / "netrc").unlink()
+    stranger(WANDB_API_KEY="k" * 40)
+    check_credentials(wandb)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "variable", "mode"),
+    [
+        (None, None, "online"),
+        (None, "offline", "offline"),
+        (None, "dryrun", "offline"),
+        ("disabled", "offline", "disabled"),
+        ("online", "offline", "online"),
+    ],
+)
+def test_what_was_chosen_wins_over_the_environment(stranger, chosen, variable, mode):
+    if variable:
+        stranger(WANDB_MODE=variable)
+    assert mode_of(wandb, chosen) == mode
+
+
+def test_an_unreachable_server_is_one_sentence():
+    said = str(unreachable(wandb.errors.CommError("Timed out: connection refused\nConsider ..."), "https://x"))
+    assert said.startswith("logger=wandb: no run could be begun at https://x (Timed out: connection refused); ")
+    assert "logger.wandb.mode=offline" in said
+
+
+@pytest.mark.slow
+def test_a_batch_job_without_a_key_ends_at_once_and_reads_nothing(tmp_path):
+    """Its standard input stays open and silent, as that of a terminal nobody sits at."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "PYTHONPATH": str(ROOT)}
+    tiny_pipeline(tmp_path / "model")
+    tiny_images(tmp_path / "pictures")
+    settings = "model=local model.pretrained=model data.folder=pictures concept.placeholder=my-cat logger=wandb"
+    argv = [sys.executable, str(ROOT / "train.py"), *settings.split(), "concept.initializer=toy", "trainer=cpu"]
+    read, write = os.pipe()
+    try:
+        done = subprocess.run(
+            argv, cwd=tmp_path, env=environment, stdin=read, capture_output=True, text=True, timeout=300
+        )
+    finally:
+        os.close(read)
+        os.close(write)
+    assert done.returncode == 1
+    assert done.stderr.count("there is no key for") == 1
+    assert "Traceback" not in done.stderr and "effective batch" not in done.stdout
