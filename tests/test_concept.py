@@ -35,6 +35,7 @@ def test_a_placeholder_that_cannot_be_typed_is_refused_with_one_that_can(placeho
 
 
 def test_a_kind_is_object_or_style():
+    """E-24: the reference script takes any other word for object."""
     with pytest.raises(UserError, match=r"concept\.kind must be object or style, got 'thing'"):
         Concept(placeholder="<x>", kind="thing")
 

@@ -21,6 +21,7 @@ def model(tmp_path_factory):
 
 
 def test_cached_moments_are_those_of_the_vae_in_both_orientations(model, tmp_path):
+    """E-13: the reference script has the VAE encode every picture at every step."""
     data = tiny_data(tmp_path, model, flip=True)
     assert len(data.shown) == len(data.images) == 3
     for path, shown in zip(data.images, data.shown, strict=True):

@@ -52,6 +52,7 @@ def test_the_second_run_of_a_second_is_newer_than_the_first(tmp_path):
 
 
 def test_a_step_a_run_folder_and_a_file_say_where_to_go_on(tmp_path):
+    """E-26: the reference script looks at the last part of a path alone."""
     first = a_run(tmp_path, "2026-01-01_00-00-00", 500)
     second = a_run(tmp_path, "2026-01-02_00-00-00", 1000)
     assert rundir.place(tmp_path, "cat", 500) == rundir.place(tmp_path, "cat", "500") == str(first)

@@ -105,6 +105,7 @@ def test_a_run_leaves_what_its_users_look_for(place):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_run_that_is_resumed_is_the_uninterrupted_run_to_the_last_bit(place, workers):
+    """E-25: the reference script goes on with other samples."""
     options = ("optimizer.lr=1e-2", "scheduler=cosine", f"data.num_workers={workers}")
     assert run(command(place, f"name=straight{workers}", *options)).returncode == 0
     argv = command(place, f"name=killed{workers}", *options)
@@ -139,6 +140,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before_with_a_warning(plac
 
 @pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing_and_gives_its_number_again(place):
+    """E-25: the reference script does another step for each epoch that is left."""
     argv = command(place, "name=finished")
     assert run(argv).returncode == 0
     before = rows(the_run(place, "finished"))

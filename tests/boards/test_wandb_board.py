@@ -78,6 +78,7 @@ def test_every_chart_has_the_training_step_under_it(session):
 
 
 def test_the_sheets_are_at_the_steps_of_the_files_and_look_like_them(whole, session):
+    """E-32: in the reference script they bear no step, and the next numbers another."""
     sheets = {step: row["samples/caption"] for step, row in session.history.items() if "samples/path" in row}
     assert sheets == {0: "step 0", 4: "step 4", 6: "step 6"}
     for step in sheets:

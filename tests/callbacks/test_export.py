@@ -84,6 +84,7 @@ def test_sdxls_word_is_two_files_each_time_and_one_in_other_formats(tmp_path: Pa
 
 
 def test_the_file_says_what_is_known_of_the_word(tmp_path: Path, model: StableDiffusion) -> None:
+    """E-37: the reference script's files say nothing."""
     fit(tmp_path, model, [Export(tmp_path, licence="cc0-1.0")], max_steps=1)
     told = read(tmp_path).provenance
     assert datetime.now(UTC) - datetime.fromisoformat(told.pop("date")) < timedelta(hours=1)

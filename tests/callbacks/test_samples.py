@@ -35,6 +35,7 @@ def table(folder: Path) -> dict[int, dict[str, str]]:
 def test_there_is_a_sheet_at_the_start_every_n_optimizer_steps_and_at_the_end(
     tmp_path: Path, model: StableDiffusion
 ) -> None:
+    """E-19: the reference script counts its validations in epochs times samples."""
     fit(tmp_path, model, [samples(tmp_path)], max_steps=6, accumulate=2)
     assert steps_on_disk(tmp_path) == [0, 4, 6]
 
@@ -45,6 +46,7 @@ def test_without_an_interval_there_are_the_first_and_the_last_sheet(tmp_path: Pa
 
 
 def test_a_sheet_has_a_row_for_each_prompt_and_a_column_for_each_seed(tmp_path: Path, model: StableDiffusion) -> None:
+    """E-15: the reference script has one prompt, and its steps and guidance are fixed."""
     fit(tmp_path, model, [samples(tmp_path, None)], max_steps=1)
     sheet = Image.open(tmp_path / "samples/step_000000.png")
     cells = [sheet.crop((4 + 132 * x, 19 + 151 * y, 132 + 132 * x, 147 + 151 * y)) for y in range(2) for x in range(3)]
@@ -108,6 +110,7 @@ def test_the_sheet_that_a_killed_run_did_not_get_to_is_drawn_on_resume(tmp_path:
 
 
 def test_the_sheets_in_tensorboard_bear_the_steps_of_the_files(tmp_path: Path, model: StableDiffusion) -> None:
+    """E-32: in the reference script they bear the epoch, and three of them are step 0."""
     board = TensorBoard(tmp_path)
     fit(tmp_path, model, [samples(tmp_path)], accumulate=2, loggers=[board])
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()

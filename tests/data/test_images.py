@@ -34,6 +34,7 @@ def test_pixels_are_between_minus_one_and_one(tmp_path):
 
 
 def test_pictures_are_turned_as_the_camera_was_held(tmp_path):
+    """E-20: the reference script trains on pictures that lie on their side."""
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path, split((32, 32), "red", "blue"), exif=exif)
@@ -42,6 +43,7 @@ def test_pictures_are_turned_as_the_camera_was_held(tmp_path):
 
 
 def test_transparent_parts_show_the_background_and_not_what_is_hidden_there(tmp_path):
+    """E-20: the reference script shows the colours below."""
     image = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
     image.paste((0, 0, 255, 255), (0, 0, 8, 16))
     pixels = shown(save(tmp_path, image), background="#00ff00").pixels
@@ -71,6 +73,7 @@ def test_the_alpha_channel_is_handed_over_where_there_is_one(tmp_path):
 
 
 def test_files_come_in_the_order_of_their_names_and_strays_are_named(tmp_path):
+    """E-23: in the reference script the file system decides, and a stray file ends the run at some step."""
     for name in ("b.png", "a.jpg", "C.JPEG"):
         save(tmp_path, Image.new("RGB", (4, 4)), name)
     (tmp_path / ".DS_Store").write_text("")

@@ -77,6 +77,7 @@ CODE = {
 @pytest.mark.parametrize("name", CODE)
 @pytest.mark.parametrize("container", ["zip", "legacy", "plain", "protocol 4", "state"])
 def test_a_pickle_that_asks_for_anything_else_is_refused_and_not_run(tmp_path: Path, name: str, container: str) -> None:
+    """E-38: diffusers' loader falls back to pickles in silence."""
     mark = tmp_path / "pwned"
     tree = a1111_tree({"*": L}, name=CODE[name](mark))
     file = tmp_path / "hostile.pt"

@@ -41,6 +41,7 @@ def has_no_place_for_the_word(name: str, learned: LearnedEmbedding) -> bool:
 def test_every_reader_with_every_writer(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, make: Callable[[Path], Foreign], known: object
 ) -> None:
+    """E-39: diffusers' loader refuses `clip_l` and `clip_g` in one file."""
     for before in made(make, tmp_path_factory.getbasetemp() / "foreign" / make.__name__):
         place = known.place(tmp_path / "out", before)
         if not fits(known.name, before):

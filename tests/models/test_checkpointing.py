@@ -59,6 +59,7 @@ def test_the_gradient_of_the_rows_is_the_same_to_the_last_bit(models, thrifty, n
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layer_of_the_unet_and_of_every_text_encoder_runs_again_in_the_backward_pass(thrifty, name):
+    """E-17: the reference script for SDXL forgets the U-Net."""
     model, runs, hooks = thrifty[name], Counter(), []
     layers = passed_by_gradients(model)
     for path, layer in layers.items():

@@ -41,6 +41,7 @@ def test_several_concepts_stand_behind_each_other():
 
 
 def test_a_word_does_not_fire_inside_another():
+    """E-9, E-10: diffusers' tokens fire inside of words, and `zorg` inside of `zorgon`."""
     tokenize = prompts().tokenize
     assert V not in tokenize("asks skss sks1 _sks", {"sks": 1})
     assert tokenize("sks, (sks) sks-like", {"sks": 1}).count(V) == 3

@@ -61,6 +61,7 @@ def test_the_run_ends_well_and_says_where_the_word_is(published):
 
 
 def test_no_token_in_any_file_of_the_run_nor_in_what_it_said(published):
+    """E-1: the reference script writes the token into its logs, and uploads them."""
     hub, run, done, _ = published
     files = [path for path in run.parents[2].rglob("*") if path.is_file()]
     names = {path.relative_to(run).parts[0] for path in files if path.is_relative_to(run)}

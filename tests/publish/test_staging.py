@@ -56,6 +56,7 @@ LAYOUT = [
 
 
 def test_the_layout_is_that_of_the_concept_library_and_nothing_more(tmp_path, pictures):
+    """E-34: the reference script pushes gigabytes of the base model."""
     folder, files = staged(finished_run(tmp_path / "run", pictures=pictures))
     assert files == LAYOUT
     assert (folder / "token_identifier.txt").read_text() == "<cat-toy>\n"
@@ -64,6 +65,7 @@ def test_the_layout_is_that_of_the_concept_library_and_nothing_more(tmp_path, pi
 
 
 def test_both_files_hold_the_rows_and_only_them(tmp_path, pictures):
+    """E-36: the reference script's `.bin` holds the whole vocabulary, where it was written on a CPU."""
     run = finished_run(tmp_path / "run", pictures=pictures)
     folder, _ = staged(run)
     rows = formats.read(run).vectors["clip_l"]
@@ -169,6 +171,7 @@ def front_matter(folder):
     ],
 )
 def test_the_licence_is_the_one_there_is_and_never_guessed(tmp_path, pictures, base, own, expected):
+    """E-34: the reference card has OpenRAIL-M for every base model."""
     folder, _ = staged(finished_run(tmp_path / "run", pictures=pictures, base=base), licence=own)
     assert front_matter(folder).get("license") == expected
     assert formats.read(folder).provenance.get("license") == own
@@ -186,6 +189,7 @@ def test_a_licence_that_the_run_gave_its_word_holds(tmp_path, pictures):
 
 
 def test_the_card_tells_the_truth(tmp_path, pictures):
+    """E-33, E-34: the reference card has pictures by chance, and neither usage nor settings."""
     run = finished_run(tmp_path / "run", pictures=pictures, base_revision="0123abc", tinv_version="9.9")
     folder, files = staged(run)
     front, card = front_matter(folder), (folder / "README.md").read_text()
