@@ -24,6 +24,7 @@ from torch import Tensor
 
 from tinv.toybox.captions import PLACES
 from tinv.toybox.concepts import ALL, any_concept_view, any_other_view, concept
+from tinv.rundir import concept_dirs
 from tinv.toybox.sampling import denoising_losses, load_pipeline, sample
 from tinv.toybox.tower import Tower, area_under_curve
 from tinv.toybox.views import render
@@ -277,7 +278,7 @@ def main() -> None:
     parser.add_argument("--initializer", help="the word that learning began from (default: the concept's own)")
     arguments = parser.parse_args()
     tower, baselines = Tower(), dict[tuple[str, str], Baseline]()
-    for folder in arguments.run:
+    for folder in (place for run in arguments.run for place in concept_dirs(run)):
         word = (folder / "token_identifier.txt").read_text().strip()
         name = arguments.concept or concept_of(word)
         initializer = arguments.initializer or concept(name).initializer
