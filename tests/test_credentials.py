@@ -9,7 +9,8 @@ import pytest
 import wandb
 
 from tests.tiny import tiny_images, tiny_pipeline
-from tinv.credentials import check_credentials, mode_of, unreachable
+from tinv.boards import WandbBoard
+from tinv.credentials import check_credentials, mode_of
 from tinv.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +38,7 @@ def stranger(monkeypatch, tmp_path):
 
 def test_without_a_key_the_ways_to_have_one_are_named(stranger):
     with pytest.raises(UserError) as caught:
-        check_credentials(wandb)
+        check_credentials()
     said = str(caught.value)
     assert "\n" not in said
     for way in ("https://wandb.example.org", "wandb login", "WANDB_API_KEY", "logger.wandb.mode=offline"):
@@ -47,17 +48,17 @@ def test_without_a_key_the_ways_to_have_one_are_named(stranger):
 def test_a_key_that_cannot_be_one_is_refused_without_being_shown(stranger):
     stranger(WANDB_API_KEY="nonsense")
     with pytest.raises(UserError, match=r"40\+ characters.*logger\.wandb\.mode=offline") as caught:
-        check_credentials(wandb)
+        check_credentials()
     assert "nonsense" not in str(caught.value)
 
 
 def test_a_key_in_the_environment_or_in_netrc_will_do(stranger, tmp_path):
     (tmp_path / "netrc").write_text(f"machine wandb.example.org login user password {'k' * 40}\n")
     (tmp_path / "netrc").chmod(0o600)
-    check_credentials(wandb)
+    check_credentials()
     (tmp_path / "netrc").unlink()
     stranger(WANDB_API_KEY="k" * 40)
-    check_credentials(wandb)
+    check_credentials()
 
 
 @pytest.mark.parametrize(
@@ -73,13 +74,18 @@ def test_a_key_in_the_environment_or_in_netrc_will_do(stranger, tmp_path):
 def test_what_was_chosen_wins_over_the_environment(stranger, chosen, variable, mode):
     if variable:
         stranger(WANDB_MODE=variable)
-    assert mode_of(wandb, chosen) == mode
+    assert mode_of(chosen) == mode
 
 
-def test_an_unreachable_server_is_one_sentence():
-    said = str(unreachable(wandb.errors.CommError("Timed out: connection refused\nConsider ..."), "https://x"))
-    assert said.startswith("logger=wandb: no run could be begun at https://x (Timed out: connection refused); ")
-    assert "logger.wandb.mode=offline" in said
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_is_one_sentence_before_the_model_loads(stranger, tmp_path):
+    stranger(WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_INIT_TIMEOUT="3")
+    with pytest.raises(UserError, match="does not take the run") as caught:
+        WandbBoard(tmp_path / "run", name="x", mode="online").log_hyperparams({})
+    said = str(caught.value)
+    assert "\n" not in said
+    assert "http://127.0.0.1:9" in said and "logger.wandb.mode=offline" in said
+    assert wandb.run is None
 
 
 @pytest.mark.slow

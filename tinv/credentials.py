@@ -22,14 +22,21 @@ def load_wandb() -> Any:
     return wandb
 
 
-def mode_of(wandb: Any, chosen: str | None) -> str:
+def settings() -> Any:
+    """W&B's own, from the environment and its files; unlike `wandb.setup()` this starts no process."""
+    from wandb.sdk import wandb_setup
+
+    return wandb_setup.singleton().settings
+
+
+def mode_of(chosen: str | None) -> str:
     """`online`, `offline` or `disabled`: what was chosen, else what WANDB_MODE or `wandb offline` say."""
     known = {"dryrun": "offline", "run": "online", "shared": "online"}
-    mode = chosen or wandb.setup().settings.mode
+    mode = chosen or settings().mode
     return known.get(mode, mode)
 
 
-def check_credentials(wandb: Any) -> None:
+def check_credentials() -> None:
     """Make sure that there is a key, for a client without one asks for it, and a batch job would wait for ever.
 
     Raises:
@@ -37,7 +44,7 @@ def check_credentials(wandb: Any) -> None:
     """
     from wandb.sdk.lib import wbauth
 
-    host = wandb.setup().settings.base_url
+    wandb, host = load_wandb(), settings().base_url
     try:
         found = wbauth.authenticate_session(host=host, source="tinv", prompt=False, update_session=False)
     except wandb.Error as error:
@@ -49,7 +56,7 @@ def check_credentials(wandb: Any) -> None:
         )
 
 
-def unreachable(error: BaseException, host: str) -> UserError:
+def unreachable(error: BaseException) -> UserError:
     """What to say where the server does not answer, or not as it should."""
     reason = str(error).strip().partition("\n")[0].rstrip(".")
-    return UserError(f"logger=wandb: no run could be begun at {host} ({reason}); try again, {_OTHERWISE}")
+    return UserError(f"logger=wandb: {settings().base_url} does not take the run ({reason}); try again, {_OTHERWISE}")

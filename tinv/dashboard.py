@@ -55,12 +55,12 @@ def save(workspace: Any) -> str:
         UserError: there is no key, or W&B does not take it.
     """
     wandb = load_wandb()
-    check_credentials(wandb)
+    check_credentials()
     try:
         workspace.entity = workspace.entity or wandb.Api().default_entity
         return str(workspace.save().url)
     except (wandb.Error, OSError, ValueError) as error:
-        raise unreachable(error, wandb.setup().settings.base_url) from error
+        raise unreachable(error) from error
 
 
 def _libraries() -> tuple[Any, Any]:

@@ -40,17 +40,18 @@ def train(cfg: DictConfig) -> float | None:
     _hush_lightning()
     warnings.formatwarning = in_a_line
     loggers: list[Logger] = [build(node) for node in cfg.logger.values()]
-    with watched(loggers):
-        return _learn(cfg, loggers)
+    settings = sentence(cfg)
+    with watched(loggers, settings):
+        return _learn(cfg, loggers, settings)
 
 
-def _learn(cfg: DictConfig, loggers: list[Logger]) -> float | None:
+def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> float | None:
     torch.manual_seed(cfg.seed)
     callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values()]
     with phase(callbacks, "loading"):
         lessons = prepare(cfg)
         for logger in loggers:
-            logger.log_hyperparams(sentence(cfg))
+            logger.log_hyperparams(settings)
         model = shelf.take(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
         wiring = OmegaConf.masked_copy(cfg.module, [key for key in cfg.module if key != "model"])
         module: TextualInversion = build(wiring, model=model, others=lessons[1:])

@@ -36,25 +36,28 @@ def train(place, *argv, code=0):
 
 @pytest.fixture(scope="module")
 def swept(place):
-    """A sweep of two points, the first of which fails in its training; and what it said."""
-    done = train(place, "-m", "trainer=cpu", "name=swept", "optimizer.lr=1e38,1e-3", code=1)
+    """A sweep of three points, of which one fails in its training and one before; and what it said."""
+    done = train(place, "-m", "trainer=cpu", "name=swept", "optimizer.lr=1e30,1e-3,1e38", code=1)
     (sweep,) = (place / "outputs" / "swept").iterdir()
     return sweep, done
 
 
 def test_each_point_of_a_sweep_is_a_run_and_failures_are_marked(swept):
     sweep, _ = swept
-    (failed,), (went_well,) = sessions(sweep / "0"), sessions(sweep / "1")
-    assert failed.run.run_id != went_well.run.run_id
-    assert failed.run.run_group == went_well.run.run_group
-    assert went_well.run.run_group.startswith(f"{sweep.name}-")
-    assert (failed.run.display_name, went_well.run.display_name) == ("swept lr=1e38", "swept lr=1e-3")
-    assert (failed.exit_code, went_well.exit_code) == (1, 0)
-    assert failed.summary["error"]
-    assert went_well.config["optimizer"]["lr"] == 1e-3
-    assert "optimizer.lr=1e-3" in went_well.config["overrides"]
+    points = [one for number in range(3) for one in sessions(sweep / str(number))]
+    in_training, went_well, refused = points
+    assert len({point.run.run_id for point in points}) == 3
+    (group,) = {point.run.run_group for point in points}
+    assert group.startswith(f"{sweep.name}-")
+    assert [point.run.display_name for point in points] == ["swept lr=1e+30", "swept lr=0.001", "swept lr=1e+38"]
+    assert [point.exit_code for point in points] == [1, 0, 1]
+    assert "became infinite" in in_training.summary["error"]
+    assert "optimizer: " in refused.summary["error"]
+    assert [point.config["optimizer"]["lr"] for point in points] == [1e30, 1e-3, 1e38]
+    assert "optimizer.lr=0.001" in went_well.config["overrides"]
     assert went_well.config["choices"]["logger"] == "wandb"
     assert went_well.order == [0, 1, 2, 3, 4]
+    assert not refused.order
 
 
 def test_no_secret_is_in_any_file_or_on_the_terminal(swept):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from PIL import Image
@@ -18,23 +19,29 @@ class Board(Logger):
     def log_words(self, name: str, rows: Mapping[str, str], step: int) -> None:
         """A small table of texts, each under its own word."""
 
-    def end(self, error: BaseException | None) -> None:
+    def end(self, error: BaseException | None, settings: dict[str, Any] | None = None) -> None:
         """The run is over; what it has learned is in its folder.
 
         Args:
             error: what it failed of; None if it went well.
+            settings: of the run, in case that it failed before the board was told them.
         """
 
 
 @contextmanager
-def watched(loggers: Iterable[Logger]) -> Iterator[None]:
-    """Tell the boards among the loggers how the block ends."""
+def watched(loggers: Iterable[Logger], settings: dict[str, Any] | None = None) -> Iterator[None]:
+    """Tell the boards among the loggers how the block ends.
+
+    Args:
+        loggers: of a run.
+        settings: of the run, which the block will tell them itself if it gets so far.
+    """
     boards = [logger for logger in loggers if isinstance(logger, Board)]
     try:
         yield
     except BaseException as error:
         for board in boards:
-            board.end(error)
+            board.end(error, settings)
         raise
     for board in boards:
         board.end(None)

@@ -57,7 +57,7 @@ class TensorBoard(TensorBoardLogger, Board):
         self.experiment.add_text(name, "\n".join(["| | |", "|---|---|", *lines]), step)
 
     @rank_zero_only
-    def end(self, error: BaseException | None) -> None:
+    def end(self, error: BaseException | None, settings: dict[str, Any] | None = None) -> None:
         """What is known of the words, for TensorBoard keeps no files; and what a run failed of."""
         if self._experiment is None:
             return

@@ -112,13 +112,15 @@ class WandbBoard(Board):
         self.link.tell(lambda run: run.summary.update({f"{name}/{word}": text for word, text in rows.items()}))
 
     @rank_zero_only
-    def end(self, error: BaseException | None) -> None:
+    def end(self, error: BaseException | None, settings: dict[str, Any] | None = None) -> None:
         """Finish the run, with what it has learned. A point of a sweep has one even if it failed before it began.
 
         Rows that a failure cut short are left to the run that goes on from the last checkpoint: W&B takes a row once.
         """
-        if self.link.id is None and (error is None or not (self.place or self.link.is_agent)):
-            return
+        if self.link.id is None:
+            if error is None or not (self.place or self.link.is_agent):
+                return
+            self.link.tell(lambda run: self.link.begin(settings or {}))
         if error is None or not checkpoints(self.dir):
             self._send(behind=None)
         for path, learned in words(self.dir):

@@ -34,7 +34,7 @@ class WandbRun:
             UserError: there is no client, or no key.
         """
         self.wandb = load_wandb()
-        self.dir, self.mode = dir, mode_of(self.wandb, mode)
+        self.dir, self.mode = dir, mode_of(mode)
         self.home, self.about = home, about
         self.left: Callable[[int], dict[int, dict[str, Any]]] = lambda step: {}
         """Gives the rows from a step on that the run has had before; the board knows where they are."""
@@ -45,7 +45,7 @@ class WandbRun:
         self._missing: dict[int, dict[str, Any]] = {}
         self._keeps_data = self.mode == "offline" and _DATA not in os.environ
         if self.mode == "online":
-            check_credentials(self.wandb)
+            check_credentials()
 
     @property
     def is_agent(self) -> bool:
@@ -118,7 +118,7 @@ class WandbRun:
                 allow_val_change=True,
             )
         except (self.wandb.Error, OSError) as error:
-            raise unreachable(error, self.wandb.setup().settings.base_url) from error
+            raise unreachable(error) from error
         self._run.define_metric(STEP, hidden=True)
         self._run.define_metric("*", step_metric=STEP, step_sync=True)
         has = last_step(self.dir, self._run.id) + 1 if self.mode == "offline" else 0
