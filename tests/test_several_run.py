@@ -232,6 +232,18 @@ def test_what_cannot_be_combined_is_refused_in_words(place, overrides, said):
     assert [problem for problem in error.value.problems if said in problem]
 
 
+def test_a_caption_has_room_for_the_vectors_of_all_of_its_words(place, tmp_path):
+    """As letters, `my-cat` would take three tokens; as a word of this run it takes 64."""
+    tiny_images(tmp_path / "pets", count=1)
+    (tmp_path / "pets" / "0.txt").write_text("a my-cat and a toy dog with a big red cat and a {}")
+    pets = [f"others.dog.data.folder={tmp_path / 'pets'}", "others.dog.data.captions=files"]
+    assert prepare(compose(place, *pets))
+    with pytest.raises(
+        ConfigError, match=r"others\.dog: embedding\.num_vectors=2 does not fit into a prompt: .* takes 85 of"
+    ):
+        prepare(compose(place, *pets, "embedding.num_vectors=64"))
+
+
 @pytest.mark.parametrize("optimizer", ["adafactor", "lion", "schedule_free"])
 def test_other_optimizers_can(place, optimizer):
     assert len(prepare(compose(place, f"optimizer={optimizer}"))) == 2

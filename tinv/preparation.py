@@ -1,7 +1,7 @@
 """A run before it begins: its concepts, once everything is checked that can be without the model's weights."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,9 +36,10 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
     drafts = [_Draft.of(cfg, "", heard), *(_Draft.of(n, f"others.{name}", heard) for name, n in cfg.others.items())]
     told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
     tokenizers = heard.attempt(lambda: load_tokenizers(**told)) or {}
+    takes = {d.concept.placeholder: d.embedding.num_vectors for d in drafts if d.concept and d.embedding}
     for draft in drafts:
         for tokenizer in tokenizers.values():
-            draft.ask(tokenizer)
+            draft.ask(tokenizer, takes)
     heard.problems += clashes({draft.at("concept"): draft.concept for draft in drafts if draft.concept})
     heard.attempt(lambda: check_loss_scale(cfg.model.get("dtype"), cfg.trainer.get("precision")))
     heard.attempt(lambda: rehearse(cfg, {draft.where: draft.embedding for draft in drafts}))
@@ -85,23 +86,31 @@ class _Draft:
 
     @classmethod
     def of(cls, node: DictConfig, where: str, heard: _Heard) -> "_Draft":
+        """What can be built of a node that has the groups `concept`, `data` and `embedding`."""
         concept, embedding = (heard.attempt(partial(build, node[key]), where) for key in ("concept", "embedding"))
         data = heard.attempt(partial(build, node.data), where) if concept else None
         return cls(where, heard, concept, data, embedding, node.get("lr"))
 
     def at(self, key: str) -> str:
+        """The place of one of its groups."""
         return f"{self.where}.{key}" if self.where else key
 
-    def ask(self, tokenizer: Any) -> None:
+    def ask(self, tokenizer: Any, takes: Mapping[str, int]) -> None:
+        """Whether this can be learned; `takes` has how many tokens each of the run's words takes."""
         if self.concept and self.embedding:
             captions = self.data.captions if self.data else {}
-            self.heard.attempt(lambda: self.embedding.check(self.concept, tokenizer, captions), self.where)  # type: ignore[union-attr, arg-type]
+            others = {word: count for word, count in takes.items() if word != self.concept.placeholder}
+            check = partial(self.embedding.check, self.concept, tokenizer, captions, others)
+            self.heard.attempt(check, self.where)
 
     def open_pictures(self) -> None:
-        for path in self.data.images if self.data else ():
-            self.heard.attempt(partial(self.data.open, path, resolution=THUMBNAIL), self.where)  # type: ignore[union-attr]
+        """Whether each can be shown."""
+        if self.data:
+            for path in self.data.images:
+                self.heard.attempt(partial(self.data.open, path, resolution=THUMBNAIL), self.where)
 
     def lesson(self) -> Iterator[Lesson]:
+        """The whole, if no part is missing."""
         if self.concept and self.data and self.embedding:
             parts: dict[str, Any] = {
                 "concept": self.concept,

@@ -5,6 +5,7 @@ K rows, V words, D width.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from torch import Tensor
@@ -67,14 +68,26 @@ class TokenEmbedding:
         if not 0 <= self.ema < 1:
             raise UserError(f"embedding.ema must be 0 or more and less than 1, got {self.ema}; 0 keeps no average")
 
-    def check(self, concept: Concept, tokenizer: Any, captions: Mapping[str, str]) -> None:
+    def check(
+        self,
+        concept: Concept,
+        tokenizer: Any,
+        captions: Mapping[str, str],
+        others: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         """Ask the tokenizer alone, which is quick, whether this concept can be learned like this.
+
+        Args:
+            concept: gives the words.
+            tokenizer: of a text encoder.
+            captions: all that may be shown, each with the place where it is written.
+            others: how many tokens each of the run's other words takes.
 
         Raises:
             UserError: the placeholder is taken, the initializer cannot start these rows, or they do not fit a caption.
         """
         check_placeholder(concept, tokenizer)
-        check_room(concept, tokenizer, captions, num_vectors=self.num_vectors)
+        check_room(concept, tokenizer, captions, num_vectors=self.num_vectors, others=others)
         self._initializer_ids(concept, tokenizer)
 
     def start(

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tinv.concept import Concept, whole
@@ -33,7 +34,14 @@ def check_placeholder(concept: Concept, tokenizer: Any) -> None:
         )
 
 
-def check_room(concept: Concept, tokenizer: Any, captions: Mapping[str, str], *, num_vectors: int) -> None:
+def check_room(
+    concept: Concept,
+    tokenizer: Any,
+    captions: Mapping[str, str],
+    *,
+    num_vectors: int,
+    others: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """Refuse captions in which the word would be cut off, and tell of those that lose something behind it.
 
     Args:
@@ -41,6 +49,7 @@ def check_room(concept: Concept, tokenizer: Any, captions: Mapping[str, str], *,
         tokenizer: knows how much the text encoder reads.
         captions: all that may be shown, each with the place where it is written.
         num_vectors: how many tokens the word takes.
+        others: how many each of the run's other words takes, which captions may say, too.
 
     Raises:
         UserError: naming the caption with the least room, where it is written and how many vectors would fit.
@@ -50,9 +59,10 @@ def check_room(concept: Concept, tokenizer: Any, captions: Mapping[str, str], *,
     long, worst, most = [], "", room - num_vectors
     for caption in captions:
         around = word.split(caption)
-        if len(caption.encode()) + num_vectors * len(around) <= room:
+        said = {other: len(re.findall(whole(other), caption, re.IGNORECASE)) for other in others}
+        if len(caption.encode()) + num_vectors * len(around) + sum(others[o] * n for o, n in said.items()) <= room:
             continue  # a token is a byte at least
-        taken = [len(tokenizer(piece, add_special_tokens=False).input_ids) for piece in around]
+        taken = [_length(piece, tokenizer, others) for piece in around]
         if taken[0] > most:
             worst, most = caption, taken[0]
         if sum(taken) + num_vectors * (len(around) - 1) > room:
@@ -98,6 +108,14 @@ def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init:
             f"set embedding.num_vectors={len(ids)} or more, or embedding.init=mean"
         )
     return ids
+
+
+def _length(text: str, tokenizer: Any, words: Mapping[str, int]) -> int:
+    """How many tokens a text takes in which learned words may stand."""
+    if not words:
+        return len(tokenizer(text, add_special_tokens=False).input_ids)
+    pieces = re.split(f"({'|'.join(map(whole, words))})", text, flags=re.IGNORECASE)
+    return sum(words[piece.lower()] if piece.lower() in words else _length(piece, tokenizer, {}) for piece in pieces)
 
 
 def pieces_of(text: str, tokenizer: Any) -> list[str]:

@@ -22,9 +22,9 @@ import numpy as np
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from tinv.rundir import concept_dirs
 from tinv.toybox.captions import PLACES
 from tinv.toybox.concepts import ALL, any_concept_view, any_other_view, concept
-from tinv.rundir import concept_dirs
 from tinv.toybox.sampling import denoising_losses, load_pipeline, sample
 from tinv.toybox.tower import Tower, area_under_curve
 from tinv.toybox.views import render
