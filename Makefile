@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format bench
+.PHONY: help setup train test test-all test-slurm stress-slurm lint format bench
 
 help: ## list what can be done
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## install tinv and its tools into .venv (again only after pyproject.toml or constraints.txt changed)
 
@@ -28,6 +28,12 @@ test: setup ## run the quick tests: offline, on the CPU, in minutes
 
 test-all: setup ## run the slow tests too
 	$(BIN)/python -m pytest -m "not gpu and not network and not slurm" $(ARGS)
+
+test-slurm: setup ## run the tests on a Slurm of their own, where its packages are installed
+	$(BIN)/python -m pytest -m slurm -rs tests/slurm $(ARGS)
+
+stress-slurm: setup ## do to runs what a Slurm can do to them, ten times each
+	TINV_STRESS=10 $(BIN)/python -m pytest -m slurm -rs tests/slurm $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -98,9 +98,9 @@ def test_one_callback_can_be_tuned_or_removed(compose):
     assert compose("+experiment=cat_toy", "callbacks=none").callbacks == {}
 
 
-def test_the_run_card_starts_first_and_checkpoints_come_last(compose):
+def test_the_run_card_starts_first_and_checkpoints_come_last_but_for_what_gives_the_run_back_to_slurm(compose):
     names = list(compose("+experiment=cat_toy").callbacks)
-    assert (names[0], names[-1]) == ("run_card", "checkpoints")
+    assert (names[0], *names[-2:]) == ("run_card", "checkpoints", "requeue")
 
 
 def test_the_published_recipe_is_there_in_full(compose):

@@ -12,6 +12,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     # floor 0: words
     {"tinv.concept", "tinv.draw", "tinv.files", "tinv.point", "tinv.rundir", "tinv.secret", "tinv.templates"}
     | {"tinv.types"},
+    {"tinv.slurm"},
     # floor 1: arithmetic and paper
     {"tinv.credentials", "tinv.diffusion", "tinv.formats", "tinv.grid", "tinv.hub", "tinv.status", "tinv.trial"},
     {"tinv.objective"},
@@ -37,8 +38,9 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.preparation"},
     {"tinv.convert", "tinv.dashboard", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview"}
     | {"tinv.run", "tinv.sweep"},
-    {"tinv.from_diffusers", "tinv.report"},
-    {"tinv.cli", "tinv.front"},
+    {"tinv.from_diffusers", "tinv.report", "tinv.standing"},
+    {"tinv.front"},
+    {"tinv.cli"},
 )
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 

@@ -37,4 +37,7 @@ def test_a_pinned_version_satisfies_what_the_project_asks_for():
 def test_ci_is_the_same_commands_that_people_type():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o100
-    assert script.read_text().splitlines()[-1] == "make lint test-all"
+    assert [line for line in script.read_text().splitlines() if line.startswith("make ")] == [
+        "make lint test-all",
+        "make test-slurm",
+    ]

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from argparse import Namespace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,7 +28,10 @@ from tinv.errors import UserError
 from tinv.groups import CONFIG_NAME, Groups
 from tinv.overrides import brings_a_sweep, explain, find_problems, points
 from tinv.problems import Problem
-from tinv.status import recorded
+from tinv.slurm import this_job
+from tinv.slurm.preflight import contradictions
+from tinv.slurm.signals import listen
+from tinv.status import TIME, recorded
 from tinv.sweep.ahead import foresee
 from tinv.sweep.alone import as_a_process, takes_processes
 from tinv.sweep.kept import read_plan
@@ -73,16 +77,26 @@ def point(cfg: DictConfig) -> float | None:
 
 
 def _run(cfg: DictConfig) -> float | None:
+    if this_job():
+        listen()  # loading takes a while, and a signal may come at any time
     from tinv.run import train  # torch and Lightning: only when there is something to run
 
     exit_code = 1
     try:
         with recorded(HydraConfig.get().runtime.output_dir) as status:
+            _stop_the_clock(status.began)
+            OmegaConf.get_cache(cfg).pop("now", None)  # Hydra hands on what it has looked up
             status.value = train(check(cfg))
         exit_code = 0
     finally:
         _finish_wandb(exit_code)
     return status.value
+
+
+def _stop_the_clock(began: str) -> None:
+    """What `${now:...}` means stays what it was in the run's first session, wherever it is used."""
+    then = datetime.strptime(began, TIME).replace(tzinfo=UTC).astimezone()
+    OmegaConf.register_new_resolver("now", then.strftime, use_cache=True, replace=True)
 
 
 def register() -> None:
@@ -103,12 +117,14 @@ def _look_ahead(args: Namespace) -> None:
     if found:
         _leave(_sentence(found))
     cfg = groups.compose(next(points(groups, overrides)))
-    if cfg.resume is not None and multirun:
+    if cfg.resume not in (None, rundir.AUTO) and multirun:
         _leave(f"resume={cfg.resume} goes on with one run, -m starts several; leave one of them out")
     if cfg.hub.push and multirun:
         _leave("hub.push=true and -m: the points would overwrite each other; push the one you like: tinv push RUN")
-    if cfg.resume is not None:
+    if cfg.resume not in (None, rundir.AUTO):
         rundir.find(Path(cfg.paths.outputs) / cfg.name, cfg.resume)
+    if not multirun and (found_in_job := contradictions(cfg.trainer)):
+        _leave(_sentence([Problem(text) for text in found_in_job]))
     if cfg.sweep.dry_run and not multirun:
         _leave("sweep.dry_run=true lists the points of a sweep; add -m")
     if multirun and (listing := foresee(groups, overrides, cfg)):

@@ -71,6 +71,10 @@ class MetricsFile(Logger):
         write_text(self.path, text.getvalue())
         self._is_new, self._flushed_at = False, monotonic()
 
+    def has(self, step: int, name: str) -> bool:
+        """Whether the row of a step has a number."""
+        return name in self._rows.get(step, {})
+
     @rank_zero_only
     def rewind(self, step: int) -> None:
         """Forget the rows behind a step: the run goes on from there."""

@@ -83,10 +83,22 @@ def _checkpoint(cfg: DictConfig) -> Path | None:
     """The checkpoint to go on from; where that one is broken, the one before it, with a warning."""
     if cfg.resume is None:
         return None
+    if cfg.resume == rundir.AUTO:
+        return _own_checkpoint(Path(cfg.paths.run))
     chosen = rundir.find(cfg.paths.run, cfg.resume)
     siblings = rundir.checkpoints(chosen.parent.parent)
     older = [path for path in siblings if rundir.step_of(path) < rundir.step_of(chosen)]
     return newest_valid([chosen, *older])
+
+
+def _own_checkpoint(run: Path) -> Path | None:
+    """The newest good checkpoint in the run's own folder; where there is none, nobody is there to ask: it begins."""
+    found = rundir.checkpoints(run)
+    try:
+        return newest_valid(found) if found else None
+    except UserError as error:
+        warnings.warn(f"begins again: {error}", stacklevel=2)
+        return None
 
 
 def _monitored(name: str | None, trainer: Trainer, module: TextualInversion, data: Together) -> float | None:
@@ -131,5 +143,6 @@ def _hush_lightning() -> None:
         ".*module.* in eval mode at the start of training.*",
         ".*your dataloader is not resumable.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*srun. command is available on your system but is not used.*",
     ):
         warnings.filterwarnings("ignore", message=advice)

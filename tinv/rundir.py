@@ -9,6 +9,8 @@ from tinv.errors import UserError
 
 CHECKPOINTS = "checkpoints"
 CONCEPTS = "concepts"
+AUTO = "auto"
+"""`resume`: go on where the run stands, or begin if it has not begun yet."""
 _STEP = re.compile(r"step_(\d+)\.ckpt")
 
 
@@ -21,6 +23,8 @@ def place(outputs: Path | str, name: str, resume: str | int | None = None) -> st
     Raises:
         UserError: there is nothing to resume, or the folder cannot be made.
     """
+    if resume == AUTO:
+        resume = "latest" if any(checkpoints(run) for run in _runs(Path(outputs) / name)) else None
     if resume is not None:
         file = find(Path(outputs) / name, resume)
         if file.parent.name == CHECKPOINTS:

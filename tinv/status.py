@@ -13,8 +13,12 @@ from time import time
 
 from tinv.errors import UserError
 from tinv.files import write_json
+from tinv.slurm import this_job
 
 FILE = "status.json"
+PROGRESS = "progress.json"
+"""How far it is, beside it."""
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 ENDED = ("done", "pruned", "failed", "interrupted")
 """What a run can have come to. One that is killed stays `running`: who started it knows better."""
 
@@ -24,15 +28,22 @@ class Status:
     """How a run stands."""
 
     status: str = "running"
-    """`running`, or one of `ENDED`."""
+    """`queued`, `running`, `requeued`, or one of `ENDED`."""
     value: float | None = None
     """The monitored number at the end."""
     reason: str | None = None
     """Why it failed."""
     started: str = ""
     seconds: float = 0.0
+    """Of the session that runs; of those before it, what they knew of when they were put aside."""
     process: str = ""
     """`host:pid` of the process that runs it."""
+    job: str | None = None
+    """Slurm's number for it: `123`, or `123_4`."""
+    began: str = ""
+    """When its first session was started."""
+    restarts: int = 0
+    """How often it was gone on with."""
 
     @property
     def has_ended(self) -> bool:
@@ -59,9 +70,8 @@ def recorded(run: Path | str) -> Iterator[Status]:
 
     The file is the first process's: the others of a run on several devices leave it alone.
     """
-    status = Status(process=f"{socket.gethostname()}:{os.getpid()}")
-    status.started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    began = time()
+    status = _begun(read_status(run))
+    began = time() - status.seconds
     if not _is_first_process():
         yield status
         return
@@ -78,6 +88,33 @@ def recorded(run: Path | str) -> Iterator[Status]:
     if status.value is not None and not math.isfinite(status.value):
         status.value, status.reason = None, f"ended with {status.value}"
     write_status(run, status)
+
+
+def put_aside(run: Path | str, what: str, why: str) -> None:
+    """Say that the run's process is about to be ended from outside.
+
+    Args:
+        run: its folder.
+        what: `requeued` or `interrupted`.
+        why: in words.
+    """
+    status = read_status(run) or Status()
+    if status.started:
+        started = datetime.strptime(status.started, TIME).replace(tzinfo=UTC)
+        status.seconds = round(status.seconds + (datetime.now(UTC) - started).total_seconds(), 2)
+    status.status, status.reason = what, why
+    write_status(run, status)
+
+
+def _begun(before: Status | None) -> Status:
+    """A session that begins, after others in the same folder or as the first."""
+    status = Status(process=f"{socket.gethostname()}:{os.getpid()}", started=f"{datetime.now(UTC):{TIME}}")
+    job = this_job()
+    status.job, status.began = job.id if job else None, status.started
+    if before is not None and before.began:
+        status.began, status.restarts = before.began, before.restarts + 1
+        status.seconds = before.seconds if before.status == "requeued" else 0.0
+    return status
 
 
 def _is_first_process() -> bool:

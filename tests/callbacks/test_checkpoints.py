@@ -1,14 +1,17 @@
 """A run goes on from a checkpoint exactly, and a broken checkpoint is never gone on from."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 
 from tests.callbacks.fitting import Interrupt, fit, rows
 from tinv.callbacks import Checkpoints
 from tinv.callbacks.checkpoints import newest_valid, verify
 from tinv.errors import UserError
+from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
 from tinv.rundir import checkpoints, step_of
 
@@ -29,9 +32,9 @@ def test_a_step_is_saved_once_although_several_batches_belong_to_it(tmp_path: Pa
     saved = []
 
     class Counted(Checkpoints):
-        def _save(self, trainer) -> None:  # type: ignore[no-untyped-def]
+        def save(self, trainer) -> None:  # type: ignore[no-untyped-def]
             saved.append(trainer.global_step)
-            super()._save(trainer)
+            super().save(trainer)
 
     fit(tmp_path, model, [Counted(tmp_path, every_n_steps=1)], max_steps=3, accumulate=4)
     assert saved == [1, 2, 3]
@@ -64,6 +67,26 @@ def test_a_run_that_crashed_and_went_on_ends_where_an_unbroken_one_does(
     assert saved_steps(tmp_path) == [5]
     resumed = fit(tmp_path, model, [], resume=newest_valid(checkpoints(tmp_path)), **options)
     assert torch.equal(rows(resumed), rows(unbroken))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_measurement_that_a_killed_run_did_not_get_to_is_made_up_for(
+    tmp_path: Path, model: StableDiffusion, accumulate: int
+) -> None:
+    class Killed(Callback):
+        def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
+            if trainer.global_step == 4:
+                raise RuntimeError
+
+    def go(name: str, *more: Callback, resume: Path | None = None) -> str:
+        run = tmp_path / name
+        parts = [Checkpoints(run, every_n_steps=4), *more]
+        fit(run, model, parts, max_steps=9, accumulate=accumulate, loggers=[MetricsFile(run)], resume=resume)
+        return (run / "metrics.csv").read_text()
+
+    with pytest.raises(RuntimeError):
+        go("killed", Killed())
+    assert go("killed", resume=newest_valid(checkpoints(tmp_path / "killed"))) == go("unbroken")
 
 
 def test_a_run_that_had_ended_can_be_made_longer(tmp_path: Path, model: StableDiffusion) -> None:

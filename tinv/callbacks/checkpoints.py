@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from tinv.callbacks.cadence import Every
+from tinv.callbacks.missed import make_up
 from tinv.callbacks.phases import Stopwatch
 from tinv.errors import UserError
 from tinv.files import atomic
@@ -45,25 +46,29 @@ class Checkpoints(Callback):
         """A run that goes on from a checkpoint writes its metrics on from there, too."""
         self._every.begin(trainer.global_step)
         self._saved = None
-        for table in _tables(trainer):
+        for table in tables(trainer):
             table.rewind(trainer.global_step)
+        make_up(trainer, tables(trainer))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Every n optimizer steps, and when the run is complete: the loop is then as it is in the middle of a run."""
         is_due = self._every.due(trainer.global_step)
         if is_due or (trainer.global_step == trainer.max_steps != self._saved):
-            self._save(trainer)
+            self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """A run that was told to stop early."""
         if trainer.global_step != self._saved and not self.path(trainer.global_step).exists():
-            self._save(trainer)
+            self.save(trainer)
 
-    def _save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Trainer) -> None:
+        """Write the checkpoint of a step that has just been made, unless it is there; takes every process."""
         path = self.path(trainer.global_step)
+        if trainer.global_step == self._saved:
+            return
         with self.stopwatch("saving"):
             if trainer.is_global_zero:
-                for table in _tables(trainer):
+                for table in tables(trainer):
                     table.log_metrics(_numbers_to_come(trainer), step=trainer.global_step - 1)
                     table.flush()
                 with atomic(path) as draft:
@@ -80,7 +85,8 @@ class Checkpoints(Callback):
                 path.unlink(missing_ok=True)
 
 
-def _tables(trainer: Trainer) -> list[MetricsFile]:
+def tables(trainer: Trainer) -> list[MetricsFile]:
+    """Those of the run's loggers that write `metrics.csv`."""
     return [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
 
 
