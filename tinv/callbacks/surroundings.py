@@ -1,6 +1,7 @@
 """What a run ran in: its command, its code, its machine. Nothing of the environment, no secrets."""
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -46,6 +47,10 @@ def hydra_choices(run_dir: Path) -> dict[str, Any] | None:
 def git_state() -> dict[str, Any] | None:
     """Commit of the code that runs, and whether files that git knows differ from it; None where git knows nothing."""
     source = Path(__file__).resolve()
+    snapshot = source.parents[2] / "git.json"
+    if snapshot.is_file():  # a copy that was made when the run was submitted
+        told: dict[str, Any] = json.loads(snapshot.read_text(encoding="utf-8"))
+        return told
     if _git(source.parent, "ls-files", "--error-unmatch", source.name) is None:
         return None
     commit = _git(source.parent, "rev-parse", "HEAD")

@@ -7,10 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinv import __version__
-from tinv.cli import convert, dashboard, from_diffusers, generate, inspect, prefetch, preview, push, report
+from tinv.cli import (
+    convert,
+    dashboard,
+    from_diffusers,
+    generate,
+    inspect,
+    prefetch,
+    preview,
+    push,
+    report,
+    status,
+    submit,
+)
 from tinv.errors import UserError
 
-COMMANDS = (generate, preview, convert, inspect, report, dashboard, prefetch, push, from_diffusers)
+COMMANDS = (generate, preview, convert, inspect, submit, status, report, dashboard, prefetch, push, from_diffusers)
 """Each has `add(commands)`, which says what it is called and which options it takes."""
 
 

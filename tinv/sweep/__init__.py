@@ -12,10 +12,11 @@ from tinv import rundir
 from tinv.sweep.grid import Grid
 from tinv.sweep.pool import Pool
 from tinv.sweep.search import Search
+from tinv.sweep.slurm import Slurm
 
-__all__ = ["Grid", "Pool", "Search", "place", "register"]
+__all__ = ["Grid", "Pool", "Search", "Slurm", "place", "register"]
 
-NAMES = {f"hydra_plugins.tinv.{plugin.__name__}": plugin for plugin in (Grid, Pool, Search)}
+NAMES = {f"hydra_plugins.tinv.{plugin.__name__}": plugin for plugin in (Grid, Pool, Search, Slurm)}
 """What `_target_` says in conf/hydra, and what it means."""
 
 

@@ -35,6 +35,7 @@ class Campaign:
         self.command = [text for text in typed if key(text) not in ("sweep.resume", "sweep.dry_run", "hydra.mode")]
         self.is_resumed = config.sweep.resume is not None
         self.stops = config.sweep.on_failure == "stop"
+        self.is_left_alone = config.hydra.launcher.get("wait") is False
         self.folder = Path(config.hydra.sweep.dir)
         self.ledger = Ledger(self.folder, monitor=config.monitor)
         self.id = ""
@@ -121,6 +122,11 @@ class Campaign:
         rows = list(self.ledger.rows.values())
         failed = [row for row in rows if row.point in self.ledger.failed]
         left = [row for row in rows if row.status not in (*GOOD, "failed")]
+        if self.is_left_alone and not failed:
+            print(
+                f"how they stand: tinv status {self.folder}\nto wait for them: sweep.resume={self.folder}", flush=True
+            )
+            return
         if failed or left:
             not_run = f", {len(left)} not run" if left else ""
             lines = [f"{len(failed)} of {len(rows)} points failed{not_run}:", *_reasons(failed)]

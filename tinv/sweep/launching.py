@@ -26,6 +26,15 @@ class Streaming(Protocol):
         ...
 
 
+@runtime_checkable
+class Queueing(Protocol):
+    """A launcher that has a queue behind it, and takes all points at once where all are known."""
+
+    def queue(self, points: Iterator[Point], folder: Path) -> Iterator[tuple[Point, Status]]:
+        """Run the points, each in its own folder below `folder`."""
+        ...
+
+
 def carry_out(
     launcher: Launcher, points: Iterator[Point], folder: Path, *, batch_size: int | None
 ) -> Generator[tuple[Point, Status], None, None]:
@@ -37,6 +46,9 @@ def carry_out(
         folder: the sweep's.
         batch_size: how many a plugin's launcher gets at once; None is all of them.
     """
+    if batch_size is None and isinstance(launcher, Queueing):
+        yield from launcher.queue(points, folder)
+        return
     if isinstance(launcher, Streaming):
         yield from launcher.stream(points, folder)
         return
@@ -69,6 +81,14 @@ def goes_on(point: Point, folder: Path) -> list[str]:
     """A point's overrides; one that has checkpoints from before goes on from the newest."""
     run = folder / str(point.number)
     return [*point.overrides, *([f"resume={quoted(run)}"] if checkpoints(run) else [])]
+
+
+def as_returned(point: Point, status: Status) -> JobReturn:
+    """How a point ended, in Hydra's terms."""
+    returned = JobReturn(overrides=point.overrides)
+    returned.status = JobStatus.COMPLETED if status.status == "done" else JobStatus.FAILED
+    returned.return_value = status.value if status.status == "done" else UserError(status.reason or status.status)
+    return returned
 
 
 def announce(point: Point, status: Status) -> None:

@@ -8,17 +8,16 @@ from pathlib import Path
 from time import monotonic, sleep
 from types import FrameType
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.errors import UserError
 from tinv.status import FILE, Status
 from tinv.sweep.alone import config_dir
 from tinv.sweep.child import GRACE_S, Child, command, settle
 from tinv.sweep.devices import Slot, slots
-from tinv.sweep.launching import goes_on
+from tinv.sweep.launching import as_returned, goes_on
 from tinv.sweep.plan import Point
 from tinv.sweep.table import duration
 
@@ -42,13 +41,13 @@ class Pool(Launcher):
         self.slots = slots(self.devices, self.jobs)
         self.folder = Path(config.hydra.sweep.dir)
         self.config_dir = config_dir(config.hydra)
-        self.hydra_overrides = [text for text in config.hydra.overrides.hydra if not text.startswith(_OURS)]
+        self.hydra_overrides = [text for text in config.hydra.overrides.hydra if not text.startswith(OURS)]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Hydra's way of launching, for sweepers that know no other."""
         points = [Point(initial_job_idx + i, tuple(overrides)) for i, overrides in enumerate(job_overrides)]
         ended = {point.number: status for point, status in self.stream(iter(points), self.folder)}
-        return [_as_returned(point, ended[point.number]) for point in points]
+        return [as_returned(point, ended[point.number]) for point in points]
 
     def stream(self, points: Iterator[Point], folder: Path) -> Iterator[tuple[Point, Status]]:
         """Run the points; when this ends, however it ends, none of their processes is left."""
@@ -100,14 +99,7 @@ class Pool(Launcher):
             settle(folder / str(point.number), child, interrupted=True)
 
 
-def _as_returned(point: Point, status: Status) -> JobReturn:
-    returned = JobReturn(overrides=point.overrides)
-    returned.status = JobStatus.COMPLETED if status.status == "done" else JobStatus.FAILED
-    returned.return_value = status.value if status.status == "done" else UserError(status.reason or status.status)
-    return returned
-
-
-_OURS = ("hydra/", "hydra.launcher", "hydra.sweeper", "hydra.sweep.", "hydra.mode", "hydra.run.")
+OURS = ("hydra/", "hydra.launcher", "hydra.sweeper", "hydra.sweep.", "hydra.mode", "hydra.run.")
 """Hydra's settings that are the sweep's, not a point's."""
 
 

@@ -16,7 +16,7 @@ class Row:
     point: int
     swept: Mapping[str, str] = field(default_factory=dict)
     status: str = "waiting"
-    """`waiting`, `running`, `done`, `pruned`, `failed` or `interrupted`."""
+    """`waiting`, `queued`, `running`, `requeued`, `done`, `pruned`, `failed` or `interrupted`."""
     value: float | None = None
     seconds: float | None = None
     folder: str = ""
@@ -32,6 +32,11 @@ def as_text(rows: Sequence[Row], monitor: str | None) -> str:
         value = [] if not monitor else ["" if row.value is None else f"{row.value:.6g}"]
         swept = [brief(row.swept.get(key, "")) for key in keys]
         lines.append([str(row.point), *swept, row.status, *value, duration(row.seconds), row.folder])
+    return columns(lines)
+
+
+def columns(lines: Sequence[Sequence[str]]) -> str:
+    """Cells under one another."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

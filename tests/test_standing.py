@@ -1,0 +1,98 @@
+"""`tinv status` reads files, and nothing else."""
+
+import json
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from tinv.cli import main as tinv
+from tinv.status import Status, put_aside, read_status, recorded, write_status
+
+TOLD = {"step": 620, "of": 1000, "steps_per_s": 3.1, "seconds_left": 123, "loss": 0.1187, "at": "2026-11-22T20:00:00Z"}
+
+
+def a_sweep(folder: Path, **statuses: Status) -> Path:
+    rows = [{"point": i, "key": str(i), "swept": {"seed": str(i)}, "differs": {}} for i in range(5)]
+    (folder / "plan.json").write_text(json.dumps({"id": "x", "command": [], "points": rows}))
+    for name, status in statuses.items():
+        run = folder / name.removeprefix("p")
+        run.mkdir()
+        write_status(run, status)
+        if status.status != "queued":
+            (run / "progress.json").write_text(json.dumps(TOLD))
+    return folder
+
+
+def test_every_point_is_there_with_step_rate_time_left_restarts_and_loss(tmp_path, capsys):
+    a_sweep(
+        tmp_path,
+        p0=Status("done", value=0.5, job="71_0"),
+        p1=Status("running", restarts=2, job="71_1"),
+        p2=Status("requeued", reason="the time limit was near; saved at step 620", restarts=1),
+        p3=Status("queued"),
+    )
+    assert tinv(["status", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["point", "seed", "status", "step", "rate", "left", "restarts", "loss", "job"]
+    assert lines[2].split() == ["1", "1", "running", "620/1000", "3.1/s", "2m03s", "2", "0.1187", "71_1"]
+    assert lines[1].split() == ["0", "0", "done", "620/1000", "0.1187", "71_0"]
+    assert lines[4].split() == ["3", "3", "queued"]
+    assert lines[5].split() == ["4", "4", "waiting"]
+    assert lines[6] == "2: the time limit was near; saved at step 620"
+    assert lines[7] == "1 done, 1 running, 1 requeued, 1 queued, 1 waiting"
+    assert tinv(["status", "--json", str(tmp_path)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert (rows[1]["step"], rows[1]["restarts"], rows[1]["is_silent"]) == (620, 2, False)
+
+
+def test_a_run_that_has_written_nothing_for_long_is_doubted(tmp_path, capsys):
+    a_sweep(tmp_path, p0=Status("running"))
+    long_ago = time.time() - 7500
+    for path in (tmp_path / "0").iterdir():
+        os.utime(path, (long_ago, long_ago))
+    assert tinv(["status", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "running?" in said and "0: has written nothing for 2h05m" in said
+
+
+def test_a_single_run_is_a_table_of_one_line(tmp_path, capsys):
+    with recorded(tmp_path):
+        assert tinv(["status", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == [tmp_path.name, "running"]
+
+
+def test_a_folder_of_something_else_is_refused_in_words(tmp_path, capsys):
+    assert tinv(["status", str(tmp_path)]) == 1
+    assert "neither a sweep (plan.json) nor a run" in capsys.readouterr().err
+    assert tinv(["status", str(tmp_path / "nowhere")]) == 1
+
+
+def test_a_run_that_was_put_aside_goes_on_counting(tmp_path):
+    with pytest.raises(SystemExit), recorded(tmp_path):
+        status = read_status(tmp_path)
+        status.started = "2001-01-01T00:00:00Z"
+        write_status(tmp_path, status)
+        put_aside(tmp_path, "requeued", "saved")
+        before = read_status(tmp_path)
+        raise SystemExit
+    write_status(tmp_path, before)
+    with recorded(tmp_path) as again:
+        assert (again.restarts, again.began) == (1, before.began)
+        assert again.seconds == before.seconds > 1e8
+
+
+def test_now_is_when_the_run_began(door, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    began = datetime(2001, 2, 3, 12, tzinfo=UTC)
+    write_status(run, Status("requeued", began=f"{began:%Y-%m-%dT%H:%M:%SZ}"))
+    tags = []
+    argv = ["+experiment=cat_toy", "tags=['${now:%Y-%m-%d}']", f"hydra.run.dir='{run.as_posix()}'", "resume=auto"]
+    said = door(*argv, train=lambda cfg: tags.extend(OmegaConf.to_container(cfg.tags)))
+    assert said.code == 0, said.err
+    assert tags == [f"{began.astimezone():%Y-%m-%d}"]
+    assert read_status(run).restarts == 1
