@@ -288,7 +288,7 @@ def test_pictures_of_all_concepts_are_fetched(place, monkeypatch):
 
 @pytest.mark.slow
 def test_two_concepts_of_sdxl_have_rows_in_both_encoders(place, tmp_path):
-    folder = save("sdxl", published("sdxl"), tmp_path / "model")
+    folder = save(published("sdxl"), tmp_path / "model")
     cfg = compose(
         place, f"model.pretrained={folder}", f"paths.run={tmp_path / 'run'}", "callbacks.export.formats=[sdxl]"
     )
