@@ -43,7 +43,7 @@ FLAGS = (  # a rate that moves the rows far, decay and several vectors: what goe
     *("--learning_rate=2e-3", "--lr_scheduler=cosine", "--lr_warmup_steps=1", "--validation_steps=1000"),
 )
 OURS = (  # the loop alone
-    *("trainer=cpu", "trainer.log_every_n_steps=1"),
+    *("trainer=cpu", "trainer.log_every_n_steps=1", "merge_batches=false"),
     *("+trainer.limit_val_batches=0", "+trainer.enable_progress_bar=false"),
 )
 

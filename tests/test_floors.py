@@ -22,7 +22,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.toybox"},
     # floor 3: the loop
     {"tinv.datamodule", "tinv.logger"},
-    {"tinv.boards", "tinv.lesson", "tinv.together"},
+    {"tinv.boards", "tinv.identity", "tinv.lesson", "tinv.merging", "tinv.together"},
     {"tinv.module"},
     {"tinv.callbacks", "tinv.publish"},
     # floor 4: the door
@@ -45,7 +45,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
 PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.toybox"}
-LOOP = {"tinv.boards", "tinv.callbacks", "tinv.datamodule", "tinv.module", "tinv.together"}
+LOOP = {"tinv.boards", "tinv.callbacks", "tinv.datamodule", "tinv.merging", "tinv.module", "tinv.together"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {"tinv.draw", "tinv.types", "tinv.diffusion", "tinv.formats", "tinv.objective", *PARTS, *LOOP}
     | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run", "tinv.sweep"},

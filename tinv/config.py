@@ -67,6 +67,8 @@ class Root:
     """Free words for finding runs again."""
     scale_lr: bool = False
     """Whether the learning rate is multiplied by the effective batch."""
+    merge_batches: bool = True
+    """Whether accumulated micro-batches are computed side by side where memory allows."""
     monitor: str | None = "val/loss"
     """The number that a run returns, and that sweeps compare."""
     resume: str | int | None = None

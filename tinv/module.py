@@ -4,6 +4,7 @@ B batch, C latent channels, h w latent height and width, K rows, D width.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -15,11 +16,14 @@ from torch.optim import Optimizer
 from tinv import __version__
 from tinv.concept import Concept, names
 from tinv.diffusion import noise_latents, timesteps
+from tinv.draw import normal_pair
 from tinv.embedding import TokenEmbedding, Word
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.hub.licences import licence_of
+from tinv.identity import differences
 from tinv.lesson import Lesson
+from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import StableDiffusion, StableDiffusionXL
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
@@ -47,6 +51,7 @@ class TextualInversion(LightningModule):
         scheduler: SchedulerFactory,
         seed: int,
         scale_lr: bool = False,
+        merge_batches: bool = False,
         others: Sequence[Lesson] = (),
     ):
         """Put the rows at their start.
@@ -60,6 +65,7 @@ class TextualInversion(LightningModule):
             scheduler: lacks only its optimizer; stepped once an optimizer step.
             seed: of the run.
             scale_lr: multiply the optimizer's rate by the effective batch.
+            merge_batches: compute accumulated micro-batches side by side where memory allows.
             others: what else is learned in the same run.
 
         Raises:
@@ -76,6 +82,7 @@ class TextualInversion(LightningModule):
             for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)
         )
         self._mover: Optimizer | None = None
+        self._merger = Merger(None if merge_batches else 1)
 
     def losses(self, batch: Batch, vectors: Vectors | None = None) -> Tensor:
         """The loss of each sample, [B], with noise that depends on the samples' own seeds alone.
@@ -85,7 +92,8 @@ class TextualInversion(LightningModule):
             vectors: the words' rows; None is the rows that are trained.
         """
         vectors = vectors or _joined(word.embedding.vectors() for word in self.words)
-        posterior_BChw, noise_BChw = _normal_pair(batch, device=self.device)
+        latent = batch.moments[0].chunk(2)[0].shape
+        posterior_BChw, noise_BChw = normal_pair(batch.draws.tolist(), latent).to(self.device)
         clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
@@ -103,11 +111,13 @@ class TextualInversion(LightningModule):
 
     def training_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> Tensor:
         """The sum over the concepts of the mean loss of their micro-batches; their mean is logged."""
-        return torch.stack(self._measure("train/loss", batch, None)).sum()
+        if due := self._due(by_concept(batch), batch_idx):
+            return torch.stack(self._measure("train/loss", due, None)).sum()
+        return 0.0 * torch.stack([rows_KD.sum() for rows_KD in self.named_rows().values()]).sum()
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
         """Add a batch of the fixed draws to `val/loss`."""
-        losses = self._measure("val/loss", batch, self.shown(), sync_dist=True)
+        losses = self._measure("val/loss", [by_concept(batch)], self.shown(), sync_dist=True)
         self.log("step", float(self.global_step), batch_size=len(losses))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -235,26 +245,45 @@ class TextualInversion(LightningModule):
         before, now = checkpoint.get("tinv"), self._identity()
         if before is None:
             raise UserError("resume: this checkpoint was not written by tinv; give one from a run's checkpoints folder")
-        differences = _differences(before, now)
-        if differences:
+        if found := differences(before, now):
             raise UserError(
-                f"resume: the checkpoint belongs to another run: {'; '.join(differences)}; "
+                f"resume: the checkpoint belongs to another run: {'; '.join(found)}; "
                 f"set these as they were, or start anew without resume"
             )
 
+    def _due(self, micro: Sequence[Batch | None], batch_idx: int) -> list[Sequence[Batch | None]]:
+        """The micro-batches that are computed now, this one among them; none as long as more are to come."""
+        most = self.trainer.accumulate_grad_batches
+        if most > 1 and self._merger.at_once is None:
+            compute = partial(self._losses, [micro], None)
+            self._merger.at_once = fitting(compute, frozen=self.model.parameters(), device=self.device)
+        is_last = (batch_idx + 1) % most == 0 or self.trainer.is_last_batch
+        return self._merger.take(micro, is_first=batch_idx % most == 0, is_last=is_last)
+
     def _measure(
-        self, name: str, batch: Batch | Sequence[Batch | None], vectors: Vectors | None, **options: Any
+        self, name: str, micro: Sequence[Sequence[Batch | None]], vectors: Vectors | None, **options: Any
     ) -> list[Tensor]:
-        """The mean loss of each concept that a step shows; logs it, and the mean over what is shown of all."""
-        shown = [(word, part) for word, part in zip(self.words, by_concept(batch), strict=True) if part is not None]
-        losses = [self.losses(part, vectors).mean() for _, part in shown]
-        for (word, part), loss in zip(shown, losses, strict=True):
+        """The loss of each concept that is shown, summed over micro-batches; logs its mean, and that over all shown."""
+        losses = self._losses(micro, vectors)
+        means = [(word, loss / len(parts), sum(map(len, parts))) for word, loss, parts in losses]
+        for word, mean, count in means:
             if word.suffix:
-                self.log(f"{name}{word.suffix}", loss, batch_size=len(part), **options)
-        total = sum(len(part) for _, part in shown)
-        mean = sum(loss * (len(part) / total) for (_, part), loss in zip(shown, losses, strict=True))
-        self.log(name, mean, prog_bar=True, batch_size=total, **options)
-        return losses
+                self.log(f"{name}{word.suffix}", mean, batch_size=count, **options)
+        total = sum(count for _, _, count in means)
+        self.log(
+            name, sum(mean * (count / total) for _, mean, count in means), prog_bar=True, batch_size=total, **options
+        )
+        return [loss for _, loss, _ in losses]
+
+    def _losses(
+        self, micro: Sequence[Sequence[Batch | None]], vectors: Vectors | None
+    ) -> list[tuple[Word, Tensor, list[Batch]]]:
+        """Of each concept that is shown: the sum of the mean losses of its micro-batches, and these."""
+        found = []
+        for word, parts in zip(self.words, zip(*micro, strict=True), strict=True):
+            if shown := [part for part in parts if part is not None]:
+                found.append((word, sum_of_means(partial(self.losses, vectors=vectors), shown), shown))
+        return found
 
     def _paces(self) -> list[Pace]:
         return self.paces(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
@@ -289,27 +318,3 @@ class TextualInversion(LightningModule):
 
 def _joined(vectors: Iterable[Vectors]) -> Vectors:
     return {placeholder: rows for of_one in vectors for placeholder, rows in of_one.items()}
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what a checkpoint is of another run; first of all, which concepts it lacks, or has besides."""
-    theirs, ours = before["placeholder"].split(), now["placeholder"].split()
-    if len(theirs) == len(ours) == 1 or sorted(theirs) == sorted(ours):
-        before = {**now, "embedding.ema": 0.0, **before}  # what older checkpoints do not say
-        return [f"{key} was {before[key]!r} and is {now[key]!r}" for key in now if before[key] != now[key]]
-    return [
-        *(f"it knows nothing of {word}, which is learned now" for word in ours if word not in theirs),
-        *(f"it learned {word}, too, which is not learned now" for word in theirs if word not in ours),
-    ]
-
-
-def _normal_pair(batch: Batch, *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Two standard normal [B, C, h, w] float32, the posterior's and the diffusion's, from each sample's own seed.
-
-    Drawn on the CPU, so that a run sees the same noise on every kind of device.
-    """
-    shape = (2, batch.moments.shape[1] // 2, *batch.moments.shape[2:])
-    seeds = batch.draws.tolist()
-    drawn = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds], dim=1)
-    posterior_BChw, noise_BChw = drawn.to(device)
-    return posterior_BChw, noise_BChw

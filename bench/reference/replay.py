@@ -52,8 +52,8 @@ def replay(recording: dict[str, Any], cfg: DictConfig, folder: Path) -> Replay:
     listen(module, "losses", lambda loss_B, *_: played.losses.append(loss_B.detach().mean()))
     trainer: Trainer = build(cfg.trainer, callbacks=[_Listener(played)], logger=False)
     data = _Recorded(module, recording["batches"], cfg.data.batch_size)
-    heard = {n: (part["posterior"], part["noise"]) for n, part in enumerate(recording["batches"])}
-    with mock.patch.object(tinv.module, "_normal_pair", lambda batch, device: heard[int(batch.draws[0])]):
+    heard = {n: torch.stack([part["posterior"], part["noise"]]) for n, part in enumerate(recording["batches"])}
+    with mock.patch.object(tinv.module, "normal_pair", lambda seeds, shape: heard[seeds[0]]):
         trainer.fit(module, data)
     formats.write(folder / "learned_embeds.safetensors", module.learned()[0])
     return played
