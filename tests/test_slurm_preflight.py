@@ -1,14 +1,22 @@
 """What contradicts itself in a job's shape is said in a line that names what to change; no Slurm is needed for that."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from tinv.errors import UserError
+from tinv.groups import Groups
 from tinv.slurm import this_job
 from tinv.slurm.preflight import contradictions, refuse_contradictions
 from tinv.slurm.script import batch_script, job_options
+from tinv.sweep.ahead import _unfit
+from tinv.sweep.slurm import Slurm
 
 BATCH = {"SLURM_JOB_ID": "7", "ENVIRONMENT": "BATCH", "SLURM_JOB_NAME": "tinv"}
 STEP = {**BATCH, "SLURM_STEP_ID": "0"}
+ASKED = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": None}
+ROOT = Path(__file__).resolve().parent.parent
 ONE, TWO = {"devices": 1}, {"devices": 2}
 
 
@@ -67,6 +75,40 @@ def test_before_a_job_is_submitted(trainer, shape, remedies):
         assert remedy in str(refused.value)
 
 
+def test_gpus_may_be_asked_for_in_slurms_other_words():
+    refuse_contradictions({"devices": 1, "accelerator": "gpu"}, **ASKED, gpus_elsewhere=True)
+
+
+def test_a_run_in_a_job_of_another_shape_ends_before_anything_is_loaded(door, monkeypatch):
+    for name, value in {**STEP, "SLURM_NTASKS": "4", "SLURM_NNODES": "1"}.items():
+        monkeypatch.setenv(name, value)
+    said = door("+experiment=cat_toy")
+    assert said.code == 1
+    assert said.err.startswith("this run cannot start:\n  the job has 4 tasks on each node")
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "my_cluster"])
+def test_a_site_file_fits_the_launcher_and_a_misspelt_line_is_named(launcher):
+    groups = Groups(str(ROOT / "sweep"))
+    assert not _unfit(groups.join([f"hydra/launcher={launcher}"]).hydra.launcher, "hydra.launcher")
+    wrong = groups.join([f"hydra/launcher={launcher}", "+hydra.launcher.mem_gbs=3"])
+    (problem,) = _unfit(wrong.hydra.launcher, "hydra.launcher")
+    assert problem == "hydra.launcher.mem_gbs: Slurm takes no such argument (did you mean mem_gb?)"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"timeout_min": 3, "signal_delay_s": 180}, "signal_delay_s=180 is as long as a whole session"),
+        ({"array_parallelism": 0}, "array_parallelism must be 1 or more"),
+        ({"options": {"mem-per-cpu": "2G"}}, "two limits of the same memory"),
+    ],
+)
+def test_settings_of_the_launcher_that_contradict_each_other_are_refused(settings, reason):
+    with pytest.raises(UserError, match=reason):
+        Slurm(**settings)
+
+
 def test_a_job_is_known_by_the_number_that_slurm_takes_and_a_shell_on_loan_is_none():
     array = {**BATCH, "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "2"}
     assert (this_job(array).id, this_job(array).restarts) == ("5_3", 2)
@@ -84,8 +126,6 @@ def test_options_that_are_not_set_are_left_to_the_cluster_and_those_of_a_site_wi
 
 
 def test_a_script_passes_on_every_argument_as_it_is(tmp_path):
-    import subprocess
-
     odd = ["a b", "it's", '"x"', "$HOME", "tags=['${now:%f}']"]
     fake = tmp_path / "srun"
     fake.write_text('#!/bin/bash\nwhile [ "$1" != - ]; do shift; done; shift; printf "%s\\n" "$@"\n')

@@ -85,9 +85,19 @@ def test_a_cancelled_point_ends_the_waiting_although_nobody_keeps_accounts(desk)
     assert f"job {job} ended as" in err
 
 
-def test_what_slurm_refuses_is_said_in_its_words(desk):
-    _, err = desk.sweep("seed=0", "hydra.launcher.options={licenses: dongle}", code=1)
-    assert "sbatch: " in err and "icense" in err
+@pytest.mark.parametrize(
+    ("asked", "remedy"),
+    [
+        ("hydra.launcher.timeout_min=1000", "change hydra.launcher.timeout_min"),
+        ("hydra.launcher.partition=nowhere", "change hydra.launcher.partition"),
+        ("hydra.launcher.mem_gb=1000", "change hydra.launcher.mem_gb"),
+        ("hydra.launcher.cpus_per_task=64", "change hydra.launcher.cpus_per_task"),
+        ("hydra.launcher.options={licenses: dongle}", "icense"),
+    ],
+)
+def test_what_slurm_refuses_is_said_with_the_line_to_change(desk, asked, remedy):
+    _, err = desk.sweep("seed=0", asked, code=1)
+    assert "sbatch: " in err and remedy in err
     assert "Traceback" not in err
 
 

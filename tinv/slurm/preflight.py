@@ -11,7 +11,12 @@ _SHELLS = ("bash", "interactive")
 
 
 def refuse_contradictions(
-    trainer: Mapping[str, Any], *, nodes: int, tasks_per_node: int, gpus_per_node: int | str | None
+    trainer: Mapping[str, Any],
+    *,
+    nodes: int,
+    tasks_per_node: int,
+    gpus_per_node: int | str | None,
+    gpus_elsewhere: bool = False,
 ) -> None:
     """Compare what is asked of Slurm with what the trainer expects.
 
@@ -20,6 +25,7 @@ def refuse_contradictions(
         nodes: of the job.
         tasks_per_node: of the job.
         gpus_per_node: of the job.
+        gpus_elsewhere: whether it asks for GPUs in words of its own, such as `gres`.
 
     Raises:
         UserError: naming every line to change.
@@ -43,7 +49,7 @@ def refuse_contradictions(
             f"trainer.devices={tasks_per_node}, as hydra.launcher.tasks_per_node"
         )
     gpus = _gpus(gpus_per_node)
-    if accelerator in ("gpu", "cuda") and not gpus:
+    if accelerator in ("gpu", "cuda") and not gpus and not gpus_elsewhere:
         problems.append(
             f"trainer.accelerator={accelerator}, but the job asks for no GPU: set hydra.launcher.gpus_per_node="
             f"{devices or 1}, or trainer=cpu"

@@ -72,7 +72,26 @@ def submit(script: Path, options: Mapping[str, str | None]) -> str:
         UserError: Slurm refuses.
     """
     told = [f"--{name}" if value is None else f"--{name}={value}" for name, value in options.items()]
-    return client("sbatch", "--parsable", *told, str(script)).strip().partition(";")[0]
+    try:
+        return client("sbatch", "--parsable", *told, str(script)).strip().partition(";")[0]
+    except UserError as error:
+        remedy = next((line for word, line in _LINES.items() if word in str(error).lower()), None)
+        raise UserError(f"{error}; change {remedy}" if remedy else str(error)) from None
+
+
+_LINES = {
+    "time limit": "hydra.launcher.timeout_min",
+    "memory": "hydra.launcher.mem_gb",
+    "account": "hydra.launcher.account",
+    "partition": "hydra.launcher.partition",
+    "gres": "hydra.launcher.gpus_per_node",
+    "generic resource": "hydra.launcher.gpus_per_node",
+    "node count": "hydra.launcher.nodes",
+    "cpu count": "hydra.launcher.cpus_per_task or tasks_per_node",
+    "node configuration": "hydra.launcher.cpus_per_task, mem_gb, tasks_per_node or gpus_per_node",
+    "array": "how many points there are, or hydra.launcher.array_parallelism",
+}
+"""What Slurm says, and where it is set."""
 
 
 def cancel(jobs: Sequence[str]) -> None:

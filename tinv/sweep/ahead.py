@@ -10,7 +10,7 @@ from tinv import config
 from tinv.config import ConfigError
 from tinv.groups import CompositionError, Groups
 from tinv.overrides import points
-from tinv.problems import unfit
+from tinv.problems import unfit, unknown
 from tinv.signature import signature
 from tinv.status import read_status
 from tinv.sweep import NAMES, kept
@@ -47,7 +47,7 @@ def _unfit(node: DictConfig, path: str) -> list[str]:
     """What does not fit a sweeper or launcher of ours: Hydra builds them without looking."""
     plugin = NAMES.get(node._target_)
     taken = signature(f"{plugin.__module__}.{plugin.__name__}") if plugin else None
-    return [problem.text for problem in unfit(node, taken, path)] if taken else []
+    return [problem.text for problem in (*unknown(node, taken, path), *unfit(node, taken, path))] if taken else []
 
 
 def _search(searched: Space, n_trials: int) -> str:

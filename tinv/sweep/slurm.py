@@ -74,6 +74,12 @@ class Slurm(Launcher):
                 f"hydra.launcher.signal_delay_s={signal_delay_s} is as long as a whole session "
                 f"(hydra.launcher.timeout_min={timeout_min}); set it well below {timeout_min * 60}"
             )
+        further = dict(options or {})
+        if mem_gb is not None and (others := sorted({"mem-per-cpu", "mem-per-gpu"} & further.keys())):
+            raise UserError(
+                f"hydra.launcher.mem_gb={mem_gb} and hydra.launcher.options.{others[0]} are two limits of the same "
+                f"memory; set hydra.launcher.mem_gb=null, or leave out the other"
+            )
         if array_parallelism < 1:
             raise UserError(f"hydra.launcher.array_parallelism must be 1 or more, got {array_parallelism}")
         self.options = job_options(
@@ -86,12 +92,13 @@ class Slurm(Launcher):
             gpus_per_node=gpus_per_node,
             cpus_per_task=cpus_per_task,
             mem_gb=mem_gb,
-            further=options or {},
+            further=further,
         )
         self.shape: dict[str, Any] = {
             "nodes": nodes,
             "tasks_per_node": tasks_per_node,
             "gpus_per_node": gpus_per_node,
+            "gpus_elsewhere": any(name.startswith(("gres", "gpus")) for name in further),
         }
         self.cpus_per_task, self.at_once = cpus_per_task, array_parallelism
         self.lines, self.python, self.wait, self.poll_s = list(setup), python or sys.executable, wait, poll_s
