@@ -222,3 +222,21 @@ def test_the_folder_above_runs_names_the_newest(tmp_path):
 
 def test_seeds_are_told_apart(sweep):
     assert {thumb["data-seed-name"] for thumb in page(sweep).thumbs} == set(SEEDS)
+
+
+def test_the_concepts_of_a_run_stand_side_by_side(tmp_path):
+    run = tmp_path / "run"
+    others = [{"concept": {"placeholder": "<dog>", "initializer": "toy", "num_vectors": {"clip_l": 1}}}]
+    nearest = {"nearest/cat": {"<cat>": ["cat"]}, "nearest/dog": {"<dog>": ["wolf"]}}
+    write_run(run, others=others, result={"vitals": nearest})
+    for name in ("cat", "dog"):
+        write_sheets(run / "concepts" / name, [0, 10], word=f"<{name}>")
+        (run / "concepts" / name / "learned_embeds.safetensors").write_bytes(b"")
+    found = page(run)
+    assert found.texts["h1"].strip() == "<cat>, <dog>"
+    assert [thumb["data-column"] for thumb in found.thumbs[:8]] == ["0", "0", "1", "1", "2", "2", "3", "3"]
+    assert {"./concepts/cat/learned_embeds.safetensors", "./concepts/dog/learned_embeds.safetensors"} <= {
+        link["href"].replace("./.", ".") for link in found.all("a")
+    }
+    assert "wolf" in found.texts["section"]
+    assert "'a {dog} on the beach'" in found.texts["pre"]

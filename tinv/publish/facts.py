@@ -57,7 +57,7 @@ def read_facts(run: Path, folder: Path) -> Facts:
     """
     cfg = read_config(run)
     learned = formats.read(folder)
-    places = {str(setting(cfg, f"{at}concept.placeholder")): f"{at}data" for at in _parts(cfg)}
+    places = {str(setting(cfg, f"{at}concept.placeholder")): f"{at}data" for at in concept_parts(cfg)}
     data = places.get(learned.placeholder, "data")  # a run may be older than its names
     hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]
     typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
@@ -148,7 +148,7 @@ def setting(cfg: DictConfig, key: str) -> Any:
         raise UserError(f"the run's {key} cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def _parts(cfg: DictConfig) -> list[str]:
+def concept_parts(cfg: DictConfig) -> list[str]:
     """What stands before the settings of each concept: nothing, or `others.robot.`."""
     return ["", *(f"others.{name}." for name in setting(cfg, "others") or ())]
 

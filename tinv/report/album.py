@@ -21,8 +21,8 @@ class Source:
 
     key: int
     """Number of the point, or the step."""
-    sheets: Mapping[int, Path]
-    """By step."""
+    sheets: Mapping[int, Sequence[Path]]
+    """By step; one for each concept of a run."""
     words: Sequence[str] = ()
     """What was learned there: prompts that differ in it alone stand in one column."""
 
@@ -90,7 +90,7 @@ def make_album(sources: Sequence[Source], *, most_pictures: int = MOST_PICTURES,
         row = Row(source.key)
         for step in evenly(sorted(source.sheets), room.steps):
             frame: dict[tuple[int, int], str | None] = {}
-            for prompt, seed, picture in _on_sheet(source.sheets[step], room):
+            for prompt, seed, picture in _on_sheets(source.sheets[step], room):
                 column = columns.place(_template(prompt, source.words), prompt)
                 row.prompts[column] = prompt
                 frame[column, seeds.place(seed)] = thumbnail(picture, most_each) if picture else None
@@ -128,11 +128,12 @@ class _Room:
 
 def _room(sources: Sequence[Source], most: int) -> _Room:
     newest = [source.sheets[max(source.sheets)] for source in sources if source.sheets]
-    found = [headings for path in newest if (headings := read_headings(path))]
-    if not found:
+    found = [[headings for path in paths if (headings := read_headings(path))] for paths in newest]
+    if not any(found):
         return _Room(0, 0, 0, 0, "")
     rows, steps = len(newest), max(len(source.sheets) for source in sources)
-    seeds, prompts = max(len(sheet.columns) for sheet in found), max(len(sheet.rows) for sheet in found)
+    seeds = max(len(sheet.columns) for sheets in found for sheet in sheets)
+    prompts = max(sum(len(sheet.rows) for sheet in sheets) for sheets in found)
     kept_steps = min(steps, max(1, most // (rows * seeds * prompts)))
     kept_seeds = min(seeds, max(1, most // (rows * prompts)))
     kept_prompts = min(prompts, max(1, most // rows))
@@ -141,13 +142,16 @@ def _room(sources: Sequence[Source], most: int) -> _Room:
     return _Room(kept_steps, kept_seeds, kept_prompts, rows * kept_steps * kept_seeds * kept_prompts, omitted)
 
 
-def _on_sheet(path: Path, room: _Room) -> Iterator[tuple[str, str, Image.Image | None]]:
-    headings = read_headings(path)
-    pictures = read_pictures(path, headings) if headings else None
-    if headings and pictures:
-        for i, prompt in enumerate(headings.rows[: room.prompts]):
-            for j, seed in enumerate(headings.columns[: room.seeds]):
-                yield prompt, seed, pictures[i * len(headings.columns) + j]
+def _on_sheets(paths: Sequence[Path], room: _Room) -> Iterator[tuple[str, str, Image.Image | None]]:
+    prompts_left = room.prompts
+    for path in paths:
+        headings = read_headings(path)
+        pictures = read_pictures(path, headings) if headings else None
+        if headings and pictures:
+            for i, prompt in enumerate(headings.rows[:prompts_left]):
+                for j, seed in enumerate(headings.columns[: room.seeds]):
+                    yield prompt, seed, pictures[i * len(headings.columns) + j]
+            prompts_left -= min(prompts_left, len(headings.rows))
 
 
 def _template(prompt: str, words: Sequence[str]) -> str:

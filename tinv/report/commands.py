@@ -5,6 +5,7 @@ import shlex
 from tinv.errors import UserError
 from tinv.report.run import Run
 from tinv.report.sweep import Sweep
+from tinv.rundir import concept_dirs
 from tinv.secret import hide
 
 
@@ -28,9 +29,11 @@ def run_command(run: Run) -> str:
 
 def generate_command(run: Run) -> str:
     """Draws with what a run learned."""
-    is_style = run.told("concept").get("kind") == "style"
-    prompt = "a house in the style of {}" if is_style else "a {} on the beach"
-    return f"tinv generate --embedding {shlex.quote(str(run.folder))} {shlex.quote(prompt)} --seeds 0-3"
+    folders = concept_dirs(run.folder)
+    prompts = [f"a {{{folder.name}}} on the beach" for folder in folders] if len(folders) > 1 else ["a {} on the beach"]
+    if run.told("concept").get("kind") == "style" and len(folders) == 1:
+        prompts = ["a house in the style of {}"]
+    return shlex.join(["tinv", "generate", "--embedding", str(run.folder), *prompts, "--seeds", "0-3"])
 
 
 def look_command(run: Run) -> str:
@@ -39,7 +42,7 @@ def look_command(run: Run) -> str:
 
 
 def python_code(run: Run) -> str:
-    """Python that draws with what was learned, if that is there and readable."""
+    """Python that draws with what was learned, if that is one word, there and readable."""
     from tinv import formats
     from tinv.publish.card import usage
 

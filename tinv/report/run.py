@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinv.report.reading import Curve, read_curves, read_evaluation, read_lines, read_object
+from tinv.rundir import concept_dirs
 from tinv.status import Status, read_status
 
 _SHEET = re.compile(r"step_(\d{1,12})\.png")
@@ -46,15 +47,20 @@ class Run:
         return read_lines(self.folder / ".hydra" / "overrides.yaml")
 
     @cached_property
-    def sheets(self) -> dict[int, Path]:
-        """The sheets of samples by step."""
-        found = [(_SHEET.fullmatch(path.name), path) for path in self.folder.glob("samples/step_*.png")]
-        return dict(sorted((int(match[1]), path) for match, path in found if match))
+    def sheets(self) -> dict[int, list[Path]]:
+        """The sheets of samples by step, one for each concept."""
+        found: dict[int, list[Path]] = {}
+        for folder in concept_dirs(self.folder):
+            for path in sorted(folder.glob("samples/step_*.png")):
+                if match := _SHEET.fullmatch(path.name):
+                    found.setdefault(int(match[1]), []).append(path)
+        return dict(sorted(found.items()))
 
     @cached_property
     def embeddings(self) -> list[Path]:
         """The files of what was learned, without those on the way."""
-        return sorted(path for path in self.folder.glob("*") if _EMBEDDING.fullmatch(path.name))
+        inside = (path for folder in concept_dirs(self.folder) for path in folder.glob("*"))
+        return sorted(path for path in inside if _EMBEDDING.fullmatch(path.name))
 
     def told(self, name: str) -> Mapping[str, Any]:
         """An object of run.json, empty if there is none."""
@@ -62,13 +68,17 @@ class Run:
         return found if isinstance(found, dict) else {}
 
     @property
+    def concepts(self) -> list[Mapping[str, Any]]:
+        """What is learned, as run.json tells it."""
+        others = self.card.get("others")
+        told = [self.card, *(others if isinstance(others, list) else [])]
+        found = [part.get("concept") for part in told if isinstance(part, dict)]
+        return [concept for concept in found if isinstance(concept, dict)]
+
+    @property
     def placeholders(self) -> list[str]:
         """The words that were learned."""
-        told = self.card.get("concepts") or [self.card.get("concept")]
-        found = told if isinstance(told, list) else []
-        return [
-            str(concept["placeholder"]) for concept in found if isinstance(concept, dict) and "placeholder" in concept
-        ]
+        return [str(concept["placeholder"]) for concept in self.concepts if concept.get("placeholder")]
 
     @property
     def step(self) -> int | None:

@@ -15,14 +15,16 @@ from tinv.secret import hide
 MOST_NUMBERS = 60_000
 """Of all curves together."""
 LONGEST = 2000
+_NUMBERS = ("norm", "norm_percentile", "cosine_to_start")
 _LOG_BYTES, _SETTINGS_BYTES = 6000, 100_000
-_CHARTS = {  # what is drawn together, under which heading; other numbers get a chart each
-    "Loss": ("train/loss", "val/loss"),
-    "Learning rate": ("train/lr",),
-    "Length among the vocabulary's, percentile": ("embedding/norm_percentile",),
-    "Cosine to the start": ("embedding/cosine_to_start",),
-    "Length": ("embedding/norm",),
-}
+_CHARTS = (  # what is drawn together, under which heading; other numbers get a chart each
+    ("Loss", "train/loss"),
+    ("Loss", "val/loss"),
+    ("Learning rate", "train/lr"),
+    ("Length among the vocabulary's, percentile", "embedding/norm_percentile"),
+    ("Cosine to the start", "embedding/cosine_to_start"),
+    ("Length", "embedding/norm"),
+)
 
 
 def run_page(run: Run, *, output: Path, as_of: str) -> str:
@@ -33,7 +35,7 @@ def run_page(run: Run, *, output: Path, as_of: str) -> str:
         output: where the page will be, for links from there.
         as_of: the time at which it was read.
     """
-    album = make_album([Source(step, {step: sheet}) for step, sheet in run.sheets.items()])
+    album = make_album([Source(step, {step: sheets}) for step, sheets in run.sheets.items()])
     charts = _charts(run)
     return render(
         "run.html",
@@ -69,25 +71,33 @@ def _steps(run: Run, album: Album) -> list[dict[str, Any]]:
 
 
 def _charts(run: Run) -> dict[str, list[dict[str, Any]]]:
-    together = {name for names in _CHARTS.values() for name in names}
-    groups = {**_CHARTS, **{name: (name,) for name in run.curves if name not in together}}
-    found = {title: [name for name in names if len(run.curves.get(name, [])) > 1] for title, names in groups.items()}
+    """The curves that belong together, those of single concepts (`val/loss/robot`) beside their mean."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(run.curves, key=_place):
+        if len(run.curves[name]) > 1:
+            found.setdefault(next((title for title, base in _CHARTS if _is_of(name, base)), name), []).append(name)
     each = max(40, min(LONGEST, MOST_NUMBERS // max(1, sum(map(len, found.values())))))
-    return {
-        title: [curve_data(name, run.curves[name], each) for name in names] for title, names in found.items() if names
-    }
+    return {title: [curve_data(name, run.curves[name], each) for name in names] for title, names in found.items()}
+
+
+def _place(name: str) -> int:
+    return next((i for i, (_, base) in enumerate(_CHARTS) if _is_of(name, base)), len(_CHARTS))
+
+
+def _is_of(name: str, base: str) -> bool:
+    return name == base or name.startswith(f"{base}/")
 
 
 def _facts(run: Run) -> dict[str, Any]:
     """What the run is, in a line each."""
     card = run.card
-    concept, machine, model = run.told("concept"), run.told("machine"), run.told("model")
-    vectors = concept.get("num_vectors")
+    machine, model = run.told("machine"), run.told("model")
+    vectors = [n for concept in run.concepts for n in _items(concept.get("num_vectors"))]
     told = {
         "word": ", ".join(run.placeholders),
-        "started from": concept.get("initializer"),
-        "kind": concept.get("kind"),
-        "vectors": ", ".join(f"{n} ({name})" for name, n in vectors.items()) if isinstance(vectors, dict) else None,
+        "started from": ", ".join(str(concept.get("initializer") or "nothing") for concept in run.concepts),
+        "kind": ", ".join(str(concept.get("kind", "object")) for concept in run.concepts),
+        "vectors": ", ".join(f"{n} ({name})" for name, n in vectors),
         "model": model.get("name"),
         "pictures": len(card["images"]) if isinstance(card.get("images"), list) else None,
         "batch and rate": card.get("pace"),
@@ -99,13 +109,22 @@ def _facts(run: Run) -> dict[str, Any]:
     return {name: hide(str(value)) for name, value in told.items() if value not in (None, "")}
 
 
-def _vitals(run: Run) -> dict[str, Any]:
-    found = run.told("result").get("vitals")
-    near = found.get("nearest") if isinstance(found, dict) else None
-    near = near if isinstance(near, dict) else {}
-    words = {str(vector): list(map(str, words)) for vector, words in near.items() if isinstance(words, list)}
-    names = ("norm", "norm_percentile", "cosine_to_start")
-    return {"nearest": words, **{name: run.latest(f"embedding/{name}") for name in names}}
+def _vitals(run: Run) -> list[dict[str, Any]]:
+    """For each concept its nearest words and the numbers that were measured last."""
+    found = _items(run.told("result").get("vitals"))
+    vitals = []
+    for name, near in found:
+        base, _, concept = str(name).partition("/")
+        if base == "nearest":
+            suffix = f"/{concept}" if concept else ""
+            numbers = {key: run.latest(f"embedding/{key}{suffix}") for key in _NUMBERS}
+            words = {str(vector): list(map(str, words)) for vector, words in _items(near) if isinstance(words, list)}
+            vitals.append({"concept": concept, "nearest": words, **numbers})
+    return vitals
+
+
+def _items(found: Any) -> list[tuple[Any, Any]]:
+    return list(found.items()) if isinstance(found, dict) else []
 
 
 def _commit(run: Run) -> str:

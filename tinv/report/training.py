@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 from tinv.data.places import SCHEME
 from tinv.errors import UserError
-from tinv.publish.facts import read_config, setting, training_pictures
+from tinv.publish.facts import concept_parts, read_config, setting, training_pictures
 from tinv.report.thinning import evenly
 from tinv.report.thumbnails import thumbnail
 
@@ -32,9 +32,10 @@ def training_thumbnails(run: Path) -> dict[str, str]:
 def _pictures(run: Path) -> list[Path]:
     try:
         cfg = read_config(run)
-        if str(setting(cfg, "data.folder")).startswith(SCHEME):
-            return []  # a page is made without a network
         hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
-        return training_pictures(cfg, Path(hydra["hydra"]["runtime"]["cwd"]))
+        here = Path(hydra["hydra"]["runtime"]["cwd"])
+        groups = [f"{part}data" for part in concept_parts(cfg)]
+        local = [group for group in groups if not str(setting(cfg, f"{group}.folder")).startswith(SCHEME)]
+        return [path for group in local for path in training_pictures(cfg, here, group)]  # without a network
     except (UserError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return []
