@@ -42,16 +42,16 @@ def take(sweep: Path, *, config_dir: str | None) -> Snapshot:
         UserError: it cannot be written.
     """
     parts = dict(_parts(config_dir))
-    folder = sweep / SOURCE / _digest(parts)
     script = Path(sys.argv[0]).absolute()
     is_own = script.suffix == ".py" and Path(tinv.__file__).parent not in script.parents  # not python -m tinv.cli
-    door = script.name if is_own else "train.py"
+    door, text = (script.name, script.read_text(encoding="utf-8")) if is_own else ("train.py", _DOOR)
+    folder = sweep / SOURCE / _digest(parts, f"{door}:{text}")
     if not folder.is_dir():
         draft = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         try:
             for name, path in parts.items():
                 _copy(path, draft / name)
-            write_text(draft / door, script.read_text(encoding="utf-8") if is_own else _DOOR)
+            write_text(draft / door, text)
             _note_versions(draft)
             draft.rename(folder)
         except OSError as error:
@@ -85,9 +85,9 @@ def _copy(path: Path, to: Path) -> None:
         shutil.copy2(path, to)
 
 
-def _digest(parts: Mapping[str, Path]) -> str:
+def _digest(parts: Mapping[str, Path], door: str) -> str:
     """12 hex digits for the contents; of large files, which are weights, the size and the time have to do."""
-    found = blake2b(digest_size=6)
+    found = blake2b(door.encode(), digest_size=6)
     for name, path in sorted(parts.items()):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:
