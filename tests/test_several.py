@@ -73,15 +73,16 @@ def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> Lesson:
     [
         {},
         {"trainer": {"accumulate_grad_batches": 2}, "scale_lr": True},
+        {"trainer": {"accumulate_grad_batches": 4}, "merge_batches": True},
         {"trainer": {"gradient_clip_val": 1e-5}, "optimizer": partial(torch.optim.SGD, lr=1.0)},
         {"dog": {"norm": "fixed", "ema": 0.5}},
         {"cat": {"norm": "soft", "ema": 0.9}, "dog": {"init": "random"}},
     ],
-    ids=["plain", "accumulated", "clipped", "held", "averaged"],
+    ids=["plain", "accumulated", "merged", "clipped", "held", "averaged"],
 )
 def test_two_concepts_together_learn_what_each_learns_alone_to_the_last_bit(model, cats, dogs, options):
     trainer, rate = options.get("trainer", {}), 1e-2
-    common = {"optimizer": options.get("optimizer", ADAM), "scale_lr": options.get("scale_lr", False)}
+    common = {"optimizer": ADAM} | {k: v for k, v in options.items() if k in ("optimizer", "scale_lr", "merge_batches")}
     of_cat, of_dog = {"num_vectors": 2, **options.get("cat", {})}, {"num_vectors": 3, **options.get("dog", {})}
     both = tiny_module(model, concept=CAT, others=[dog(dogs, rate, **of_dog)], **of_cat, **common)
     together = fit(both, [cats, dogs], **trainer)

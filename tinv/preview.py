@@ -49,11 +49,14 @@ def preview(parts: Sequence[ConceptDataModule], *, resolution: int, num_samples:
         UserError: a picture cannot be read, or the sheet cannot be written.
     """
     rows: list[_Row] = []
+    lines: list[str] = []
     for data in parts:
-        rows += _rows(data, first_batches(data, resolution=resolution, num_samples=num_samples), named=len(parts) > 1)
+        word = f"{data.pictures.concept.placeholder} " if len(parts) > 1 else ""
+        rows += _rows(word, data, first_batches(data, resolution=resolution, num_samples=num_samples))
+        lines += [f"{word}{_describe(data, index)}" for index in range(len(data.images))]
     with atomic(out) as draft:
         _sheet(rows).save(draft, format="png")
-    return Preview([_describe(data, index) for data in parts for index in range(len(data.images))], out)
+    return Preview(lines, out)
 
 
 def first_batches(data: ConceptDataModule, *, resolution: int, num_samples: int) -> list[list[Sample]]:
@@ -105,9 +108,8 @@ class _Row:
     """Of the files, by the samples' index."""
 
 
-def _rows(data: ConceptDataModule, batches: Sequence[Sequence[Sample]], *, named: bool) -> list[_Row]:
+def _rows(word: str, data: ConceptDataModule, batches: Sequence[Sequence[Sample]]) -> list[_Row]:
     """A row for each micro-batch, or several where it is too long."""
-    word = f"{data.pictures.concept.placeholder}, " if named else ""
     names = [path.name for path in data.images]
     rows = []
     for number, batch in enumerate(batches):
