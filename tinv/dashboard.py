@@ -32,7 +32,7 @@ def dashboard(
         project=project,
         name=name,
         sections=[
-            _section(ws, "Loss", _curves(wr, dict.fromkeys([monitor, "train/loss", "train/lr"])), columns=3),
+            _section(ws, "Loss", _curves(wr, [*dict.fromkeys([monitor, "train/loss", "train/lr"])]), columns=3),
             _section(ws, "Samples", [_sheets(wr), wr.WeavePanelSummaryTable(table_name="samples/table")], columns=2),
             _section(ws, "The word", _curves(wr, [f"embedding/{vital}" for vital in VITALS]), columns=3),
             _section(ws, "Sweep", _of_a_sweep(wr, monitor, swept), columns=2),

@@ -2,13 +2,12 @@
 
 import json
 import os
-import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -128,7 +127,6 @@ def test_the_run_says_what_it_is_and_how_it_ended(session):
     assert session.exit_code == 0
 
 
-@pytest.mark.slow
 def test_a_run_that_failed_and_goes_on_is_one_run_without_a_gap_or_a_step_twice(tmp_path, model, whole):
     run = tmp_path / "run"
     learn(run, model, Interrupt(5, RuntimeError("the disk is full")), accumulate=2)
@@ -143,27 +141,15 @@ def test_a_run_that_failed_and_goes_on_is_one_run_without_a_gap_or_a_step_twice(
     assert sheets == [0, 4, 6]
 
 
-def clients() -> list[int]:
-    """The processes of W&B's client that belong to this one."""
-    listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [
-        int(line.split()[0]) for line in listed.splitlines() if "wandb-core" in line and f"--pid {os.getpid()}" in line
-    ]
-
-
-def kill_clients(number: signal.Signals) -> None:
+def kill_clients() -> None:
     """As a signal to all processes of a job does."""
-    found = clients()
+    found = [child for child in psutil.Process().children(recursive=True) if "wandb-core" in child.name()]
     assert found
-    for process in found:
-        os.kill(process, number)
-    deadline = time.monotonic() + 30
-    while clients() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    for client in found:
+        client.terminate()
+    psutil.wait_procs(found, timeout=30)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="there is no ps")
 def test_what_a_killed_client_had_not_written_comes_with_the_next_one(tmp_path, model, whole):
     run = tmp_path / "run"
 
@@ -172,7 +158,7 @@ def test_what_a_killed_client_had_not_written_comes_with_the_next_one(tmp_path, 
             if trainer.global_step == self.after_steps:
                 trainer.loggers[0].flush()
                 self.after_steps = -1
-                kill_clients(signal.SIGTERM)
+                kill_clients()
 
     with pytest.warns(UserWarning, match="it is begun again"):
         learn(run, model, Kill(5, RuntimeError()), accumulate=2)
@@ -185,12 +171,11 @@ def test_what_a_killed_client_had_not_written_comes_with_the_next_one(tmp_path, 
     assert (first.exit_code, second.exit_code) == (None, 0)
 
 
-@pytest.mark.slow
 def test_a_run_whose_client_cannot_live_goes_on_without(tmp_path, monkeypatch):
     board = WandbBoard(tmp_path, name="x", mode="offline")
     board.log_hyperparams({})
     monkeypatch.setattr(board.link.wandb, "init", lambda **_: (_ for _ in ()).throw(OSError("no room")))
-    kill_clients(signal.SIGTERM)
+    kill_clients()
     time.sleep(1)
     board.log_metrics({"a": 1.0}, 0)
     with pytest.warns(UserWarning, match=r"goes on without; metrics\.csv has all numbers"):

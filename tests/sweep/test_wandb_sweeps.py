@@ -40,6 +40,7 @@ def commands(sweep):
         yield dict(zip(names, values, strict=True)), [word for part in words for word in part]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_command_composes_to_what_the_sweep_chose(path):
     register()
@@ -64,6 +65,12 @@ def test_every_command_composes_to_what_the_sweep_chose(path):
         assert "WandbBoard" in cfg.logger.wandb._target_
         assert cfg.name == f"wandb_{path.stem}"
     HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_first_and_the_last_command_compose(path):
+    typed = [words[2:] for _, words in commands(yaml.safe_load(path.read_text()))]
+    assert not find_problems(Groups(), typed[0]) + find_problems(Groups(), typed[-1])
 
 
 @pytest.mark.slow

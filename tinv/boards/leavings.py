@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from PIL import Image
 
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.grid import read_headings, read_pictures
+from tinv.rundir import concept_dirs
 
 _SHEET = re.compile(r"step_(\d+)\.png")
 _SEED = re.compile(r"seed (\d+)")
@@ -23,7 +25,7 @@ def sheets(run: Path) -> Iterator[tuple[str, int, Path]]:
                 yield f"{SAMPLES}{suffix}", int(match[1]), path
 
 
-def pictures(sheet: Path) -> list[tuple[str, int | str, Any]]:
+def pictures(sheet: Path) -> list[tuple[str, int | str, Image.Image | None]]:
     """The pictures on a sheet: prompt, seed, and the picture, or None in its place."""
     headings = read_headings(sheet)
     found = read_pictures(sheet, headings) if headings else None
@@ -47,5 +49,5 @@ def words(run: Path) -> Iterator[tuple[Path, LearnedEmbedding]]:
 
 
 def _concepts(run: Path) -> list[tuple[str, Path]]:
-    several = sorted(path for path in (run / "concepts").glob("*") if path.is_dir())
-    return [("", run), *((f"/{path.name}", path) for path in several)]
+    """The folder of each concept, and what is put behind the names of its series where there are several."""
+    return [("" if folder == run else f"/{folder.name}", folder) for folder in concept_dirs(run)]

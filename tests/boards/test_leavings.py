@@ -1,0 +1,47 @@
+"""What a run's folder has of it, of one concept or of several."""
+
+from PIL import Image
+from torch import ones
+
+from tinv import formats
+from tinv.boards.leavings import pictures, sheets, words
+from tinv.formats import LearnedEmbedding
+from tinv.grid import labelled_grid, save_sheet
+
+
+def leave(folder, placeholder, *, step=4, columns=("seed 0", "seed 7")):
+    (folder / "samples").mkdir(parents=True)
+    drawn = [Image.new("RGB", (32, 32), (40 * i, 0, 0)) if i else None for i in range(len(columns))]
+    path = folder / "samples" / f"step_{step:06d}.png"
+    save_sheet(labelled_grid(drawn, rows=[f"a {placeholder}"], columns=list(columns)), path)
+    formats.write(folder / "learned_embeds.safetensors", LearnedEmbedding(placeholder, {"clip_l": ones(2, 8)}))
+    return path
+
+
+def test_a_run_of_one_concept(tmp_path):
+    path = leave(tmp_path, "<cat>")
+    assert list(sheets(tmp_path)) == [("samples", 4, path)]
+    (missing, red) = pictures(path)
+    assert missing == ("a <cat>", 0, None)
+    assert red[:2] == ("a <cat>", 7) and red[2].getpixel((3, 3)) == (40, 0, 0)
+    assert [(file, learned.placeholder) for file, learned in words(tmp_path)] == [
+        (tmp_path / "learned_embeds.safetensors", "<cat>")
+    ]
+
+
+def test_a_run_of_several_concepts(tmp_path):
+    paths = [leave(tmp_path / "concepts" / name, f"<{name}>") for name in ("cat", "robot")]
+    assert list(sheets(tmp_path)) == [("samples/cat", 4, paths[0]), ("samples/robot", 4, paths[1])]
+    assert [learned.placeholder for _, learned in words(tmp_path)] == ["<cat>", "<robot>"]
+
+
+def test_what_is_no_sheet_and_no_word_is_passed_over(tmp_path):
+    path = leave(tmp_path, "<cat>", columns=("first", "second"))
+    assert [seed for _, seed, _ in pictures(path)] == ["first", "second"]
+    path.with_name("step_x.png").write_bytes(b"")
+    path.write_bytes(b"no picture")
+    (tmp_path / "learned_embeds.safetensors").write_bytes(b"no word")
+    assert list(sheets(tmp_path)) == [("samples", 4, path)]
+    assert pictures(path) == []
+    assert list(words(tmp_path)) == []
+    assert not list(sheets(tmp_path / "nowhere")) + list(words(tmp_path / "nowhere"))
