@@ -1,6 +1,6 @@
 // What colour a point has: by how well it did, or by a setting.
 const RAMPS = {
-  light: ['#00545c', '#1c8a86', '#7aa98f', '#c99a63', '#c2603a'],
+  light: ['#00545c', '#1c8a86', '#5f8f74', '#b07d3f', '#b8502a'],
   dark: ['#6ff0dc', '#3fb5ab', '#6f9c8a', '#c69a5d', '#d8714a'],
 };
 const FAMILIES = {

@@ -54,7 +54,7 @@ function lineChart(chart, { title, onHover = () => {} }) {
     for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 12);
     const over = ends.length ? ends[ends.length - 1].y - (height - MARGIN.bottom) : 0;
     if (over > 0) for (const end of ends) end.y -= over;
-    return ends.map(({ one, x, y }) => draw('text', { x, y: y + 4, fill: one.colour, class: 'end', 'data-of': one.key }, one.short ?? ''));
+    return ends.map(({ one, x, y }) => draw('text', { x, y: y + 4, class: 'end', 'data-of': one.key }, one.short ?? ''));
   }
 
   function hover(event) {

@@ -1,0 +1,206 @@
+"""In a real browser the page asks for nothing, complains of nothing, and does what its buttons say."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report.folders import write_run, write_sheets, write_sweep
+from tinv.report import write_report
+from tinv.status import Status
+
+sync_api = pytest.importorskip("playwright.sync_api", reason='Playwright is missing; pip install "tinv[dev]"')
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; apt-get install chromium"),
+]
+HOSTILE = "</script><script>window.hit=1</script><img src=//evil.test/x onerror=window.hit=2>\"' onload=window.hit=3 "
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+DESKTOP = {"viewport": {"width": 1400, "height": 900}}
+DARK = {**DESKTOP, "color_scheme": "dark"}
+
+
+CONTRAST = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+  const light = (colour) => [.2126, .7152, .0722].reduce((sum, share, i) => sum + share * linear(colour[i] / 255), 0);
+  const behind = (it) => {
+    const colour = it ? parse(getComputedStyle(it).backgroundColor) : [255, 255, 255];
+    return colour[3] === 0 ? behind(it.parentElement) : colour;
+  };
+  const poor = new Set();
+  for (const it of document.querySelectorAll('main *, header *, footer *')) {
+    const hasText = [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!hasText || !it.checkVisibility()) continue;
+    const style = getComputedStyle(it);
+    const [a, b] = [light(parse(it.closest('svg') ? style.fill : style.color)), light(behind(it))];
+    const contrast = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (contrast < 4.5) poor.add(`${it.tagName}.${it.classList} ${contrast.toFixed(2)}`);
+  }
+  return [...poor];
+}"""
+"""Texts that stand out less than WCAG asks for (AA)."""
+NAMELESS = """() => [...document.querySelectorAll('button, input, select, a, [role=img], dialog')]
+  .filter((it) => !it.textContent.trim() && !it.ariaLabel && !it.labels?.length && !it.querySelector('img[alt]'))
+  .map((it) => it.outerHTML.slice(0, 80))"""
+"""What a screen reader could not name."""
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four points: done, done, failed, running; three settings, all texts hostile."""
+    values = [("1", "1e-3"), ("2", "1e-1"), ("10", "5"), ("4", "1e-2")]
+    names = ("embedding.num_vectors", "optimizer.lr", "name")
+    swept = [dict(zip(names, (k, lr, f"{i}{HOSTILE}"), strict=True)) for i, (k, lr) in enumerate(values)]
+    folder = write_sweep(tmp_path_factory.mktemp("toy") / "sweep", swept, {2: Status("failed", reason=HOSTILE)})
+    for number, losses in ((0, (0.4, 0.3, 0.2)), (1, (0.4, 0.3, 0.1)), (3, (0.4, 0.35))):
+        write_run(folder / str(number), losses=losses, word=HOSTILE, status=Status("running") if number == 3 else None)
+        write_sheets(folder / str(number), [0, 10, 20], word=HOSTILE, seeds=["seed 0", HOSTILE])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Callable[..., Any]]:
+    """opened(folder) -> its report in the browser; at the end nothing was asked for and nothing went wrong."""
+    problems, asked, contexts = [], [], []
+
+    def open_report(folder: Path, **options: Any) -> Any:
+        contexts.append(browser.new_context(**(options or DESKTOP)))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: problems.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(write_report(folder).as_uri())
+        page.wait_for_function("[...document.querySelectorAll('.chart')].every((one) => one.querySelector('svg'))")
+        return page
+
+    yield open_report
+    hits = [page.evaluate("window.hit") for context in contexts for page in context.pages]
+    for context in contexts:
+        context.close()
+    assert problems == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert hits == [None] * len(hits)
+
+
+def column(page: Any, number: int) -> list[str]:
+    rows = page.locator("table[data-sortable] tbody tr")
+    return [row.locator("th, td").nth(number).inner_text().split("\n")[0].strip() for row in rows.all()]
+
+
+def points(page: Any, rows: str) -> list[str]:
+    return [row.get_attribute("data-point") for row in page.locator(f"{rows}[data-point]").all()]
+
+
+def test_tables_sort_by_number_with_what_is_missing_last(opened, sweep):
+    page = opened(sweep)
+    page.get_by_role("button", name="num_vectors").click()
+    assert column(page, 1) == ["1", "2", "4", "10"]
+    page.get_by_role("button", name="num_vectors").press("Enter")
+    assert column(page, 1) == ["10", "4", "2", "1"]
+    heads = page.locator("thead th")
+    assert heads.nth(1).get_attribute("aria-sort") == "descending"
+    assert heads.nth(0).get_attribute("aria-sort") is None
+    page.locator("thead").get_by_role("button", name="val/loss").click()
+    assert points(page, "tbody tr") == ["1", "0", "3", "2"]
+
+
+def test_pictures_enlarge_and_the_keyboard_leads_through_them(opened, sweep):
+    page = opened(sweep)
+    page.locator(".thumb").first.focus()
+    page.keyboard.press("Enter")
+    viewer = page.locator("#viewer")
+    assert viewer.evaluate("it => it.open")
+
+    def shown() -> tuple[str, str]:
+        return viewer.locator("[data-part=detail]").inner_text(), viewer.locator(".stage img").get_attribute("src")
+
+    seen = [shown()]
+    for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
+        page.keyboard.press(key)
+        assert shown() not in seen[1:]
+        seen.append(shown())
+    assert seen[0] == seen[4]
+    assert seen[2][0].startswith("point 1 ")
+    page.keyboard.press(",")
+    assert "step 10" in shown()[0]
+    page.keyboard.press("Escape")
+    assert not viewer.evaluate("it => it.open")
+    assert page.locator(".thumb").first.evaluate("it => it === document.activeElement")
+
+
+def test_the_step_changes_all_pictures(opened, sweep):
+    page = opened(sweep)
+    before = page.locator(".thumb img").evaluate_all("all => all.map((one) => one.src)")
+    slider = page.get_by_role("slider", name="Step")
+    slider.focus()
+    page.keyboard.press("Home")
+    after = page.locator(".thumb img").evaluate_all("all => all.map((one) => one.src)")
+    assert not set(before) & set(after)
+    assert page.locator(".thumb img").evaluate_all("all => all.every((one) => one.naturalWidth)")
+    page.keyboard.press("End")
+    assert page.locator(".thumb img").evaluate_all("all => all.map((one) => one.src)") == before
+
+
+def test_one_seed_and_the_best_first(opened, sweep):
+    page = opened(sweep)
+    page.locator("select[name=seed]").select_option("1")
+    assert {thumb.get_attribute("data-seed") for thumb in page.locator(".thumb:visible").all()} == {"1"}
+    page.locator("select[name=order]").select_option("value")
+    assert points(page, ".album-row") == ["1", "0", "3", "2"]
+
+
+def test_a_point_stands_out_everywhere(opened, sweep):
+    page = opened(sweep)
+    page.locator("tbody tr[data-point='1']").hover()
+    assert page.locator("#curves-chart.dimmed path.on").count() == 1
+    assert page.locator("#effects-charts circle.on").count() == 3
+    assert page.locator(".album-row.on").count() == 1
+    page.locator("h1").hover()
+    assert page.locator(".dimmed").count() == 0
+
+
+def test_curves_smooth_and_go_to_a_log_scale(opened, sweep):
+    page = opened(sweep)
+
+    def lines() -> list[str]:
+        paths = page.locator("#curves-chart path[data-of]")
+        return paths.evaluate_all("all => all.map((one) => one.getAttribute('d'))")
+
+    drawn = [lines()]
+    page.get_by_label("Log scale").check()
+    drawn.append(lines())
+    page.get_by_label("Smoothing").press("End")
+    drawn.append(lines())
+    page.locator("select[name=metric]").select_option("embedding/norm")
+    drawn.append(lines())
+    assert [len(paths) for paths in drawn] == [3] * 4
+    assert len({tuple(paths) for paths in drawn}) == 4
+    assert not any("NaN" in path for paths in drawn for path in paths)
+
+
+@pytest.mark.parametrize("options", [DESKTOP, PHONE, DARK], ids=["desktop", "phone", "dark"])
+def test_no_page_is_wider_than_its_window_and_every_text_can_be_read(opened, sweep, options):
+    for folder in (sweep, sweep / "0"):
+        page = opened(folder, **options)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate(CONTRAST) == []
+        assert page.evaluate(NAMELESS) == []
+
+
+def test_a_sweep_without_anything_opens(opened, tmp_path):
+    write_sweep(tmp_path / "none", [])
+    opened(tmp_path / "none")
+    write_sweep(tmp_path / "one", [{"seed": "1"}])
+    opened(tmp_path / "one")
