@@ -1,7 +1,7 @@
 """What one concept of a run consists of, and whether several go together."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -48,7 +48,7 @@ def clashes(concepts: Mapping[str, Concept]) -> Iterator[str]:
             yield f"{pair}: both would have the folder concepts/{one.slug}; call one of them otherwise"
 
 
-def borrowed(lesson: Lesson, words: Iterator[str] | list[str]) -> dict[str, list[str]]:
+def borrowed(lesson: Lesson, words: Iterable[str]) -> dict[str, list[str]]:
     """The captions of a concept that also say the words of others, whose rows then learn from its pictures, too."""
     sayings = {
         word: [text for text in lesson.data.captions if re.search(whole(word), text, re.IGNORECASE)]
