@@ -30,10 +30,10 @@ test-all: setup ## run the slow tests too
 	$(BIN)/python -m pytest -m "not gpu and not network and not slurm" $(ARGS)
 
 test-slurm: setup ## run the tests on a Slurm of their own, where its packages are installed
-	$(BIN)/python -m pytest -m slurm -rs tests/slurm $(ARGS)
+	$(BIN)/python -m pytest -m slurm -rs -n 2 tests/slurm $(ARGS)
 
 stress-slurm: setup ## do to runs what a Slurm can do to them, ten times each
-	TINV_STRESS=10 $(BIN)/python -m pytest -m slurm -rs tests/slurm $(ARGS)
+	TINV_STRESS=10 $(BIN)/python -m pytest -m slurm -rs -n 2 tests/slurm $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .
