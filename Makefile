@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+REFERENCE ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -44,5 +45,5 @@ format: setup ## put the code into style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## time the parts of a run, and keep the figures in bench/results
-	$(BIN)/python -m bench $(ARGS)
+bench: setup ## measure speed, beside diffusers' script with REFERENCE=path/to/textual_inversion.py
+	$(BIN)/python -m bench $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)

@@ -1,20 +1,48 @@
-"""`python -m bench [step] [setting=value ...]`: run the benchmarks, print a table each, keep the figures."""
+"""`python -m bench [step run quality scaling] [setting=value ...]`: measure, print a table each, keep the figures."""
 
+import argparse
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from bench import step
+from bench import quality, run, scaling, step
+from bench.machine import machine
+from tinv.files import write_json
 
-BENCHMARKS = {"step": step}
-
-
-def main(words: list[str]) -> None:
-    """Run the named benchmarks, or all."""
-    overrides = [word for word in words if "=" in word]
-    names = [word for word in words if "=" not in word] or list(BENCHMARKS)
-    for name in names:
-        if name not in BENCHMARKS:
-            sys.exit(f"there is no benchmark {name}; there are {', '.join(BENCHMARKS)}")
-        BENCHMARKS[name].run(overrides)
+FAMILIES = {"step": step, "run": run, "quality": quality, "scaling": scaling}
+RESULTS = Path(__file__).parent / "results"
 
 
-main(sys.argv[1:])
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("words", nargs="*", metavar="family|setting=value", help=f"{', '.join(FAMILIES)}; all if none")
+    parser.add_argument("--reference", type=Path, help="diffusers' textual_inversion.py; without it, tinv's rows only")
+    parser.add_argument("--subject", action="append", help="toybox, hundredth, sd15 or sdxl; all that fit if none")
+    parser.add_argument("--rounds", type=int, default=15, help="steps, or runs, of each row")
+    parser.add_argument("--steps", type=int, nargs="+", default=[50, 500], help="of whole runs")
+    parser.add_argument("--tiny", action="store_true", help="a few thousand weights and steps; nothing is kept")
+    options = parser.parse_args(words)
+    options.settings = [word for word in options.words if "=" in word]
+    options.families = [word for word in options.words if "=" not in word] or list(FAMILIES)
+    if unknown := [name for name in options.families if name not in FAMILIES]:
+        parser.error(f"there is no {unknown[0]}; there are {', '.join(FAMILIES)}")
+    if options.reference and not options.reference.is_file():
+        parser.error(f"--reference: there is no file {options.reference}")
+    return options
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the named families."""
+    options = parse(words)
+    for name in options.families:
+        found = FAMILIES[name].run(options)
+        if not options.tiny and found:
+            path = RESULTS / f"{name}.json"
+            write_json(path, {"machine": machine(), "command": ["python", "-m", "bench", *words], "found": found})
+            print(f"\nkept in {os.path.relpath(path)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

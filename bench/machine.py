@@ -2,9 +2,13 @@
 
 import os
 import platform
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+LIBRARIES = ("accelerate", "diffusers", "lightning", "transformers")
 
 
 def machine() -> dict[str, str | int]:
@@ -16,7 +20,15 @@ def machine() -> dict[str, str | int]:
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        **{name: version(name) for name in LIBRARIES},
+        "commit": _commit(),
     }
+
+
+def _commit() -> str:
+    place = Path(__file__).parent
+    told = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=place, capture_output=True, text=True)
+    return told.stdout.strip()
 
 
 def _processor() -> str:

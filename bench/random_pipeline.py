@@ -1,5 +1,6 @@
 """A pipeline folder of a published shape with random weights: as heavy as the real one, and of no other use."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from bench.published import Configs
 from tinv.files import locate
 from tinv.models.quiet import quiet
 
-TOKENIZER = "pkg://tinv/toybox/pipeline/tokenizer"
-"""Its vocabulary is smaller than CLIP's, which costs nothing: prompts have 77 tokens in any case."""
+TOKENIZER = "pkg://tinv/toybox/pipeline/tokenizer/tokenizer.json"
 
 
 def modules(configs: Configs) -> dict[str, torch.nn.Module]:
@@ -39,11 +39,18 @@ def write(configs: Configs, folder: Path, *, dtype: torch.dtype, device: str) ->
     with quiet():
         with torch.device(device):
             parts: dict[str, Any] = {name: part.to(dtype) for name, part in modules(configs).items()}
-        _pipeline(parts, DDPMScheduler.from_config(configs["scheduler"])).save_pretrained(folder)
+        scheduler = DDPMScheduler.from_config(configs["scheduler"])
+        _pipeline(parts, scheduler, tokenizer(configs["text_encoder"]["vocab_size"])).save_pretrained(folder)
 
 
-def _pipeline(parts: dict[str, Any], scheduler: DDPMScheduler) -> DiffusionPipeline:
-    tokenizer = CLIPTokenizer.from_pretrained(locate(TOKENIZER))
+def tokenizer(size: int) -> CLIPTokenizer:
+    """The toybox's, with words that nobody says up to a size: diffusers' script cuts the table to the tokenizer's."""
+    model = json.loads(locate(TOKENIZER).read_text(encoding="utf-8"))["model"]
+    words = {**model["vocab"], **{f"{n}unsaid</w>": n for n in range(len(model["vocab"]), size)}}
+    return CLIPTokenizer(vocab=words, merges=[tuple(pair) for pair in model["merges"]], model_max_length=77)
+
+
+def _pipeline(parts: dict[str, Any], scheduler: DDPMScheduler, tokenizer: CLIPTokenizer) -> DiffusionPipeline:
     if "text_encoder_2" in parts:
         return StableDiffusionXLPipeline(tokenizer=tokenizer, tokenizer_2=tokenizer, scheduler=scheduler, **parts)
     nothing = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}

@@ -1,101 +1,87 @@
-"""How long a training step takes: the whole loop that users run, without samples, files and validation."""
+"""How long an optimizer step of four samples takes: diffusers' script, tinv, and a bare loop, one step each in turn."""
 
-import json
-import os
-import tempfile
-import time
-from contextlib import redirect_stdout
-from io import StringIO
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from lightning.pytorch import Callback
+from bench import commands, subjects
+from bench.figures import Figure, as_text, ratio
+from bench.runner import Command, Lap, laps, started
 
-from bench.machine import machine
-from tinv.config import check
-from tinv.files import write_json
-from tinv.front import register
-from tinv.groups import Groups
-from tinv.run import train
-
-STEPS = 25
-WARM_UP = 5
-CASES = [  # each on top of +experiment=cat_toy
-    {"data.batch_size": 1},
-    {"data.batch_size": 4},
-    {"data.batch_size": 8},
-    {"data.batch_size": 8, "embedding.num_vectors": 4},
-    {"data.batch_size": 8, "trainer.accumulate_grad_batches": 2},
-]
-RESULTS = Path(__file__).parent / "results"
+HEAD = ("", "wall ms", "CPU ms", "shipped / this", "best flags / this", "bare loop / this", "RSS MiB", "GPU MiB")
+BIG = 10**6
+"""Steps of a run that is stopped long before."""
 
 
-class StepTimer(Callback):
-    """Writes the seconds of every optimizer step."""
-
-    def __init__(self, file: str) -> None:
-        """Args:
-        file: a JSON list is written there when the run ends.
-        """
-        self.file, self.seconds, self.last, self.step = Path(file), [], 0.0, 0
-
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        """Note the time whenever the optimizer has stepped."""
-        if trainer.global_step > self.step:
-            now, self.step = time.perf_counter(), trainer.global_step
-            self.seconds.append(now - self.last)
-            self.last = now
-
-    def on_train_end(self, *_: Any) -> None:
-        """Keep all but the first steps, which warm up."""
-        self.file.write_text(json.dumps(self.seconds[WARM_UP:]))
+def run(options: Namespace) -> dict[str, Any]:
+    """Every subject that this machine can hold, a table each."""
+    found = {}
+    for name in options.subject or subjects.TITLES:
+        print(f"\nstep: {subjects.TITLES[name]}")
+        if name in subjects.NEED_GPU and not (commands.has_gpu() or options.tiny):
+            print("no GPU here")
+            continue
+        with TemporaryDirectory() as place:
+            subject = subjects.prepare(name, Path(place), tiny=options.tiny)
+            found[name] = measure(contestants(subject, Path(place), options), options)
+        print(table(found[name]))
+    return found
 
 
-def run(overrides: list[str]) -> None:
-    """Measure every case, print the table, write `results/step.json`."""
-    rows = [measure(case, overrides) for case in CASES]
-    print(f"\n{'batch':>6} {'vectors':>8} {'accumulate':>11} {'s/step':>8} {'fastest':>8} {'pictures/s':>11}")
-    for row in rows:
-        print(
-            f"{row['batch_size']:>6} {row['num_vectors']:>8} {row['accumulate_grad_batches']:>11} "
-            f"{row['seconds_median']:>8.3f} {row['seconds_least']:>8.3f} {row['pictures_per_second']:>11.1f}"
-        )
-    write_json(
-        RESULTS / "step.json", {"machine": machine(), "steps": STEPS - WARM_UP, "settings": overrides, "rows": rows}
-    )
-    print(f"\nkept in {os.path.relpath(RESULTS / 'step.json')}")
+def contestants(subject: subjects.Subject, place: Path, options: Namespace) -> list[Command]:
+    """Who takes part."""
+    script, extra = options.reference, options.settings
+    if script and subject.name == "sdxl":
+        script = script.with_name("textual_inversion_sdxl.py")
+    theirs = {"shipped": commands.AS_SHIPPED, "best": commands.BEST, "best bf16": (*commands.BEST, commands.BF16)}
+    ours = {"tinv": commands.OURS, "tinv bf16": commands.OURS_BF16, "tinv 1x4": commands.PUBLISHED}
+    found = [
+        commands.theirs(f"reference {name}", script, subject, place / name, *flags, steps=BIG)
+        for name, flags in (theirs if script else {}).items()
+    ]
+    found += [commands.ours(name, subject, place / name, *words, *extra, steps=BIG) for name, words in ours.items()]
+    return [*found, commands.bare("bare loop", subject, place / "bare", *commands.OURS, *extra, steps=BIG)]
 
 
-def measure(case: dict[str, int], overrides: list[str]) -> dict[str, float | int]:
-    """The seconds of a step in one case."""
-    register()
-    os.environ["TINV_TRUST"] = "bench"
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "seconds.json"
-        command = [
-            "+experiment=cat_toy",
-            "callbacks=none",
-            "logger=none",
-            "monitor=null",
-            f"trainer.max_steps={STEPS}",
-            "+trainer.limit_val_batches=0",
-            "+trainer.enable_progress_bar=false",
-            f"+callbacks.timer._target_={__name__}.StepTimer",
-            f"+callbacks.timer.file={file}",
-            *(f"{key}={value}" for key, value in case.items()),
-            *overrides,
-        ]
-        cfg = check(Groups().compose(command, output_dir=folder))
-        with redirect_stdout(StringIO()):  # what a run says to its user
-            train(cfg)
-        seconds = json.loads(file.read_text())
-    pictures = cfg.data.batch_size * cfg.trainer.accumulate_grad_batches
+def measure(commands: Sequence[Command], options: Namespace) -> list[dict[str, Any]]:
+    """All of them in turns, and what they have in common with each other."""
+    with ExitStack() as stack:
+        runners = [stack.enter_context(started(command)) for command in commands]
+        taken = dict(zip((c.name for c in commands), laps(runners, rounds=options.rounds, warm_up=3), strict=True))
+        peaks = [runner.stop() for runner in runners]
+    return [row(name, taken, peak) for name, peak in zip(taken, peaks, strict=True)]
+
+
+def row(name: str, taken: dict[str, list[Lap]], peak: dict[str, int]) -> dict[str, Any]:
+    """The figures of one contestant, and how many times as long others take: by CPU time, on a GPU by the clock."""
+    mine = taken[name]
+    seconds = {other: [lap.wall if "gpu" in peak else lap.cpu for lap in steps] for other, steps in taken.items()}
+    best = "reference best bf16" if "bf16" in name else "reference best"
+    against = {"shipped": "reference shipped", "best": best, "bare": "bare loop"}
     return {
-        "batch_size": cfg.data.batch_size,
-        "num_vectors": cfg.embedding.num_vectors,
-        "accumulate_grad_batches": cfg.trainer.accumulate_grad_batches,
-        "seconds_median": round(median(seconds), 4),
-        "seconds_least": round(min(seconds), 4),
-        "pictures_per_second": round(pictures / median(seconds), 2),
+        "name": name,
+        "wall_ms": Figure.of([1000 * lap.wall for lap in mine]).as_json(),
+        "cpu_ms": Figure.of([1000 * lap.cpu for lap in mine]).as_json(),
+        "ratios": {
+            label: ratio(seconds[other], seconds[name]).as_json()
+            for label, other in against.items()
+            if other in taken and other != name
+        },
+        "peaks_mib": peak,
     }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """For the screen."""
+    lines = []
+    for found in rows:
+        ratios = [
+            str(Figure(**found["ratios"][name])) if name in found["ratios"] else ""
+            for name in ("shipped", "best", "bare")
+        ]
+        times = [str(Figure(**found[name])) for name in ("wall_ms", "cpu_ms")]
+        lines.append((found["name"], *times, *ratios, found["peaks_mib"]["rss"], found["peaks_mib"].get("gpu", "")))
+    return as_text(HEAD, lines)

@@ -1,22 +1,123 @@
 """The benchmarks run, on a tiny model."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from bench import full_size, published, random_pipeline, step
+from bench import full_size, published, quality, random_pipeline, run, scaling, step
+from bench.__main__ import parse
+from bench.figures import Figure, ratio
+from bench.runner import Command, laps, started
 from bench.watch import WARM_UP
-from tests.tiny import tiny_images, tiny_pipeline
+
+REFERENCE = Path(__file__).with_name("whole_table.py")
+LOOP = """
+import sys
+import torch
+
+rows = torch.zeros(2, requires_grad=True)
+for tried in (torch.zeros(1, requires_grad=True), *[rows] * 20):
+    tried.grad = torch.ones_like(tried)
+    torch.optim.SGD([tried], lr=1.0).step()
+    with open(sys.argv[1], "a") as told:
+        told.write(sys.argv[2] if tried is rows else "")
+"""
 
 
-def test_a_step_is_timed_in_the_loop_that_users_run(tmp_path, monkeypatch):
-    tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "pictures")
-    monkeypatch.setenv("TINV_TRUST", "")
-    tiny = ["model=local", f"model.pretrained={tmp_path / 'model'}", f"data.folder={tmp_path / 'pictures'}"]
-    row = step.measure({"data.batch_size": 2, "trainer.accumulate_grad_batches": 2}, [*tiny, "trainer.accelerator=cpu"])
-    assert (row["batch_size"], row["accumulate_grad_batches"]) == (2, 2)
-    assert 0 < row["seconds_least"] <= row["seconds_median"]
-    assert row["pictures_per_second"] > 0
+def test_a_figure_is_a_median_with_its_spread_and_a_ratio_is_taken_pair_by_pair():
+    assert Figure.of([1.0, 2.0, 3.0, 4.0, 100.0]) == Figure(3.0, 2.0, 4.0, 5)
+    assert str(Figure.of([1.5])) == "1.5 (1.5-1.5)"
+    slow_hours = [1.0, 10.0, 100.0]
+    assert ratio([2 * seconds for seconds in slow_hours], slow_hours) == Figure(2.0, 2.0, 2.0, 3)
+
+
+@pytest.mark.slow
+def test_scripts_take_one_step_each_in_turn(tmp_path):
+    (tmp_path / "loop.py").write_text(LOOP)
+    told = tmp_path / "told"
+    a, b = (Command(name, tmp_path / "loop.py", (str(told), name)) for name in "ab")
+    with started(a) as first, started(b) as second:
+        taken = laps([first, second], rounds=3, warm_up=1)
+        assert [len(steps) for steps in taken] == [3, 3]
+        assert all(lap.wall > 0 and lap.cpu > 0 for steps in taken for lap in steps)
+        assert first.stop()["rss"] > 50
+    assert told.read_text() == "abbaabba"
+
+
+def test_a_script_that_fails_is_heard(tmp_path):
+    (tmp_path / "broken.py").write_text("raise SystemExit('no such flag')")
+    with (
+        pytest.raises(SystemExit, match="broken: the run failed:\nno such flag"),
+        started(Command("broken", tmp_path / "broken.py", ())),
+    ):
+        pass
+
+
+def test_diffusers_script_finds_a_tokenizer_as_long_as_the_table():
+    tokenizer = random_pipeline.tokenizer(published.HUNDREDTH["text_encoder"]["vocab_size"])
+    assert len(tokenizer) == published.HUNDREDTH["text_encoder"]["vocab_size"] == 49408
+    assert len(tokenizer("a photo of a toy").input_ids) == 7
+
+
+def test_the_hundredth_is_a_hundredth():
+    with torch.device("meta"):
+        parts = random_pipeline.modules(published.HUNDREDTH)
+    millions = {name: round(sum(p.numel() for p in part.parameters()) / 1e6) for name, part in parts.items()}
+    assert millions == {"unet": 91, "vae": 6, "text_encoder": 22}
+
+
+@pytest.mark.slow
+def test_steps_of_the_script_and_of_tinv_are_measured_against_each_other():
+    options = parse(["step", "--tiny", "--subject=hundredth", "--rounds=2", f"--reference={REFERENCE}"])
+    rows = {row["name"]: row for row in step.run(options)["hundredth"]}
+    assert rows.keys() >= {"reference shipped", "reference best", "tinv", "tinv bf16", "tinv 1x4", "bare loop"}
+    assert rows["tinv"]["ratios"].keys() == {"shipped", "best", "bare"}
+    assert rows["tinv"]["ratios"]["shipped"]["count"] == 2
+    assert rows["tinv"]["wall_ms"]["median"] > 0 and rows["tinv"]["peaks_mib"]["rss"] > 100
+
+
+@pytest.mark.slow
+def test_whole_runs_and_first_steps_are_measured():
+    options = parse(["run", "--tiny", "--subject=hundredth", "--rounds=1", "--steps=3", f"--reference={REFERENCE}"])
+    rows = run.run(options)["hundredth"]
+    assert [(row["name"], row["steps"]) for row in rows] == [
+        (name, steps) for steps in ("to the first", 3) for name in ("reference shipped", "tinv", "tinv bf16")
+    ]
+    assert all(row["cpu_s"]["median"] > 0 and row["rss_mib"] > 100 for row in rows)
+
+
+@pytest.mark.slow
+def test_growth_is_measured():
+    rows = scaling.run(parse(["scaling", "--tiny"]))
+    assert [(row["axis"], row["value"]) for row in rows] == [("batch", 1), ("batch", 2)]
+    assert all(row["step_ms"]["count"] == 2 and row["run_s"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_quality_is_measured_on_the_way():
+    rows = quality.run(parse(["quality", "--tiny"]))
+    assert [(row["concept"], row["name"], row["step"]) for row in rows] == [
+        ("cat_toy", "tinv", 2),
+        ("cat_toy", "tinv", 4),
+    ]
+    assert 0 < rows[0]["cpu_s"] < rows[1]["cpu_s"]
+    assert all(0.3 < row["S"] < 1 for row in rows)
+
+
+def test_when_the_script_is_caught_up_with():
+    reference = [{"concept": "car", "name": "reference", "S": s, "cpu_s": t} for s, t in ((0.5, 50), (0.7, 100))]
+    ours = [{"concept": "car", "name": "tinv", "S": s, "cpu_s": t} for s, t in ((0.6, 5), (0.75, 10))]
+    assert list(quality.reached([*reference, *ours])) == [
+        "car: the reference has S 0.7 after 100 s; tinv at 10 s, 10.0 times as fast"
+    ]
+    assert "not at all" in next(quality.reached([*reference, ours[0]]))
+
+
+def test_what_there_is_not_is_said():
+    for words in (["steps"], ["--reference=nowhere.py"]):
+        with pytest.raises(SystemExit):
+            parse(words)
 
 
 @pytest.mark.parametrize("name", published.PUBLISHED)

@@ -27,7 +27,7 @@ def flags() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--initializer_token")
     parser.add_argument("--learning_rate", type=float)
-    return parser.parse_args()
+    return parser.parse_known_args()[0]  # what else diffusers' takes makes no difference here
 
 
 def pixels(folder: Path, resolution: int) -> Tensor:

@@ -1,0 +1,48 @@
+"""A training loop of a dozen lines over the same model, samples and loss: what Lightning and the callbacks cost.
+
+python bench/bare.py setting=value ...
+"""
+
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+
+from tinv.config import build, check
+from tinv.data.stream import RunSampler, TrainingSamples, collate
+from tinv.front import register
+from tinv.groups import Groups
+
+
+def main(overrides: Sequence[str]) -> None:
+    """Train, and write nothing."""
+    register()
+    cfg = check(Groups().compose(list(overrides)))
+    torch.manual_seed(cfg.seed)
+    module, data = build(cfg.module), build(cfg.data)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with module.model.vae_on_call.at(device):
+        data.connect(module.model.encode_images, resolution=module.model.resolution)
+    loop(module.to(device), data, cfg, device)
+
+
+def loop(module: Any, data: Any, cfg: Any, device: torch.device) -> None:
+    """The steps."""
+    optimizer = build(cfg.optimizer)([rows for rows in module.parameters() if rows.requires_grad])
+    schedule = build(cfg.scheduler)(optimizer)
+    samples = TrainingSamples(data.shown, batch_size=data.batch_size, seed=cfg.seed)
+    accumulate = cfg.trainer.accumulate_grad_batches
+    numbers = iter(RunSampler(start=0, stop=cfg.trainer.max_steps * accumulate, batch_size=data.batch_size))
+    while micro := list(islice(numbers, accumulate)):
+        for chosen in micro:
+            batch = collate([samples[n] for n in chosen]).to(device)
+            (module.losses(batch).mean() / accumulate).backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

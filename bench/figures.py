@@ -1,0 +1,44 @@
+"""A figure is a median with its spread."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median, quantiles
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The middle of several measurements, and where the middle half of them lies."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Figure":
+        """The figure of some measurements."""
+        low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else (values[0],) * 3
+        return cls(*(float(f"{value:.4g}") for value in (median(values), low, high)), len(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.low:.3g}-{self.high:.3g})"
+
+    def as_json(self) -> dict[str, float]:
+        """For a file."""
+        return asdict(self)
+
+
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Figure:
+    """How many times as long theirs took, pair by pair: what slows the machine down for a while slows both."""
+    return Figure.of([a / b for a, b in zip(theirs, ours, strict=True)])
+
+
+def as_text(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table, its first column to the left and the others to the right."""
+    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]).rstrip()
+        for row in cells
+    )

@@ -1,0 +1,116 @@
+"""How good a word is after how many seconds: diffusers' script with its published recipe, and tinv with its own."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench import commands, subjects
+from bench.figures import as_text
+from bench.runner import ROOT, Command, started
+from tinv import formats
+from tinv.files import atomic, locate
+from tinv.toybox.concepts import concept
+from tinv.toybox.recovery import Baseline, baseline, fidelity, obedience, prompt_on
+from tinv.toybox.sampling import load_pipeline, sample
+from tinv.toybox.tower import Tower
+
+CONCEPTS = ("cat_toy", "robot", "teapot")
+PLOT = Path(__file__).parent / "results" / "quality.png"
+HEAD = ("", "step", "CPU s", "S", "editability")
+
+
+def run(options: Namespace) -> list[dict[str, Any]]:
+    """S of every concept on the way, by seconds of the process from its start on."""
+    tower, rows = Tower(), []
+    for name in CONCEPTS[:1] if options.tiny else CONCEPTS:
+        before = baseline(load_pipeline(), name, concept(name).initializer, tower)
+        with TemporaryDirectory() as place:
+            for command, steps, every in contestants(name, Path(place), options):
+                for step, seconds, file in learn(command, steps, every, Path(place) / command.name):
+                    rows.append({"concept": name, "name": command.name, **score(file, before, tower)})
+                    rows[-1] |= {"step": step, "cpu_s": round(seconds, 2)}
+    print("\nquality: the toybox")
+    print(
+        as_text(HEAD, [(f"{r['concept']}, {r['name']}", r["step"], r["cpu_s"], r["S"], r["editability"]) for r in rows])
+    )
+    for line in reached(rows):
+        print(line)
+    if not options.tiny:
+        draw(rows)
+    return rows
+
+
+def contestants(name: str, place: Path, options: Namespace) -> Iterator[tuple[Command, int, int]]:
+    """Who learns, for how many steps, and after how many of them the word is looked at."""
+    placeholder = f"<{name.split('_')[0]}-toy>"
+    if options.reference:
+        steps, every = (4, 2) if options.tiny else (3000, 250)
+        pictures = locate(f"pkg://tinv/toybox/concepts/{name}")
+        subject = subjects.Subject("toybox", locate(subjects.TOYBOX), 64, pictures)
+        saved = (*commands.AS_SHIPPED, f"--save_steps={every}", f"--checkpointing_steps={10**6}")
+        words = (f"--placeholder_token={placeholder}", f"--initializer_token={concept(name).initializer}")
+        yield (
+            commands.theirs("reference", options.reference, subject, place / "reference", *saved, *words, steps=steps),
+            steps,
+            every,
+        )
+    steps, every = (4, 2) if options.tiny else (400, 50)
+    own = (f"+experiment={name}", f"trainer.max_steps={steps}", f"callbacks.export.every_n_steps={every}")
+    quiet = ("~callbacks.samples", "+trainer.limit_val_batches=0", "monitor=null", f"hydra.run.dir={place / 'tinv'}")
+    yield Command("tinv", ROOT / "train.py", (*own, *quiet, *options.settings)), steps, every
+
+
+def learn(command: Command, steps: int, every: int, folder: Path) -> Iterator[tuple[int, float, Path]]:
+    """Let it run, and give the files on the way with the CPU seconds to them."""
+    with started(command) as runner:
+        seconds = list(accumulate([runner.first.cpu, *(runner.step().cpu for _ in range(steps - 1))]))
+        runner.finish()
+    for step in range(every, steps + 1, every):
+        yield step, seconds[step - 1], folder / f"learned_embeds-steps-{step}.safetensors"
+
+
+def score(file: Path, before: Baseline, tower: Tower) -> dict[str, float]:
+    """S of a word, and the mean of what its edits have of the class's own word's CLIP-T."""
+    pipeline, word = load_pipeline(), formats.read(file).placeholder
+    pipeline.load_textual_inversion(file, token=word)
+    name = before.target.name
+
+    def generate(prompts: Any, seed: int) -> Any:
+        return sample(pipeline, prompts, seed=seed)
+
+    edits = obedience(name, word, generate, tower)
+    return {
+        "S": round(fidelity(before.target, lambda scene: prompt_on(name, word, scene), generate, tower), 4),
+        "editability": round(sum(edits[edit] / before.obedience[edit] for edit in edits) / len(edits), 3),
+    }
+
+
+def reached(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """When tinv comes to what the script comes to with its last step."""
+    for name in dict.fromkeys(row["concept"] for row in rows):
+        sides = {who: [r for r in rows if (r["concept"], r["name"]) == (name, who)] for who in ("reference", "tinv")}
+        if not sides["reference"]:
+            continue
+        end = sides["reference"][-1]
+        when = next((row for row in sides["tinv"] if row["S"] >= end["S"]), None)
+        said = f"at {when['cpu_s']} s, {end['cpu_s'] / when['cpu_s']:.1f} times as fast" if when else "not at all"
+        yield f"{name}: the reference has S {end['S']} after {end['cpu_s']} s; tinv {said}"
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """S against seconds."""
+    from matplotlib.figure import Figure as Sheet
+
+    names = list(dict.fromkeys(row["concept"] for row in rows))
+    sheet = Sheet(figsize=(4 * len(names), 3.2), layout="constrained")
+    for axes, name in zip(sheet.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for who in ("reference", "tinv"):
+            mine = [row for row in rows if (row["concept"], row["name"]) == (name, who)]
+            axes.plot([row["cpu_s"] for row in mine], [row["S"] for row in mine], marker=".", label=who)
+        axes.set(title=name, xlabel="CPU seconds", ylabel="S", xscale="log")
+        axes.legend()
+    with atomic(PLOT) as draft:
+        sheet.savefig(draft, format="png", dpi=100)

@@ -1,0 +1,57 @@
+"""What the benchmarks train on: a model's folder, a resolution, and a folder of five pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from bench import random_pipeline
+from bench.published import configs
+from tinv.files import locate
+
+TOYBOX, CONCEPT = "pkg://tinv/toybox/pipeline", "pkg://tinv/toybox/concepts/cat_toy"
+TITLES = {
+    "toybox": "the toybox, 64 px",
+    "hundredth": "Stable Diffusion 1.5's shape at a hundredth of its cost, random weights, 128 px",
+    "sd15": "Stable Diffusion 1.5 at full size, random weights, 512 px",
+    "sdxl": "Stable Diffusion XL at full size, random weights, 1024 px",
+}
+NEED_GPU = ("sd15", "sdxl")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is trained on."""
+
+    name: str
+    model: Path
+    resolution: int
+    pictures: Path
+
+
+def prepare(name: str, place: Path, *, tiny: bool = False) -> Subject:
+    """The model and the pictures, made in a folder unless they come with tinv.
+
+    Args:
+        name: one of `TITLES`.
+        place: an empty folder.
+        tiny: a few thousand weights of the same layout instead.
+    """
+    if name == "toybox" and not tiny:
+        return Subject(name, locate(TOYBOX), 64, locate(CONCEPT))
+    shapes = configs("sd15" if name == "toybox" else name, small=tiny)
+    torch.manual_seed(0)
+    random_pipeline.write(shapes, place / "model", dtype=torch.float32, device="cpu")
+    return Subject(name, place / "model", shapes["vae"]["sample_size"], photographs(place / "pictures"))
+
+
+def photographs(folder: Path, count: int = 5) -> Path:
+    """As many pictures of 800 x 600 pixels, for nobody's own are as small as the toybox's."""
+    folder.mkdir(parents=True)
+    toys = sorted(locate(CONCEPT).glob("*.png"))
+    for n in range(count):
+        with Image.open(toys[n % len(toys)]) as toy:
+            picture = toy.convert("RGB").rotate(n // len(toys)).resize((800, 600), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{n:03d}.jpg", quality=95)
+    return folder
