@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.tiny import tiny_images, tiny_pipeline
 from tinv.boards import WandbBoard
 from tinv.credentials import check_credentials, mode_of
 from tinv.errors import UserError
+from tinv.point import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -80,8 +82,13 @@ def test_what_was_chosen_wins_over_the_environment(stranger, chosen, variable, m
 @pytest.mark.slow
 def test_a_server_that_does_not_answer_is_one_sentence_before_the_model_loads(stranger, tmp_path):
     stranger(WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_INIT_TIMEOUT="3")
+    board = WandbBoard(tmp_path / "run", name="x", mode="online")
+    board.place = Place("a sweep", {})  # whose points have a run even if they fail, but nobody waits for it twice
     with pytest.raises(UserError, match="does not take the run") as caught:
-        WandbBoard(tmp_path / "run", name="x", mode="online").log_hyperparams({})
+        board.log_hyperparams({})
+    began = time.monotonic()
+    board.end(caught.value)
+    assert time.monotonic() - began < 1
     said = str(caught.value)
     assert "\n" not in said
     assert "http://127.0.0.1:9" in said and "logger.wandb.mode=offline" in said

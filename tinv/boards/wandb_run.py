@@ -70,9 +70,14 @@ class WandbRun:
         Raises:
             UserError: W&B does not let us.
         """
-        chosen = set(self.run.config.keys()) if self.is_agent else set()  # the agent's own, which nobody may change
+        try:
+            config = self.run.config
+        except UserError:
+            self._lives = 0  # it has been waited for once
+            raise
+        chosen = set(config.keys()) if self.is_agent else set()  # the agent's own, which nobody may change
         self._settings = {key: value for key, value in settings.items() if key not in chosen}
-        self.run.config.update(self._settings, allow_val_change=True)
+        config.update(self._settings, allow_val_change=True)
 
     def send(self, step: int, row: Mapping[str, Any]) -> None:
         """Send a row, and before the first one all that the run's folder has of the time before it."""
