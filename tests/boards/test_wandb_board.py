@@ -171,6 +171,22 @@ def test_what_a_killed_client_had_not_written_comes_with_the_next_one(tmp_path, 
     assert (first.exit_code, second.exit_code) == (None, 0)
 
 
+def test_what_a_client_had_in_hand_when_it_was_killed_at_the_end_is_sent_again(tmp_path):
+    table, board = MetricsFile(tmp_path), WandbBoard(tmp_path, name="x", mode="offline")
+    board.log_hyperparams({})
+    for step in range(4):
+        for logger in (table, board):
+            logger.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
+    table.flush()
+    kill_clients()
+    with pytest.warns(UserWarning, match="it is begun again"):
+        board.end(None)
+    found = sessions(tmp_path)
+    assert [step for part in found for step in part.order] == [0, 1, 2, 3]
+    assert {step: row for part in found for step, row in part.numbers().items()} == in_the_table(tmp_path)
+    assert found[-1].exit_code == 0
+
+
 def test_a_run_whose_client_cannot_live_goes_on_without(tmp_path, monkeypatch):
     board = WandbBoard(tmp_path, name="x", mode="offline")
     board.log_hyperparams({})

@@ -41,7 +41,7 @@ class WandbRun:
         self._settings: dict[str, Any] = {}
         self._run: Any = None
         self._lives = _LIVES
-        self._next = 0
+        self._next, self._reached = 0, -1
         self._missing: dict[int, dict[str, Any]] = {}
         self._keeps_data = self.mode == "offline" and _DATA not in os.environ
         if self.mode == "online":
@@ -84,13 +84,9 @@ class WandbRun:
 
         def say(run: Any) -> None:
             rows = {at: old for at, old in self._missing.items() if at <= step}
-            rows[step] = {**rows.get(step, {}), **row}
-            for at in sorted(rows):
-                if at >= self._next:
-                    run.log({STEP: at}, step=at)  # first, for pictures get the names of the step that the run is at
-                    run.log(rows[at], step=at)
-            self._missing, self._next = {}, max(self._next, step + 1)
+            self._log(run, {**rows, step: {**rows.get(step, {}), **row}})
 
+        self._reached = max(self._reached, step)
         self.tell(say)
 
     def tell(self, say: Callable[[Any], None]) -> None:
@@ -104,8 +100,22 @@ class WandbRun:
 
     def finish(self, exit_code: int) -> None:
         """The end; a code other than 0 marks the run as failed."""
-        self.tell(lambda run: run.finish(exit_code=exit_code))
+
+        def say(run: Any) -> None:
+            self._log(run, {at: old for at, old in self._missing.items() if at <= self._reached})
+            run.finish(exit_code=exit_code)
+
+        self.tell(say)
         self._leave()
+
+    def _log(self, run: Any, rows: Mapping[int, Mapping[str, Any]]) -> None:
+        """Send what the run has not got of some rows, in their order; what is missing before them is then not sent."""
+        for at in sorted(rows):
+            if at >= self._next:
+                run.log({STEP: at}, step=at)  # first, for pictures get the names of the step that the run is at
+                run.log(rows[at], step=at)
+                self._next = at + 1
+        self._missing = {}
 
     def _begin(self) -> None:
         own = {} if self.is_agent else {**self.home, "id": self._own_id()}
