@@ -49,7 +49,7 @@ def replay(recording: dict[str, Any], cfg: DictConfig, folder: Path) -> Replay:
     """
     module: TextualInversion = build(cfg.module)
     played = Replay([rows.detach().clone() for rows in _rows(module)], _first(module, recording["batches"][0]))
-    listen(module, "losses", lambda loss_B, *_: played.losses.append(loss_B.detach().mean()))
+    listen(module, "losses", lambda loss_B, *_, **__: played.losses.append(loss_B.detach().mean()))
     trainer: Trainer = build(cfg.trainer, callbacks=[_Listener(played)], logger=False)
     data = _Recorded(module, recording["batches"], cfg.data.batch_size)
     heard = {n: torch.stack([part["posterior"], part["noise"]]) for n, part in enumerate(recording["batches"])}
