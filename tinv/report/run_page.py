@@ -71,10 +71,13 @@ def _steps(run: Run, album: Album) -> list[dict[str, Any]]:
 
 
 def _charts(run: Run) -> dict[str, list[dict[str, Any]]]:
-    """The curves that belong together, those of single concepts (`val/loss/robot`) beside their mean."""
+    """The curves that belong together, those of single concepts (`val/loss/robot`) beside their mean.
+
+    What was always 0, such as the count of black pictures, is left out.
+    """
     found: dict[str, list[str]] = {}
     for name in sorted(run.curves, key=_place):
-        if len(run.curves[name]) > 1:
+        if len(run.curves[name]) > 1 and any(value for _, value in run.curves[name]):
             found.setdefault(next((title for title, base in _CHARTS if _is_of(name, base)), name), []).append(name)
     each = max(40, min(LONGEST, MOST_NUMBERS // max(1, sum(map(len, found.values())))))
     return {title: [curve_data(name, run.curves[name], each) for name in names] for title, names in found.items()}

@@ -36,7 +36,7 @@ def thumbnail(picture: Image.Image, most_bytes: int) -> str:
 
 def _encode(picture: Image.Image, quality: int) -> bytes:
     file = BytesIO()
-    picture.save(file, format="webp", quality=quality, method=4)
+    picture.save(file, format="webp", quality=quality, method=2)
     return file.getvalue()
 
 

@@ -20,7 +20,7 @@ function lineChart(chart, { title, onHover = () => {} }) {
     const height = Number(chart.dataset.height);
     drawn = series.map((one) => ({ ...one, raw: one.y, y: smoothed(one.y, smoothing) }));
     for (const one of drawn) one.places = one.x.map((_, i) => i).filter((i) => !log || one.y[i] > 0);
-    const ys = drawn.flatMap((one) => one.places.map((i) => one.y[i]));
+    const ys = drawn.flatMap((one) => one.places.flatMap((i) => (showsRaw(smoothing) && (one.raw[i] > 0 || !log) ? [one.y[i], one.raw[i]] : [one.y[i]])));
     const xs = drawn.flatMap((one) => one.places.map((i) => one.x[i]));
     find('svg', chart)?.remove();
     find('.nothing', chart)?.remove();
@@ -36,9 +36,11 @@ function lineChart(chart, { title, onHover = () => {} }) {
     chart.prepend(svg);
   }
 
+  const showsRaw = (smoothing) => smoothing > 0 && drawn.length <= 3;
+
   function curveMarks(one, smoothing) {
     const marks = [];
-    if (smoothing && drawn.length <= 3) marks.push(draw('path', { d: pathOf(one, one.raw), class: 'curve raw', stroke: one.colour }));
+    if (showsRaw(smoothing)) marks.push(draw('path', { d: pathOf(one, one.raw), class: 'curve raw', stroke: one.colour }));
     marks.push(draw('path', { d: pathOf(one, one.y), class: 'curve', stroke: one.colour, 'data-of': one.key }));
     return marks;
   }
