@@ -34,6 +34,7 @@ def rehearsed(compose):
 def test_what_ships_is_heard_without_a_word(rehearsed, optimizer, scheduler):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*srun. command is available.*")  # where Slurm is installed
         rehearsed(f"optimizer={optimizer}", *f"scheduler={scheduler}".split())
 
 
