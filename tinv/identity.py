@@ -3,6 +3,36 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tinv.optim import unwrap
+
+
+def identity(module: Any) -> dict[str, Any]:
+    """What a run that goes on must have in common with its checkpoint.
+
+    The optimizer's settings are among it because a checkpoint brings its own: others would pass unheard.
+
+    Args:
+        module: the LightningModule, with its trainer.
+    """
+    optimizer, settings = unwrap(module.optimizer)
+    common = {
+        "placeholder": " ".join(word.placeholder for word in module.words),
+        "model": module.model.fingerprint,
+        "seed": module.seed,
+        "optimizer": optimizer,
+        **{f"optimizer.{name}": value for name, value in settings.items() if name != "lr"},
+    }
+    paces = module.paces(module.trainer, module.trainer.datamodule)
+    for word, pace in zip(module.words, paces, strict=True):
+        of = f" of {word.placeholder}" if word.name else ""
+        rows = word.embedding.rows
+        common |= {
+            f"vectors{of}": {encoder: list(rows_KD.shape) for encoder, rows_KD in rows.items()},
+            f"embedding.ema{of}": word.average.decay if word.average is not None else 0.0,
+            f"learning rate{of}": pace.rate,
+        }
+    return common
+
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """In what a checkpoint is of another run; first of all, which concepts it lacks, or has besides."""

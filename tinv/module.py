@@ -21,7 +21,7 @@ from tinv.embedding import TokenEmbedding, Word
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.hub.licences import licence_of
-from tinv.identity import differences
+from tinv.identity import differences, identity
 from tinv.lesson import Lesson
 from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import StableDiffusion, StableDiffusionXL
@@ -145,7 +145,7 @@ class TextualInversion(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The rows' optimizer and its schedule, one step of it an optimizer step, however many processes there are."""
-        rates = [pace.rate for pace in self._paces()]
+        rates = [pace.rate for pace in self.paces(self.trainer, self.trainer.datamodule)]  # type: ignore[attr-defined]
         groups = [
             {"params": [*w.embedding.parameters()], "lr": rate} for w, rate in zip(self.words, rates, strict=True)
         ]
@@ -234,7 +234,7 @@ class TextualInversion(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what this is a checkpoint of."""
-        checkpoint["tinv"] = self._identity()
+        checkpoint["tinv"] = identity(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on from a checkpoint of something else.
@@ -242,7 +242,7 @@ class TextualInversion(LightningModule):
         Raises:
             UserError: naming every difference.
         """
-        before, now = checkpoint.get("tinv"), self._identity()
+        before, now = checkpoint.get("tinv"), identity(self)
         if before is None:
             raise UserError("resume: this checkpoint was not written by tinv; give one from a run's checkpoints folder")
         if found := differences(before, now):
@@ -285,35 +285,9 @@ class TextualInversion(LightningModule):
                 found.append((word, sum_of_means(partial(self.losses, vectors=vectors), shown), shown))
         return found
 
-    def _paces(self) -> list[Pace]:
-        return self.paces(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
-
     def _after_step(self, *_: Any) -> None:
         for word in self.words:
             word.after_step()
-
-    def _identity(self) -> dict[str, Any]:
-        """What a run that goes on must have in common with its checkpoint.
-
-        The optimizer's settings are among it because a checkpoint brings its own: others would pass unheard.
-        """
-        optimizer, settings = unwrap(self.optimizer)
-        common = {
-            "placeholder": " ".join(word.placeholder for word in self.words),
-            "model": self.model.fingerprint,
-            "seed": self.seed,
-            "optimizer": optimizer,
-            **{f"optimizer.{name}": value for name, value in settings.items() if name != "lr"},
-        }
-        for word, pace in zip(self.words, self._paces(), strict=True):
-            of = f" of {word.placeholder}" if word.name else ""
-            rows = word.embedding.rows
-            common |= {
-                f"vectors{of}": {encoder: list(rows_KD.shape) for encoder, rows_KD in rows.items()},
-                f"embedding.ema{of}": word.average.decay if word.average is not None else 0.0,
-                f"learning rate{of}": pace.rate,
-            }
-        return common
 
 
 def _joined(vectors: Iterable[Vectors]) -> Vectors:
