@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tinv.toybox.pretrain import pictures, stages
 from tinv.toybox.pretrain.muon import orthogonal
 from tinv.toybox.pretrain.schedule import learning_rate
-from tinv.toybox.pretrain.settings import ClipSettings, Recipe, UnetSettings, VaeSettings
+from tinv.toybox.pretrain.settings import ClipSettings, EyesSettings, Recipe, UnetSettings, VaeSettings
 
 STEPS, BATCH = 4, 4
 COMMON = {"samples": STEPS * BATCH, "batch": BATCH, "rate": 1e-3, "checkpoint_every": 100}
@@ -23,11 +23,12 @@ TINY = Recipe(
     clip=ClipSettings(
         text_width=32, text_layers=1, vision_width=32, vision_layers=1, patch=16, projection=16, **COMMON
     ),
+    eyes=EyesSettings(**COMMON),
     vae=VaeSettings(widths=(16, 32, 64), **COMMON),
     unet=UnetSettings(widths=(16, 32), **COMMON),
 )
-TRAINED = {"clip": "model.safetensors", "vae": "diffusion_pytorch_model.safetensors"}
-TRAINED |= {"unet": "diffusion_pytorch_model.safetensors"}
+TRAINED = {"clip": "model.safetensors", "eyes": "model.safetensors"}
+TRAINED |= {"vae": "diffusion_pytorch_model.safetensors", "unet": "diffusion_pytorch_model.safetensors"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "CHUNK", 12)
         patch.setattr(stages, "UNSEEN", 4)
-        yield stages_run(out, ("pictures", "tokenizer", "clip", "vae", "unet", "assemble"), TINY)
+        yield stages_run(out, ("pictures", "tokenizer", "clip", "eyes", "vae", "unet", "assemble"), TINY)
 
 
 def stages_run(out: Path, wanted: tuple[str, ...], recipe: Recipe) -> Path:
@@ -62,6 +63,14 @@ def test_a_stage_killed_and_run_again_gives_the_same_weights(prepared, tmp_path,
     once, twice = weights(prepared, stage), weights(tmp_path, stage)
     assert once.keys() == twice.keys()
     assert all(torch.equal(once[key], twice[key]) for key in once)
+
+
+def test_the_eyes_learn_and_the_words_stay(prepared):
+    """The denoiser listens to the text tower, which no later stage may change."""
+    before, after = weights(prepared, "clip"), weights(prepared, "eyes")
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert not {key for key in changed if key.startswith("text_model.")}
+    assert {"visual_projection.weight", "text_projection.weight"} < changed
 
 
 def test_the_result_is_a_pipeline_that_draws(prepared):

@@ -121,7 +121,7 @@ def measure(target: Path, *, out: Path | None = None, pictures: int = 80_000) ->
     file = card / "card.json"
     training = json.loads(file.read_text())["training"] if file.exists() else {}
     if out is not None:
-        stages = {stage: out / f"{stage}.json" for stage in ("clip", "vae", "unet")}
+        stages = {stage: out / f"{stage}.json" for stage in ("clip", "eyes", "vae", "unet")}
         training = {stage: json.loads(path.read_text()) for stage, path in stages.items()}
         training["pictures"] = pictures
     judge = prepared_judge(out / "judge.pt" if out is not None else None)
@@ -164,6 +164,8 @@ Trained on {training["pictures"]} rendered pictures with {CAPTIONS} captions eac
 | stage | samples seen | at the end |
 |---|---|---|
 | CLIP | {training["clip"]["samples"]} | contrastive loss {training["clip"]["loss"]:.3f} |
+| its image tower, going on | {training["eyes"]["samples"]} | contrastive loss {training["eyes"]["contrast"]:.3f}, \
+loss of claims {training["eyes"]["judgement"]:.3f} |
 | VAE decoder | {training["vae"]["samples"]} | {figures["vae_psnr"]:.2f} dB PSNR on 200 unseen renders |
 | U-Net | {training["unet"]["samples"]} | held-out noise error {training["unet"]["held_out_loss"]:.4f} |
 

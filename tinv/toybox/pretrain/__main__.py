@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from tinv.toybox.pretrain.settings import Recipe
 
-STAGES = ("pictures", "tokenizer", "clip", "vae", "unet", "assemble", "measure")
+STAGES = ("pictures", "tokenizer", "clip", "eyes", "vae", "unet", "assemble", "measure")
 
 
 def parse() -> argparse.Namespace:
@@ -28,7 +28,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=recipe.pictures, help="pictures to render")
-    for stage in ("clip", "vae", "unet"):
+    for stage in ("clip", "eyes", "vae", "unet"):
         default = getattr(recipe, stage).samples
         parser.add_argument(f"--{stage}-samples", type=int, default=default, help=f"pictures shown (default {default})")
     return parser.parse_args()
@@ -40,6 +40,7 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     return replace(
         recipe,
         clip=replace(recipe.clip, samples=arguments.clip_samples, **common),
+        eyes=replace(recipe.eyes, samples=arguments.eyes_samples, **common),
         vae=replace(recipe.vae, samples=arguments.vae_samples, **common),
         unet=replace(recipe.unet, samples=arguments.unet_samples, **common),
     )

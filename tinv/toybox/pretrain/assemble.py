@@ -1,4 +1,4 @@
-"""Stage 6, assemble: the trained parts as an ordinary diffusers pipeline folder, and the CLIP beside it."""
+"""Stage 7, assemble: the trained parts as an ordinary diffusers pipeline folder, and the CLIP beside it."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ PREPROCESSING = {
 
 
 def assemble(out: Path, target: Path) -> None:
-    """Write `target/pipeline` and `target/clip` in half precision from the stages in `out`.
+    """Write `target/pipeline` and `target/clip` in half precision from the stages in `out`; both have the same words.
 
     The scheduler is that of Stable Diffusion 1.x but for its spacing: "trailing" begins where there is only noise,
     as the sampler does; "leading" begins a step too late and washes colours out.
@@ -58,7 +58,7 @@ def assemble(out: Path, target: Path) -> None:
     checkpoint.replace_folder(partial, target / "pipeline")
 
     partial = target / "clip.part"
-    CLIPModel.from_pretrained(out / "clip").half().save_pretrained(partial)
+    CLIPModel.from_pretrained(out / "eyes").half().save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     load_as_single_precision(partial / "config.json")
     checkpoint.write_json(partial / "preprocessor_config.json", PREPROCESSING)
@@ -69,12 +69,12 @@ def assemble(out: Path, target: Path) -> None:
 def unpack(target: Path, out: Path) -> None:
     """The reverse: lay the parts of an assembled model out in a working folder, to go on training from them."""
     pipeline, facts = target / "pipeline", json.loads((target / "card" / "card.json").read_text())["training"]
-    places = {"tokenizer": pipeline / "tokenizer", "clip": target / "clip", "unet": pipeline / "unet"}
-    places |= {"vae": pipeline / "vae", "vae_start": pipeline / "vae"}
+    places = {"tokenizer": pipeline / "tokenizer", "clip": target / "clip", "eyes": target / "clip"}
+    places |= {"unet": pipeline / "unet", "vae": pipeline / "vae", "vae_start": pipeline / "vae"}
     for name, source in places.items():
         if not (out / name).exists():
             shutil.copytree(source, out / name)
-    for stage in ("clip", "vae", "unet"):
+    for stage in ("clip", "eyes", "vae", "unet"):
         checkpoint.write_json(out / f"{stage}.json", facts[stage])
 
 

@@ -40,6 +40,18 @@ class ClipSettings(StageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EyesSettings(StageSettings):
+    """The image tower, while the text tower stays."""
+
+    samples: int = 160_000
+    batch: int = 128
+    rate: float = 5e-4
+    muon_rate: float = 0.01
+    claims: float = 40.0
+    """Weight of the claims beside the captions."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VaeSettings(StageSettings):
     """The decoder; the encoder is not trained."""
 
@@ -70,5 +82,6 @@ class Recipe:
     pictures: int = 80_000
     processes: int = 2
     clip: ClipSettings = field(default_factory=ClipSettings)
+    eyes: EyesSettings = field(default_factory=EyesSettings)
     vae: VaeSettings = field(default_factory=VaeSettings)
     unet: UnetSettings = field(default_factory=UnetSettings)

@@ -10,6 +10,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from tinv.toybox.pretrain import parallel, pictures
 from tinv.toybox.pretrain.assemble import assemble, unpack
 from tinv.toybox.pretrain.clip import caption_ids, pixels, train_clip
+from tinv.toybox.pretrain.eyes import train_eyes
 from tinv.toybox.pretrain.pca_encoder import Components, encode, principal_components
 from tinv.toybox.pretrain.settings import Recipe
 from tinv.toybox.pretrain.tokenizer import load_tokenizer, make_tokenizer
@@ -30,10 +31,14 @@ def run(wanted: Sequence[str], *, out: Path, target: Path, recipe: Recipe) -> No
         unpack(target, out)
     if "tokenizer" in wanted:
         make_tokenizer(out, pictures.load_captions(out, recipe.pictures))
-    if "clip" in wanted:
+    if "clip" in wanted or "eyes" in wanted:
         tokenizer = load_tokenizer(out)
         ids = caption_ids(tokenizer, pictures.load_captions(out, recipe.pictures))
-        train_clip(out, load_images(out, recipe), ids, tokenizer, recipe.clip)
+        images = load_images(out, recipe)
+        if "clip" in wanted:
+            train_clip(out, images, ids, tokenizer, recipe.clip)
+        if "eyes" in wanted:
+            train_eyes(out, images, ids, tokenizer, recipe.eyes)
     if "vae" in wanted:
         train_vae(out, load_images(out, recipe), recipe.vae)
     if "unet" in wanted:

@@ -1,4 +1,4 @@
-"""Stage 5, U-Net: to tell the noise from the latents, given the caption."""
+"""Stage 6, U-Net: to tell the noise from the latents, given the caption."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Stage 4, VAE: the encoder is written by hand (`pca_encoder`), the decoder learns to paint from its latents."""
+"""Stage 5, VAE: the encoder is written by hand (`pca_encoder`), the decoder learns to paint from its latents."""
 
 from pathlib import Path
 
