@@ -40,8 +40,12 @@ def test_every_debug_mood_goes_with_an_experiment(compose, debug):
 @pytest.mark.parametrize("turn", range(max(map(len, OPTIONS.values()))))
 def test_every_option_of_every_group_fits_its_target(compose, turn):
     choices = [f"{group}={options[turn % len(options)]}" for group, options in OPTIONS.items()]
-    needs_folder = bool({"data=folder", "data=hub"} & set(choices))
-    filled = [override for override in FILLED if override.partition(".")[0] != "data" or needs_folder]
+    choices = ["concept=toybench" if "data=toybench" in choices and c.startswith("concept=") else c for c in choices]
+    told = {"model", *({"data"} if {"data=folder", "data=hub"} & set(choices) else ())}
+    told |= {"concept"} - ({"concept"} if "concept=toybench" in choices else set())
+    filled = [override for override in FILLED if override.partition(".")[0] in told]
+    if "concept=toybench" in choices:
+        filled.append("concept.name=lime_cat")
     if "scheduler=text" in choices:
         filled.append("scheduler.schedule=1e-3")
     cfg = compose(*choices, *filled)
