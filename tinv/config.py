@@ -87,6 +87,8 @@ class Root:
     """What else is learned in the same run, by names of your own."""
     objective: dict[str, Any]
     """What is minimised."""
+    timesteps: dict[str, Any]
+    """How often training shows each timestep."""
     optimizer: dict[str, Any]
     """Made for the learned rows alone."""
     scheduler: dict[str, Any]

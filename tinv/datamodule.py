@@ -52,6 +52,7 @@ class ConceptDataModule(LightningDataModule):
         batch_size: int = 4,
         num_workers: int = 0,
         val_draws: int = 64,
+        stratified: bool = False,
     ):
         """Find the pictures and check the settings; nothing is decoded yet.
 
@@ -78,6 +79,7 @@ class ConceptDataModule(LightningDataModule):
             batch_size: pictures in a micro-batch of one process.
             num_workers: processes that prepare batches; with cached latents 0 is fastest.
             val_draws: how many fixed draws `val/loss` is the mean of.
+            stratified: share the noise levels out among the samples of an optimizer step.
 
         Raises:
             UserError: a setting or the folder is wrong.
@@ -91,6 +93,7 @@ class ConceptDataModule(LightningDataModule):
             if value < least:
                 raise UserError(f"data.{name} must be {least} or more, got {value}")
         self.seed, self.batch_size, self.num_workers, self.val_draws = seed, batch_size, num_workers, val_draws
+        self.stratified = stratified
         self.pictures = ConceptPictures(
             concept,
             locate_folder(folder, recursive=recursive),
@@ -151,7 +154,8 @@ class ConceptDataModule(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        samples = TrainingSamples(self.shown, batch_size=self.batch_size, seed=self.seed)
+        strata = self.batch_size * trainer.accumulate_grad_batches * trainer.world_size if self.stratified else None
+        samples = TrainingSamples(self.shown, batch_size=self.batch_size, seed=self.seed, strata=strata)
         return self._loader(samples, sampler, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Sample]:

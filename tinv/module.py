@@ -27,6 +27,7 @@ from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import StableDiffusion, StableDiffusionXL
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
+from tinv.timesteps import UNIFORM, Timesteps, at_shares
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept
 
 
@@ -52,6 +53,7 @@ class TextualInversion(LightningModule):
         seed: int,
         scale_lr: bool = False,
         merge_batches: bool = False,
+        timesteps: Timesteps = UNIFORM,
         others: Sequence[Lesson] = (),
     ):
         """Put the rows at their start.
@@ -66,6 +68,7 @@ class TextualInversion(LightningModule):
             seed: of the run.
             scale_lr: multiply the optimizer's rate by the effective batch.
             merge_batches: compute accumulated micro-batches side by side where memory allows.
+            timesteps: how often training shows each timestep.
             others: what else is learned in the same run.
 
         Raises:
@@ -81,6 +84,7 @@ class TextualInversion(LightningModule):
             Word(concept, embedding, name=name, lr=lr, **known)
             for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)
         )
+        self._weights_T = timesteps.weights(model.schedule.alphas_cumprod)
         self._mover: Optimizer | None = None
         self._merger = Merger(None if merge_batches else 1)
 
@@ -111,7 +115,8 @@ class TextualInversion(LightningModule):
 
     def training_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> Tensor:
         """The sum over the concepts of the mean loss of their micro-batches; their mean is logged."""
-        if due := self._due(by_concept(batch), batch_idx):
+        micro = [part and self._weighted(part) for part in by_concept(batch)]
+        if due := self._due(micro, batch_idx):
             return torch.stack(self._measure("train/loss", due, None)).sum()
         return 0.0 * torch.stack([rows_KD.sum() for rows_KD in self.named_rows().values()]).sum()
 
@@ -259,6 +264,12 @@ class TextualInversion(LightningModule):
             self._merger.at_once = fitting(compute, frozen=self.model.parameters(), device=self.device)
         is_last = (batch_idx + 1) % most == 0 or self.trainer.is_last_batch
         return self._merger.take(micro, is_first=batch_idx % most == 0, is_last=is_last)
+
+    def _weighted(self, batch: Batch) -> Batch:
+        """The batch at the timesteps that training is to show."""
+        if self._weights_T is None:
+            return batch
+        return Batch(**vars(batch) | {"level": at_shares(batch.level, self._weights_T)})
 
     def _measure(
         self, name: str, micro: Sequence[Sequence[Batch | None]], vectors: Vectors | None, **options: Any

@@ -53,15 +53,16 @@ class Sample:
 class TrainingSamples(Dataset[Sample]):
     """Sample n for n = 0, 1, 2 ... of the run."""
 
-    def __init__(self, shown: Sequence[Shown], *, batch_size: int, seed: int):
+    def __init__(self, shown: Sequence[Shown], *, batch_size: int, seed: int, strata: int | None = None):
         """Args:
         shown: the pictures; a pass shows each as often as it repeats.
         batch_size: samples in a micro-batch of one process.
         seed: of the run.
+        strata: samples in an optimizer step, which share the levels out among them; None is each by itself.
         """
         rounds = range(max(picture.repeats for picture in shown))
         cards = [i for turn in rounds for i, picture in enumerate(shown) if picture.repeats > turn]
-        self.shown, self.seed = shown, seed
+        self.shown, self.seed, self.strata = shown, seed, strata
         self.deck = Deck(cards, [shown[i].size for i in cards], batch_size=batch_size, seed=seed)
 
     def __getitem__(self, n: int) -> Sample:
@@ -74,11 +75,18 @@ class TrainingSamples(Dataset[Sample]):
             moments=views.moments[view],
             caption=captions.varied(said, generator(self.seed, "tags", n)) if captions.varies else captions[said],
             geometry=views.geometry[view],
-            level=float(torch.rand((), dtype=torch.float64, generator=chance)),
+            level=self._level(n, float(torch.rand((), dtype=torch.float64, generator=chance))),
             draw=seed_of(self.seed, "noise", n),
             index=index,
             mask=None if views.mask is None else views.mask[view],
         )
+
+    def _level(self, n: int, share: float) -> float:
+        """A share in [0, 1) of the noise schedule, or of the stratum that is dealt to the sample."""
+        if not self.strata:
+            return share
+        step, place = divmod(n, self.strata)
+        return (deal(self.seed, step, self.strata, "levels")[place] + share) / self.strata
 
 
 class ValidationSamples(Dataset[Sample]):
