@@ -97,6 +97,10 @@ class Root:
     """Lightning's Trainer: where and for how long."""
     callbacks: dict[str, Any]
     """What else happens on the way."""
+    stop: dict[str, Any]
+    """What ends the run before its last step."""
+    keep: dict[str, Any]
+    """The embedding of which step is the result."""
     logger: dict[str, Any]
     """Where the numbers go."""
     hub: dict[str, Any]

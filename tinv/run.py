@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tinv import rundir, shelf
 from tinv.boards import watched
+from tinv.callbacks import KeepBest
 from tinv.callbacks.checkpoints import newest_valid
 from tinv.callbacks.phases import phase
 from tinv.callbacks.surroundings import hydra_choices
@@ -47,7 +48,7 @@ def train(cfg: DictConfig) -> float | None:
 
 def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> float | None:
     torch.manual_seed(cfg.seed)
-    callbacks: list[Callback] = [build(node) for node in cfg.callbacks.values()]
+    callbacks: list[Callback] = [build(node) for node in (cfg.stop, cfg.keep, *cfg.callbacks.values()) if node]
     with phase(callbacks, "loading"):
         lessons = prepare(cfg)
         for logger in loggers:
@@ -104,6 +105,9 @@ def _own_checkpoint(run: Path) -> Path | None:
 def _monitored(name: str | None, trainer: Trainer, module: TextualInversion, data: Together) -> float | None:
     if name is None:
         return None
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, KeepBest) and callback.monitor == name and callback.value is not None:
+            return callback.value
     if name not in trainer.callback_metrics:  # a resumed run that had been complete already
         trainer.validate(module, data, verbose=False)
     if name not in trainer.callback_metrics:
@@ -142,6 +146,7 @@ def _hush_lightning() -> None:
         ".*does not have many workers.*",
         ".*module.* in eval mode at the start of training.*",
         ".*your dataloader is not resumable.*",
+        ".*callbacks used to create the checkpoint.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*srun. command is available on your system but is not used.*",
     ):

@@ -59,6 +59,14 @@ def read_status(run: Path | str) -> Status | None:
         return None
 
 
+def steps_of(run: Path | str) -> int | None:
+    """How many optimizer steps a run has made, as it said last; None if it has said nothing."""
+    try:
+        return int(json.loads((Path(run) / PROGRESS).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def write_status(run: Path | str, status: Status) -> None:
     """Write the status into a run's folder, whole or not at all."""
     write_json(Path(run) / FILE, asdict(status))

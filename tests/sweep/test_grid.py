@@ -67,12 +67,24 @@ def test_the_table_tells_of_every_point_in_three_forms(door, tmp_path):
         "seconds": 0,
         "folder": "1",
         "reason": None,
+        "steps": None,
     }
     assert re.search(r"^point  seed  lr     status  val/loss  time  folder$", said.out, flags=re.MULTILINE)
     assert re.search(rf"^3      2     0.005  failed\s+\S+s\s+outputs/cat_toy/{folder.name}/3$", said.out, re.MULTILINE)
     assert "point 3 (seed=2 lr=0.005): seed 2 is unlucky" in said.err, "when it happens"
     assert "2 of 4 points failed:\n  point 2 (seed=2 lr=0.001) and 1 more: seed 2 is unlucky" in said.err, "at the end"
     assert said.code == 1
+
+
+def test_the_table_shows_how_many_steps_a_run_made_where_runs_say_so(door, tmp_path):
+    def train(cfg):
+        (Path(cfg.paths.run) / "progress.json").write_text(json.dumps({"step": 100 + cfg.seed, "of": 400}))
+        return 0.5
+
+    said = door("-m", CAT, "seed=1,2", train=train)
+    assert column(sweep_of(tmp_path), "steps") == ["101", "102"]
+    assert re.search(r"^point  seed  status  val/loss  steps  time  folder$", said.out, flags=re.MULTILINE)
+    assert re.search(r"^1      2     done    0\.5       102    \S+s", said.out, flags=re.MULTILINE)
 
 
 def test_on_failure_stop_starts_no_more(door, tmp_path):

@@ -9,10 +9,12 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from tinv.boards import Board
+from tinv.callbacks.listening import spread
 
 
 def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
-    """Numbers to every logger."""
+    """Numbers to every logger, and to the callbacks that follow one of them."""
+    spread(trainer, metrics)
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=trainer.global_step)
         logger.save()

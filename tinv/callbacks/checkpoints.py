@@ -50,6 +50,10 @@ class Checkpoints(Callback):
             table.rewind(trainer.global_step)
         make_up(trainer, tables(trainer))
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Going on from where a run was stopped early, Lightning counts that step twice for the loggers."""
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Every n optimizer steps, and when the run is complete: the loop is then as it is in the middle of a run."""
         is_due = self._every.due(trainer.global_step)

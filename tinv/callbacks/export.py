@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from tinv.callbacks.cadence import Every
+from tinv.callbacks.keep_best import KeepBest
 from tinv.callbacks.phases import Stopwatch
 from tinv.errors import UserError
 from tinv.files import write_text
@@ -61,12 +62,14 @@ class Export(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Whether the formats have room for the model's vectors, before the first step."""
-        for chosen in self._others:
-            for learned in pl_module.learned():
-                try:
+        for learned in pl_module.learned():
+            try:
+                for chosen in self._others:
                     chosen.check(learned)
-                except UserError as error:
-                    raise UserError(f"callbacks.export.formats: {error}") from error
+                if self._with_pipeline:
+                    merged.check(learned)
+            except UserError as error:
+                raise UserError(f"callbacks.export.formats: {error}") from error
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """From here on there is something to keep."""
@@ -96,7 +99,7 @@ class Export(Callback):
                 warnings.warn(f"the embedding was not saved: {error}", stacklevel=2)
 
     def _write_result(self, trainer: Trainer, pl_module: Any) -> list[LearnedEmbedding]:
-        found = self._learned(trainer, pl_module)
+        found = self._learned(trainer, pl_module, _keeper(trainer))
         for folder, learned in found.items():
             self._write(learned, folder / FORMATS[0].file_name)
             for chosen in self._others:
@@ -107,14 +110,17 @@ class Export(Callback):
             write_text(folder / "type_of_concept.txt", word.concept.kind + "\n")
         return [*found.values()]
 
-    def _learned(self, trainer: Trainer, pl_module: Any) -> dict[Path, LearnedEmbedding]:
+    def _learned(
+        self, trainer: Trainer, pl_module: Any, keeper: KeepBest | None = None
+    ) -> dict[Path, LearnedEmbedding]:
         """The words with all that is known of them, by folder; nothing on all processes but one, and none that is not
         finite."""
         found: dict[Path, LearnedEmbedding] = {}
         if not trainer.is_global_zero:
             return found
         parts = trainer.datamodule.parts  # type: ignore[attr-defined]
-        for word, part, learned in zip(pl_module.words, parts, pl_module.learned(), strict=True):
+        for word, part, latest in zip(pl_module.words, parts, pl_module.learned(), strict=True):
+            learned = keeper.choose(word.name, latest) if keeper else latest
             if not all(rows.isfinite().all() for rows in learned.vectors.values()):
                 which = f" of {word.placeholder}" if word.name else ""
                 warnings.warn(f"learned_embeds{which} was not written: the embedding is not finite", stacklevel=2)
@@ -126,7 +132,7 @@ class Export(Callback):
             found[concept_dir(self.folder, word.name)] = whole
         return found
 
-    def _write(self, learned: LearnedEmbedding, path: Path, format: str = "diffusers") -> None:
+    def _write(self, learned: LearnedEmbedding, path: Path, format: str | None = None) -> None:
         with self.stopwatch("saving"):
             write(path, learned, format)
 
@@ -137,3 +143,7 @@ class Export(Callback):
             for path, match in found.items():
                 if int(match[2]) not in newest:
                     path.unlink(missing_ok=True)
+
+
+def _keeper(trainer: Any) -> KeepBest | None:
+    return next((callback for callback in trainer.callbacks if isinstance(callback, KeepBest)), None)

@@ -9,7 +9,9 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from tinv.callbacks.keep_best import KeepBest
 from tinv.callbacks.phases import Stopwatch, add_up
+from tinv.callbacks.stopping import Stopping
 from tinv.callbacks.surroundings import command_line, git_state, hydra_choices, machine, versions
 from tinv.callbacks.vitals import Vitals
 from tinv.files import write_json
@@ -83,7 +85,13 @@ class RunCard(Callback):
             return
         numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if "/" in name}
         vitals = [callback.latest for callback in trainer.callbacks if isinstance(callback, Vitals)]
-        self.card["result"] = {"steps": trainer.global_step, **numbers, **({"vitals": vitals[0]} if vitals else {})}
+        told = {k: v for c in trainer.callbacks if isinstance(c, Stopping | KeepBest) for k, v in c.told.items()}
+        self.card["result"] = {
+            "steps": trainer.global_step,
+            **numbers,
+            **({"vitals": vitals[0]} if vitals else {}),
+            **told,
+        }
         self.card["seconds"] = self._seconds(trainer)
         write_json(self.path, self.card)
 

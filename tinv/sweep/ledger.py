@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from tinv.errors import UserError
 from tinv.files import write_json, write_text
-from tinv.status import ENDED, Status, read_status
+from tinv.status import ENDED, Status, read_status, steps_of
 from tinv.sweep.plan import Point
 from tinv.sweep.table import Row, as_csv, as_text
 
@@ -38,21 +38,21 @@ class Ledger:
             row = self.rows[point.number] = Row(point.number, point.swept, folder=str(point.number))
             status = read_status(self.folder / row.folder)
             if status is not None and status.status in GOOD:
-                _fill(row, status)
+                self._fill(row, status)
         self.save()
 
     def refresh(self) -> None:
         """Look at the folders of the points that have not ended."""
         for row in self.rows.values():
             if row.status not in ENDED and (status := read_status(self.folder / row.folder)) is not None:
-                _fill(row, status)
+                self._fill(row, status)
         self.save()
 
     def note(self, point: Point, status: Status) -> None:
         """A point has ended."""
         if status.status == "failed":
             self.failed.add(point.number)
-        _fill(self.rows[point.number], status)
+        self._fill(self.rows[point.number], status)
         self.save()
 
     def save(self) -> None:
@@ -70,9 +70,9 @@ class Ledger:
         """The table for people."""
         return as_text([replace(row, folder=str(self.folder / row.folder)) for row in self.rows.values()], self.monitor)
 
-
-def _fill(row: Row, status: Status) -> None:
-    row.status, row.value, row.seconds, row.reason = status.status, status.value, status.seconds, status.reason
+    def _fill(self, row: Row, status: Status) -> None:
+        row.status, row.value, row.seconds, row.reason = status.status, status.value, status.seconds, status.reason
+        row.steps = steps_of(self.folder / row.folder)
 
 
 @contextmanager

@@ -21,17 +21,21 @@ class Row:
     seconds: float | None = None
     folder: str = ""
     reason: str | None = None
+    steps: int | None = None
+    """How many optimizer steps it made."""
 
 
 def as_text(rows: Sequence[Row], monitor: str | None) -> str:
     """Columns side by side, the swept settings under their short names."""
     keys = _keys(rows)
-    heads = ["point", *short(keys).values(), "status", *([monitor] if monitor else []), "time", "folder"]
+    steps = ["steps"] if any(row.steps is not None for row in rows) else []
+    heads = ["point", *short(keys).values(), "status", *([monitor] if monitor else []), *steps, "time", "folder"]
     lines = [heads]
     for row in rows:
         value = [] if not monitor else ["" if row.value is None else f"{row.value:.6g}"]
         swept = [brief(row.swept.get(key, "")) for key in keys]
-        lines.append([str(row.point), *swept, row.status, *value, duration(row.seconds), row.folder])
+        taken = ["" if row.steps is None else str(row.steps)] if steps else []
+        lines.append([str(row.point), *swept, row.status, *value, *taken, duration(row.seconds), row.folder])
     return columns(lines)
 
 
@@ -46,10 +50,10 @@ def as_csv(rows: Sequence[Row], monitor: str | None) -> str:
     keys = _keys(rows)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["point", *keys, "status", monitor or "value", "seconds", "folder", "reason"])
+    table.writerow(["point", *keys, "status", monitor or "value", "steps", "seconds", "folder", "reason"])
     for row in rows:
         swept = [row.swept.get(key, "") for key in keys]
-        table.writerow([row.point, *swept, row.status, row.value, row.seconds, row.folder, row.reason])
+        table.writerow([row.point, *swept, row.status, row.value, row.steps, row.seconds, row.folder, row.reason])
     return text.getvalue()
 
 

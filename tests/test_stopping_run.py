@@ -1,0 +1,113 @@
+"""`stop` and `keep`, from the settings to the files."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+
+from tests.tiny import tiny_images, tiny_pipeline
+from tinv import formats
+from tinv.config import ConfigError, check
+from tinv.front import register
+from tinv.groups import Groups
+from tinv.overrides import find_problems
+from tinv.run import train
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+PLAIN = (
+    "model=local",
+    "concept.placeholder=my-cat",
+    "concept.initializer=toy",
+    "data.batch_size=2",
+    "data.val_draws=4",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+    "trainer.val_check_interval=2",
+    "callbacks.export.every_n_steps=1",
+    "~callbacks.samples",
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model and pictures of two concepts."""
+    folder = tmp_path_factory.mktemp("stopping")
+    tiny_pipeline(folder / "model")
+    tiny_images(folder / "cats")
+    tiny_images(folder / "dogs", count=2)
+    return folder
+
+
+def settings(place: Path, run: Path, *overrides: str) -> Any:
+    register()
+    told = [*PLAIN, f"model.pretrained={place / 'model'}", f"data.folder={place / 'cats'}", *overrides]
+    try:
+        return check(Groups().compose(told, output_dir=str(run)))
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+def card(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_text())["result"]
+
+
+def column(run: Path, name: str) -> dict[int, float]:
+    with (run / "metrics.csv").open() as file:
+        return {int(row["step"]): float(row[name]) for row in csv.DictReader(file) if row.get(name)}
+
+
+def test_patience_stops_and_the_best_is_the_result_and_the_number_of_the_run(place, tmp_path, capsys):
+    upside_down = ("stop.mode=max", "keep.mode=max")  # learning makes it worse and worse
+    rule = ("stop=patience", "stop.patience=3", "keep=best", *upside_down)
+    value = train(settings(place, tmp_path, *rule, "trainer.max_steps=30"))
+    said = capsys.readouterr().out
+    measured = column(tmp_path, "val/loss")
+    best = max(measured, key=measured.get)
+    steps = max(measured)
+    assert steps == best + 6 < 30, "three measurements, two steps apart, that are no improvement"
+    assert value == measured[best] > measured[steps]
+    assert card(tmp_path)["stopped"]["step"] == card(tmp_path)["steps"] == steps
+    assert card(tmp_path)["kept"] == {"step": best, "val/loss": measured[best]}
+    assert f"stopped at step {steps} of 30: val/loss has not improved in 3 measurements" in said
+    assert f"kept the embedding of step {best}: val/loss" in said
+    files = "learned_embeds.safetensors", f"learned_embeds-steps-{best}.safetensors"
+    result, then = (formats.read(tmp_path / name).vectors["clip_l"] for name in files)
+    assert torch.equal(result, then)
+
+
+def test_dvar_stops_a_run_of_two_concepts_when_both_are_at_rest(place, tmp_path, capsys):
+    others = (
+        "+another@others.dog=style",
+        f"others.dog.data.folder={place / 'dogs'}",
+        "others.dog.concept.placeholder=my-dog",
+        "others.dog.concept.initializer=dog",
+    )
+    rule = ("stop=dvar", "stop.stride=1", "stop.window=3", "stop.threshold=0.6", "keep=best")
+    train(settings(place, tmp_path, *rule, "trainer.max_steps=80", *others))
+    steps, curves = card(tmp_path)["steps"], [column(tmp_path, f"stop/loss/my-{name}") for name in ("cat", "dog")]
+    assert steps < 80 and [max(curve) for curve in curves] == [steps, steps]
+    reason = card(tmp_path)["stopped"]["reason"]
+    since = [int(part.rpartition("(step ")[2].rstrip(")")) for part in reason.split("; ")]
+    assert max(since) == steps and "my-cat: the loss of 4 fixed draws" in reason and "my-dog: " in reason
+    kept = {row["concept"]: row["step"] for row in card(tmp_path)["kept"]}
+    for name in ("my-cat", "my-dog"):
+        losses = column(tmp_path, f"val/loss/{name}")
+        assert kept[name] == min(losses, key=losses.get), "each its own"
+        assert formats.read(tmp_path / "concepts" / name).provenance["steps"] == str(kept[name])
+
+
+def test_a_rule_changes_no_bit_of_the_steps_before_its_end(place, tmp_path):
+    train(settings(place, tmp_path / "plain", "trainer.max_steps=6"))
+    train(settings(place, tmp_path / "ruled", "trainer.max_steps=6", "stop=dvar", "stop.stride=2", "keep=best"))
+    for name in ("train/loss", "val/loss"):
+        assert column(tmp_path / "plain", name) == column(tmp_path / "ruled", name)
+
+
+def test_what_cannot_be_is_said_before_anything_is_loaded(place, tmp_path):
+    with pytest.raises(ConfigError, match=r"stop\.windw: StopAtRest takes no such argument \(did you mean window\?\)"):
+        settings(place, tmp_path, "stop=dvar", "+stop.windw=3")
+    assert any("dvar" in problem.text for problem in find_problems(Groups(), ["stop=dvr"], multirun=False))
