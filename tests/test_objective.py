@@ -36,6 +36,40 @@ def test_min_snr_changes_the_nearly_clean_timesteps_only():
     assert capped[0] < 0.2 * plain[0] and torch.equal(capped[1:], plain[1:])
 
 
+def weighted(prediction_type, t, **settings):
+    """By how much the loss of one timestep is multiplied."""
+    given, schedule = draws() | {"t_B": torch.tensor([t] * 3)}, NoiseSchedule(ALPHAS, prediction_type)
+    wrong = target(prediction_type, **given, alphas_cumprod_T=ALPHAS) + 1
+    return DiffusionLoss(**settings)(wrong, **given, schedule=schedule)[0].item()
+
+
+@pytest.mark.parametrize("t", [0, 30, 99])
+def test_debiased_weights_are_those_computed_by_hand(t):
+    """1 / sqrt(snr) for epsilon; for v that times snr / (snr + 1)."""
+    a = 0.99 + t / 99 * (0.01 - 0.99)
+    snr = a / (1 - a)
+    assert weighted("epsilon", t, snr_power=0.5) == pytest.approx(snr**-0.5, rel=1e-4)
+    assert weighted("v_prediction", t, snr_power=0.5) == pytest.approx(snr**0.5 / (snr + 1), rel=1e-4)
+    assert weighted("epsilon", t, snr_power=0.0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("settings", [{"snr_gamma": 5.0}, {"snr_power": 0.5}])
+def test_one_error_of_the_picture_costs_the_same_whatever_the_model_predicts(settings):
+    """An error in x of the size of 1 is sqrt(snr) in epsilon and sqrt(snr + 1) in v."""
+    for t in (5, 50, 95):
+        a = ALPHAS[t].item()
+        snr = a / (1 - a)
+        costs = weighted("epsilon", t, **settings) * snr, weighted("v_prediction", t, **settings) * (snr + 1)
+        assert costs[0] == pytest.approx(costs[1], rel=1e-4)
+
+
+def test_one_weight_at_a_time():
+    with pytest.raises(UserError, match=r"snr_gamma=5\.0 and objective.snr_power=0\.5 weight the same"):
+        DiffusionLoss(snr_gamma=5.0, snr_power=0.5)
+    with pytest.raises(UserError, match="0 to 1, got 2"):
+        DiffusionLoss(snr_power=2)
+
+
 def test_a_mask_leaves_out_what_it_covers():
     given, schedule = draws(), NoiseSchedule(ALPHAS, "epsilon")
     wrong, mask = given["noise_BCHW"].clone(), torch.ones(3, 1, 8, 8)

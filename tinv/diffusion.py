@@ -56,6 +56,24 @@ def min_snr_weights(prediction_type: str, *, t_B: Tensor, alphas_cumprod_T: Tens
     return snr_B.clamp(max=gamma) / (snr_B + 1)
 
 
+def snr_power_weights(prediction_type: str, *, t_B: Tensor, alphas_cumprod_T: Tensor, power: float) -> Tensor:
+    """Loss weights that count noisy timesteps for more: snr ** -power for epsilon.
+
+    With power 1/2, "debiased estimation" (Yu et al. 2023, arXiv 2310.08442). For v the weight is multiplied by
+    snr / (snr + 1), as min-SNR's is: an error in v is (snr + 1) / snr times that in epsilon which comes to the same
+    picture, so that the objective is one, whatever the model predicts. (kohya's trainer takes 1 / (snr + 1) for v.)
+
+    Returns:
+        [B], above 0.
+    """
+    assert prediction_type in PREDICTION_TYPES
+    a_B = alphas_cumprod_T[t_B]
+    snr_B = a_B / (1 - a_B)
+    if prediction_type == "epsilon":
+        return snr_B**-power
+    return snr_B ** (1 - power) / (snr_B + 1)
+
+
 def timesteps(level_B: Tensor, num_timesteps: int) -> Tensor:
     """The integer timesteps [B] that levels in [0, 1) mean in a schedule of `num_timesteps`."""
     return (level_B * num_timesteps).long().clamp(max=num_timesteps - 1)

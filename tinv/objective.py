@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tinv.diffusion import PREDICTION_TYPES, min_snr_weights, target
+from tinv.diffusion import PREDICTION_TYPES, min_snr_weights, snr_power_weights, target
 from tinv.errors import UserError
 from tinv.types import NoiseSchedule
 
@@ -18,10 +18,20 @@ class DiffusionLoss:
 
     snr_gamma: float | None = None
     """Caps the weight of nearly clean timesteps (min-SNR); 5 is usual, None is the published objective."""
+    snr_power: float = 0.0
+    """Weights each timestep by its signal-to-noise ratio to the power of minus this: 0.5 is debiased estimation, 0 the
+    published objective. Noisy timesteps, and with them shape and colour, count for more."""
 
     def __post_init__(self) -> None:
         if self.snr_gamma is not None and self.snr_gamma <= 0:
             raise UserError(f"objective.snr_gamma must be above 0 (5 is usual) or null, got {self.snr_gamma}")
+        if not 0 <= self.snr_power <= 1:
+            raise UserError(f"objective.snr_power must be 0 to 1, got {self.snr_power}; 0.5 is usual, 0 leaves it out")
+        if self.snr_gamma is not None and self.snr_power:
+            raise UserError(
+                f"objective.snr_gamma={self.snr_gamma} and objective.snr_power={self.snr_power} weight the same "
+                f"timesteps; set snr_gamma=null or snr_power=0"
+            )
 
     def __call__(
         self,
@@ -62,6 +72,10 @@ class DiffusionLoss:
         if self.snr_gamma is not None:
             loss_B = loss_B * min_snr_weights(
                 schedule.prediction_type, t_B=t_B, alphas_cumprod_T=alphas_T, gamma=self.snr_gamma
+            )
+        if self.snr_power:
+            loss_B = loss_B * snr_power_weights(
+                schedule.prediction_type, t_B=t_B, alphas_cumprod_T=alphas_T, power=self.snr_power
             )
         assert loss_B.shape == (len(t_B),), f"a loss a sample is expected, got {tuple(loss_B.shape)}"
         return loss_B
