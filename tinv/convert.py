@@ -8,9 +8,18 @@ from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.formats import FORMATS, PIPELINE, LearnedEmbedding
 from tinv.formats.format import Format
+from tinv.parts import MEAN, described, one, parts
 
 
-def convert(source: Path, out: Path, to: str, *, token: str | None = None, model: str | None = None) -> list[Path]:
+def convert(
+    source: Path,
+    out: Path,
+    to: str,
+    *,
+    token: str | None = None,
+    model: str | None = None,
+    part: str | None = None,
+) -> list[Path]:
     """Read an embedding and write it in another format.
 
     Args:
@@ -19,6 +28,7 @@ def convert(source: Path, out: Path, to: str, *, token: str | None = None, model
         to: one of `formats.NAMES`.
         token: what the word is to be called, instead of what the file says.
         model: for a pipeline, what to merge the words into; None is the model that they were learned on.
+        part: of a word that has parts, which becomes an ordinary word: its name, or `mean`.
 
     Returns:
         What was written.
@@ -26,7 +36,7 @@ def convert(source: Path, out: Path, to: str, *, token: str | None = None, model
     Raises:
         UserError: the file, the place or the model is not usable, or the format has no room for the vectors.
     """
-    learned = formats.read_all(source, token=token)
+    learned = [_ordinary(word, part) for word in formats.read_all(source, token=token)]
     if to == PIPELINE:
         from tinv.models import load, merged
 
@@ -42,6 +52,21 @@ def convert(source: Path, out: Path, to: str, *, token: str | None = None, model
             raise UserError(f"--out: {place} is there already; name another file or folder")
     pairs = zip(learned, places, strict=True)
     return [path for word, place in pairs for path in formats.write(place, word, to)]
+
+
+def _ordinary(word: LearnedEmbedding, part: str | None) -> LearnedEmbedding:
+    """A word as it is; of one that has parts, that which was asked for."""
+    known = parts(word.vectors)
+    if not known:
+        if part is not None:
+            raise UserError(f"--part: {word.placeholder} is an ordinary word, which has no parts; leave it out")
+        return word
+    if part not in (*known, MEAN):
+        raise UserError(
+            f"{word.placeholder} has vectors of its own for {described(known)}; choose those of an ordinary word with "
+            f"--part mean, or --part and one of {', '.join(known)}" + ("" if part is None else f"; got {part}")
+        )
+    return LearnedEmbedding(word.placeholder, one(word.vectors, part), {**word.provenance, "part": part})
 
 
 def _places(out: Path, learned: Sequence[LearnedEmbedding], chosen: Format) -> list[Path]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinv.optim import unwrap
+from tinv.parts import described
 
 
 def identity(module: Any) -> dict[str, Any]:
@@ -28,7 +29,8 @@ def identity(module: Any) -> dict[str, Any]:
         rows = word.embedding.rows
         common |= {
             f"vectors{of}": {encoder: list(rows_KD.shape) for encoder, rows_KD in rows.items()},
-            f"embedding.ema{of}": word.average.decay if word.average is not None else 0.0,
+            f"rows{of}": f"for {described(word.embedding.parts)}",
+            **{f"{setting}{of}": value for setting, value in word.averages.items()},
             f"learning rate{of}": pace.rate,
         }
     return common
@@ -38,7 +40,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """In what a checkpoint is of another run; first of all, which concepts it lacks, or has besides."""
     theirs, ours = before["placeholder"].split(), now["placeholder"].split()
     if len(theirs) == len(ours) == 1 or sorted(theirs) == sorted(ours):
-        before = {**now, "embedding.ema": 0.0, **before}  # what older checkpoints do not say
+        before = {**now, "embedding.ema": 0.0, "embedding.tail": 0.0, **before}  # what older checkpoints do not say
         return [f"{key} was {before[key]!r} and is {now[key]!r}" for key in now if before[key] != now[key]]
     return [
         *(f"it knows nothing of {word}, which is learned now" for word in ours if word not in theirs),

@@ -13,6 +13,7 @@ from tinv.formats import LearnedEmbedding
 from tinv.formats.content import Content, shown
 from tinv.formats.reading import Found
 from tinv.formats.refusals import is_lora
+from tinv.parts import described, encoder_of, parts
 
 if TYPE_CHECKING:
     from tinv.models.vocabulary import Vocabulary
@@ -42,7 +43,10 @@ def _report(found: Found, vocabularies: "Mapping[str, Vocabulary]") -> str:
         *(_line("tensor", text) for text in islice(_tensors(found.content), _MOST)),
     ]
     for word in found.learned:
-        lines += ["", _line("word", word.placeholder), *_vectors(word, vocabularies)]
+        lines += ["", _line("word", word.placeholder)]
+        if known := parts(word.vectors):
+            lines += [_line("", f"with vectors of its own for {described(known)}")]
+        lines += _vectors(word, vocabularies)
     told = {shown(key, 40): shown(text, 90) for key, text in sorted(found.learned[0].provenance.items())}
     if told:
         lines += ["", *(f"{key:<{max(map(len, told))}}  {text}" for key, text in told.items())]
@@ -56,20 +60,21 @@ def _vocabularies(model: str) -> "dict[str, Vocabulary]":
 
 
 def _vectors(word: LearnedEmbedding, vocabularies: "Mapping[str, Vocabulary]") -> Iterator[str]:
-    for encoder, rows_KD in word.vectors.items():
+    for name, rows_KD in word.vectors.items():
         norms = rows_KD.norm(dim=1)
         count = f"{len(rows_KD)} vector{'s' if len(rows_KD) > 1 else ''}"
-        yield _line(encoder, f"{count} of width {rows_KD.shape[1]}")
+        yield _line(name, f"{count} of width {rows_KD.shape[1]}")
+        encoder = encoder_of(name)
         vocabulary = vocabularies.get(encoder)
         if vocabularies and (vocabulary is None or vocabulary.table.shape[1] != rows_KD.shape[1]):
-            widths = {name: known.table.shape[1] for name, known in vocabularies.items()}
+            widths = {each: known.table.shape[1] for each, known in vocabularies.items()}
             raise UserError(
                 f"--model takes vectors of width {widths}, {word.placeholder} has {rows_KD.shape[1]} for {encoder}; "
                 f"give a model of its kind"
             )
         nearest = vocabulary.nearest(rows_KD, _NEAREST) if vocabulary else [[]] * len(rows_KD)
         for number in range(min(len(rows_KD), _MOST)):
-            words = ", ".join(f"{name} {cosine:.2f}" for name, cosine in nearest[number])
+            words = ", ".join(f"{near} {cosine:.2f}" for near, cosine in nearest[number])
             yield _line(f"  {number}", f"norm {norms[number]:.3f}" + (f"  near {words}" if words else ""))
         if len(rows_KD) > _MOST:
             yield _line("  ...", f"norms {norms.min():.3f} to {norms.max():.3f} in all")
@@ -91,4 +96,4 @@ def _tensors(content: Content) -> Iterator[str]:
 
 
 def _line(name: str, text: str) -> str:
-    return f"{name:<10}{text}"
+    return f"{name:<9} {text}"

@@ -25,6 +25,7 @@ from tinv.identity import differences, identity
 from tinv.lesson import Lesson
 from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models.spread import encode_at
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
 from tinv.timesteps import UNIFORM, Timesteps, at_shares
@@ -102,7 +103,7 @@ class TextualInversion(LightningModule):
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
-        conditioning = self.model.encode_text(batch.captions, vectors)
+        conditioning = encode_at(self.model, batch.captions, vectors, t_B)
         predicted_BChw = self.model.predict(noisy_BChw, t_B, conditioning, batch.geometry)
         return self.objective(
             predicted_BChw,
@@ -155,6 +156,8 @@ class TextualInversion(LightningModule):
             {"params": [*w.embedding.parameters()], "lr": rate} for w, rate in zip(self.words, rates, strict=True)
         ]
         optimizer = self.optimizer(groups, lr=rates[0])
+        for word in self.words:
+            word.expect(self.trainer.max_steps)
         if any(word.hold or word.average is not None for word in self.words):
             optimizer.register_step_post_hook(self._after_step)
         if averages_by_itself(optimizer):
@@ -189,6 +192,11 @@ class TextualInversion(LightningModule):
             for word in self.words
             for name, rows_KD in word.embedding.named_parameters()
         }
+
+    def stages(self) -> dict[str, int]:
+        """For how many stages of the noise schedule there are rows, one stage after the other, by the same names."""
+        counts = [word.embedding.stages for word in self.words for _ in word.embedding.parameters()]
+        return dict(zip(self.named_rows(), counts, strict=True))
 
     def shown(self) -> Vectors:
         """The rows as everybody else gets them: those that are trained, or their averages where these are kept."""

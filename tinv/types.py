@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 Vectors = Mapping[str, Mapping[str, Tensor]]
-"""Learned rows by placeholder, then by text encoder: {"<cat-toy>": {"clip_l": [K, D]}}, float32."""
+"""Learned rows by placeholder, then by text encoder: {"<cat-toy>": {"clip_l": [K, D]}}, float32.
+
+A word that has parts has rows for each of them: {"<cat-toy>": {"clip_l/stage.0": [K, D], ...}}; see tinv/parts.py."""
 
 
 class Batch:

@@ -52,20 +52,23 @@ class StopIfStuck(Callback):
         if self._is_watching and trainer.global_step >= self.after_steps:
             self._is_watching = False
             for name, rows_KD in copy_rows(pl_module).items():
-                self._check(name, rows_KD)
+                self._check(name, rows_KD, pl_module.stages()[name])
 
-    def _check(self, name: str, rows_KD: Tensor) -> None:
-        no_gradient = (~self._had_gradient[name]).nonzero().flatten().tolist()
+    def _check(self, name: str, rows_KD: Tensor, stages: int) -> None:
+        had_K, moved_K = self._had_gradient[name], rows_KD.ne(self._start[name]).any(dim=1)
+        if stages > 1:  # the samples of the first steps need not be of all stages
+            had_K, moved_K = (of_all.view(stages, -1).any(dim=0) for of_all in (had_K, moved_K))
+        no_gradient = (~had_K).nonzero().flatten().tolist()
         if no_gradient:
             raise StuckError(
-                f"after {self.after_steps} optimizer steps {_rows(name, no_gradient, len(rows_KD))} had no gradient: "
+                f"after {self.after_steps} optimizer steps {_rows(name, no_gradient, len(had_K))} had no gradient: "
                 f"the captions do not hold the placeholder (data.templates, or cut off behind "
                 f"the 77 tokens that fit), or the model detaches its text"
             )
-        unmoved = rows_KD.eq(self._start[name]).all(dim=1).nonzero().flatten().tolist()
+        unmoved = (~moved_K).nonzero().flatten().tolist()
         if unmoved:
             raise StuckError(
-                f"after {self.after_steps} optimizer steps {_rows(name, unmoved, len(rows_KD))} had a gradient but did "
+                f"after {self.after_steps} optimizer steps {_rows(name, unmoved, len(moved_K))} had a gradient but did "
                 f"not move: optimizer.lr is zero or too small to count in float32; set optimizer.lr=5e-3, or "
                 f"raise callbacks.movement.after_steps if the rate is still warming up"
             )

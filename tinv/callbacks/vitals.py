@@ -14,6 +14,7 @@ from tinv.callbacks.boards import log_metrics, log_words
 from tinv.callbacks.cadence import Every
 from tinv.embedding import Word
 from tinv.errors import UserError
+from tinv.parts import encoder_of, part_of
 
 
 class Vitals(Callback):
@@ -67,14 +68,17 @@ class Vitals(Callback):
     def _look_at(self, trainer: Trainer, pl_module: Any, word: Word) -> None:
         norms, percentiles, cosines = [], [], []
         nearest: dict[str, list[str]] = {}
-        for encoder, rows_KD in pl_module.vectors()[word.placeholder].items():
+        for key, rows_KD in pl_module.vectors()[word.placeholder].items():
+            encoder, part = encoder_of(key), part_of(key)
             table_VD = pl_module.model.tables[encoder].detach().float()  # stays where it is: it may be large
             norms.append(rows_KD.norm(dim=1))
-            cosines.append(cosine_similarity(rows_KD, self._start[word.placeholder][encoder]))
+            cosines.append(cosine_similarity(rows_KD, self._start[word.placeholder][key]))
             rows_KD = rows_KD.to(table_VD.device)
             percentiles.append(norm_percentiles(rows_KD, table_VD).cpu())
             names = word.concept.words(len(rows_KD))
             found = nearest_words(rows_KD, table_VD, pl_module.model.tokenizers[encoder], self.nearest)
+            if part:
+                names = tuple(f"{name}/{part}" for name in names)
             for name, near in zip(names, found, strict=True):
                 nearest[name] = nearest.get(name, []) + near
         numbers = {

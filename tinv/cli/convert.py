@@ -22,11 +22,13 @@ def add(commands: Any) -> None:
     command.add_argument("--to", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
     command.add_argument("--token", metavar="WORD", help="the word's name (default: what the file or its name says)")
     command.add_argument("--model", help="for a pipeline: a folder or a Hub id (default: the one that the file names)")
+    command.add_argument("--part", help="of a word that has parts: stage.0 and so on, or mean; docs/words.md")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert, and say where the files are."""
     from tinv.convert import convert
 
-    for path in convert(arguments.source, arguments.out, arguments.to, token=arguments.token, model=arguments.model):
+    options = {"token": arguments.token, "model": arguments.model, "part": arguments.part}
+    for path in convert(arguments.source, arguments.out, arguments.to, **options):
         print(path)

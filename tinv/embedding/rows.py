@@ -1,32 +1,47 @@
 """The learned rows: the only parameters that there are.
 
-K rows, D width.
+K rows, P parts of a word that has them, D width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from tinv.parts import joined, num_stages
 from tinv.types import Vectors
 
 
 class Rows(nn.Module):
-    """One concept's rows [K, D], a parameter for each text encoder; float32 under every precision."""
+    """One concept's rows [K, D], or [P * K, D], a parameter for each text encoder; float32 under every precision."""
 
-    def __init__(self, placeholder: str, start: Mapping[str, Tensor]):
+    def __init__(self, placeholder: str, start: Mapping[str, Tensor], parts: Sequence[str] = ()):
         """Args:
         placeholder: the concept's word.
-        start: where the rows begin, by text encoder; float32.
+        start: where the rows begin, by text encoder, [K, D] float32; each part begins there.
+        parts: of a word whose rows depend on where they are used.
         """
         super().__init__()
-        self.placeholder = placeholder
-        self.rows = nn.ParameterDict({encoder: nn.Parameter(rows_KD) for encoder, rows_KD in start.items()})
+        self.placeholder, self.parts = placeholder, tuple(parts)
+        whole = {encoder: torch.cat([rows_KD] * (len(parts) or 1)) for encoder, rows_KD in start.items()}
+        self.rows = nn.ParameterDict({encoder: nn.Parameter(rows) for encoder, rows in whole.items()})
+
+    @property
+    def stages(self) -> int:
+        """Of how many stages of the noise schedule each has rows of its own: a sample teaches those of one."""
+        return num_stages(self.parts)
 
     def vectors(self) -> Vectors:
-        """The rows by placeholder and text encoder, as the model's `encode_text` takes them."""
-        return {self.placeholder: dict(self.rows.items())}
+        """The rows by placeholder and text encoder, and by part where there are any."""
+        if not self.parts:
+            return {self.placeholder: dict(self.rows.items())}
+        by_part = {
+            joined(encoder, part): rows_KD
+            for encoder, rows in self.rows.items()
+            for part, rows_KD in zip(self.parts, rows.chunk(len(self.parts)), strict=True)
+        }
+        return {self.placeholder: by_part}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
         """Follow the module to another device, but never into another precision (Lightning's bf16-true asks for it)."""

@@ -15,8 +15,10 @@ from tinv.embedding.ema import MovingAverage
 from tinv.embedding.norm import Hold, usual_length
 from tinv.embedding.rows import Rows
 from tinv.embedding.start import at_random, from_file, from_mean, from_tokens, spread
+from tinv.embedding.tail import TailAverage
 from tinv.embedding.words import check_placeholder, check_room, initializer_ids
 from tinv.errors import UserError
+from tinv.parts import MOST_STAGES, stage_names
 
 Init = Literal["word", "phrase", "mean", "random", "file"]
 Norm = Literal["free", "fixed", "soft"]
@@ -45,6 +47,14 @@ class TokenEmbedding:
     ema: float = 0.0
     """Decay of a moving average of the rows, which then is what is saved, sampled and validated; 0 keeps none. It is
     some 1 / (1 - ema) steps behind the rows: 0.99 to 0.999, and far below the run's length."""
+    tail: float = 0.0
+    """Share of the run's last steps over which the rows are averaged, which then is what is saved, sampled and
+    validated; 0 keeps no average, 0.1 to 0.5 are usual."""
+    stages: int = 1
+    """In how many equal stages of the noise schedule the word has rows of its own, K in each, that all start alike
+    (ProSpect, Zhang et al. 2023, arXiv 2305.16225; Multiresolution TI, Daras & Dimakis 2022, arXiv 2211.17115); 10 is
+    usual, 1 are ordinary rows. A sample teaches the rows of its own stage, so that each learns from 1 / stages of
+    them."""
 
     def __post_init__(self) -> None:
         if self.num_vectors < 1:
@@ -67,6 +77,17 @@ class TokenEmbedding:
             )
         if not 0 <= self.ema < 1:
             raise UserError(f"embedding.ema must be 0 or more and less than 1, got {self.ema}; 0 keeps no average")
+        if not 0 <= self.tail < 1:
+            raise UserError(f"embedding.tail must be 0 or more and less than 1, got {self.tail}; 0 keeps no average")
+        if self.ema and self.tail:
+            raise UserError(
+                f"embedding.ema={self.ema} and embedding.tail={self.tail} are two averages of the same rows; "
+                f"set one of them to 0"
+            )
+        if not 1 <= self.stages <= MOST_STAGES:
+            raise UserError(
+                f"embedding.stages must be 1 to {MOST_STAGES}, got {self.stages}; 10 is usual, 1 are ordinary rows"
+            )
 
     def check(
         self,
@@ -118,7 +139,7 @@ class TokenEmbedding:
             else:
                 start_KD = from_tokens(table_VD, ids, self.num_vectors)
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
-        started = Rows(concept.placeholder, rows)
+        started = Rows(concept.placeholder, rows, stage_names(self.stages))
         if self.norm == "fixed" and (hold := self.hold(tables)):
             hold(started)
         return started
@@ -130,8 +151,10 @@ class TokenEmbedding:
         lengths = {encoder: usual_length(table_VD) for encoder, table_VD in tables.items()}
         return Hold(lengths, strength=1.0 if self.norm == "fixed" else self.norm_strength)
 
-    def average(self, rows: Rows) -> MovingAverage | None:
-        """The average that is kept of the rows from their start on."""
+    def average(self, rows: Rows) -> MovingAverage | TailAverage | None:
+        """The average that is kept of the rows, which are at their start."""
+        if self.tail:
+            return TailAverage(rows, self.tail)
         return MovingAverage(rows, self.ema) if self.ema else None
 
     def _initializer_ids(self, concept: Concept, tokenizer: Any) -> list[int]:

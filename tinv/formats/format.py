@@ -7,6 +7,7 @@ from pathlib import Path
 from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.formats.learned import LearnedEmbedding
+from tinv.parts import described, parts
 
 ONE_CLIP = (frozenset({"clip_l"}), frozenset({"clip_h"}), frozenset({"clip_g"}))
 """The vectors of one encoder: Stable Diffusion 1 and 2."""
@@ -41,6 +42,11 @@ class Format:
         Raises:
             UserError: naming a format for it.
         """
+        if known := parts(learned.vectors):
+            raise UserError(
+                f"the format {self.name} has one set of vectors, {learned.placeholder} has rows of its own for "
+                f"{described(known)}; `tinv convert --part mean` or `--part {known[0]}` makes an ordinary word of it"
+            )
         encoders = frozenset(learned.vectors)
         fits = encoders not in ONE_CLIP if self.holds is None else encoders in self.holds
         if not fits:

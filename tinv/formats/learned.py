@@ -16,7 +16,7 @@ class LearnedEmbedding:
     placeholder: str
     """The word that stands for the concept in prompts, e.g. `<cat-toy>`."""
     vectors: Mapping[str, Tensor]
-    """[K, D] float32 of each text encoder: `{"clip_l": ...}`."""
+    """[K, D] float32 of each text encoder: `{"clip_l": ...}`, or `{"clip_l/stage.0": ...}` of each of its parts."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from: base_model, fingerprint, kind, initializer, steps, seed, tinv_version. Files written by
     other programs carry none of it."""

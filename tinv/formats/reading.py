@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.formats import a1111, bundled, diffusers, emb_params, pti, refusals, sdxl, stacked
+from tinv.formats import a1111, bundled, diffusers, emb_params, parted, pti, refusals, sdxl, stacked
 from tinv.formats.content import Content, listed, shown
 from tinv.formats.learned import LearnedEmbedding
 from tinv.formats.metadata import without_derived
@@ -28,7 +28,7 @@ class Layout(Protocol):
         """The words of a file of this layout, None for a file of another."""
 
 
-LAYOUTS: tuple[Layout, ...] = (bundled, pti, refusals, a1111, emb_params, sdxl, stacked, diffusers)
+LAYOUTS: tuple[Layout, ...] = (parted, bundled, pti, refusals, a1111, emb_params, sdxl, stacked, diffusers)
 """The first that knows a file reads it; diffusers', which has no names of its own, is asked last."""
 _CONTAINERS = ((is_safetensors, open_safetensors), (is_torch, open_torch), (is_picture, open_picture))
 _NAMES = ("learned_embeds.safetensors", "learned_embeds.bin", "embeddings.pti")

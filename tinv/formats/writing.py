@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.formats import a1111, a1111_png, diffusers, diffusers_bin, emb_params, sdxl
+from tinv.formats import a1111, a1111_png, diffusers, diffusers_bin, emb_params, parted, sdxl
 from tinv.formats.learned import LearnedEmbedding
 from tinv.formats.rows import plain
+from tinv.parts import parts
 
 FORMATS = (
     diffusers.FORMAT,
@@ -22,13 +23,13 @@ NAMES = (*(known.name for known in FORMATS), PIPELINE)
 """What an embedding can be turned into."""
 
 
-def write(path: Path | str, learned: LearnedEmbedding, format: str = "diffusers") -> list[Path]:
+def write(path: Path | str, learned: LearnedEmbedding, format: str | None = None) -> list[Path]:
     """Write an embedding, whole or not at all, with its provenance where the format has room for it.
 
     Args:
         path: the file; diffusers' formats write SDXL's second half beside it.
         learned: the word; its vectors are written as float32, whatever they are.
-        format: the name of one of `FORMATS`.
+        format: the name of one of `FORMATS`; None is diffusers', or tinv's own for a word that has parts.
 
     Returns:
         The files written.
@@ -36,9 +37,12 @@ def write(path: Path | str, learned: LearnedEmbedding, format: str = "diffusers"
     Raises:
         UserError: there is no such format, it has no room for these vectors, or the place cannot be written to.
     """
-    chosen = {known.name: known for known in FORMATS}.get(format)
+    vectors = {encoder: plain(rows) for encoder, rows in learned.vectors.items()}
+    whole = LearnedEmbedding(learned.placeholder, vectors, learned.provenance)
+    if format is None and parts(vectors):
+        return parted.write(Path(path), whole)
+    chosen = {known.name: known for known in FORMATS}.get(format or diffusers.NAME)
     if chosen is None:
         raise UserError(f"there is no format {format!r}; choose from {', '.join(known.name for known in FORMATS)}")
     chosen.check(learned)
-    vectors = {encoder: plain(rows) for encoder, rows in learned.vectors.items()}
-    return chosen.save(Path(path), LearnedEmbedding(learned.placeholder, vectors, learned.provenance))
+    return chosen.save(Path(path), whole)

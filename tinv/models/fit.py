@@ -7,6 +7,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models.stable_diffusion import StableDiffusion
 from tinv.models.stable_diffusion_xl import StableDiffusionXL
+from tinv.parts import encoder_of
 
 
 def check_fit(learned: Sequence[LearnedEmbedding], model: StableDiffusion | StableDiffusionXL) -> None:
@@ -17,7 +18,7 @@ def check_fit(learned: Sequence[LearnedEmbedding], model: StableDiffusion | Stab
     """
     wanted = {encoder: table.shape[1] for encoder, table in model.tables.items()}
     for word in learned:
-        widths = {encoder: rows_KD.shape[1] for encoder, rows_KD in word.vectors.items()}
+        widths = {encoder_of(name): rows_KD.shape[1] for name, rows_KD in word.vectors.items()}
         if widths != wanted:
             raise UserError(
                 f"{word.placeholder} has vectors of width {_shown(widths)}, {model.name} takes {_shown(wanted)}: it "

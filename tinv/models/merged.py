@@ -19,6 +19,7 @@ from tinv.models.fit import check_fit
 from tinv.models.quiet import quiet
 from tinv.models.stable_diffusion import StableDiffusion
 from tinv.models.stable_diffusion_xl import StableDiffusionXL
+from tinv.parts import described, parts
 
 
 def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: StableDiffusion | StableDiffusionXL) -> Path:
@@ -39,6 +40,8 @@ def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: Stable
         UserError: the words do not fit the model or each other, or the place cannot be written to.
     """
     check_fit(learned, model)
+    for word in learned:
+        check(word)
     _check_words([word.placeholder.lower() for word in learned])
     with quiet():
         from diffusers import DPMSolverMultistepScheduler
@@ -53,6 +56,19 @@ def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: Stable
                 raise UserError(f"cannot write {folder}: {error}; is the disk full?") from error
             (draft / "README.md").write_text(_readme(learned, model), encoding="utf-8", newline="\n")
     return Path(folder)
+
+
+def check(learned: LearnedEmbedding) -> None:
+    """Refuse a word that a text encoder alone cannot know.
+
+    Raises:
+        UserError: it has parts.
+    """
+    if known := parts(learned.vectors):
+        raise UserError(
+            f"a pipeline's files have room for ordinary words, {learned.placeholder} has rows of its own for "
+            f"{described(known)}; tinv.pipeline.load(pipe, file) makes a pipeline use it"
+        )
 
 
 def _teach(pipeline: Any, which: str, name: str, learned: Sequence[LearnedEmbedding]) -> None:

@@ -8,6 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from tinv.models.quiet import quiet
+from tinv.models.spread import encode_throughout, told_by_stage
+from tinv.parts import Spread, said
 from tinv.types import Conditioning, Vectors
 
 if TYPE_CHECKING:
@@ -52,24 +54,27 @@ def sample_pixels(
     assert len(prompts) == len(seeds)
     pipeline = model.pipeline(DPMSolverMultistepScheduler.from_config(model.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
+    words = said(vectors, [*prompts, negative])
+    spread = Spread.over(words.values())
     pixels = []
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
-        positive = model.encode_text(prompts[part], vectors)
+        positive = encode_throughout(model, prompts[part], words, spread)
         if negative or not model.zero_for_nothing:
-            opposite = model.encode_text([negative] * len(prompts[part]), vectors)
+            opposite = encode_throughout(model, [negative] * len(prompts[part]), words, spread)
         else:
             opposite = _zeros_like(positive)
-        latents = pipeline(
-            **_features(positive, prefix=""),
-            **_features(opposite, prefix="negative_"),
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            height=height,
-            width=width,
-            output_type="latent",
-        ).images
+        with told_by_stage(pipeline.unet, spread.stages, len(model.schedule.alphas_cumprod)):
+            latents = pipeline(
+                **_features(positive, prefix=""),
+                **_features(opposite, prefix="negative_"),
+                generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                height=height,
+                width=width,
+                output_type="latent",
+            ).images
         pixels.append(model.decode_latents(latents).cpu())
     return torch.cat(pixels)
 

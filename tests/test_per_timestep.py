@@ -1,0 +1,158 @@
+"""Rows for each stage of the noise schedule: the laws that hold them to ordinary rows, in training and in drawing."""
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from tests.tiny import tiny_data, tiny_model, tiny_module
+from tinv.callbacks import StopIfStuck
+from tinv.concept import Concept
+from tinv.diffusion import timesteps
+from tinv.draw import normal_pair
+from tinv.embedding import TokenEmbedding
+from tinv.errors import UserError
+from tinv.lesson import Lesson
+from tinv.models.spread import encode_throughout, told_by_stage
+from tinv.parts import Spread
+from tinv.together import Together
+
+STAGES = 5
+FAST = {"seeds": [1, 2], "steps": 4, "guidance": 3.0}
+PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def batch(model, tmp_path_factory):
+    (found,) = tiny_data(tmp_path_factory.mktemp("data"), model, batch_size=8, val_draws=8).val_dataloader()
+    return found
+
+
+def trainer(**options):
+    settings = {
+        "accelerator": "cpu",
+        "max_steps": 4,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "use_distributed_sampler": False,
+    }
+    return Trainer(**settings | options)
+
+
+def rows_of(module):
+    return module.words[0].embedding.rows["clip_l"]
+
+
+def apart(model, **options):
+    """A module whose stages have drifted apart."""
+    module = tiny_module(model, stages=STAGES, **options)
+    torch.nn.init.normal_(rows_of(module), generator=torch.Generator().manual_seed(3))
+    return module
+
+
+@pytest.mark.parametrize("num_vectors", [1, 3])
+def test_equal_stages_are_ordinary_rows_and_their_gradients_add_up_to_theirs(model, batch, num_vectors):
+    plain, staged = (tiny_module(model, num_vectors=num_vectors, stages=stages) for stages in (1, STAGES))
+    losses = [module.losses(batch) for module in (plain, staged)]
+    assert torch.equal(*losses)
+    for loss in losses:
+        loss.mean().backward()
+    by_stage = rows_of(staged).grad.view(STAGES, num_vectors, -1)
+    torch.testing.assert_close(by_stage.sum(dim=0), rows_of(plain).grad)
+
+
+def test_a_sample_is_a_function_of_the_rows_of_its_own_stage_alone(model, batch):
+    module = apart(model)
+    stages = timesteps(batch.level, 1000) // 200
+    assert len(stages.unique()) > 3
+    for number, loss in enumerate(module.losses(batch)):
+        (gradient,) = torch.autograd.grad(loss, rows_of(module), retain_graph=True)
+        assert gradient.ne(0).any(dim=1).nonzero().flatten().tolist() == [stages[number]]
+
+
+def test_training_and_drawing_tell_the_unet_the_same(model, batch):
+    """The one encodes each caption for its own timestep, the other for all, and lets the U-Net choose."""
+    module = apart(model)
+    expected = module.losses(batch)
+    told = encode_throughout(model, batch.captions, module.vectors(), Spread(STAGES))
+    assert told.hidden.shape[-1] == STAGES * 32
+    t = timesteps(batch.level, 1000)
+    posterior, noise = normal_pair(batch.draws.tolist(), batch.moments[0].chunk(2)[0].shape)
+    clean = model.sample_latents(batch.moments, posterior)
+    a = model.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+    with told_by_stage(model.unet, STAGES, 1000):
+        predicted = model.predict(a.sqrt() * clean + (1 - a).sqrt() * noise, t, told, batch.geometry)
+    torch.testing.assert_close((predicted - noise).square().mean(dim=(1, 2, 3)), expected)
+
+
+def test_pictures_of_equal_stages_are_those_of_ordinary_rows_and_the_unet_is_as_before(model):
+    plain, staged = tiny_module(model, num_vectors=2), tiny_module(model, num_vectors=2, stages=STAGES)
+    pictures = [model.sample(PROMPTS, module.vectors(), **FAST) for module in (plain, staged)]
+    torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
+    assert not model.unet._forward_pre_hooks
+
+
+def test_at_each_step_of_drawing_the_unet_hears_the_stage_of_its_timestep(model, monkeypatch):
+    module, heard, forward = apart(model), [], model.unet.forward
+
+    def listening(sample, timestep, encoder_hidden_states, **options):
+        heard.append((int(timestep), encoder_hidden_states[1:]))
+        return forward(sample, timestep, encoder_hidden_states, **options)
+
+    monkeypatch.setattr(model.unet, "forward", listening)
+    model.sample(PROMPTS[:1], module.vectors(), seeds=[1], steps=7)
+    assert len({t * STAGES // 1000 for t, _ in heard}) == STAGES
+    for t, hidden in heard:
+        part = {"clip_l": rows_of(module).detach()[t * STAGES // 1000][None]}
+        torch.testing.assert_close(hidden, model.encode_text(PROMPTS[:1], {"<cat-toy>": part}).hidden)
+
+
+def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
+    data = tiny_data(tmp_path / "data", model)
+
+    def run(steps, **resume):
+        module, runner = tiny_module(model, stages=3, ema=0.9), trainer(max_steps=steps)
+        runner.fit(module, data, **resume)
+        return module, runner
+
+    whole, _ = run(6)
+    _, halted = run(3)
+    halted.save_checkpoint(tmp_path / "half.ckpt")
+    resumed, _ = run(6, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    before, after = (module.vectors()["<cat-toy>"] for module in (whole, resumed))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not torch.equal(before["clip_l/stage.0"], before["clip_l/stage.2"])
+    other = tiny_module(model, num_vectors=3, ema=0.9)
+    with pytest.raises(
+        UserError, match="rows was 'for each of 3 stages of the noise schedule' and is 'for every place"
+    ):
+        trainer().fit(other, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+
+
+def test_stages_that_had_no_sample_yet_are_not_stuck(model, tmp_path):
+    module = tiny_module(model, stages=30)
+    trainer(max_steps=2, callbacks=[StopIfStuck(after_steps=2)]).fit(module, tiny_data(tmp_path, model, batch_size=1))
+    moved = (rows_of(module) != tiny_module(model, stages=30).words[0].embedding.rows["clip_l"]).any(dim=1)
+    assert 1 <= moved.sum() <= 2
+
+
+def test_beside_another_concept_each_learns_what_it_learns_alone(model, tmp_path):
+    dog = Concept(placeholder="<dog-toy>", initializer="dog")
+    data = [tiny_data(tmp_path / "cat", model), tiny_data(tmp_path / "dog", model, concept=dog)]
+
+    def learn(parts, **options):
+        module = tiny_module(model, **options)
+        trainer().fit(module, Together(parts))
+        return module.vectors()
+
+    alone = learn(data[:1], stages=STAGES) | learn(data[1:], concept=dog)
+    others = [Lesson(concept=dog, data=data[1], embedding=TokenEmbedding())]
+    together = learn(data, stages=STAGES, others=others)
+    for word, rows in alone.items():
+        assert all(torch.equal(rows[name], together[word][name]) for name in rows)

@@ -1,0 +1,94 @@
+"""`tinv.pipeline.load`: a plain pipeline of diffusers' draws what tinv draws."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+from tests.tiny import tiny_pipeline
+from tinv import formats, pipeline
+from tinv.errors import UserError
+from tinv.formats import LearnedEmbedding
+from tinv.models import load
+
+PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_pipeline(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def plain(folder):
+    made = StableDiffusionPipeline.from_pretrained(folder)
+    made.scheduler = DPMSolverMultistepScheduler.from_config(made.scheduler.config)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def word(placeholder: str, *names: str, num_vectors: int = 2) -> LearnedEmbedding:
+    draw = torch.Generator().manual_seed(len(placeholder))
+    return LearnedEmbedding(placeholder, {name: torch.randn(num_vectors, 32, generator=draw) for name in names})
+
+
+def staged(placeholder: str = "<cat-toy>", stages: int = 5) -> LearnedEmbedding:
+    return word(placeholder, *(f"clip_l/stage.{number}" for number in range(stages)))
+
+
+def saved(path, *learned):
+    for number, each in enumerate(learned):
+        formats.write(path / str(number) / "learned_embeds.safetensors", each)
+    return [path / str(number) for number in range(len(learned))]
+
+
+def same_pictures(made, folder, prompts, *learned, **options):
+    model = load(str(folder))
+    ours = model.generate(
+        prompts,
+        {each.placeholder: each.vectors for each in learned},
+        seeds=[5] * len(prompts),
+        steps=4,
+        guidance=3.0,
+        **options,
+    )
+    for prompt, expected in zip(prompts, ours, strict=True):
+        negative = {"negative_prompt": options["negative"]} if options else {}
+        draw = torch.Generator().manual_seed(5)
+        theirs = made(prompt, num_inference_steps=4, guidance_scale=3.0, generator=draw, **negative).images[0]
+        assert np.abs(np.asarray(theirs, dtype=int) - np.asarray(expected, dtype=int)).max() <= 1
+
+
+@pytest.mark.parametrize("options", [{}, {"negative": "a drawing of a <cat-toy>"}])
+def test_pictures_of_a_word_with_stages_are_those_that_tinv_draws(plain, folder, tmp_path, options):
+    assert pipeline.load(plain, *saved(tmp_path, staged())) == ["<cat-toy>"]
+    same_pictures(plain, folder, PROMPTS, staged(), **options)
+    two = plain(PROMPTS[0], num_inference_steps=2, num_images_per_prompt=2, generator=torch.Generator().manual_seed(0))
+    assert len(two.images) == 2
+
+
+def test_words_of_all_kinds_go_together(plain, folder, tmp_path):
+    learned = [staged(), staged("<robot>", stages=4), word("<mug>", "clip_l")]
+    assert pipeline.load(plain, *saved(tmp_path, *learned)) == ["<cat-toy>", "<robot>", "<mug>"]
+    same_pictures(plain, folder, ["a <mug> and a <robot> and a <cat-toy>"], *learned)
+
+
+def test_an_ordinary_word_is_loaded_as_diffusers_loads_it(plain, folder, tmp_path):
+    (file,) = saved(tmp_path, word("<mug>", "clip_l"))
+    assert pipeline.load(plain, file, token="<cup>") == ["<cup>"]
+    assert not plain.unet._forward_pre_hooks and not plain.text_encoder._forward_hooks
+    theirs = StableDiffusionPipeline.from_pretrained(folder)
+    theirs.load_textual_inversion(file, token="<cup>")
+    tables = [each.text_encoder.get_input_embeddings().weight for each in (plain, theirs)]
+    assert torch.equal(*tables)
+
+
+def test_what_cannot_be_loaded_is_said(plain, tmp_path):
+    (file,) = saved(tmp_path, staged())
+    wide = LearnedEmbedding("<big>", {"clip_l/stage.0": torch.ones(1, 768), "clip_l/stage.1": torch.ones(1, 768)})
+    (other,) = saved(tmp_path / "other", wide)
+    with pytest.raises(UserError, match=r"<big> has vectors of width \{'clip_l': 768\}, the pipeline takes"):
+        pipeline.load(plain, other)
+    pipeline.load(plain, file)
+    with pytest.raises(UserError, match=r"has words with parts already.*give all files to one call"):
+        pipeline.load(plain, file)

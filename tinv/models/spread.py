@@ -1,0 +1,100 @@
+"""Captions of words that have parts, for a U-Net that is told of each place what belongs there.
+
+B batch, L tokens, P places, D width of the features, T training timesteps.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from tinv.parts import Place, Spread, parts, said, stage_of, unfolded
+from tinv.types import Conditioning, Vectors
+
+if TYPE_CHECKING:
+    from tinv.models.stable_diffusion import StableDiffusion
+    from tinv.models.stable_diffusion_xl import StableDiffusionXL
+
+_ARGUMENTS = ("sample", "timestep", "encoder_hidden_states")
+
+
+def encode_at(
+    model: "StableDiffusion | StableDiffusionXL", captions: Sequence[str], vectors: Vectors, t_B: Tensor
+) -> Conditioning:
+    """What the denoiser is told of each caption at the caption's own timestep; gradients reach the rows.
+
+    Words that have parts and that no caption says are left out, as if they were not learned.
+    """
+    words = said(vectors, captions)
+    spread = Spread.over(words.values())
+    stages = stage_of(t_B, spread.stages, len(model.schedule.alphas_cumprod)).tolist()
+    return _encode(model, captions, words, [[Place(stage, spread.stages) for stage in stages]])
+
+
+def encode_throughout(
+    model: "StableDiffusion | StableDiffusionXL", captions: Sequence[str], vectors: Vectors, spread: Spread
+) -> Conditioning:
+    """What the denoiser is told of each caption in all places, [B, L, P * D], for `told_by_stage`."""
+    return _encode(model, captions, vectors, [[place] * len(captions) for place in spread.places])
+
+
+@contextmanager
+def told_by_stage(unet: nn.Module, stages: int, num_timesteps: int) -> Iterator[None]:
+    """While the block runs, the U-Net takes of what it is told, side by side, that of the stage of its timestep."""
+    if stages == 1:
+        yield
+        return
+    handle = tell_by_stage(unet, stages, num_timesteps)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def tell_by_stage(unet: nn.Module, stages: int, num_timesteps: int) -> Any:
+    """The same until the handle that it gives is removed."""
+
+    def choose(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+        given = {**dict(zip(_ARGUMENTS, positional)), **named}
+        stage_B = stage_of(_each(given["timestep"], len(given["sample"])), stages, num_timesteps)
+        given["encoder_hidden_states"] = at_stage(given["encoder_hidden_states"], stage_B, stages)
+        more: Mapping[str, Tensor] | None = given.get("added_cond_kwargs")
+        if more and "text_embeds" in more:
+            given["added_cond_kwargs"] = {**more, "text_embeds": at_stage(more["text_embeds"], stage_B, stages)}
+        return (), given
+
+    return unet.register_forward_pre_hook(choose, with_kwargs=True)
+
+
+def at_stage(features: Tensor, stage_B: Tensor, stages: int) -> Tensor:
+    """[B, ..., D] of the features [B, ..., stages * D] of all stages side by side."""
+    by_stage = features.unflatten(-1, (stages, -1)).movedim(-2, 1)
+    return by_stage[torch.arange(len(features)), stage_B.cpu()]
+
+
+def side_by_side(features: Tensor, places: int) -> Tensor:
+    """[B, ..., P * D] of the features [P * B, ..., D] of the same captions in one place after the other."""
+    return features.unflatten(0, (places, -1)).movedim(0, -2).flatten(-2)
+
+
+def _encode(
+    model: "StableDiffusion | StableDiffusionXL",
+    captions: Sequence[str],
+    vectors: Vectors,
+    places: Sequence[Sequence[Place]],
+) -> Conditioning:
+    """What is told of the captions in each of P places, side by side."""
+    if not any(parts(rows) for rows in vectors.values()):
+        return model.encode_text(captions, vectors)
+    flat = [place for of_all in places for place in of_all]
+    texts, words = unfolded(vectors, [*captions] * len(places), flat)
+    told = model.encode_text(texts, words)
+    pooled = None if told.pooled is None else side_by_side(told.pooled, len(places))
+    return Conditioning(side_by_side(told.hidden, len(places)), pooled)
+
+
+def _each(timestep: Any, count: int) -> Tensor:
+    """The timestep [B] of each sample, however a pipeline gives it."""
+    return torch.as_tensor(timestep).expand(count)
