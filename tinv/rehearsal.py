@@ -40,6 +40,7 @@ def rehearse(cfg: DictConfig, embeddings: Mapping[str, TokenEmbedding | None]) -
             for where, embedding in embeddings.items():
                 before = f"{where}: " if where else ""
                 problems.extend(f"{before}{said}" for said in _of_the_average(optimizer, embedding))
+                problems.extend(f"{before}{said}" for said in _of_the_end(cfg, embedding))
             _heard("scheduler", lambda: build(cfg.scheduler)(optimizer))
         except UserError as error:
             problems.append(str(error))
@@ -113,14 +114,24 @@ def _of_the_average(optimizer: Optimizer, embedding: TokenEmbedding | None) -> l
     if embedding is None or not averages_by_itself(optimizer):
         return []
     problems = []
-    if embedding.ema:
-        problems.append("embedding.ema: this optimizer averages the rows by itself; set embedding.ema=0")
+    for setting in ("ema", "tail"):
+        if getattr(embedding, setting):
+            problems.append(
+                f"embedding.{setting}: this optimizer averages the rows by itself; set embedding.{setting}=0"
+            )
     if embedding.norm != "free":
         problems.append(
             f"embedding.norm={embedding.norm} would hold the rows that are stepped, but this optimizer shows their "
             f"average; set embedding.norm=free, or take optimizer=adamw"
         )
     return problems
+
+
+def _of_the_end(cfg: DictConfig, embedding: TokenEmbedding | None) -> list[str]:
+    if embedding is None or not embedding.tail or not cfg.stop:
+        return []
+    said = "which steps are the last nobody knows where stop may end the run before; set stop=none, or embedding.ema"
+    return [f"embedding.tail: {said}"]
 
 
 def _heard(setting: str, make: Callable[[], Any]) -> Any:

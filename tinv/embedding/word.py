@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tinv.concept import Concept
+from tinv.embedding.tail import TailAverage
 from tinv.embedding.token import TokenEmbedding
 from tinv.types import Vectors
 
@@ -46,6 +47,7 @@ class Word(nn.Module):
         self.initializer = concept.initializer if settings.init in ("word", "phrase", "mean") else None
         self.embedding = settings.start(concept, tokenizers=tokenizers, tables=tables, seed=seed)
         self.hold, self.average = settings.hold(tables), settings.average(self.embedding)
+        self.averages = {"embedding.ema": settings.ema, "embedding.tail": settings.tail}
 
     @property
     def placeholder(self) -> str:
@@ -65,6 +67,11 @@ class Word(nn.Module):
     def shown(self) -> Vectors:
         """The rows as everybody else gets them: those that are trained, or their average where one is kept."""
         return (self.embedding if self.average is None else self.average.rows).vectors()
+
+    def expect(self, max_steps: int) -> None:
+        """How long the run will be."""
+        if isinstance(self.average, TailAverage):
+            self.average.expect(max_steps)
 
     def after_step(self) -> None:
         """What the settings ask of the rows after each optimizer step."""
