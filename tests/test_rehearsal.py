@@ -29,13 +29,14 @@ def rehearsed(compose):
         ("adafactor", "linear_warmup"),
         ("lion", "text scheduler.schedule=[1e-4:100,5e-5]"),
         ("schedule_free", "constant"),
+        ("rsgd embedding.norm=directional", "cosine"),
     ],
 )
 def test_what_ships_is_heard_without_a_word(rehearsed, optimizer, scheduler):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*srun. command is available.*")  # where Slurm is installed
-        rehearsed(f"optimizer={optimizer}", *f"scheduler={scheduler}".split())
+        rehearsed(*f"optimizer={optimizer}".split(), *f"scheduler={scheduler}".split())
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,9 @@ def test_what_ships_is_heard_without_a_word(rehearsed, optimizer, scheduler):
         (["+trainer.max_epochs=3"], "one epoch is the whole run; set trainer.max_steps"),  # E-30: num_train_epochs
         (["optimizer=schedule_free", "embedding.ema=0.9"], "embedding.ema: this optimizer averages the rows by itself"),
         (["optimizer=schedule_free", "embedding.norm=fixed"], "embedding.norm=fixed would hold the rows"),
+        (["embedding.norm=directional"], "which is optimizer=rsgd's to do; take that, or embedding.norm=fixed"),
+        (["optimizer=rsgd"], "got embedding.norm=free; set that, or take optimizer=adamw"),
+        (["optimizer=rsgd", "embedding.norm=directional", "optimizer.kappa=-1"], "optimizer: kappa must be 0 or more"),
     ],
 )
 def test_each_objection_names_its_setting(rehearsed, overrides, said):

@@ -81,6 +81,7 @@ class TextualInversion(LightningModule):
         self.optimizer, self.scheduler, self.scale_lr = optimizer, scheduler, scale_lr
         parts = [(concept, embedding, None), *((other.concept, other.embedding, other.lr) for other in others)]
         known: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables, "seed": seed}
+        known["encode_text"] = model.encode_text
         self.words = nn.ModuleList(  # type: ignore[assignment]
             Word(concept, embedding, name=name, lr=lr, **known)
             for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)

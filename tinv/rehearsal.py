@@ -1,7 +1,7 @@
 """What moves the rows, tried on a row of one number before the model's weights load."""
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from tinv.config import ConfigError, build
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
-from tinv.optim import averages_by_itself
+from tinv.optim import RiemannianSGD, averages_by_itself
 
 _OBJECTIONS = (MisconfigurationException, ValueError, TypeError, AssertionError, RuntimeError, ImportError)
 """How libraries say that they do not like their arguments."""
@@ -40,6 +40,7 @@ def rehearse(cfg: DictConfig, embeddings: Mapping[str, TokenEmbedding | None]) -
             for where, embedding in embeddings.items():
                 before = f"{where}: " if where else ""
                 problems.extend(f"{before}{said}" for said in _of_the_average(optimizer, embedding))
+                problems.extend(f"{before}{said}" for said in _of_the_sphere(optimizer, embedding))
                 problems.extend(f"{before}{said}" for said in _of_the_end(cfg, embedding))
             _heard("scheduler", lambda: build(cfg.scheduler)(optimizer))
         except UserError as error:
@@ -132,6 +133,22 @@ def _of_the_end(cfg: DictConfig, embedding: TokenEmbedding | None) -> list[str]:
         return []
     said = "which steps are the last nobody knows where stop may end the run before; set stop=none, or embedding.ema"
     return [f"embedding.tail: {said}"]
+
+
+def _of_the_sphere(optimizer: Optimizer, embedding: TokenEmbedding | None) -> Iterator[str]:
+    turns = isinstance(optimizer, RiemannianSGD)
+    if embedding is None or turns == (embedding.norm == "directional"):
+        return
+    if turns:
+        yield (
+            f"optimizer=rsgd turns rows and keeps their length, and goes with embedding.norm=directional alone, got "
+            f"embedding.norm={embedding.norm}; set that, or take optimizer=adamw"
+        )
+    else:
+        yield (
+            "embedding.norm=directional learns where rows point, which is optimizer=rsgd's to do; take that, or "
+            "embedding.norm=fixed with this optimizer"
+        )
 
 
 def _heard(setting: str, make: Callable[[], Any]) -> Any:

@@ -66,7 +66,7 @@ def test_a_free_norm_is_nobodys_business():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"norm": "hard"}, "embedding.norm must be one of free, fixed, soft, got 'hard'"),
+        ({"norm": "hard"}, "embedding.norm must be one of free, fixed, soft, directional, got 'hard'"),
         ({"norm_strength": 0.0}, "embedding.norm_strength must be above 0 and at most 1, got 0.0"),
         ({"norm_strength": 1.5}, "embedding.norm_strength must be above 0 and at most 1, got 1.5"),
         ({"ema": 1.0}, "embedding.ema must be 0 or more and less than 1, got 1.0"),

@@ -121,7 +121,7 @@ def test_a_caption_that_loses_the_word_is_refused():
     ("settings", "message"),
     [
         ({"num_vectors": 0}, "num_vectors must be 1 or more"),
-        ({"init": "zeros"}, "init must be one of word, phrase, mean, random, file"),
+        ({"init": "zeros"}, "init must be one of word, phrase, mean, cross, clip, vocabulary, random, file"),
         ({"init_noise": -1.0}, "init_noise"),
         ({"init": "file"}, "go together"),
         ({"init_file": "x"}, "go together"),

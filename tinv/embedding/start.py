@@ -1,9 +1,9 @@
-"""Where the learned rows start: five ways, each a function of the frozen vocabulary.
+"""Where the learned rows start: each way a function of the frozen text encoders.
 
-K rows, V words, D width.
+K rows, V words, D width, L tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from tinv import formats
 from tinv.draw import generator
 from tinv.errors import UserError
 from tinv.files import locate
+from tinv.types import Conditioning
 
 
 def from_tokens(table_VD: Tensor, ids: Sequence[int], num_vectors: int) -> Tensor:
@@ -22,6 +23,22 @@ def from_tokens(table_VD: Tensor, ids: Sequence[int], num_vectors: int) -> Tenso
 def from_mean(table_VD: Tensor, ids: Sequence[int], num_vectors: int) -> Tensor:
     """Rows [K, D] that all stand at the mean of the tokens' vectors."""
     return table_VD[list(ids)].float().mean(dim=0).expand(num_vectors, -1).clone()
+
+
+@torch.no_grad()
+def from_outputs(encode_text: Callable[..., Conditioning], text: str, widths: Mapping[str, int]) -> dict[str, Tensor]:
+    """What the denoiser gets to see of a text, [L, D] by text encoder, from its first token on.
+
+    Cross Initialization (Pang et al. 2023, arXiv 2312.15905) starts rows there: a learned row comes to resemble the
+    text encoder's output rather than its input, in scale and in direction, and from there it has less far to go.
+
+    Args:
+        encode_text: the frozen model's.
+        text: the initializer.
+        widths: D of each text encoder, in the order in which they stand side by side.
+    """
+    hidden_LD = encode_text([text], {}).hidden[0, 1:].float().cpu()
+    return dict(zip(widths, hidden_LD.split(list(widths.values()), dim=1), strict=True))
 
 
 def at_random(table_VD: Tensor, num_vectors: int, *, seed: int, encoder: str) -> Tensor:

@@ -3,7 +3,7 @@
 K rows, V words, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -12,16 +12,19 @@ from torch import Tensor
 
 from tinv.concept import Concept
 from tinv.embedding.ema import MovingAverage
-from tinv.embedding.norm import Hold, usual_length
+from tinv.embedding.norm import Hold, mean_length, usual_length
 from tinv.embedding.rows import Rows
-from tinv.embedding.start import at_random, from_file, from_mean, from_tokens, spread
+from tinv.embedding.start import at_random, from_file, from_mean, from_outputs, from_tokens, spread
 from tinv.embedding.tail import TailAverage
 from tinv.embedding.words import check_placeholder, check_room, initializer_ids
 from tinv.errors import UserError
+from tinv.types import Conditioning
 from tinv.parts import MOST_STAGES, stage_names
 
-Init = Literal["word", "phrase", "mean", "random", "file"]
-Norm = Literal["free", "fixed", "soft"]
+Init = Literal["word", "phrase", "mean", "cross", "clip", "vocabulary", "random", "file"]
+FROM_WORDS = ("word", "phrase", "mean", "cross")
+"""The ways of starting that need `concept.initializer`."""
+Norm = Literal["free", "fixed", "soft", "directional"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,10 @@ class TokenEmbedding:
     """K, how many tokens the concept takes. More hold more detail and cost editability; 1 to 8 are usual."""
     init: Init = "word"
     """`word` copies the initializer's one token into every row, `phrase` gives each of its tokens a row, `mean`
-    starts all rows at its tokens' mean, `random` draws from the vocabulary's spread, `file` reads `init_file`."""
+    starts all rows at its tokens' mean, `cross` at what the text encoder makes of each of its tokens (Pang et al. 2023,
+    arXiv 2312.15905), some 70 times as long as a word. `clip` looks for the word that fits the pictures best (Voronov
+    et al. 2023, arXiv 2302.04841). `vocabulary` is the mean of all words, `random` draws from the vocabulary's spread,
+    `file` reads `init_file`."""
     init_file: str | None = None
     """An embedding file or a run folder, for `init=file`."""
     init_noise: float = 0.0
@@ -40,7 +46,8 @@ class TokenEmbedding:
     apart by their positions only, until the gradient parts them."""
     norm: Norm = "free"
     """`fixed` keeps every row exactly as long as the vocabulary's median word, from the start on; `soft` draws it there
-    a little after each step. Long rows hold more detail and drown the rest of a prompt."""
+    a little after each step. `directional` keeps every row as long as the mean word and learns where it points, with
+    `optimizer=rsgd` (Kim et al. 2025, arXiv 2512.13672). Long rows hold more detail and drown the rest of a prompt."""
     norm_strength: float = 0.1
     """For `norm=soft`: how much of the way in a step, 0 to 1; each step multiplies a row by
     (length / its norm) ** norm_strength."""
@@ -70,6 +77,11 @@ class TokenEmbedding:
             )
         if self.norm not in get_args(Norm):
             raise UserError(f"embedding.norm must be one of {', '.join(get_args(Norm))}, got {self.norm!r}")
+        if self.init == "cross" and self.norm != "free":
+            raise UserError(
+                f"embedding.init=cross starts rows at the length of the text encoder's output, which embedding.norm="
+                f"{self.norm} would take from them; set embedding.norm=free, or embedding.init=word"
+            )
         if not 0 < self.norm_strength <= 1:
             raise UserError(
                 f"embedding.norm_strength must be above 0 and at most 1, got {self.norm_strength}; "
@@ -112,7 +124,13 @@ class TokenEmbedding:
         self._initializer_ids(concept, tokenizer)
 
     def start(
-        self, concept: Concept, *, tokenizers: Mapping[str, Any], tables: Mapping[str, Tensor], seed: int
+        self,
+        concept: Concept,
+        *,
+        tokenizers: Mapping[str, Any],
+        tables: Mapping[str, Tensor],
+        seed: int,
+        encode_text: Callable[..., Conditioning] | None = None,
     ) -> Rows:
         """The rows at their start, float32 on the CPU.
 
@@ -121,10 +139,15 @@ class TokenEmbedding:
             tokenizers: give the initializer's tokens to each text encoder.
             tables: the frozen vocabulary [V, D] of each text encoder.
             seed: of the run.
+            encode_text: the frozen model's, for `init=cross`.
 
         Raises:
             UserError: the initializer cannot start these rows, or the file does not fit the model.
         """
+        assert self.init != "clip", "the word is looked for before the rows start"
+        if self.init == "cross":
+            assert encode_text is not None
+            outputs = from_outputs(encode_text, concept.initializer or "", {n: t.shape[1] for n, t in tables.items()})
         rows: dict[str, Tensor] = {}
         for encoder, table in tables.items():
             ids = self._initializer_ids(concept, tokenizers[encoder])
@@ -136,11 +159,15 @@ class TokenEmbedding:
                 start_KD = from_file(self.init_file, encoder, num_vectors=self.num_vectors, width=width)
             elif self.init == "mean":
                 start_KD = from_mean(table_VD, ids, self.num_vectors)
+            elif self.init == "vocabulary":
+                start_KD = from_mean(table_VD, range(len(table_VD)), self.num_vectors)
+            elif self.init == "cross":
+                start_KD = from_tokens(outputs[encoder], range(len(ids)), self.num_vectors)
             else:
                 start_KD = from_tokens(table_VD, ids, self.num_vectors)
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
         started = Rows(concept.placeholder, rows, stage_names(self.stages))
-        if self.norm == "fixed" and (hold := self.hold(tables)):
+        if (hold := self.hold(tables)) and hold.is_exact:
             hold(started)
         return started
 
@@ -148,8 +175,9 @@ class TokenEmbedding:
         """What is done to the rows' norms after each optimizer step, given the frozen vocabularies [V, D]."""
         if self.norm == "free":
             return None
-        lengths = {encoder: usual_length(table_VD) for encoder, table_VD in tables.items()}
-        return Hold(lengths, strength=1.0 if self.norm == "fixed" else self.norm_strength)
+        length = mean_length if self.norm == "directional" else usual_length
+        lengths = {encoder: length(table_VD) for encoder, table_VD in tables.items()}
+        return Hold(lengths, strength=self.norm_strength if self.norm == "soft" else 1.0)
 
     def average(self, rows: Rows) -> MovingAverage | TailAverage | None:
         """The average that is kept of the rows, which are at their start."""
@@ -158,6 +186,6 @@ class TokenEmbedding:
         return MovingAverage(rows, self.ema) if self.ema else None
 
     def _initializer_ids(self, concept: Concept, tokenizer: Any) -> list[int]:
-        if self.init in ("random", "file"):
+        if self.init not in FROM_WORDS:
             return []
         return initializer_ids(concept, tokenizer, num_vectors=self.num_vectors, init=self.init)

@@ -3,15 +3,15 @@
 K rows, V words, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from tinv.concept import Concept
 from tinv.embedding.tail import TailAverage
-from tinv.embedding.token import TokenEmbedding
-from tinv.types import Vectors
+from tinv.embedding.token import FROM_WORDS, TokenEmbedding
+from tinv.types import Conditioning, Vectors
 
 
 class Word(nn.Module):
@@ -25,6 +25,7 @@ class Word(nn.Module):
         tokenizers: Mapping[str, Any],
         tables: Mapping[str, Tensor],
         seed: int,
+        encode_text: Callable[..., Conditioning] | None = None,
         name: str = "",
         lr: float | None = None,
     ):
@@ -36,6 +37,7 @@ class Word(nn.Module):
             tokenizers: of the frozen model, by text encoder.
             tables: the frozen vocabulary [V, D] of each text encoder.
             seed: of the run.
+            encode_text: the frozen model's, for rows that start at its output.
             name: of the concept among those of the run; empty where it is the only one.
             lr: a rate of its own; None is the optimizer's.
 
@@ -44,8 +46,10 @@ class Word(nn.Module):
         """
         super().__init__()
         self.concept, self.name, self.lr = concept, name, lr
-        self.initializer = concept.initializer if settings.init in ("word", "phrase", "mean") else None
-        self.embedding = settings.start(concept, tokenizers=tokenizers, tables=tables, seed=seed)
+        self.initializer = concept.initializer if settings.init in FROM_WORDS else None
+        self.embedding = settings.start(
+            concept, tokenizers=tokenizers, tables=tables, seed=seed, encode_text=encode_text
+        )
         self.hold, self.average = settings.hold(tables), settings.average(self.embedding)
         self.averages = {"embedding.ema": settings.ema, "embedding.tail": settings.tail}
 

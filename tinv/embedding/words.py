@@ -102,7 +102,7 @@ def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init:
             f"choose another word, or embedding.init=mean (all rows start from their mean), or embedding.init=phrase "
             f"with embedding.num_vectors={max(num_vectors, len(ids))} (one row a token)"
         )
-    if init == "phrase" and len(ids) > num_vectors:
+    if init in ("phrase", "cross") and len(ids) > num_vectors:
         raise UserError(
             f"concept.initializer {text!r} is {len(ids)} tokens ({pieces}), but embedding.num_vectors={num_vectors}; "
             f"set embedding.num_vectors={len(ids)} or more, or embedding.init=mean"

@@ -4,6 +4,16 @@ from tinv.optim.eight_bit import adamw8bit
 from tinv.optim.factories import unwrap
 from tinv.optim.pace import Pace
 from tinv.optim.reading import averages_by_itself, evaluated
+from tinv.optim.sphere import RiemannianSGD
 from tinv.optim.text import as_text, text_schedule
 
-__all__ = ["Pace", "adamw8bit", "as_text", "averages_by_itself", "evaluated", "text_schedule", "unwrap"]
+__all__ = [
+    "Pace",
+    "RiemannianSGD",
+    "adamw8bit",
+    "as_text",
+    "averages_by_itself",
+    "evaluated",
+    "text_schedule",
+    "unwrap",
+]
