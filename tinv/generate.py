@@ -120,13 +120,22 @@ def load_model(learned: Sequence[LearnedEmbedding], request: Request) -> StableD
     Raises:
         UserError: the files name none or several, or the vectors do not fit it.
     """
+    model = load(**model_settings(learned, request))
+    check_fit(learned, model)
+    return model.to(_device(request.device))
+
+
+def model_settings(learned: Sequence[LearnedEmbedding], request: Request) -> dict[str, Any]:
+    """What `tinv.models.load` is told: the same settings are the same model.
+
+    Raises:
+        UserError: the files name none or several, and none is asked for.
+    """
     names = sorted({word.provenance["base_model"] for word in learned if word.provenance.get("base_model")})
     if request.model is None and len(names) != 1:
         found = f"were learned on {' and '.join(names)}" if names else "do not say which model they were learned on"
         raise UserError(f"the embeddings {found}; choose one with --model")
-    model = load(**(_asked_for(request) if request.model else _as_in_the_run(learned, request)))
-    check_fit(learned, model)
-    return model.to(_device(request.device))
+    return _asked_for(request) if request.model else _as_in_the_run(learned, request)
 
 
 def sampling_options(request: Request) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tinv.errors import UserError
 from tinv.metrics.dino import Dino
 from tinv.metrics.measuring import NAMES, References, measure, with_noun, without_word
 from tinv.metrics.prompts import OBJECT, STYLE, prompts_for
-from tinv.metrics.towers import NAMED, Towers, towers_for
+from tinv.metrics.towers import NAMED, Choice, Towers, towers_for
 
 LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 VISION = {**LAYERS, "image_size": 32, "patch_size": 8}
@@ -57,7 +57,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def towers(places: dict[str, Path]) -> Towers:
-    return Towers.load("clip", clip=str(places["clip"]), dino=str(places["dino"]))
+    return Choice.of("clip", clip=str(places["clip"]), dino=str(places["dino"])).load()
 
 
 class AsTensors(CLIPModel):
@@ -137,8 +137,8 @@ def test_the_word_is_replaced_or_left_out() -> None:
 def test_the_toybox_is_looked_at_by_its_own_towers_and_has_no_dino() -> None:
     assert towers_for("pkg://tinv/toybox/pipeline") == "toybox"
     assert towers_for("stable-diffusion-v1-5/stable-diffusion-v1-5") == "clip"
-    toybox = Towers.load("toybox")
-    assert toybox.dino is None
+    toybox = Choice.of("toybox")
+    assert toybox.load().dino is None
     assert toybox.told["dino"] is None
     assert "no DINO" in toybox.told["note"]
     assert toybox.told["clip"] == {"name": "pkg://tinv/toybox/clip"}
@@ -158,12 +158,12 @@ def test_prompts_have_one_gap_each() -> None:
 
 def test_other_towers_are_refused_in_a_sentence(places: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="towers must be one of toybox, clip, dinov2, got blip"):
-        Towers.load("blip")
+        Choice.of("blip")
     with pytest.raises(UserError, match=r"there is no folder \./nowhere of a tower"):
-        Towers.load("toybox", clip="./nowhere")
+        Choice.of("toybox", clip="./nowhere")
     with pytest.raises(UserError, match="is no folder of a DINO"):
-        Towers.load("toybox", dino=str(tmp_path))
+        Choice.of("toybox", dino=str(tmp_path)).load()
     text = CLIPTextModel(CLIPTextConfig(**LAYERS, vocab_size=100))
     text.save_pretrained(tmp_path / "text")
     with pytest.raises(UserError, match="holds a clip_text_model; DINO is a vit or a dinov2"):
-        Towers.load("toybox", dino=str(tmp_path / "text"))
+        Choice.of("toybox", dino=str(tmp_path / "text")).load()

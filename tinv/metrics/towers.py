@@ -1,7 +1,6 @@
 """What looks at pictures: a CLIP and, where there is one, a DINO."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -27,17 +26,17 @@ _TOYBOX = "pkg://tinv/toybox/"
 
 
 @dataclass(frozen=True)
-class Towers:
-    """Loaded and ready."""
+class Choice:
+    """Towers that are on this machine, not loaded yet."""
 
-    clip: Clip
-    dino: Dino | None = None
-    told: dict[str, Any] = field(default_factory=dict)
+    clip: Found
+    dino: Found | None
+    told: dict[str, Any]
     """What they are, with the commits, for whoever reads the results."""
 
     @classmethod
-    def load(cls, name: str, *, clip: str | None = None, dino: str | None = None) -> Self:
-        """Load a choice of `NAMED`, or parts of it from elsewhere.
+    def of(cls, name: str, *, clip: str | None = None, dino: str | None = None) -> Self:
+        """A choice of `NAMED`, or parts of it from elsewhere.
 
         Args:
             name: `toybox`, `clip` or `dinov2`.
@@ -49,15 +48,26 @@ class Towers:
         """
         if name not in NAMED:
             raise UserError(f"towers must be one of {', '.join(NAMED)}, got {name}")
-        places = {"clip": clip or NAMED[name][0], "dino": dino or NAMED[name][1]}
-        found = {part: find(place) for part, place in places.items() if place != NONE}
-        told: dict[str, Any] = {"name": name, "clip": _told(found["clip"]), "dino": None}
-        if "dino" in found:
-            told["dino"] = _told(found["dino"])
-        if name in NOTES and dino is None:
-            told["note"] = NOTES[name]
-        loaded = Dino.load(found["dino"].folder) if "dino" in found else None
-        return cls(Clip.load(Path(found["clip"].folder)), loaded, told)
+        places = clip or NAMED[name][0], dino or NAMED[name][1]
+        seeing, other = find(places[0]), find(places[1]) if places[1] != NONE else None
+        told = {"name": name, "clip": _told(seeing), "dino": _told(other) if other else None}
+        return cls(seeing, other, told | ({"note": NOTES[name]} if name in NOTES and dino is None else {}))
+
+    def load(self) -> "Towers":
+        """The towers themselves.
+
+        Raises:
+            UserError: a folder holds something else, or not all of it.
+        """
+        return Towers(Clip.load(self.clip.folder), Dino.load(self.dino.folder) if self.dino else None)
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Loaded and ready."""
+
+    clip: Clip
+    dino: Dino | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """The same, computing there."""
