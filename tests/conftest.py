@@ -1,7 +1,9 @@
 """Fixtures for composing settings and walking through the front door."""
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +26,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.markexpr != "network":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ["TINV_CACHE"] = tempfile.mkdtemp(prefix="tinv-cache-")  # nobody's own
+    config.add_cleanup(lambda: shutil.rmtree(os.environ["TINV_CACHE"], ignore_errors=True))
 
 
 @pytest.fixture

@@ -41,6 +41,10 @@ class Paths:
     """Runs go to `<outputs>/<name>/<time>`."""
     run: str
     """This run's own folder."""
+    cache: str | None = "auto"
+    """Keeps encoded pictures for the next run."""
+    cache_gb: float = 2.0
+    """How large that may become."""
 
 
 @dataclass
@@ -177,7 +181,7 @@ def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
             yield Problem(f"{key}: there is no such group or setting{where or did_you_mean(key, root.parameters)}")
     for key in root.parameters:
         if key not in cfg:
-            yield Problem(f"{key}: cannot be left out{f'; write {key}=none' if key in ('callbacks', 'logger') else ''}")
+            yield Problem(f"{key}: cannot be left out{f'; write {key}=none' if key in ('callbacks', 'logger', 'stop') else ''}")
     for name, shape in (("paths", Paths), ("sweep", Sweep)):
         if isinstance(node := cfg.get(name), DictConfig):
             yield from unknown(node, signature(f"{__name__}.{shape.__name__}"), name)

@@ -33,6 +33,8 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
         heard.problems.append(
             f"trainer.max_steps is the length of the run and must be 1 or more, got {cfg.trainer.max_steps}"
         )
+    if cfg.paths.cache_gb <= 0:
+        heard.problems.append(f"paths.cache_gb must be above 0, got {cfg.paths.cache_gb}; paths.cache=null keeps nothing")
     drafts = [_Draft.of(cfg, "", heard), *(_Draft.of(n, f"others.{name}", heard) for name, n in cfg.others.items())]
     told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
     tokenizers = heard.attempt(lambda: load_tokenizers(**told)) or {}

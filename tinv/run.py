@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,17 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from tinv import rundir, shelf
+from tinv import cache, rundir, shelf
 from tinv.boards import watched
 from tinv.callbacks import KeepBest
 from tinv.callbacks.checkpoints import newest_valid
 from tinv.callbacks.phases import phase
 from tinv.callbacks.surroundings import hydra_choices
 from tinv.config import build
+from tinv.data.known import KnownMoments
 from tinv.errors import UserError
+from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models.encoder import encoder_of
 from tinv.module import TextualInversion
 from tinv.preparation import prepare
 from tinv.together import Together
@@ -58,8 +61,9 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
         module: TextualInversion = build(wiring, model=model, others=lessons[1:])
     data = Together([lesson.data for lesson in lessons])
     trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
-    with phase(callbacks, "encoding"), model.vae_on_call.at(trainer.strategy.root_device):
-        data.connect(model.encode_images, resolution=model.resolution)  # before the rest takes the device's memory
+    device = trainer.strategy.root_device
+    with phase(callbacks, "encoding"), _encoder(cfg.paths, model, device) as encode, model.vae_on_call.at(device):
+        data.connect(encode, resolution=model.resolution)  # before the rest takes the device's memory
     if trainer.is_global_zero:
         for word, pace in zip(module.words, module.paces(trainer, data), strict=True):
             print(f"{f'{word.placeholder}: ' if word.name else ''}{pace}", flush=True)
@@ -78,6 +82,14 @@ def sentence(cfg: DictConfig) -> dict[str, Any]:
     settings: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "module"]))
     told = hydra_choices(Path(cfg.paths.run)) or {}
     return {**settings, **{key: told[key] for key in ("overrides", "choices") if key in told}}
+
+
+def _encoder(paths: DictConfig, model: StableDiffusion | StableDiffusionXL, device: torch.device) -> Any:
+    """The model's encoder, in a block; with a memory, if there is a place for one."""
+    if (folder := cache.folder(paths.cache)) is None:
+        return nullcontext(model.encode_images)
+    encoder = encoder_of(model.vae, device)
+    return KnownMoments(model.encode_images, folder, encoder=encoder, most_bytes=int(paths.cache_gb * 1e9))
 
 
 def _checkpoint(cfg: DictConfig) -> Path | None:
