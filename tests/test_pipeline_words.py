@@ -5,11 +5,12 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-from tests.tiny import tiny_pipeline
+from tests.tiny import tiny_parts, tiny_pipeline
 from tinv import formats, pipeline
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models import load
+from tinv.models.spread import layers_of
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 
@@ -36,6 +37,10 @@ def staged(placeholder: str = "<cat-toy>", stages: int = 5) -> LearnedEmbedding:
     return word(placeholder, *(f"clip_l/stage.{number}" for number in range(stages)))
 
 
+def layered(placeholder: str = "<cat-toy>") -> LearnedEmbedding:
+    return word(placeholder, *(f"clip_l/{name}" for name in layers_of(tiny_parts()["unet"])))
+
+
 def saved(path, *learned):
     for number, each in enumerate(learned):
         formats.write(path / str(number) / "learned_embeds.safetensors", each)
@@ -60,17 +65,18 @@ def same_pictures(made, folder, prompts, *learned, **options):
 
 
 @pytest.mark.parametrize("options", [{}, {"negative": "a drawing of a <cat-toy>"}])
-def test_pictures_of_a_word_with_stages_are_those_that_tinv_draws(plain, folder, tmp_path, options):
-    assert pipeline.load(plain, *saved(tmp_path, staged())) == ["<cat-toy>"]
-    same_pictures(plain, folder, PROMPTS, staged(), **options)
+@pytest.mark.parametrize("made", [staged, layered])
+def test_pictures_of_a_word_with_parts_are_those_that_tinv_draws(plain, folder, tmp_path, made, options):
+    assert pipeline.load(plain, *saved(tmp_path, made())) == ["<cat-toy>"]
+    same_pictures(plain, folder, PROMPTS, made(), **options)
     two = plain(PROMPTS[0], num_inference_steps=2, num_images_per_prompt=2, generator=torch.Generator().manual_seed(0))
     assert len(two.images) == 2
 
 
 def test_words_of_all_kinds_go_together(plain, folder, tmp_path):
-    learned = [staged(), staged("<robot>", stages=4), word("<mug>", "clip_l")]
-    assert pipeline.load(plain, *saved(tmp_path, *learned)) == ["<cat-toy>", "<robot>", "<mug>"]
-    same_pictures(plain, folder, ["a <mug> and a <robot> and a <cat-toy>"], *learned)
+    learned = [staged(), staged("<robot>", stages=4), word("<mug>", "clip_l"), layered("<tree>")]
+    assert pipeline.load(plain, *saved(tmp_path, *learned)) == ["<cat-toy>", "<robot>", "<mug>", "<tree>"]
+    same_pictures(plain, folder, ["a <mug> and a <robot> and a <cat-toy> at a <tree>"], *learned)
 
 
 def test_an_ordinary_word_is_loaded_as_diffusers_loads_it(plain, folder, tmp_path):
@@ -89,6 +95,9 @@ def test_what_cannot_be_loaded_is_said(plain, tmp_path):
     (other,) = saved(tmp_path / "other", wide)
     with pytest.raises(UserError, match=r"<big> has vectors of width \{'clip_l': 768\}, the pipeline takes"):
         pipeline.load(plain, other)
+    (strange,) = saved(tmp_path / "strange", word("<odd>", "clip_l/mid_block.a", "clip_l/mid_block.b"))
+    with pytest.raises(UserError, match=r"the pipeline's U-Net has other layers than the model of <odd>"):
+        pipeline.load(plain, strange)
     pipeline.load(plain, file)
     with pytest.raises(UserError, match=r"has words with parts already.*give all files to one call"):
         pipeline.load(plain, file)

@@ -3,7 +3,7 @@
 B batch, C latent channels, h w latent height and width, K rows, D width.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -25,10 +25,11 @@ from tinv.identity import differences, identity
 from tinv.lesson import Lesson
 from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import StableDiffusion, StableDiffusionXL
-from tinv.models.spread import encode_at
+from tinv.models.spread import encode_at, layers_of
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
-from tinv.timesteps import UNIFORM, Timesteps, at_shares
+from tinv.regulariser import NOTHING, Regulariser
+from tinv.timesteps import UNIFORM, Timesteps, weighted
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept
 
 
@@ -55,6 +56,7 @@ class TextualInversion(LightningModule):
         scale_lr: bool = False,
         merge_batches: bool = False,
         timesteps: Timesteps = UNIFORM,
+        regulariser: Regulariser = NOTHING,
         others: Sequence[Lesson] = (),
     ):
         """Put the rows at their start.
@@ -70,6 +72,7 @@ class TextualInversion(LightningModule):
             scale_lr: multiply the optimizer's rate by the effective batch.
             merge_batches: compute accumulated micro-batches side by side where memory allows.
             timesteps: how often training shows each timestep.
+            regulariser: what is added to the loss of each concept.
             others: what else is learned in the same run.
 
         Raises:
@@ -77,11 +80,11 @@ class TextualInversion(LightningModule):
         """
         super().__init__()
         self.model = model
-        self.objective, self.seed = objective, seed
+        self.objective, self.regulariser, self.seed = objective, regulariser, seed
         self.optimizer, self.scheduler, self.scale_lr = optimizer, scheduler, scale_lr
         parts = [(concept, embedding, None), *((other.concept, other.embedding, other.lr) for other in others)]
         known: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables, "seed": seed}
-        known["encode_text"] = model.encode_text
+        known |= {"encode_text": model.encode_text, "layers": layers_of(model.unet)}
         self.words = nn.ModuleList(  # type: ignore[assignment]
             Word(concept, embedding, name=name, lr=lr, **known)
             for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)
@@ -116,10 +119,11 @@ class TextualInversion(LightningModule):
         )
 
     def training_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> Tensor:
-        """The sum over the concepts of the mean loss of their micro-batches; their mean is logged."""
-        micro = [part and self._weighted(part) for part in by_concept(batch)]
+        """The sum over the concepts of the mean loss of their micro-batches, and of what is minimised besides."""
+        micro = [part and weighted(part, self._weights_T) for part in by_concept(batch)]
         if due := self._due(micro, batch_idx):
-            return torch.stack(self._measure("train/loss", due, None)).sum()
+            terms = [*self._measure("train/loss", due, None), *(len(due) * term for term in self._regularised())]
+            return torch.stack(terms).sum()
         return 0.0 * torch.stack([rows_KD.sum() for rows_KD in self.named_rows().values()]).sum()
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
@@ -274,11 +278,12 @@ class TextualInversion(LightningModule):
         is_last = (batch_idx + 1) % most == 0 or self.trainer.is_last_batch
         return self._merger.take(micro, is_first=batch_idx % most == 0, is_last=is_last)
 
-    def _weighted(self, batch: Batch) -> Batch:
-        """The batch at the timesteps that training is to show."""
-        if self._weights_T is None:
-            return batch
-        return Batch(**vars(batch) | {"level": at_shares(batch.level, self._weights_T)})
+    def _regularised(self) -> Iterator[Tensor]:
+        for word in self.words:
+            term = self.regulariser(word, self.model, seed=self.seed, step=self.global_step)
+            if term is not None:
+                self.log(f"train/regulariser{word.suffix}", term.detach(), batch_size=1)
+                yield term
 
     def _measure(
         self, name: str, micro: Sequence[Sequence[Batch | None]], vectors: Vectors | None, **options: Any

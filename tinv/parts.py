@@ -1,4 +1,4 @@
-"""Words whose rows depend on where they are used: on the stage of the noise schedule.
+"""Words whose rows depend on where they are used: on the stage of the noise schedule, or the layer of the U-Net.
 
 Such a word has rows for each of its parts, called by text encoder and part, `clip_l/stage.0`, `clip_l/stage.1` and so
 on, where an ordinary word has `clip_l`. To a text encoder each part is a word of its own, and a caption says the part
@@ -34,6 +34,8 @@ class Place:
     stage: int
     of: int
     """How many stages there are, a multiple of those of each word."""
+    layer: str = ""
+    """Of the U-Net; empty where all are told the same."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Spread:
     """Over which places the features of captions are spread."""
 
     stages: int = 1
+    layers: tuple[str, ...] = ()
+    """Of the U-Net; none where all are told the same."""
 
     @classmethod
     def over(cls, words: Iterable[Mapping[str, Any]]) -> Self:
@@ -49,12 +53,17 @@ class Spread:
         Args:
             words: the rows of each, by text encoder and part.
         """
-        return cls(lcm(*(num_stages(parts(rows)) for rows in words)))
+        known = [parts(rows) for rows in words]
+        return cls(lcm(*map(num_stages, known)), next((names for names in known if is_of_layers(names)), ()))
 
     @property
     def places(self) -> list[Place]:
-        """All of them, in their order."""
-        return [Place(stage, self.stages) for stage in range(self.stages)]
+        """All of them: the layers of the first stage, those of the next."""
+        return [place for stage in range(self.stages) for place in self.at_stage(stage)]
+
+    def at_stage(self, stage: int) -> list[Place]:
+        """The places of one stage."""
+        return [Place(stage, self.stages, layer) for layer in self.layers or ("",)]
 
 
 def stage_names(count: int) -> tuple[str, ...]:
@@ -92,8 +101,15 @@ def num_stages(names: Sequence[str]) -> int:
     return len(names) if names and _STAGE.fullmatch(names[0]) else 1
 
 
+def is_of_layers(names: Sequence[str]) -> bool:
+    """Whether the parts of a word are those of layers."""
+    return bool(names) and not _STAGE.fullmatch(names[0])
+
+
 def part_at(names: Sequence[str], place: Place) -> str:
     """The part of a word that is meant in a place; none of an ordinary word."""
+    if is_of_layers(names):
+        return place.layer
     return names[place.stage * len(names) // place.of] if names else ""
 
 
@@ -139,10 +155,11 @@ def one(rows: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def described(names: Sequence[str]) -> str:
-    """What the parts of a word are, for messages: `each of 10 stages of the noise schedule`."""
+    """Of what a word has parts, for messages: `each of 10 stages of the noise schedule`."""
     if not names:
         return "every place alike"
-    return f"each of {len(names)} stages of the noise schedule"
+    kind = "layers of the U-Net" if is_of_layers(names) else "stages of the noise schedule"
+    return f"each of {len(names)} {kind}"
 
 
 def _spelled(word: str, part: str) -> str:

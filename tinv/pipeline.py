@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.models.spread import side_by_side, tell_by_stage
-from tinv.parts import Place, Spread, described, encoder_of, joined, part_at, parts
+from tinv.models.spread import layers_of, side_by_side, tell_by_layer, tell_by_stage
+from tinv.parts import Place, Spread, described, encoder_of, is_of_layers, joined, part_at, parts
 
 _TAUGHT: WeakSet[nn.Module] = WeakSet()
 """Text encoders that read words with parts."""
@@ -28,9 +28,9 @@ _TAUGHT: WeakSet[nn.Module] = WeakSet()
 def load(pipe: Any, *files: Path | str, token: str | None = None) -> list[str]:
     """Teach a pipeline the words of embedding files, of tinv's or any other program's.
 
-    Where a word has parts, prompts are encoded once for each stage of the noise schedule, whether they say it or not,
-    and the U-Net takes at each timestep what was encoded for its stage. Schedulers, guidance, seeds and sizes are
-    those of the pipeline, as ever.
+    Where a word has parts, prompts are encoded once for each stage of the noise schedule or each layer of the U-Net,
+    whether they say it or not, and the U-Net takes at each timestep, or in each layer, its own. Schedulers, guidance,
+    seeds and sizes are those of the pipeline, as ever.
 
     Args:
         pipe: a StableDiffusionPipeline, or another with the same text encoder and U-Net; with ordinary words also one
@@ -58,7 +58,10 @@ def load(pipe: Any, *files: Path | str, token: str | None = None) -> list[str]:
         _teach(pipe, encoders, word, parts(word.vectors) or ("",))
     ((tokenizer, encoder),) = encoders.values()
     _read_in_all_places(encoder, [_lookup(tokenizer, learned, place) for place in spread.places])
-    tell_by_stage(pipe.unet, spread.stages, pipe.scheduler.config.num_train_timesteps)
+    if spread.stages > 1:
+        tell_by_stage(pipe.unet, spread.stages, pipe.scheduler.config.num_train_timesteps)
+    if spread.layers:
+        tell_by_layer(pipe.unet)
     return [word.placeholder for word in learned]
 
 
@@ -90,6 +93,9 @@ def _check_pipeline(pipe: Any, learned: Sequence[LearnedEmbedding]) -> None:
     what = f"{word.placeholder}, which has rows of its own for {described(parts(word.vectors))}"
     if getattr(pipe, "text_encoder_2", None) is not None:
         raise UserError(f"a pipeline of SDXL cannot be taught {what}; `tinv generate` draws with it")
+    layers = {parts(word.vectors) for word in learned if is_of_layers(parts(word.vectors))}
+    if layers - {layers_of(pipe.unet)}:
+        raise UserError(f"the pipeline's U-Net has other layers than the model of {what}")
     if pipe.text_encoder in _TAUGHT:
         raise UserError(f"the pipeline has words with parts already, before {what}; give all files to one call of load")
     _TAUGHT.add(pipe.text_encoder)

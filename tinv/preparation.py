@@ -43,6 +43,8 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
         for tokenizer in tokenizers.values():
             draft.ask(tokenizer, takes)
     heard.problems += clashes({draft.at("concept"): draft.concept for draft in drafts if draft.concept})
+        if draft.embedding:
+            heard.attempt(partial(draft.embedding.check_model, len(tokenizers)), draft.where)
     heard.attempt(lambda: check_loss_scale(cfg.model.get("dtype"), cfg.trainer.get("precision")))
     heard.attempt(lambda: rehearse(cfg, {draft.where: draft.embedding for draft in drafts}))
     for draft in drafts:

@@ -3,7 +3,7 @@
 K rows, V words, D width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -18,8 +18,8 @@ from tinv.embedding.start import at_random, from_file, from_mean, from_outputs, 
 from tinv.embedding.tail import TailAverage
 from tinv.embedding.words import check_placeholder, check_room, initializer_ids
 from tinv.errors import UserError
-from tinv.types import Conditioning
 from tinv.parts import MOST_STAGES, stage_names
+from tinv.types import Conditioning
 
 Init = Literal["word", "phrase", "mean", "cross", "clip", "vocabulary", "random", "file"]
 FROM_WORDS = ("word", "phrase", "mean", "cross")
@@ -62,6 +62,9 @@ class TokenEmbedding:
     (ProSpect, Zhang et al. 2023, arXiv 2305.16225; Multiresolution TI, Daras & Dimakis 2022, arXiv 2211.17115); 10 is
     usual, 1 are ordinary rows. A sample teaches the rows of its own stage, so that each learns from 1 / stages of
     them."""
+    layers: bool = False
+    """Whether the word has rows of its own, K in each, for every layer of the U-Net that looks at the text, that all
+    start alike (XTI, Voynov et al. 2023, arXiv 2303.09522). A caption is encoded once for each layer."""
 
     def __post_init__(self) -> None:
         if self.num_vectors < 1:
@@ -100,6 +103,16 @@ class TokenEmbedding:
             raise UserError(
                 f"embedding.stages must be 1 to {MOST_STAGES}, got {self.stages}; 10 is usual, 1 are ordinary rows"
             )
+        if self.stages > 1 and self.layers:
+            raise UserError(
+                f"embedding.stages={self.stages} and embedding.layers=true: a word has rows for stages or for layers; "
+                f"set stages=1 or layers=false"
+            )
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the word has rows of their own for different places."""
+        return self.stages > 1 or self.layers
 
     def check(
         self,
@@ -123,6 +136,18 @@ class TokenEmbedding:
         check_room(concept, tokenizer, captions, num_vectors=self.num_vectors, others=others)
         self._initializer_ids(concept, tokenizer)
 
+    def check_model(self, encoders: int) -> None:
+        """Whether a model with so many text encoders can learn such a word.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if self.layers and encoders > 1:
+            raise UserError(
+                "embedding.layers=true is for Stable Diffusion 1 and 2: SDXL has 70 layers that look at the text, and "
+                "two text encoders for each; take embedding=per_timestep or embedding=token"
+            )
+
     def start(
         self,
         concept: Concept,
@@ -131,6 +156,7 @@ class TokenEmbedding:
         tables: Mapping[str, Tensor],
         seed: int,
         encode_text: Callable[..., Conditioning] | None = None,
+        layers: Sequence[str] = (),
     ) -> Rows:
         """The rows at their start, float32 on the CPU.
 
@@ -140,6 +166,7 @@ class TokenEmbedding:
             tables: the frozen vocabulary [V, D] of each text encoder.
             seed: of the run.
             encode_text: the frozen model's, for `init=cross`.
+            layers: of the frozen model's U-Net that look at the text, for `layers`.
 
         Raises:
             UserError: the initializer cannot start these rows, or the file does not fit the model.
@@ -166,7 +193,7 @@ class TokenEmbedding:
             else:
                 start_KD = from_tokens(table_VD, ids, self.num_vectors)
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
-        started = Rows(concept.placeholder, rows, stage_names(self.stages))
+        started = Rows(concept.placeholder, rows, layers if self.layers else stage_names(self.stages))
         if (hold := self.hold(tables)) and hold.is_exact:
             hold(started)
         return started

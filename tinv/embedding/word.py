@@ -3,7 +3,7 @@
 K rows, V words, D width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ class Word(nn.Module):
         tables: Mapping[str, Tensor],
         seed: int,
         encode_text: Callable[..., Conditioning] | None = None,
+        layers: Sequence[str] = (),
         name: str = "",
         lr: float | None = None,
     ):
@@ -38,6 +39,7 @@ class Word(nn.Module):
             tables: the frozen vocabulary [V, D] of each text encoder.
             seed: of the run.
             encode_text: the frozen model's, for rows that start at its output.
+            layers: of its U-Net that look at the text, for rows of their own for each.
             name: of the concept among those of the run; empty where it is the only one.
             lr: a rate of its own; None is the optimizer's.
 
@@ -48,8 +50,9 @@ class Word(nn.Module):
         self.concept, self.name, self.lr = concept, name, lr
         self.initializer = concept.initializer if settings.init in FROM_WORDS else None
         self.embedding = settings.start(
-            concept, tokenizers=tokenizers, tables=tables, seed=seed, encode_text=encode_text
+            concept, tokenizers=tokenizers, tables=tables, seed=seed, encode_text=encode_text, layers=layers
         )
+        self.start = {encoder: rows.detach().clone() for encoder, rows in self.embedding.rows.items()}
         self.hold, self.average = settings.hold(tables), settings.average(self.embedding)
         self.averages = {"embedding.ema": settings.ema, "embedding.tail": settings.tail}
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
+from tinv.models.spread import layers_of
 from tinv.models.stable_diffusion import StableDiffusion
 from tinv.models.stable_diffusion_xl import StableDiffusionXL
-from tinv.parts import encoder_of
+from tinv.parts import described, encoder_of, is_of_layers, parts
 
 
 def check_fit(learned: Sequence[LearnedEmbedding], model: StableDiffusion | StableDiffusionXL) -> None:
@@ -23,6 +24,12 @@ def check_fit(learned: Sequence[LearnedEmbedding], model: StableDiffusion | Stab
             raise UserError(
                 f"{word.placeholder} has vectors of width {_shown(widths)}, {model.name} takes {_shown(wanted)}: it "
                 f"was learned on another kind of model; give that one with --model"
+            )
+        known = parts(word.vectors)
+        if is_of_layers(known) and set(known) != set(layers_of(model.unet)):
+            raise UserError(
+                f"{word.placeholder} has vectors for {described(known)} that it was learned on, {model.name} has other "
+                f"layers; give that model with --model"
             )
         if word.provenance.get("fingerprint", model.fingerprint) != model.fingerprint:
             warnings.warn(f"{word.placeholder} was learned on another model than {model.name}", stacklevel=2)

@@ -5,12 +5,15 @@ B batch, L tokens, P places, D width of the features, T training timesteps.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
+from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from tinv.parts import Place, Spread, parts, said, stage_of, unfolded
+from tinv.parts import Place, Spread, is_of_layers, parts, said, stage_of, unfolded
 from tinv.types import Conditioning, Vectors
 
 if TYPE_CHECKING:
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from tinv.models.stable_diffusion_xl import StableDiffusionXL
 
 _ARGUMENTS = ("sample", "timestep", "encoder_hidden_states")
+_BLOCKS = ("down_blocks", "mid_block", "up_blocks")
+_TOLD_BY_LAYER: WeakSet[nn.Module] = WeakSet()
+"""U-Nets of which each layer takes its own."""
 
 
 def encode_at(
@@ -30,13 +36,14 @@ def encode_at(
     words = said(vectors, captions)
     spread = Spread.over(words.values())
     stages = stage_of(t_B, spread.stages, len(model.schedule.alphas_cumprod)).tolist()
-    return _encode(model, captions, words, [[Place(stage, spread.stages) for stage in stages]])
+    by_layer = zip(*(spread.at_stage(stage) for stage in stages), strict=True)
+    return _encode(model, captions, words, [[*places] for places in by_layer])
 
 
 def encode_throughout(
     model: "StableDiffusion | StableDiffusionXL", captions: Sequence[str], vectors: Vectors, spread: Spread
 ) -> Conditioning:
-    """What the denoiser is told of each caption in all places, [B, L, P * D], for `told_by_stage`."""
+    """What the denoiser is told of each caption in all places, [B, L, P * D]: `told_by_stage` chooses among them."""
     return _encode(model, captions, vectors, [[place] * len(captions) for place in spread.places])
 
 
@@ -68,6 +75,37 @@ def tell_by_stage(unet: nn.Module, stages: int, num_timesteps: int) -> Any:
     return unet.register_forward_pre_hook(choose, with_kwargs=True)
 
 
+def layers_of(unet: nn.Module) -> tuple[str, ...]:
+    """The names of the layers that look at the text, in the order in which a picture passes them."""
+    names = [name for name, part in unet.named_modules() if isinstance(part, Attention) and part.is_cross_attention]
+    return tuple(sorted(names, key=lambda name: _BLOCKS.index(name.partition(".")[0])))
+
+
+def tell_by_layer(unet: nn.Module) -> None:
+    """Have each layer that looks at the text take, of what all are told side by side, its own.
+
+    For good, since activations may be computed again in the backward pass. What is told to all layers alike passes as
+    it is: it is told apart by its width.
+    """
+    if unet in _TOLD_BY_LAYER:
+        return
+    _TOLD_BY_LAYER.add(unet)
+    names = layers_of(unet)
+    for number, name in enumerate(names):
+        layer: Any = unet.get_submodule(name)
+        width: int = layer.to_k.in_features
+        layer.register_forward_pre_hook(partial(_choose, number * width, width, len(names)), with_kwargs=True)
+
+
+def _choose(
+    first: int, width: int, layers: int, _: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    told = named["encoder_hidden_states"]
+    if told.shape[-1] == layers * width:
+        named = {**named, "encoder_hidden_states": told[..., first : first + width]}
+    return positional, named
+
+
 def at_stage(features: Tensor, stage_B: Tensor, stages: int) -> Tensor:
     """[B, ..., D] of the features [B, ..., stages * D] of all stages side by side."""
     by_stage = features.unflatten(-1, (stages, -1)).movedim(-2, 1)
@@ -88,6 +126,8 @@ def _encode(
     """What is told of the captions in each of P places, side by side."""
     if not any(parts(rows) for rows in vectors.values()):
         return model.encode_text(captions, vectors)
+    if any(is_of_layers(parts(rows)) for rows in vectors.values()):
+        tell_by_layer(model.unet)
     flat = [place for of_all in places for place in of_all]
     texts, words = unfolded(vectors, [*captions] * len(places), flat)
     told = model.encode_text(texts, words)

@@ -1,0 +1,201 @@
+"""Rows for each layer of the U-Net: the laws that hold them to ordinary rows, in training and in drawing."""
+
+from functools import partial
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from lightning.pytorch import Trainer
+
+from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline
+from tinv.concept import Concept
+from tinv.embedding import TokenEmbedding
+from tinv.errors import UserError
+from tinv.lesson import Lesson
+from tinv.models import load
+from tinv.models.compiling import compile_unet
+from tinv.models.spread import layers_of
+from tinv.parts import part_of
+from tinv.together import Together
+
+FAST = {"seeds": [1, 2], "steps": 3, "guidance": 3.0}
+PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def batch(model, tmp_path_factory):
+    (found,) = tiny_data(tmp_path_factory.mktemp("data"), model, batch_size=8, val_draws=8).val_dataloader()
+    return found
+
+
+def trainer(**options):
+    settings = {
+        "accelerator": "cpu",
+        "max_steps": 4,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "use_distributed_sampler": False,
+    }
+    return Trainer(**settings | options)
+
+
+def rows_of(module):
+    return module.words[0].embedding.rows["clip_l"]
+
+
+def apart(model, **options):
+    """A module whose layers have drifted apart."""
+    module = tiny_module(model, layers=True, **options)
+    torch.nn.init.normal_(rows_of(module), generator=torch.Generator().manual_seed(3))
+    return module
+
+
+def gradient(module, batch):
+    loss = module.losses(batch)
+    return loss.detach(), torch.autograd.grad(loss.mean(), rows_of(module))[0]
+
+
+def test_layers_are_those_that_look_at_the_text_in_the_order_of_a_picture(model):
+    names = layers_of(model.unet)
+    assert [name.partition(".attentions")[0] for name in names] == ["down_blocks.1", "mid_block", *["up_blocks.0"] * 2]
+    assert all(isinstance(model.unet.get_submodule(name), Attention) for name in names)
+
+
+def test_stable_diffusion_1_has_the_sixteen_of_the_papers():
+    with torch.device("meta"):
+        names = layers_of(UNet2DConditionModel(cross_attention_dim=768))
+    places = [name.removesuffix(".transformer_blocks.0.attn2").replace(".attentions.", " ") for name in names]
+    assert places == [
+        *(f"down_blocks.{block} {number}" for block in (0, 1, 2) for number in (0, 1)),
+        "mid_block 0",
+        *(f"up_blocks.{block} {number}" for block in (1, 2, 3) for number in (0, 1, 2)),
+    ]
+
+
+@pytest.mark.parametrize("num_vectors", [1, 3])
+def test_equal_layers_are_ordinary_rows_and_their_gradients_add_up_to_theirs(model, batch, num_vectors):
+    plain, layered = (tiny_module(model, num_vectors=num_vectors, layers=layers) for layers in (False, True))
+    (loss, whole), (same, by_layer) = gradient(plain, batch), gradient(layered, batch)
+    torch.testing.assert_close(same, loss)
+    by_layer = by_layer.view(len(layers_of(model.unet)), num_vectors, -1)
+    torch.testing.assert_close(by_layer.sum(dim=0), whole)
+    assert (by_layer != 0).any(dim=2).all()
+
+
+def test_each_layer_is_told_of_its_own_rows_and_of_no_others(model, batch):
+    module, told = apart(model), {}
+
+    def note(name):
+        return lambda layer, given, named, output: told.__setitem__(name, named["encoder_hidden_states"])
+
+    handles = [
+        model.unet.get_submodule(name).register_forward_hook(note(name), with_kwargs=True)
+        for name in layers_of(model.unet)
+    ]
+    module.losses(batch)
+    for handle in handles:
+        handle.remove()
+    for name, rows in module.vectors()["<cat-toy>"].items():
+        expected = model.encode_text(batch.captions, {"<cat-toy>": {"clip_l": rows}}).hidden
+        torch.testing.assert_close(told.pop(part_of(name)), expected)
+    assert not told
+
+
+def test_ordinary_words_are_told_to_the_same_unet_as_ever(tmp_path):
+    """Once a U-Net has been told by layer, it still is not with words that have no layers: to the last bit."""
+    model = tiny_model(tmp_path / "model")
+    batch = next(iter(tiny_data(tmp_path / "data", model).val_dataloader()))
+    before = gradient(tiny_module(model), batch)
+    apart(model).losses(batch)
+    assert all(map(torch.equal, before, gradient(tiny_module(model), batch)))
+
+
+def test_activations_that_are_computed_again_are_those_of_their_own_layers(tmp_path, batch):
+    folder = str(tiny_pipeline(tmp_path))
+    kept, again = (apart(load(folder, gradient_checkpointing=flag)) for flag in (False, True))
+    assert all(map(torch.equal, gradient(kept, batch), gradient(again, batch)))
+
+
+def test_micro_batches_side_by_side_add_up(model, tmp_path):
+    learned = []
+    for merge in (False, True):
+        module = tiny_module(model, layers=True, merge_batches=merge)
+        trainer(accumulate_grad_batches=2).fit(module, tiny_data(tmp_path, model))
+        learned.append(rows_of(module).detach())
+    torch.testing.assert_close(*learned, atol=2e-5, rtol=0)
+
+
+def test_pictures_of_equal_layers_are_those_of_ordinary_rows(model):
+    modules = [tiny_module(model, num_vectors=2, layers=layers) for layers in (False, True)]
+    pictures = [model.sample(PROMPTS, module.vectors(), **FAST) for module in modules]
+    torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
+
+
+def test_pictures_of_layers_apart_are_others(model):
+    plain, apart_ = tiny_module(model), apart(model)
+    before, after = (model.sample(PROMPTS, module.vectors(), **FAST) for module in (plain, apart_))
+    assert (before[0] - after[0]).abs().max() > 0.01
+    torch.testing.assert_close(before[1], after[1], atol=1e-4, rtol=0)
+
+
+def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
+    data = tiny_data(tmp_path / "data", model)
+
+    def run(steps, **resume):
+        module, runner = tiny_module(model, layers=True), trainer(max_steps=steps)
+        runner.fit(module, data, **resume)
+        return module, runner
+
+    whole, _ = run(6)
+    _, halted = run(3)
+    halted.save_checkpoint(tmp_path / "half.ckpt")
+    resumed, _ = run(6, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    assert torch.equal(rows_of(whole), rows_of(resumed))
+    first, *rest = rows_of(whole).detach()
+    assert not any(torch.equal(first, other) for other in rest)
+    with pytest.raises(UserError, match="rows was 'for each of 4 layers of the U-Net' and is 'for each of 4 stages"):
+        trainer().fit(tiny_module(model, stages=4), data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+
+
+def test_beside_words_of_other_kinds_each_learns_what_it_learns_alone(model, tmp_path):
+    dog = Concept(placeholder="<dog-toy>", initializer="dog")
+    data = [tiny_data(tmp_path / "cat", model), tiny_data(tmp_path / "dog", model, concept=dog)]
+
+    def learn(parts, **options):
+        module = tiny_module(model, **options)
+        trainer().fit(module, Together(parts))
+        return module.vectors()
+
+    alone = learn(data[:1], layers=True) | learn(data[1:], concept=dog, stages=3)
+    others = [Lesson(concept=dog, data=data[1], embedding=TokenEmbedding(stages=3))]
+    together = learn(data, layers=True, others=others)
+    for word, rows in alone.items():
+        assert all(torch.equal(rows[name], together[word][name]) for name in rows)
+
+
+def test_stages_and_layers_of_a_word_are_refused_and_so_is_sdxl():
+    with pytest.raises(UserError, match="a word has rows for stages or for layers; set stages=1 or layers=false"):
+        TokenEmbedding(stages=2, layers=True)
+    TokenEmbedding(layers=True).check_model(1)
+    with pytest.raises(UserError, match="is for Stable Diffusion 1 and 2: SDXL has 70 layers"):
+        TokenEmbedding(layers=True).check_model(2)
+
+
+@pytest.mark.slow
+def test_a_compiled_unet_tells_each_layer_its_own(tmp_path, batch, monkeypatch):
+    """All of torch.compile but the machine code; an ordinary word before it must not leave its code behind."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    folder = str(tiny_pipeline(tmp_path))
+    plain, fast = load(folder), load(folder)
+    compile_unet(fast.unet)
+    for make in (tiny_module, apart):
+        expected, found = gradient(make(plain), batch), gradient(make(fast), batch)
+        torch.testing.assert_close(found, expected)
