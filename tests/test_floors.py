@@ -18,6 +18,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.objective", "tinv.timesteps"},
     # floor 2: parts
     {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.optim"},
+    {"tinv.regulariser"},
     # a side wing over floor 2
     {"tinv.toybox"},
     {"tinv.toybench"},
@@ -45,7 +46,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
 )
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
-PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.toybox"}
+PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.regulariser", "tinv.toybox"}
 LOOP = {"tinv.boards", "tinv.callbacks", "tinv.datamodule", "tinv.merging", "tinv.module", "tinv.together"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {

@@ -119,7 +119,7 @@ def tiny_module(
     model: StableDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
 ) -> TextualInversion:
     """A module over a tiny model; `options` are embedding settings, or the module's own other arguments."""
-    own = ("optimizer", "scheduler", "objective", "scale_lr", "merge_batches", "others", "timesteps")
+    own = ("optimizer", "scheduler", "objective", "scale_lr", "merge_batches", "others", "timesteps", "regulariser")
     parts = {name: options.pop(name) for name in own if name in options}
     parts.setdefault("optimizer", partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0))
     parts.setdefault("scheduler", get_constant_schedule)

@@ -93,6 +93,8 @@ class Root:
     """What is minimised."""
     timesteps: dict[str, Any]
     """How often training shows each timestep."""
+    regulariser: dict[str, Any]
+    """What is minimised besides."""
     optimizer: dict[str, Any]
     """Made for the learned rows alone."""
     scheduler: dict[str, Any]

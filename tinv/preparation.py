@@ -16,6 +16,7 @@ from tinv.errors import UserError
 from tinv.lesson import Lesson, borrowed, clashes
 from tinv.models import load_tokenizers
 from tinv.models.runtime import check_loss_scale
+from tinv.regulariser import Regulariser
 from tinv.rehearsal import rehearse
 
 THUMBNAIL = 64
@@ -45,6 +46,9 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
     heard.problems += clashes({draft.at("concept"): draft.concept for draft in drafts if draft.concept})
         if draft.embedding:
             heard.attempt(partial(draft.embedding.check_model, len(tokenizers)), draft.where)
+    if regulariser := heard.attempt(lambda: build(cfg.regulariser)):
+        for draft in drafts:
+            draft.ask_regulariser(regulariser)
     heard.attempt(lambda: check_loss_scale(cfg.model.get("dtype"), cfg.trainer.get("precision")))
     heard.attempt(lambda: rehearse(cfg, {draft.where: draft.embedding for draft in drafts}))
     for draft in drafts:
@@ -106,6 +110,11 @@ class _Draft:
             others = {word: count for word, count in takes.items() if word != self.concept.placeholder}
             check = partial(self.embedding.check, self.concept, tokenizer, captions, others)
             self.heard.attempt(check, self.where)
+
+    def ask_regulariser(self, regulariser: Regulariser) -> None:
+        """Whether it goes with this."""
+        if self.concept and self.embedding:
+            self.heard.attempt(partial(regulariser.check, self.concept, self.embedding), self.where)
 
     def open_pictures(self) -> None:
         """Whether each can be shown."""

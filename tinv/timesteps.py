@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tinv.errors import UserError
+from tinv.types import Batch
 
 
 class Timesteps(Protocol):
@@ -129,3 +130,10 @@ def at_shares(share_B: Tensor, weights_T: Tensor) -> Tensor:
     total_T = weights_T.to(share_B).cumsum(0)
     t_B = torch.searchsorted(total_T, share_B * total_T[-1], right=True).clamp(max=len(weights_T) - 1)
     return (t_B + 0.5) / len(weights_T)
+
+
+def weighted(batch: Batch, weights_T: Tensor | None) -> Batch:
+    """The batch at the timesteps that training is to show: its levels taken as shares; None leaves them."""
+    if weights_T is None:
+        return batch
+    return Batch(**vars(batch) | {"level": at_shares(batch.level, weights_T)})

@@ -1,0 +1,18 @@
+"""The published way: the loss of the pictures, and nothing else."""
+
+from tinv.concept import Concept
+from tinv.embedding import TokenEmbedding, Word
+from tinv.models import StableDiffusion, StableDiffusionXL
+
+
+class Nothing:
+    """Adds nothing."""
+
+    def check(self, concept: Concept, embedding: TokenEmbedding) -> None:
+        """Goes with everything."""
+
+    def __call__(self, word: Word, model: StableDiffusion | StableDiffusionXL, *, seed: int, step: int) -> None:
+        """None."""
+
+
+NOTHING = Nothing()

@@ -1,0 +1,25 @@
+"""What a regulariser is."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from tinv.concept import Concept
+from tinv.embedding import TokenEmbedding, Word
+from tinv.models import StableDiffusion, StableDiffusionXL
+
+
+class Regulariser(Protocol):
+    """Something to be minimised beside the loss: of one word, once an optimizer step, whatever the batch."""
+
+    def check(self, concept: Concept, embedding: TokenEmbedding) -> None:
+        """Say what stands in the way, before anything loads.
+
+        Raises:
+            UserError: this word cannot be regularised like this.
+        """
+
+    def __call__(
+        self, word: Word, model: StableDiffusion | StableDiffusionXL, *, seed: int, step: int
+    ) -> Tensor | None:
+        """What is added to the loss, weighted already; gradients reach the rows."""
