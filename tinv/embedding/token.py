@@ -114,11 +114,6 @@ class TokenEmbedding:
         """Whether the word has rows of their own for different places."""
         return self.stages > 1 or self.layers
 
-    @property
-    def has_parts(self) -> bool:
-        """Whether the word has rows of their own for different places."""
-        return self.stages > 1
-
     def check(
         self,
         concept: Concept,
