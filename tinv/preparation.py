@@ -43,9 +43,9 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
     for draft in drafts:
         for tokenizer in tokenizers.values():
             draft.ask(tokenizer, takes)
-    heard.problems += clashes({draft.at("concept"): draft.concept for draft in drafts if draft.concept})
         if draft.embedding:
             heard.attempt(partial(draft.embedding.check_model, len(tokenizers)), draft.where)
+    heard.problems += clashes({draft.at("concept"): draft.concept for draft in drafts if draft.concept})
     if regulariser := heard.attempt(lambda: build(cfg.regulariser)):
         for draft in drafts:
             draft.ask_regulariser(regulariser)
