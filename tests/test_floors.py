@@ -40,6 +40,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.preparation"},
     {"tinv.convert", "tinv.dashboard", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview"}
     | {"tinv.pipeline", "tinv.run", "tinv.sweep"},
+    {"tinv.evaluation"},
     {"tinv.from_diffusers", "tinv.report", "tinv.standing"},
     {"tinv.front"},
     {"tinv.cli"},
@@ -64,6 +65,7 @@ LIBRARIES = {  # library -> the only places that may import it
     | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run", "tinv.sweep"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
     "PIL": {
+        "tinv.evaluation",
         "tinv.formats",
         "tinv.grid",
         "tinv.generate",

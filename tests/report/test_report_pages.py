@@ -11,6 +11,7 @@ from tests.report.folders import SEEDS, write_run, write_sheets, write_sweep
 from tinv.cli import main
 from tinv.errors import UserError
 from tinv.report import write_report
+from tinv.report.reading import read_evaluation
 from tinv.status import Status
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
@@ -192,6 +193,12 @@ def test_a_sweep_that_has_only_begun_and_one_with_a_single_point_have_pages(tmp_
     found = page(write_sweep(tmp_path / "one", [{"seed": "1"}]))
     assert found.data["points"][0]["status"] == "waiting"
     assert found.data["axes"] == []
+
+
+def test_of_an_evaluation_of_ours_the_scores_are_shown_and_not_its_settings(sweep):
+    told = {"scores": {"clip_i": 0.75, "dino": None}, "drawn": {"steps": 25}, "prompts": [{"clip_i": 0.5}]}
+    (sweep / "0" / "evaluation.json").write_text(json.dumps(told))
+    assert read_evaluation(sweep / "0" / "evaluation.json") == {"clip_i": 0.75}
 
 
 def test_numbers_of_an_evaluation_stand_in_the_table(sweep):

@@ -10,6 +10,7 @@ from tinv import __version__
 from tinv.cli import (
     convert,
     dashboard,
+    evaluate,
     from_diffusers,
     generate,
     inspect,
@@ -22,7 +23,20 @@ from tinv.cli import (
 )
 from tinv.errors import UserError
 
-COMMANDS = (generate, preview, convert, inspect, submit, status, report, dashboard, prefetch, push, from_diffusers)
+COMMANDS = (
+    generate,
+    evaluate,
+    preview,
+    convert,
+    inspect,
+    submit,
+    status,
+    report,
+    dashboard,
+    prefetch,
+    push,
+    from_diffusers,
+)
 """Each has `add(commands)`, which says what it is called and which options it takes."""
 
 

@@ -62,7 +62,10 @@ def read_curves(path: Path) -> dict[str, Curve]:
 
 
 def read_evaluation(path: Path) -> dict[str, float]:
-    """The numbers in evaluation.json under their names; those of inner objects as `outer.inner`."""
+    """The numbers in evaluation.json under their names; those of inner objects as `outer.inner`.
+
+    Where there are `scores`, as `tinv evaluate` writes them, they alone.
+    """
 
     def below(tree: Any, name: str) -> Iterator[tuple[str, float]]:
         if isinstance(tree, dict):
@@ -71,7 +74,8 @@ def read_evaluation(path: Path) -> dict[str, float]:
         elif isinstance(tree, int | float) and not isinstance(tree, bool) and math.isfinite(tree):
             yield name, float(tree)
 
-    return dict(below(read_object(path), ""))
+    found = read_object(path)
+    return dict(below(found["scores"] if isinstance(found.get("scores"), dict) else found, ""))
 
 
 def _numbers(row: dict[Any, Any]) -> Iterator[tuple[str, float]]:

@@ -1,0 +1,82 @@
+"""`tinv evaluate`: measure how good learned words are."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tinv.cli.generate import seeds
+
+
+def add(commands: Any) -> None:
+    """Describe the command and its options."""
+    command = commands.add_parser(
+        "evaluate",
+        help="measure learned words: CLIP-I, CLIP-T, DINO, diversity, memorisation",
+        description="Draw samples with fixed seeds and measure them. Numbers go to evaluation.json beside the run, the "
+        "samples into evaluation/; what was measured with the same settings is not measured again. docs/evaluation.md "
+        "says what the numbers mean.",
+        epilog="example: tinv evaluate outputs/cat_toy/2026-11-22_20-00-00 --seeds 0-7",
+    )
+    command.set_defaults(command=run)
+    command.add_argument("places", nargs="+", type=Path, metavar="PLACE", help="a run, a sweep, or an embedding file")
+    command.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="with {} for the word; again for another (default: eight)"
+    )
+    command.add_argument("--seeds", type=seeds, default=[0, 1, 2, 3], help="a picture a prompt for each (default 0-3)")
+    command.add_argument("--steps", type=int, help="solver steps (default: as the run's samples, else 25)")
+    command.add_argument("--guidance", type=float, help="strictness (default: as the run's samples, else 7.5)")
+    command.add_argument("--negative", help="what to steer away from")
+    command.add_argument("--noun", help="the plain name of what it is one of (default: the word that it started from)")
+    command.add_argument("--images", type=Path, metavar="DIR", help="what it was learned from (default: the run's)")
+    command.add_argument("--towers", choices=("toybox", "clip", "dinov2"), help="default: those that go with the model")
+    command.add_argument("--clip", metavar="PLACE", help="another CLIP: a folder or a Hub id, also as ID@REVISION")
+    command.add_argument("--dino", metavar="PLACE", help="another DINO or DINOv2 likewise, or none")
+    command.add_argument("--model", help="another model than the one that the file names")
+    command.add_argument("--config", help="for a model in a single file: a folder or Hub id with its configurations")
+    command.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
+    command.add_argument("--batch-size", type=int, default=8, help="pictures drawn at once (default 8)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    from tinv.evaluation import Settings, evaluate, find_subjects, table
+
+    settings = Settings(
+        prompts=arguments.prompt,
+        seeds=arguments.seeds,
+        steps=arguments.steps,
+        guidance=arguments.guidance,
+        negative=arguments.negative,
+        noun=arguments.noun,
+        images=arguments.images,
+        towers=arguments.towers,
+        clip=arguments.clip,
+        dino=arguments.dino,
+        model=arguments.model,
+        config=arguments.config,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+    )
+    found = find_subjects(arguments.places)
+    everyone = [subject for subjects in found.values() for subject in subjects]
+    done = evaluate(everyone, settings, tell=_tell)
+    results = {subject.folder: result for subject, result in zip(everyone, done, strict=True)}
+    rows = [(table.label(subject), results[subject.folder]) for subject in everyone]
+    for place, subjects in found.items():
+        own = [results[subject.folder] for subject in subjects]
+        if path := table.summary(place, subjects, own):
+            print(path)
+            parts = table.groups(subjects, own)
+            several = [part for part in parts if len(part["subjects"]) > 1]
+            rows += [(f"mean of {_settings(part)}", part) for part in several]
+    print(table.text(rows))
+    for note in dict.fromkeys(str(result["towers"]["note"]) for result in done if result["towers"].get("note")):
+        print(f"note: {note}")
+
+
+def _tell(subject: Any, result: dict[str, Any], is_new: bool) -> None:
+    print(f"{subject.folder / 'evaluation.json'}{'' if is_new else ' (was there)'}", flush=True)
+
+
+def _settings(part: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in part["settings"].items()) or "all"

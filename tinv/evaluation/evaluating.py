@@ -1,0 +1,150 @@
+"""Many words in one process: the model and the towers are loaded once."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tinv.callbacks.surroundings import versions
+from tinv.data.images import open_picture
+from tinv.evaluation import results
+from tinv.evaluation.drawing import Album, fingerprint, fingerprint_of
+from tinv.evaluation.settings import Settings
+from tinv.evaluation.subjects import Subject
+from tinv.generate import Request, load_model, model_settings, sampling_options
+from tinv.metrics.measuring import References, measure
+from tinv.metrics.prompts import prompts_for
+from tinv.metrics.towers import Choice, Towers, towers_for
+from tinv.models.fit import check_fit
+
+PICTURES = "evaluation"
+"""The folder of the samples, beside evaluation.json."""
+_SAMPLING = {"steps": 25, "guidance": 7.5, "negative": ""}
+_SAMPLER = "DPM-Solver++ (2M)"
+
+Result = dict[str, Any]
+"""What evaluation.json holds."""
+
+
+def evaluate(
+    subjects: Iterable[Subject], settings: Settings, *, tell: Callable[[Subject, Result, bool], None] | None = None
+) -> list[Result]:
+    """Draw and measure each word, unless that has been done with the same settings.
+
+    Args:
+        subjects: the words.
+        settings: prompts, seeds, towers.
+        tell: hears of each word when it is done, and whether it was new.
+
+    Returns:
+        What is in their evaluation.json.
+
+    Raises:
+        UserError: a file, a model, a tower or the pictures cannot be had.
+    """
+    bench = _Bench(settings)
+    found = []
+    for subject in subjects:
+        result, is_new = bench.result(subject)
+        found.append(result)
+        if tell:
+            tell(subject, result, is_new)
+    return found
+
+
+class _Bench:
+    """Holds the model and the towers from one word to the next."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._model: Any = None
+        self._model_told: dict[str, Any] | None = None
+        self._towers: Towers | None = None
+        self._choice: Choice | None = None
+
+    def result(self, subject: Subject) -> tuple[Result, bool]:
+        """The evaluation of a word, and whether it is new."""
+        settings, word = self.settings, subject.learned.placeholder.lower()
+        request = Request(
+            prompts=(),
+            embeddings=[subject.place],
+            seeds=settings.seeds,
+            steps=settings.steps,
+            guidance=settings.guidance,
+            negative=settings.negative,
+            model=settings.model,
+            config=settings.config,
+            device=settings.device,
+        )
+        told: dict[str, Any] = {
+            "embedding": fingerprint_of(subject.learned),
+            "model": model_settings([subject.learned], request),
+            "sampling": _SAMPLING | sampling_options(request),
+            "sampler": _SAMPLER,
+        }
+        prompts, noun = list(settings.prompts or prompts_for(subject.kind)), subject.noun(settings.noun)
+        images = subject.pictures(settings.images)
+        choice = self._chosen(str(told["model"]["pretrained"]))
+        decisive = {
+            "drawn": told,
+            "prompts": prompts,
+            "seeds": [*settings.seeds],
+            "noun": noun,
+            "images": {path.name: _digest(path) for path in images},
+            "towers": choice.told,
+            "formulae": results.FORMULAE,
+        }
+        mark = fingerprint(decisive)
+        before = results.read(subject.folder)
+        album = Album(subject.folder / PICTURES, word, prompts, settings.seeds)
+        if before and before.get("fingerprint") == mark and not album.missing():
+            return before, False
+        model = self._loaded(subject, request, told["model"])
+        album.draw(model, subject.learned, told, batch_size=settings.batch_size)
+        towers = self._seeing(choice)
+        shown = [open_picture(path, background="white")[0] for path in images]
+        references = References.seen_by(towers, shown) if shown else None
+        found = measure(towers, album.read(), references, noun=noun)
+        result = {
+            "scores": found.scores,
+            "reference_points": references.points() if references else {},
+            "prompts": found.prompts,
+            "placeholder": subject.learned.placeholder,
+            "noun": noun,
+            "kind": subject.kind,
+            "images": [path.name for path in images],
+            "seeds": [*settings.seeds],
+            "drawn": told,
+            "towers": choice.told,
+            "versions": versions(),
+            "measured": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "fingerprint": mark,
+        }
+        results.write(subject.folder, result)
+        return results.rounded(result), True
+
+    def _chosen(self, model: str) -> Choice:
+        name = self.settings.towers or towers_for(model)
+        if self._choice is None or self._choice.told["name"] != name:
+            self._choice, self._towers = Choice.of(name, clip=self.settings.clip, dino=self.settings.dino), None
+        return self._choice
+
+    def _seeing(self, choice: Choice) -> Towers:
+        if self._towers is None:
+            self._towers = choice.load().to(self._model.unet.device)
+        return self._towers
+
+    def _loaded(self, subject: Subject, request: Request, told: dict[str, Any]) -> Any:
+        """The model, unless the last word had the same; the fit of the vectors is looked at in any case."""
+        if told != self._model_told:
+            self._model = None  # before the next one takes the memory
+            self._model = load_model([subject.learned], request)
+            self._model_told = told
+        else:
+            check_fit([subject.learned], self._model)
+        return self._model
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

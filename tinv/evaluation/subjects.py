@@ -1,0 +1,105 @@
+"""What is to be evaluated: the words of files, runs and sweeps, each with what it was learned from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tinv import formats
+from tinv.concept import slug
+from tinv.data.images import find_images
+from tinv.errors import UserError
+from tinv.formats import LearnedEmbedding
+from tinv.publish.facts import concept_parts, read_config, setting, training_pictures
+from tinv.rundir import concept_dirs
+
+_FILE = formats.FORMATS[0].file_name
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A word."""
+
+    place: Path
+    """The run's folder, or the file."""
+    folder: Path
+    """Where its evaluation is kept."""
+    learned: LearnedEmbedding
+
+    @property
+    def kind(self) -> str:
+        """`object` or `style`."""
+        return self.learned.provenance.get("kind", "object")
+
+    def noun(self, asked: str | None) -> str:
+        """The plain name of what it is one of.
+
+        Raises:
+            UserError: nobody says.
+        """
+        noun = asked or self.learned.provenance.get("initializer")
+        if not noun:
+            word = self.learned.placeholder
+            raise UserError(f"{self.place} does not say what {word} is one of; give its plain name, as in --noun cat")
+        return noun
+
+    def pictures(self, asked: Path | None) -> list[Path]:
+        """What it was learned from; none where only the file is at hand.
+
+        Raises:
+            UserError: the pictures are gone.
+        """
+        if asked is not None:
+            return find_images(asked)
+        if not (self.place / ".hydra" / "config.yaml").is_file():
+            return []
+        cfg = read_config(self.place)
+        groups = {str(setting(cfg, f"{at}concept.placeholder")): f"{at}data" for at in concept_parts(cfg)}
+        hydra = yaml.safe_load((self.place / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
+        here = Path(hydra["hydra"]["runtime"]["cwd"])
+        try:
+            return training_pictures(cfg, here, groups.get(self.learned.placeholder, "data"))
+        except UserError as error:
+            raise UserError(f"{error}; or give them with --images") from error
+
+
+def find_subjects(places: Sequence[Path]) -> dict[Path, list[Subject]]:
+    """The words of each place: a file, a run's folder, a sweep's, or any other folder with runs in it.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = {}
+    for place in places:
+        found[place] = [subject for run in _runs(place) for subject in _words(run)]
+        if not found[place]:
+            raise UserError(f"{place} holds no {_FILE}, nor do the folders in it; give a run, a sweep or a file")
+    return found
+
+
+def has_words(folder: Path) -> bool:
+    """Whether a run has come to its end."""
+    return any((each / _FILE).is_file() for each in concept_dirs(folder))
+
+
+def _runs(place: Path) -> list[Path]:
+    if place.is_file() or not place.exists():
+        return [place]
+    if has_words(place):
+        return [place]
+    return sorted((path for path in place.iterdir() if path.is_dir() and has_words(path)), key=_order)
+
+
+def _order(folder: Path) -> tuple[int, str]:
+    """Points of a sweep by number."""
+    return (int(folder.name) if folder.name.isdecimal() else -1, folder.name)
+
+
+def _words(run: Path) -> list[Subject]:
+    if not run.is_dir():
+        words = formats.read_all(run)
+        folder = run.with_name(f"{run.name}.evaluation")
+        folders = [folder / slug(word.placeholder) for word in words] if len(words) > 1 else [folder]
+        return [Subject(run, here, word) for here, word in zip(folders, words, strict=True)]
+    return [Subject(run, folder, formats.read(folder)) for folder in concept_dirs(run) if (folder / _FILE).is_file()]

@@ -1,0 +1,81 @@
+"""Evaluations side by side: a row for each setting, means over subjects and seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tinv.evaluation import results
+from tinv.evaluation.subjects import Subject
+from tinv.point import place_of
+
+REPEATS = {"seed", "experiment", "name", "concept", "concept.name", "concept.placeholder", "data", "data.folder"}
+"""What is swept to repeat a measurement, with another seed or on another subject."""
+COLUMNS = {
+    "clip_i": "CLIP-I",
+    "clip_t": "CLIP-T",
+    "clip_t_bare": "CLIP-T bare",
+    "dino": "DINO",
+    "diversity": "diversity",
+    "nearest": "nearest",
+    "copies": "copies",
+    "score": "score",
+}
+
+
+def groups(subjects: Sequence[Subject], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The evaluations with the same settings together, each group with its means.
+
+    Args:
+        subjects: the words.
+        found: their evaluations.
+    """
+    together: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for i, subject in enumerate(subjects):
+        place = place_of(subject.place)
+        swept = place.swept if place else {}
+        kept = tuple((name, value) for name, value in swept.items() if name.lstrip("+") not in REPEATS)
+        together.setdefault(kept, []).append(i)
+    return [
+        {
+            "settings": dict(kept),
+            "subjects": [str(subjects[i].folder) for i in members],
+            **results.macro([found[i]["scores"] for i in members]),
+        }
+        for kept, members in together.items()
+    ]
+
+
+def text(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Lines of columns; each row is a label with `scores`, and perhaps `spread` and `count`."""
+    names = [name for name in COLUMNS if any(row["scores"].get(name) is not None for _, row in rows)]
+    cells = [["", *(COLUMNS[name] for name in names)]]
+    for label, row in rows:
+        cells.append([label, *(_cell(row, name) for name in names)])
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def label(subject: Subject) -> str:
+    """A word, with what is special about its run."""
+    place = place_of(subject.place)
+    return f"{subject.learned.placeholder} {place.label if place else ''}".strip()
+
+
+def summary(place: Path, subjects: Sequence[Subject], found: Sequence[Mapping[str, Any]]) -> Path | None:
+    """Write what a place with several words comes to; a place with one has its evaluation already."""
+    if len(subjects) < 2 or not place.is_dir():
+        return None
+    whole = results.macro([each["scores"] for each in found])
+    towers = [each["towers"] for each in found]
+    same = {"towers": towers[0]} if all(each == towers[0] for each in towers) else {}
+    return results.write(place, {**whole, "groups": groups(subjects, found), **same})
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    value = row["scores"].get(name)
+    if value is None:
+        return "-"
+    spread, count = row.get("spread", {}).get(name), row.get("count", {}).get(name)
+    apart = f" ± {spread:.3f}" if spread is not None else ""
+    return f"{value:.3f}{apart}{f' ({count})' if count and count > 1 else ''}"
