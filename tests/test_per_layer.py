@@ -1,5 +1,6 @@
 """Rows for each layer of the U-Net: the laws that hold them to ordinary rows, in training and in drawing."""
 
+import warnings
 from functools import partial
 
 import pytest
@@ -9,6 +10,8 @@ from diffusers.models.attention_processor import Attention
 from lightning.pytorch import Trainer
 
 from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline
+from tinv.callbacks import StopIfStuck
+from tinv.callbacks.movement import StuckError
 from tinv.concept import Concept
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
@@ -163,6 +166,25 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path)
     assert not any(torch.equal(first, other) for other in rest)
     with pytest.raises(UserError, match="rows was 'for each of 4 layers of the U-Net' and is 'for each of 4 stages"):
         trainer().fit(tiny_module(model, stages=4), data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_hears_is_stuck(tmp_path):
+    model = tiny_model(tmp_path / "model")
+    names = layers_of(model.unet)
+
+    def learn():
+        watch = StopIfStuck(after_steps=2)
+        trainer(callbacks=[watch]).fit(tiny_module(model, layers=True), tiny_data(tmp_path / "data", model))
+
+    model.unet.get_submodule(names[1]).to_v.weight.data.zero_()
+    with pytest.warns(UserWarning, match=f"take no notice of words stay where they started: {names[1]}$"):
+        learn()
+    for name in names:
+        model.unet.get_submodule(name).to_v.weight.data.zero_()
+    with pytest.raises(StuckError, match=r"clip_l \(the one vector\) had no gradient"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        learn()
 
 
 def test_beside_words_of_other_kinds_each_learns_what_it_learns_alone(model, tmp_path):

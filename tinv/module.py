@@ -198,10 +198,10 @@ class TextualInversion(LightningModule):
             for name, rows_KD in word.embedding.named_parameters()
         }
 
-    def stages(self) -> dict[str, int]:
-        """For how many stages of the noise schedule there are rows, one stage after the other, by the same names."""
-        counts = [word.embedding.stages for word in self.words for _ in word.embedding.parameters()]
-        return dict(zip(self.named_rows(), counts, strict=True))
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The parts of which rows are, one after the other, by the same names; none for those of ordinary words."""
+        known = [word.embedding.parts for word in self.words for _ in word.embedding.parameters()]
+        return dict(zip(self.named_rows(), known, strict=True))
 
     def shown(self) -> Vectors:
         """The rows as everybody else gets them: those that are trained, or their averages where these are kept."""

@@ -1,5 +1,7 @@
 """Stops a run that learns nothing, instead of letting it "finish"."""
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch.optim import Optimizer
 
 from tinv.callbacks.rows import copy_rows
 from tinv.errors import UserError
+from tinv.parts import is_of_layers
 
 
 class StuckError(UserError):
@@ -52,12 +55,14 @@ class StopIfStuck(Callback):
         if self._is_watching and trainer.global_step >= self.after_steps:
             self._is_watching = False
             for name, rows_KD in copy_rows(pl_module).items():
-                self._check(name, rows_KD, pl_module.stages()[name])
+                self._check(name, rows_KD, pl_module.parts()[name])
 
-    def _check(self, name: str, rows_KD: Tensor, stages: int) -> None:
+    def _check(self, name: str, rows_KD: Tensor, parts: Sequence[str]) -> None:
         had_K, moved_K = self._had_gradient[name], rows_KD.ne(self._start[name]).any(dim=1)
-        if stages > 1:  # the samples of the first steps need not be of all stages
-            had_K, moved_K = (of_all.view(stages, -1).any(dim=0) for of_all in (had_K, moved_K))
+        if parts:  # the first samples need not be of all stages, and there are layers that take no notice of words
+            had_PK, moved_PK = had_K.view(len(parts), -1), moved_K.view(len(parts), -1)
+            had_K, moved_K = had_PK.any(dim=0), moved_PK.any(dim=0)
+            _tell_of_deaf_layers([part for part, had in zip(parts, had_PK.any(dim=1).tolist()) if not had])
         no_gradient = (~had_K).nonzero().flatten().tolist()
         if no_gradient:
             raise StuckError(
@@ -72,6 +77,14 @@ class StopIfStuck(Callback):
                 f"not move: optimizer.lr is zero or too small to count in float32; set optimizer.lr=5e-3, or "
                 f"raise callbacks.movement.after_steps if the rate is still warming up"
             )
+
+
+def _tell_of_deaf_layers(parts: Sequence[str]) -> None:
+    if is_of_layers(parts):
+        warnings.warn(
+            f"the rows for layers of the U-Net that take no notice of words stay where they started: {', '.join(parts)}",
+            stacklevel=2,
+        )
 
 
 def _rows(name: str, which: list[int], num_vectors: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from tinv.parts import joined, num_stages
+from tinv.parts import joined
 from tinv.types import Vectors
 
 
@@ -26,11 +26,6 @@ class Rows(nn.Module):
         self.placeholder, self.parts = placeholder, tuple(parts)
         whole = {encoder: torch.cat([rows_KD] * (len(parts) or 1)) for encoder, rows_KD in start.items()}
         self.rows = nn.ParameterDict({encoder: nn.Parameter(rows) for encoder, rows in whole.items()})
-
-    @property
-    def stages(self) -> int:
-        """Of how many stages of the noise schedule each has rows of its own: a sample teaches those of one."""
-        return num_stages(self.parts)
 
     def vectors(self) -> Vectors:
         """The rows by placeholder and text encoder, and by part where there are any."""
