@@ -178,7 +178,7 @@ def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_he
         trainer(callbacks=[watch]).fit(tiny_module(model, layers=True), tiny_data(tmp_path / "data", model))
 
     model.unet.get_submodule(names[1]).to_v.weight.data.zero_()
-    with pytest.warns(UserWarning, match=f"take no notice of words stay where they started: {names[1]}$"):
+    with pytest.warns(UserWarning, match=f"take no notice of words stay where they start: {names[1]}$"):
         learn()
     for name in names:
         model.unet.get_submodule(name).to_v.weight.data.zero_()

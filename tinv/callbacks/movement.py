@@ -82,7 +82,7 @@ class StopIfStuck(Callback):
 def _tell_of_deaf_layers(parts: Sequence[str]) -> None:
     if is_of_layers(parts):
         warnings.warn(
-            f"the rows for layers of the U-Net that take no notice of words stay where they started: {', '.join(parts)}",
+            f"the rows for layers of the U-Net that take no notice of words stay where they start: {', '.join(parts)}",
             stacklevel=2,
         )
 
