@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from tinv.beginning import find_tower
 from tinv.concept import Concept, names
 from tinv.config import ConfigError, build
 from tinv.datamodule import ConceptDataModule
@@ -46,6 +47,8 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
         if draft.embedding:
             heard.attempt(partial(draft.embedding.check_model, len(tokenizers)), draft.where)
     heard.problems += clashes({draft.at("concept"): draft.concept for draft in drafts if draft.concept})
+    for draft in drafts:
+        draft.ask_tower(cfg.model.pretrained)
     if regulariser := heard.attempt(lambda: build(cfg.regulariser)):
         for draft in drafts:
             draft.ask_regulariser(regulariser)
@@ -110,6 +113,11 @@ class _Draft:
             others = {word: count for word, count in takes.items() if word != self.concept.placeholder}
             check = partial(self.embedding.check, self.concept, tokenizer, captions, others)
             self.heard.attempt(check, self.where)
+
+    def ask_tower(self, pretrained: str) -> None:
+        """Whether there is something to choose its first word with."""
+        if self.embedding and self.embedding.init == "clip":
+            self.heard.attempt(partial(find_tower, pretrained), self.where)
 
     def ask_regulariser(self, regulariser: Regulariser) -> None:
         """Whether it goes with this."""

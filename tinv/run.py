@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tinv import cache, rundir, shelf
+from tinv.beginning import begun
 from tinv.boards import watched
 from tinv.callbacks import KeepBest
 from tinv.callbacks.checkpoints import newest_valid
@@ -20,6 +22,7 @@ from tinv.callbacks.surroundings import hydra_choices
 from tinv.config import build
 from tinv.data.known import KnownMoments
 from tinv.errors import UserError
+from tinv.lesson import Lesson
 from tinv.models import StableDiffusion, StableDiffusionXL
 from tinv.models.encoder import encoder_of
 from tinv.module import TextualInversion
@@ -57,8 +60,10 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
         for logger in loggers:
             logger.log_hyperparams(settings)
         model = shelf.take(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
-        wiring = OmegaConf.masked_copy(cfg.module, [key for key in cfg.module if key != "model"])
-        module: TextualInversion = build(wiring, model=model, others=lessons[1:])
+        first, *others = [_begun(lesson, cfg.model.pretrained, model) for lesson in lessons]
+        late = {"model": model, "concept": first.concept, "embedding": first.embedding, "others": others}
+        wiring = OmegaConf.masked_copy(cfg.module, [key for key in cfg.module if key not in late])
+        module: TextualInversion = build(wiring, **late)
     data = Together([lesson.data for lesson in lessons])
     trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
     device = trainer.strategy.root_device
@@ -90,6 +95,14 @@ def _encoder(paths: DictConfig, model: StableDiffusion | StableDiffusionXL, devi
         return nullcontext(model.encode_images)
     encoder = encoder_of(model.vae, device)
     return KnownMoments(model.encode_images, folder, encoder=encoder, most_bytes=int(paths.cache_gb * 1e9))
+
+
+def _begun(lesson: Lesson, pretrained: str, model: StableDiffusion | StableDiffusionXL) -> Lesson:
+    """The lesson with its first word; says which that is, if it was looked for."""
+    chosen, said = begun(lesson, pretrained, model.tokenizers)
+    if said:
+        rank_zero_only(print)(said, flush=True)
+    return chosen
 
 
 def _checkpoint(cfg: DictConfig) -> Path | None:

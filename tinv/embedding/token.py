@@ -16,7 +16,7 @@ from tinv.embedding.norm import Hold, mean_length, usual_length
 from tinv.embedding.rows import Rows
 from tinv.embedding.start import at_random, from_file, from_mean, from_outputs, from_tokens, spread
 from tinv.embedding.tail import TailAverage
-from tinv.embedding.words import check_placeholder, check_room, initializer_ids
+from tinv.embedding.words import check_placeholder, check_room, check_whole, initializer_ids
 from tinv.errors import UserError
 from tinv.parts import MOST_STAGES, stage_names
 from tinv.types import Conditioning
@@ -41,6 +41,9 @@ class TokenEmbedding:
     `file` reads `init_file`."""
     init_file: str | None = None
     """An embedding file or a run folder, for `init=file`."""
+    init_words: list[str] | None = None
+    """For `init=clip`: the words to choose from; None is all of the model's vocabulary. A few that name kinds of things
+    are faster and surer than tens of thousands."""
     init_noise: float = 0.0
     """Added to the start, in units of the vocabulary's standard deviation; 0 to 0.5. Rows that start equal are told
     apart by their positions only, until the gradient parts them."""
@@ -77,6 +80,11 @@ class TokenEmbedding:
             raise UserError(
                 f"embedding.init=file and embedding.init_file go together, got init={self.init} and "
                 f"init_file={self.init_file}; set both or neither"
+            )
+        if self.init_words is not None and (self.init != "clip" or not self.init_words):
+            raise UserError(
+                f"embedding.init_words are for embedding.init=clip to choose from, got init={self.init} and "
+                f"init_words={self.init_words}; set init=clip and some words, or init_words=null"
             )
         if self.norm not in get_args(Norm):
             raise UserError(f"embedding.norm must be one of {', '.join(get_args(Norm))}, got {self.norm!r}")
@@ -134,6 +142,8 @@ class TokenEmbedding:
         """
         check_placeholder(concept, tokenizer)
         check_room(concept, tokenizer, captions, num_vectors=self.num_vectors, others=others)
+        for word in self.init_words or ():
+            check_whole(word, tokenizer)
         self._initializer_ids(concept, tokenizer)
 
     def check_model(self, encoders: int) -> None:

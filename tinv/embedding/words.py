@@ -82,6 +82,20 @@ def check_room(
         )
 
 
+def check_whole(word: str, tokenizer: Any) -> None:
+    """Refuse a word that is more than one token.
+
+    Raises:
+        UserError: it is.
+    """
+    pieces = pieces_of(word, tokenizer)
+    if len(pieces) != 1:
+        raise UserError(
+            f"embedding.init_words has {word!r}, which is {len(pieces)} tokens ({shown(pieces)}); rows can start from "
+            f"words of one token only, leave it out or choose another"
+        )
+
+
 def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init: str) -> list[int]:
     """The ids of the initializer's tokens, if `embedding.init` can start `num_vectors` rows from them.
 
