@@ -3,7 +3,8 @@
     python sweep/answers.py num_vectors lr
 
 Each study is an ordinary sweep in outputs/study_<name>; one that is there already is taken up again, so that this can
-be stopped and started as one likes. What the words have learned is then measured by `tinv.toybox.recovery`, once a run.
+be stopped and started as one likes. What the words have learned is then measured by `tinv.toybench.fidelity`, in one
+process a study, and once a run.
 """
 
 import csv
@@ -17,6 +18,8 @@ HERE = Path(__file__).resolve().parent
 STUDIES = ("seeds", "num_vectors", "lr", "init", "optuna")
 MEASURES = {"val/loss": 4, "recovery": 2, "editability": 2, "minutes": 1}
 """The columns, and their digits."""
+REPEATED = ("seed", "concept.name")
+"""What is swept to ask the same again: with other draws, of other toys."""
 
 
 def run(study: str) -> Path:
@@ -27,22 +30,25 @@ def run(study: str) -> Path:
     return sorted(Path("outputs", f"study_{study}").glob("*/plan.json"))[-1].parent
 
 
+def measure(folder: Path) -> None:
+    """Measure the words of a study; each run's numbers are kept beside it."""
+    command = [sys.executable, "-m", "tinv.toybench.fidelity", str(folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
 def measured(run: Path) -> dict[str, float]:
-    """What a run's word is worth, measured once and kept beside it."""
-    kept = run / "recovery.json"
-    if not kept.exists():
-        command = [sys.executable, "-m", "tinv.toybox.recovery", "--run", str(run)]
-        kept.write_text(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    report = json.loads(kept.read_text())
-    return {"recovery": report["recovery"], "editability": statistics.mean(report["editability"].values())}
+    """What a run's word is worth."""
+    scores = json.loads((run / "evaluation.json").read_text())["scores"]
+    return {name: scores[name] for name in ("recovery", "editability")}
 
 
 def table(folder: Path) -> str:
     """Markdown: a row for each value, means over the seeds and in brackets the least and the most."""
+    measure(folder)
     with (folder / "sweep.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     heads = list(rows[0])
-    swept = [name for name in heads[1 : heads.index("status")] if name != "seed"] or ["seed"]
+    swept = [name for name in heads[1 : heads.index("status")] if name not in REPEATED] or ["seed"]
     groups: dict[tuple[str, ...], list[dict[str, float]]] = {}
     for row in rows:
         if row["status"] == "done":

@@ -58,25 +58,5 @@ def run(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
     )
     found = find_subjects(arguments.places)
-    everyone = [subject for subjects in found.values() for subject in subjects]
-    done = evaluate(everyone, settings, tell=_tell)
-    results = {subject.folder: result for subject, result in zip(everyone, done, strict=True)}
-    rows = [(table.label(subject), results[subject.folder]) for subject in everyone]
-    for place, subjects in found.items():
-        own = [results[subject.folder] for subject in subjects]
-        if path := table.summary(place, subjects, own):
-            print(path)
-            parts = table.groups(subjects, own)
-            several = [part for part in parts if len(part["subjects"]) > 1]
-            rows += [(f"mean of {_settings(part)}", part) for part in several]
-    print(table.text(rows))
-    for note in dict.fromkeys(str(result["towers"]["note"]) for result in done if result["towers"].get("note")):
-        print(f"note: {note}")
-
-
-def _tell(subject: Any, result: dict[str, Any], is_new: bool) -> None:
-    print(f"{subject.folder / 'evaluation.json'}{'' if is_new else ' (was there)'}", flush=True)
-
-
-def _settings(part: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in part["settings"].items()) or "all"
+    done = evaluate([subject for subjects in found.values() for subject in subjects], settings, tell=table.tell)
+    table.conclude(found, done)

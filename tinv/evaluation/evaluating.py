@@ -1,10 +1,12 @@
 """Many words in one process: the model and the towers are loaded once."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from PIL import Image
 
 from tinv.callbacks.surroundings import versions
 from tinv.data.images import open_picture
@@ -13,7 +15,7 @@ from tinv.evaluation.drawing import Album, fingerprint, fingerprint_of
 from tinv.evaluation.settings import Settings
 from tinv.evaluation.subjects import Subject
 from tinv.generate import Request, load_model, model_settings, sampling_options
-from tinv.metrics.measuring import References, measure
+from tinv.metrics.measuring import References, Scores, measure
 from tinv.metrics.prompts import prompts_for
 from tinv.metrics.towers import Choice, Towers, towers_for
 from tinv.models.fit import check_fit
@@ -27,14 +29,31 @@ Result = dict[str, Any]
 """What evaluation.json holds."""
 
 
+class Also(Protocol):
+    """Measures more of the same samples."""
+
+    told: Any
+    """What decides its numbers, as JSON can hold it."""
+
+    def __call__(
+        self, subject: Subject, samples: Mapping[str, Sequence[Image.Image]], *, towers: Towers, model: Any, told: Any
+    ) -> Scores:
+        """Numbers by names of their own; `model` drew the samples, `told` is what with."""
+
+
 def evaluate(
-    subjects: Iterable[Subject], settings: Settings, *, tell: Callable[[Subject, Result, bool], None] | None = None
+    subjects: Iterable[Subject],
+    settings: Settings,
+    *,
+    also: Also | None = None,
+    tell: Callable[[Subject, Result, bool], None] | None = None,
 ) -> list[Result]:
     """Draw and measure each word, unless that has been done with the same settings.
 
     Args:
         subjects: the words.
         settings: prompts, seeds, towers.
+        also: what else is to be measured of the samples.
         tell: hears of each word when it is done, and whether it was new.
 
     Returns:
@@ -43,7 +62,7 @@ def evaluate(
     Raises:
         UserError: a file, a model, a tower or the pictures cannot be had.
     """
-    bench = _Bench(settings)
+    bench = _Bench(settings, also)
     found = []
     for subject in subjects:
         result, is_new = bench.result(subject)
@@ -56,8 +75,8 @@ def evaluate(
 class _Bench:
     """Holds the model and the towers from one word to the next."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, also: Also | None) -> None:
+        self.settings, self.also = settings, also
         self._model: Any = None
         self._model_told: dict[str, Any] | None = None
         self._towers: Towers | None = None
@@ -94,6 +113,7 @@ class _Bench:
             "images": {path.name: _digest(path) for path in images},
             "towers": choice.told,
             "formulae": results.FORMULAE,
+            "also": self.also.told if self.also else None,
         }
         mark = fingerprint(decisive)
         before = results.read(subject.folder)
@@ -105,9 +125,11 @@ class _Bench:
         towers = self._seeing(choice)
         shown = [open_picture(path, background="white")[0] for path in images]
         references = References.seen_by(towers, shown) if shown else None
-        found = measure(towers, album.read(), references, noun=noun)
+        samples = album.read()
+        found = measure(towers, samples, references, noun=noun)
+        more = self.also(subject, samples, towers=towers, model=model, told=told) if self.also else {}
         result = {
-            "scores": found.scores,
+            "scores": {**found.scores, **more},
             "reference_points": references.points() if references else {},
             "prompts": found.prompts,
             "placeholder": subject.learned.placeholder,

@@ -41,7 +41,7 @@ def rounded(tree: Any) -> Any:
 def macro(scores: Sequence[Scores]) -> dict[str, dict[str, Any]]:
     """Means over subjects, each counting once, with the sample's standard deviation and how many there are."""
     found: dict[str, dict[str, Any]] = {"scores": {}, "spread": {}, "count": {}}
-    for name in NAMES:
+    for name in dict.fromkeys([*NAMES, *(name for each in scores for name in each)]):
         values = [value for each in scores if (value := each.get(name)) is not None]
         found["scores"][name] = mean(values) if values else None
         found["spread"][name] = stdev(values) if len(values) > 1 else None

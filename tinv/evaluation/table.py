@@ -47,8 +47,9 @@ def groups(subjects: Sequence[Subject], found: Sequence[Mapping[str, Any]]) -> l
 
 def text(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """Lines of columns; each row is a label with `scores`, and perhaps `spread` and `count`."""
-    names = [name for name in COLUMNS if any(row["scores"].get(name) is not None for _, row in rows)]
-    cells = [["", *(COLUMNS[name] for name in names)]]
+    known = dict.fromkeys([*COLUMNS, *(name for _, row in rows for name in row["scores"])])
+    names = [name for name in known if any(row["scores"].get(name) is not None for _, row in rows)]
+    cells = [["", *(COLUMNS.get(name, name) for name in names)]]
     for label, row in rows:
         cells.append([label, *(_cell(row, name) for name in names)])
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
@@ -70,6 +71,36 @@ def summary(place: Path, subjects: Sequence[Subject], found: Sequence[Mapping[st
     towers = [each["towers"] for each in found]
     same = {"towers": towers[0]} if all(each == towers[0] for each in towers) else {}
     return results.write(place, {**whole, "groups": groups(subjects, found), **same})
+
+
+def tell(subject: Subject, result: Mapping[str, Any], is_new: bool) -> None:
+    """Say that a word is done."""
+    print(f"{subject.folder / results.FILE}{'' if is_new else ' (was there)'}", flush=True)
+
+
+def conclude(found: Mapping[Path, Sequence[Subject]], done: Sequence[Mapping[str, Any]]) -> None:
+    """Write the means of each place, and print all there is to say.
+
+    Args:
+        found: the words of each place.
+        done: their evaluations, in the same order.
+    """
+    everyone = [subject for subjects in found.values() for subject in subjects]
+    own = {subject.folder: result for subject, result in zip(everyone, done, strict=True)}
+    rows: list[tuple[str, Mapping[str, Any]]] = [(label(subject), own[subject.folder]) for subject in everyone]
+    for place, subjects in found.items():
+        here = [own[subject.folder] for subject in subjects]
+        if path := summary(place, subjects, here):
+            print(path)
+            several = [group for group in groups(subjects, here) if len(group["subjects"]) > 1]
+            rows += [(f"mean of {_settings(group)}", group) for group in several]
+    print(text(rows))
+    for note in dict.fromkeys(str(result["towers"]["note"]) for result in done if result["towers"].get("note")):
+        print(f"note: {note}")
+
+
+def _settings(group: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in group["settings"].items()) or "all"
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:

@@ -1,0 +1,168 @@
+"""Has a word learned a toy of the toybox's world? Measured against fresh renders of it, which nobody else can have.
+
+Likeness to five training pictures says little there, as backgrounds dominate it. The world renders a toy anywhere, so
+samples of "a photo of a {} on X" are compared with renders of it on the same X, over four X, as `tinv.toybox.recovery`
+does:
+
+    matched     = S(word), the mean likeness of samples to renders
+    recovery    = (S(word) - S(noun)) / (S(renders) - S(noun)): 0 is where learning began, 1 the toy itself
+    editability = mean over edits of CLIP-T(word) / CLIP-T(noun): 1 obeys as the plain noun does
+
+`python -m tinv.toybench.fidelity SWEEP` measures them along with what `tinv evaluate` does, in one process.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from tinv.cli.generate import seeds
+from tinv.errors import UserError
+from tinv.evaluation import Settings, evaluate, find_subjects, table
+from tinv.evaluation.subjects import Subject
+from tinv.metrics.measuring import Scores, with_noun
+from tinv.metrics.scores import agreement, among, likeness
+from tinv.metrics.towers import Towers
+from tinv.toybench.toys import TOYS
+from tinv.toybox import concepts
+from tinv.toybox.captions import PLACES
+from tinv.toybox.palette import named
+from tinv.toybox.recovery import SCENES
+from tinv.toybox.toys import Toy
+from tinv.toybox.views import any_view, render
+
+RENDERS = 40
+"""Of the toy in each scene."""
+FAITHFUL = {scene: f"a photo of a {{}} {PLACES[scene][0]}" for scene in SCENES}
+"""What is compared with renders."""
+EDITS = ("a {} on the beach", "a {} at night", "a red {}", "a drawing of a {}")
+"""What must still be obeyed."""
+PROMPTS = (*FAITHFUL.values(), *EDITS)
+
+
+def toy_of(placeholder: str) -> Toy:
+    """The toy that a word stands for: one of the twelve, or of the toybox's own four.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    parts = placeholder.strip("<>").split("-")
+    for name, toy in {**concepts.TOYS, **TOYS}.items():
+        if name in ("_".join(parts), parts[0]):
+            return toy
+    known = ", ".join([*concepts.TOYS, *TOYS])
+    raise UserError(f"{placeholder} is none of the toys that can be rendered ({known}); use tinv evaluate")
+
+
+def renders_on(toy: Toy, scene: str, count: int = RENDERS, *, seed: int = 0) -> list[Image.Image]:
+    """Fresh renders of a toy in a scene."""
+    views = [any_view(np.random.default_rng([seed, i]), style="photo", scene=scene) for i in range(count)]
+    white = [named(np.random.default_rng([seed, i, 1]), "white") for i in range(count)]
+    return [
+        Image.fromarray(render(toy, replace(view, backdrop=colour))) for view, colour in zip(views, white, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is the same for every word of a toy."""
+
+    renders: dict[str, Tensor]
+    """Features [RENDERS, D] by scene."""
+    ceiling: float
+    """S(renders)."""
+    start: float
+    """S(noun)."""
+    obedience: dict[str, float]
+    """CLIP-T of each edit with the noun."""
+
+
+class AgainstRenders:
+    """Measures `matched`, `recovery` and `editability`; what does not depend on the word is done once a toy."""
+
+    def __init__(self, *, noun: str | None = None, seeds: Sequence[int] = range(8)) -> None:
+        """Args:
+        noun: the plain name to start from and to obey; None is the word that learning began with.
+        seeds: of the samples of the plain name; those of the word should be the same.
+        """
+        self.noun, self.seeds = noun, list(seeds)
+        self.told = {"renders": RENDERS, "scenes": [*SCENES], "edits": [*EDITS], "version": 1}
+        self._known: dict[str, _Known] = {}
+
+    def __call__(
+        self, subject: Subject, samples: Mapping[str, Sequence[Image.Image]], *, towers: Towers, model: Any, told: Any
+    ) -> Scores:
+        """The three numbers of a word."""
+        noun = subject.noun(self.noun)
+        key = f"{subject.learned.placeholder} {noun} {told['model']} {told['sampling']}"
+        if key not in self._known:
+            self._known[key] = self._look(toy_of(subject.learned.placeholder), noun, towers, model, told["sampling"])
+        known = self._known[key]
+        matched = _matched(samples, known.renders, towers)
+        obeyed = _obeyed(samples, noun, towers)
+        return {
+            "matched": matched,
+            "recovery": (matched - known.start) / (known.ceiling - known.start),
+            "editability": mean(obeyed[edit] / known.obedience[edit] for edit in EDITS),
+        }
+
+    def _look(self, toy: Toy, noun: str, towers: Towers, model: Any, sampling: Mapping[str, Any]) -> _Known:
+        renders = {scene: towers.clip.images(renders_on(toy, scene)) for scene in SCENES}
+        plain = {
+            prompt: model.generate([with_noun(prompt, noun)] * len(self.seeds), {}, seeds=self.seeds, **sampling)
+            for prompt in PROMPTS
+        }
+        return _Known(
+            renders,
+            mean(among(features) for features in renders.values()),
+            _matched(plain, renders, towers),
+            _obeyed(plain, noun, towers),
+        )
+
+
+def _matched(samples: Mapping[str, Sequence[Image.Image]], renders: Mapping[str, Tensor], towers: Towers) -> float:
+    return mean(likeness(towers.clip.images(samples[FAITHFUL[scene]]), renders[scene]) for scene in SCENES)
+
+
+def _obeyed(samples: Mapping[str, Sequence[Image.Image]], noun: str, towers: Towers) -> dict[str, float]:
+    found = {}
+    for edit in EDITS:
+        seen = towers.clip.images(samples[edit])
+        found[edit] = agreement(seen, towers.clip.texts([with_noun(edit, noun)]).expand_as(seen))
+    return found
+
+
+def measure(places: Sequence[Path], *, seeds: Sequence[int] = range(8), steps: int = 20) -> list[dict[str, Any]]:
+    """Evaluate the words of runs and sweeps on the toybox, all in this process; what is there is not done again.
+
+    Args:
+        places: runs and sweeps.
+        seeds: samples of each prompt.
+        steps: of the solver.
+    """
+    found = find_subjects(places)
+    everyone = [subject for subjects in found.values() for subject in subjects]
+    settings = Settings(prompts=PROMPTS, seeds=list(seeds), steps=steps, towers="toybox", batch_size=32)
+    done = evaluate(everyone, settings, also=AgainstRenders(seeds=seeds), tell=table.tell)
+    table.conclude(found, done)
+    return done
+
+
+def main() -> None:
+    """`python -m tinv.toybench.fidelity PLACE...`"""
+    parser = argparse.ArgumentParser(prog="python -m tinv.toybench.fidelity", description=main.__doc__)
+    parser.add_argument("places", nargs="+", type=Path, help="runs and sweeps of toys of the toybox's world")
+    parser.add_argument("--seeds", type=seeds, default=list(range(8)), help="samples of each prompt (default 0-7)")
+    parser.add_argument("--steps", type=int, default=20, help="of the solver (default 20)")
+    arguments = parser.parse_args()
+    measure(arguments.places, seeds=arguments.seeds, steps=arguments.steps)
+
+
+if __name__ == "__main__":
+    main()
