@@ -1,0 +1,61 @@
+"""docs/methods.md: its commands can be run, its words are those that there are; and so are the points of its study."""
+
+import re
+import shlex
+from typing import get_args
+
+import pytest
+import yaml
+from hydra.core.hydra_config import HydraConfig
+
+from tests.conftest import ROOT
+from tinv.config import CONF_DIR, check
+from tinv.embedding.token import Init, Norm
+from tinv.front import register
+from tinv.groups import Groups
+from tinv.preparation import prepare
+
+PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+SWEEP = ROOT / "sweep"
+COMMANDS = re.findall(r"^python train\.py (\+.*)$", PAGE, flags=re.MULTILINE)
+STUDY = yaml.safe_load((SWEEP / "study" / "methods.yaml").read_text(encoding="utf-8"))
+METHODS = STUDY["hydra"]["sweeper"]["params"]["+method"].replace(" ", "").split(",")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_heard_without_an_objection(compose, command):
+    compose(*shlex.split(command))
+
+
+@pytest.mark.parametrize("group", ["objective", "regulariser", "timesteps"])
+def test_the_page_has_every_word_of_the_groups(group):
+    for path in (CONF_DIR / group).glob("*.yaml"):
+        assert re.search(rf"^\| `({group}=)?{path.stem}`", PAGE, flags=re.MULTILINE), path.stem
+
+
+@pytest.mark.parametrize("word", [*get_args(Init), *get_args(Norm)])
+def test_the_page_has_every_start_and_length(word):
+    assert any(f"`{word}`" in line for line in PAGE.splitlines() if line.startswith("|"))
+
+
+def test_the_study_has_every_method_once():
+    assert sorted(METHODS) == sorted(path.stem for path in (SWEEP / "method").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def groups():
+    register()
+    yield Groups(str(SWEEP))
+    HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_point_of_the_study_says_something_else(groups, method):
+    cfg, plain = (check(groups.compose(["+experiment=toybench", *more])) for more in ([f"+method={method}"], []))
+    assert (cfg == plain) == (method == "plain")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_point_of_the_study_passes_everything_that_is_checked_before_a_model_loads(groups, method):
+    assert len(prepare(check(groups.compose(["+experiment=toybench", f"+method={method}"])))) == 1
