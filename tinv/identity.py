@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tinv.errors import UserError
 from tinv.optim import unwrap
 from tinv.parts import described
 
@@ -34,6 +35,25 @@ def identity(module: Any) -> dict[str, Any]:
             f"learning rate{of}": pace.rate,
         }
     return common
+
+
+def check_identity(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:
+    """Refuse to go on from a checkpoint of something else.
+
+    Args:
+        before: `identity` as the checkpoint has it.
+        now: as this run has it.
+
+    Raises:
+        UserError: naming every difference.
+    """
+    if before is None:
+        raise UserError("resume: this checkpoint was not written by tinv; give one from a run's checkpoints folder")
+    if found := differences(before, now):
+        raise UserError(
+            f"resume: the checkpoint belongs to another run: {'; '.join(found)}; "
+            f"set these as they were, or start anew without resume"
+        )
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -13,21 +13,20 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tinv import __version__
 from tinv.concept import Concept, names
 from tinv.diffusion import noise_latents, timesteps
 from tinv.draw import normal_pair
 from tinv.embedding import TokenEmbedding, Word
-from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.hub.licences import licence_of
-from tinv.identity import differences, identity
+from tinv.identity import check_identity, identity
 from tinv.lesson import Lesson
+from tinv.means import Mean, by_name
 from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import StableDiffusion, StableDiffusionXL
 from tinv.models.spread import encode_at, layers_of
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
+from tinv.provenance import provenance
 from tinv.regulariser import NOTHING, Regulariser
 from tinv.timesteps import UNIFORM, Timesteps, weighted
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept
@@ -92,6 +91,7 @@ class TextualInversion(LightningModule):
         self._weights_T = timesteps.weights(model.schedule.alphas_cumprod)
         self._mover: Optimizer | None = None
         self._merger = Merger(None if merge_batches else 1)
+        self._means: list[Mean] = []
 
     def losses(self, batch: Batch, vectors: Vectors | None = None) -> Tensor:
         """The loss of each sample, [B], with noise that depends on the samples' own seeds alone.
@@ -121,14 +121,21 @@ class TextualInversion(LightningModule):
     def training_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> Tensor:
         """The sum over the concepts of the mean loss of their micro-batches, and of what is minimised besides."""
         micro = [part and weighted(part, self._weights_T) for part in by_concept(batch)]
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._means.clear()
         if due := self._due(micro, batch_idx):
-            terms = [*self._measure("train/loss", due, None), *(len(due) * term for term in self._regularised())]
+            losses = self._losses(due, None)
+            self._means += map(_mean, losses)
+            if self._is_last(batch_idx):
+                self._log_means("train/loss", self._means)
+            terms = [*(loss for _, loss, _ in losses), *(len(due) * term for term in self._regularised())]
             return torch.stack(terms).sum()
         return 0.0 * torch.stack([rows_KD.sum() for rows_KD in self.named_rows().values()]).sum()
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
         """Add a batch of the fixed draws to `val/loss`."""
-        losses = self._measure("val/loss", [by_concept(batch)], self.shown(), sync_dist=True)
+        losses = self._losses([by_concept(batch)], self.shown())
+        self._log_means("val/loss", map(_mean, losses))
         self.log("step", float(self.global_step), batch_size=len(losses))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -220,22 +227,13 @@ class TextualInversion(LightningModule):
 
     def learned(self) -> list[LearnedEmbedding]:
         """The words as they are now, with where they come from."""
-        provenance = {
-            "base_model": self.model.name,
-            "fingerprint": self.model.fingerprint,
-            "prediction_type": self.model.schedule.prediction_type,
-            "steps": str(self.global_step),
-            "seed": str(self.seed),
-            "tinv_version": __version__,
-        }
-        if_known = {"base_revision": self.model.revision, "base_license": licence_of(self.model.name)}
-        provenance |= {key: text for key, text in if_known.items() if text}
+        told = provenance(self.model, steps=self.global_step, seed=self.seed)
         vectors = self.vectors()
         return [
             LearnedEmbedding(
                 word.placeholder,
                 vectors[word.placeholder],
-                {**provenance, "kind": word.concept.kind, "initializer": word.initializer or ""},
+                {**told, "kind": word.concept.kind, "initializer": word.initializer or ""},
             )
             for word in self.words
         ]
@@ -260,14 +258,7 @@ class TextualInversion(LightningModule):
         Raises:
             UserError: naming every difference.
         """
-        before, now = checkpoint.get("tinv"), identity(self)
-        if before is None:
-            raise UserError("resume: this checkpoint was not written by tinv; give one from a run's checkpoints folder")
-        if found := differences(before, now):
-            raise UserError(
-                f"resume: the checkpoint belongs to another run: {'; '.join(found)}; "
-                f"set these as they were, or start anew without resume"
-            )
+        check_identity(checkpoint.get("tinv"), identity(self))
 
     def _due(self, micro: Sequence[Batch | None], batch_idx: int) -> list[Sequence[Batch | None]]:
         """The micro-batches that are computed now, this one among them; none as long as more are to come."""
@@ -275,8 +266,11 @@ class TextualInversion(LightningModule):
         if most > 1 and self._merger.at_once is None:
             compute = partial(self._losses, [micro], None)
             self._merger.at_once = fitting(compute, frozen=self.model.parameters(), device=self.device)
-        is_last = (batch_idx + 1) % most == 0 or self.trainer.is_last_batch
-        return self._merger.take(micro, is_first=batch_idx % most == 0, is_last=is_last)
+        return self._merger.take(micro, is_first=batch_idx % most == 0, is_last=self._is_last(batch_idx))
+
+    def _is_last(self, batch_idx: int) -> bool:
+        """Whether a micro-batch is the last one of its optimizer step."""
+        return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
 
     def _regularised(self) -> Iterator[Tensor]:
         for word in self.words:
@@ -285,20 +279,9 @@ class TextualInversion(LightningModule):
                 self.log(f"train/regulariser{word.suffix}", term.detach(), batch_size=1)
                 yield term
 
-    def _measure(
-        self, name: str, micro: Sequence[Sequence[Batch | None]], vectors: Vectors | None, **options: Any
-    ) -> list[Tensor]:
-        """The loss of each concept that is shown, summed over micro-batches; logs its mean, and that over all shown."""
-        losses = self._losses(micro, vectors)
-        means = [(word, loss / len(parts), sum(map(len, parts))) for word, loss, parts in losses]
-        for word, mean, count in means:
-            if word.suffix:
-                self.log(f"{name}{word.suffix}", mean, batch_size=count, **options)
-        total = sum(count for _, _, count in means)
-        self.log(
-            name, sum(mean * (count / total) for _, mean, count in means), prog_bar=True, batch_size=total, **options
-        )
-        return [loss for _, loss, _ in losses]
+    def _log_means(self, name: str, means: Iterable[Mean]) -> None:
+        for key, (mean, samples) in by_name(name, means).items():
+            self.log(key, mean, batch_size=samples, prog_bar=key == name, sync_dist=True)
 
     def _losses(
         self, micro: Sequence[Sequence[Batch | None]], vectors: Vectors | None
@@ -313,6 +296,11 @@ class TextualInversion(LightningModule):
     def _after_step(self, *_: Any) -> None:
         for word in self.words:
             word.after_step()
+
+
+def _mean(found: tuple[Word, Tensor, list[Batch]]) -> Mean:
+    word, loss, parts = found
+    return Mean(word.suffix, (loss / len(parts)).detach(), sum(map(len, parts)))
 
 
 def _joined(vectors: Iterable[Vectors]) -> Vectors:
