@@ -39,9 +39,9 @@ def test_words_with_other_stages_keep_their_own_in_a_joint_spread(some, others):
     words = [word(some) if some > 1 else {"clip_l": torch.zeros(1, 4)}, word(others)]
     spread = Spread.over(words)
     for t in range(0, 1000, 7):
-        place = spread.places[stage_of(torch.tensor(t), spread.stages, 1000)]
+        place = spread.places()[stage_of(torch.tensor(t), spread.stages, 1000)]
         for rows, stages in zip(words, (some, others), strict=True):
-            assert part_at(parts(rows), place) == (f"stage.{t * stages // 1000}" if stages > 1 else "")
+            assert part_at(rows, place) == (f"stage.{t * stages // 1000}" if stages > 1 else "")
 
 
 def test_parts_are_told_from_the_names_in_their_order():

@@ -18,7 +18,7 @@ COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_heard_without_an_objection(compose, command):
     settings = build(compose(*shlex.split(command)).embedding)
-    assert settings.stages > 1 or settings.layers
+    assert settings.stages > 1 or settings.layers or settings.negative
 
 
 @pytest.mark.parametrize("command", CONVERSIONS)
@@ -28,6 +28,10 @@ def test_every_conversion_has_a_part(command):
     assert parser.parse_args(["convert", *shlex.split(command)]).part
 
 
-@pytest.mark.parametrize("path", sorted((CONF_DIR / "embedding").glob("per_*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [*(CONF_DIR / "embedding").glob("per_*.yaml"), CONF_DIR / "embedding" / "negative.yaml"],
+    ids=lambda path: path.stem,
+)
 def test_the_table_has_every_kind_of_word(path):
     assert re.search(rf"^\| `{path.stem}`", PAGE, flags=re.MULTILINE)

@@ -8,6 +8,7 @@ from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.formats import FORMATS, PIPELINE, LearnedEmbedding
 from tinv.formats.format import Format
+from tinv.formats.negative import halves
 from tinv.parts import MEAN, described, one, parts
 
 
@@ -36,7 +37,8 @@ def convert(
     Raises:
         UserError: the file, the place or the model is not usable, or the format has no room for the vectors.
     """
-    learned = [_ordinary(word, part) for word in formats.read_all(source, token=token)]
+    words = [half for word in formats.read_all(source, token=token) for half in halves(word)]
+    learned = [_ordinary(word, part) for word in words]
     if to == PIPELINE:
         from tinv.models import load, merged
 

@@ -79,6 +79,11 @@ def timesteps(level_B: Tensor, num_timesteps: int) -> Tensor:
     return (level_B * num_timesteps).long().clamp(max=num_timesteps - 1)
 
 
+def guided(predicted_BCHW: Tensor, opposite_BCHW: Tensor, guidance: float) -> Tensor:
+    """Classifier-free guidance away from the opposite: o + g (p - o) (Ho & Salimans 2022, arXiv 2207.12598)."""
+    return opposite_BCHW + guidance * (predicted_BCHW - opposite_BCHW)
+
+
 def sample_moments(moments_B2CHW: Tensor, noise_BCHW: Tensor) -> Tensor:
     """Draw from the VAE's posterior: mean + exp(logvar / 2) noise, log-variance clamped to [-30, 20] as diffusers does.
 

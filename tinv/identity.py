@@ -27,9 +27,11 @@ def identity(module: Any) -> dict[str, Any]:
     paces = module.paces(module.trainer, module.trainer.datamodule)
     for word, pace in zip(module.words, paces, strict=True):
         of = f" of {word.placeholder}" if word.name else ""
-        rows = word.embedding.rows
+        rows = dict(word.embedding.rows.items())
+        rows |= {f"{encoder}, negative": rows_KD for encoder, rows_KD in word.embedding.negative.items()}
         common |= {
             f"vectors{of}": {encoder: list(rows_KD.shape) for encoder, rows_KD in rows.items()},
+            f"embedding.guidance{of}": word.guidance,
             f"rows{of}": f"for {described(word.embedding.parts)}",
             **{f"{setting}{of}": value for setting, value in word.averages.items()},
             f"learning rate{of}": pace.rate,

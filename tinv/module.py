@@ -16,14 +16,14 @@ from torch.optim import Optimizer
 from tinv.concept import Concept, names
 from tinv.diffusion import noise_latents, timesteps
 from tinv.draw import normal_pair
-from tinv.embedding import TokenEmbedding, Word
+from tinv.embedding import TokenEmbedding, Word, guidance_of
 from tinv.formats import LearnedEmbedding
 from tinv.identity import check_identity, identity
 from tinv.lesson import Lesson
 from tinv.means import Mean, by_name
 from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import StableDiffusion, StableDiffusionXL
-from tinv.models.spread import encode_at, layers_of
+from tinv.models.spread import layers_of, predict_at
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
 from tinv.provenance import provenance
@@ -107,8 +107,8 @@ class TextualInversion(LightningModule):
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
-        conditioning = encode_at(self.model, batch.captions, vectors, t_B)
-        predicted_BChw = self.model.predict(noisy_BChw, t_B, conditioning, batch.geometry)
+        guidance = guidance_of(self.words, batch.captions)
+        predicted_BChw = predict_at(self.model, noisy_BChw, t_B, batch, vectors, guidance=guidance)
         return self.objective(
             predicted_BChw,
             clean_BCHW=clean_BChw,
@@ -233,7 +233,12 @@ class TextualInversion(LightningModule):
             LearnedEmbedding(
                 word.placeholder,
                 vectors[word.placeholder],
-                {**told, "kind": word.concept.kind, "initializer": word.initializer or ""},
+                told
+                | {
+                    "kind": word.concept.kind,
+                    "initializer": word.initializer or "",
+                    **({} if word.guidance is None else {"guidance": str(word.guidance)}),
+                },
             )
             for word in self.words
         ]

@@ -19,6 +19,8 @@ from torch import Tensor
 from tinv.concept import whole
 from tinv.types import Vectors
 
+NEGATIVE = "negative"
+"""The part of a word that stands for what it is not."""
 MEAN = "mean"
 """What is asked for in the place of a part: the mean over all."""
 _STAGE = re.compile(r"stage\.(\d+)")
@@ -36,6 +38,8 @@ class Place:
     """How many stages there are, a multiple of those of each word."""
     layer: str = ""
     """Of the U-Net; empty where all are told the same."""
+    is_negative: bool = False
+    """Whether it is where pictures are steered away from."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,13 @@ class Spread:
         known = [parts(rows) for rows in words]
         return cls(lcm(*map(num_stages, known)), next((names for names in known if is_of_layers(names)), ()))
 
-    @property
-    def places(self) -> list[Place]:
+    def places(self, *, is_negative: bool = False) -> list[Place]:
         """All of them: the layers of the first stage, those of the next."""
-        return [place for stage in range(self.stages) for place in self.at_stage(stage)]
+        return [place for stage in range(self.stages) for place in self.at_stage(stage, is_negative=is_negative)]
 
-    def at_stage(self, stage: int) -> list[Place]:
+    def at_stage(self, stage: int, *, is_negative: bool = False) -> list[Place]:
         """The places of one stage."""
-        return [Place(stage, self.stages, layer) for layer in self.layers or ("",)]
+        return [Place(stage, self.stages, layer, is_negative) for layer in self.layers or ("",)]
 
 
 def stage_names(count: int) -> tuple[str, ...]:
@@ -92,8 +95,13 @@ def part_of(name: str) -> str:
 
 
 def parts(rows: Iterable[str]) -> tuple[str, ...]:
-    """The parts of a word by the names of its rows, in their order; none for an ordinary word."""
-    return tuple(dict.fromkeys(part for name in rows if (part := part_of(name))))
+    """The parts of a word by the names of its rows, in their order, without its negative; none for an ordinary word."""
+    return tuple(dict.fromkeys(part for name in rows if (part := part_of(name)) not in ("", NEGATIVE)))
+
+
+def has_negative(rows: Iterable[str]) -> bool:
+    """Whether a word has rows for what it is not."""
+    return any(part_of(name) == NEGATIVE for name in rows)
 
 
 def num_stages(names: Sequence[str]) -> int:
@@ -106,8 +114,11 @@ def is_of_layers(names: Sequence[str]) -> bool:
     return bool(names) and not _STAGE.fullmatch(names[0])
 
 
-def part_at(names: Sequence[str], place: Place) -> str:
-    """The part of a word that is meant in a place; none of an ordinary word."""
+def part_at(rows: Iterable[str], place: Place) -> str:
+    """The part of a word that is meant in a place, by the names of its rows; none of an ordinary word."""
+    if place.is_negative and has_negative(rows):
+        return NEGATIVE
+    names = parts(rows)
     if is_of_layers(names):
         return place.layer
     return names[place.stage * len(names) // place.of] if names else ""
@@ -115,12 +126,13 @@ def part_at(names: Sequence[str], place: Place) -> str:
 
 def said(words: Vectors, captions: Iterable[str]) -> Vectors:
     """The words without those that have parts and that no caption says."""
-    text = "\n".join(captions)
-    return {
-        word: rows
-        for word, rows in words.items()
-        if not parts(rows) or re.search(whole(word), text, flags=re.IGNORECASE)
-    }
+    text = [*captions]
+    return {word: rows for word, rows in words.items() if not any(map(part_of, rows)) or says(word, text)}
+
+
+def says(word: str, captions: Iterable[str]) -> bool:
+    """Whether any of some captions says a word."""
+    return re.search(whole(word), "\n".join(captions), flags=re.IGNORECASE) is not None
 
 
 def unfolded(words: Vectors, captions: Sequence[str], places: Sequence[Place]) -> tuple[list[str], Vectors]:
@@ -137,10 +149,9 @@ def unfolded(words: Vectors, captions: Sequence[str], places: Sequence[Place]) -
             plain.setdefault(_spelled(word, part_of(name)), {})[encoder_of(name)] = rows_KD
     longest_first = sorted(words, key=len, reverse=True)
     pattern = re.compile("|".join(map(whole, longest_first)), flags=re.IGNORECASE)
-    by_word = {word: parts(rows) for word, rows in words.items()}
 
     def texted(caption: str, place: Place) -> str:
-        return pattern.sub(lambda hit: _spelled(hit[0].lower(), part_at(by_word[hit[0].lower()], place)), caption)
+        return pattern.sub(lambda hit: _spelled(hit[0].lower(), part_at(words[hit[0].lower()], place)), caption)
 
     return [texted(caption, place) for caption, place in zip(captions, places, strict=True)], plain
 

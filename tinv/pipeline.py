@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
+from tinv.formats.negative import halves
 from tinv.models.spread import layers_of, side_by_side, tell_by_layer, tell_by_stage
 from tinv.parts import Place, Spread, described, encoder_of, is_of_layers, joined, part_at, parts
 
@@ -39,12 +40,12 @@ def load(pipe: Any, *files: Path | str, token: str | None = None) -> list[str]:
         token: what the word is to be called; None is what its file says.
 
     Returns:
-        The words, to be written into prompts.
+        The words, to be written into prompts. The negative of a word, as `<cat-toy-neg>`, is for negative prompts.
 
     Raises:
         UserError: a file is no embedding, it does not fit the pipeline, or the pipeline has words with parts already.
     """
-    learned = [word for file in files for word in formats.read_all(file, token=token)]
+    learned = [each for file in files for word in formats.read_all(file, token=token) for each in halves(word)]
     encoders = _encoders(pipe)
     for word in learned:
         _check(word, encoders)
@@ -57,7 +58,7 @@ def load(pipe: Any, *files: Path | str, token: str | None = None) -> list[str]:
     for word in learned:
         _teach(pipe, encoders, word, parts(word.vectors) or ("",))
     ((tokenizer, encoder),) = encoders.values()
-    _read_in_all_places(encoder, [_lookup(tokenizer, learned, place) for place in spread.places])
+    _read_in_all_places(encoder, [_lookup(tokenizer, learned, place) for place in spread.places()])
     if spread.stages > 1:
         tell_by_stage(pipe.unet, spread.stages, pipe.scheduler.config.num_train_timesteps)
     if spread.layers:
@@ -123,7 +124,7 @@ def _lookup(tokenizer: Any, learned: Sequence[LearnedEmbedding], place: Place) -
         rows_KD = next(iter(word.vectors.values()))
         first, here = (
             tokenizer.convert_tokens_to_ids([token, *(f"{token}_{i}" for i in range(1, len(rows_KD)))])
-            for token in (word.placeholder, _token(word, part_at(parts(word.vectors), place)))
+            for token in (word.placeholder, _token(word, part_at(word.vectors, place)))
         )
         ids[torch.tensor(first)] = torch.tensor(here)
     return ids

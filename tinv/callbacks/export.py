@@ -18,7 +18,7 @@ from tinv.formats import FORMATS, NAMES, PIPELINE, LearnedEmbedding, write
 from tinv.models import merged
 from tinv.rundir import concept_dir
 
-_STEP_FILE = re.compile(r"learned_embeds(_2)?-steps-(\d+)\.safetensors")
+_STEP_FILE = re.compile(r"learned_embeds(?:-neg)?(_2)?-steps-(\d+)\.safetensors")
 
 
 class Export(Callback):

@@ -2,6 +2,6 @@
 
 from tinv.embedding.rows import Rows
 from tinv.embedding.token import TokenEmbedding
-from tinv.embedding.word import Word
+from tinv.embedding.word import Word, guidance_of
 
-__all__ = ["Rows", "TokenEmbedding", "Word"]
+__all__ = ["Rows", "TokenEmbedding", "Word", "guidance_of"]

@@ -35,7 +35,7 @@ class Hold:
         `preserve_embedding_norm` does. With 0.1 it is drawn there gently: the formula of diffusers' advanced DreamBooth
         scripts and of invoke-training (Apache-2.0), which take standard deviations, and one for all rows together.
         """
-        for encoder, rows_KD in rows.rows.items():
+        for encoder, rows_KD in rows.by_encoder():
             norm_K1 = rows_KD.norm(dim=1, keepdim=True).clamp(min=torch.finfo(rows_KD.dtype).tiny)
             rows_KD.mul_((self.lengths[encoder] / norm_K1) ** self.strength)
 

@@ -9,28 +9,38 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from tinv.parts import joined
+from tinv.parts import NEGATIVE, joined
 from tinv.types import Vectors
 
 
 class Rows(nn.Module):
     """One concept's rows [K, D], or [P * K, D], a parameter for each text encoder; float32 under every precision."""
 
-    def __init__(self, placeholder: str, start: Mapping[str, Tensor], parts: Sequence[str] = ()):
+    def __init__(self, placeholder: str, start: Mapping[str, Tensor], parts: Sequence[str] = (), num_negative: int = 0):
         """Args:
         placeholder: the concept's word.
         start: where the rows begin, by text encoder, [K, D] float32; each part begins there.
         parts: of a word whose rows depend on where they are used.
+        num_negative: how many rows there are besides for what the concept is not, which begin there, too.
         """
         super().__init__()
         self.placeholder, self.parts = placeholder, tuple(parts)
         whole = {encoder: torch.cat([rows_KD] * (len(parts) or 1)) for encoder, rows_KD in start.items()}
         self.rows = nn.ParameterDict({encoder: nn.Parameter(rows) for encoder, rows in whole.items()})
+        opposite = {encoder: rows_KD[torch.arange(num_negative) % len(rows_KD)] for encoder, rows_KD in start.items()}
+        self.negative = nn.ParameterDict(
+            {encoder: nn.Parameter(rows) for encoder, rows in opposite.items() if num_negative}
+        )
+
+    def by_encoder(self) -> list[tuple[str, Tensor]]:
+        """All that learns, each with its text encoder."""
+        return [*self.rows.items(), *self.negative.items()]
 
     def vectors(self) -> Vectors:
         """The rows by placeholder and text encoder, and by part where there are any."""
+        opposite = {joined(encoder, NEGATIVE): rows for encoder, rows in self.negative.items()}
         if not self.parts:
-            return {self.placeholder: dict(self.rows.items())}
+            return {self.placeholder: {**self.rows, **opposite}}
         by_part = {
             joined(encoder, part): rows_KD
             for encoder, rows in self.rows.items()

@@ -68,6 +68,11 @@ class TokenEmbedding:
     layers: bool = False
     """Whether the word has rows of its own, K in each, for every layer of the U-Net that looks at the text, that all
     start alike (XTI, Voynov et al. 2023, arXiv 2303.09522). A caption is encoded once for each layer."""
+    negative: int = 0
+    """How many rows are learned besides, for what the concept is not: the word's negative, which stands in the negative
+    prompt (DreamArtist, Dong et al. 2022, arXiv 2211.11337, which has 3 and 10). 0 learns none."""
+    guidance: float = 5.0
+    """For `negative`: how far the two are pulled apart in training, as pictures are drawn with; 3 to 7."""
 
     def __post_init__(self) -> None:
         if self.num_vectors < 1:
@@ -116,6 +121,13 @@ class TokenEmbedding:
                 f"embedding.stages={self.stages} and embedding.layers=true: a word has rows for stages or for layers; "
                 f"set stages=1 or layers=false"
             )
+        if self.negative < 0 or (self.negative and (self.stages > 1 or self.layers)):
+            raise UserError(
+                f"embedding.negative must be 0 or more, and has no place beside stages or layers, got negative="
+                f"{self.negative} with stages={self.stages} and layers={self.layers}; set stages=1 and layers=false"
+            )
+        if self.guidance <= 1:
+            raise UserError(f"embedding.guidance must be above 1, got {self.guidance}; 5 is usual")
 
     @property
     def has_parts(self) -> bool:
@@ -141,7 +153,7 @@ class TokenEmbedding:
             UserError: the placeholder is taken, the initializer cannot start these rows, or they do not fit a caption.
         """
         check_placeholder(concept, tokenizer)
-        check_room(concept, tokenizer, captions, num_vectors=self.num_vectors, others=others)
+        check_room(concept, tokenizer, captions, num_vectors=max(self.num_vectors, self.negative), others=others)
         for word in self.init_words or ():
             check_whole(word, tokenizer)
         self._initializer_ids(concept, tokenizer)
@@ -203,7 +215,8 @@ class TokenEmbedding:
             else:
                 start_KD = from_tokens(table_VD, ids, self.num_vectors)
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
-        started = Rows(concept.placeholder, rows, layers if self.layers else stage_names(self.stages))
+        parts = layers if self.layers else stage_names(self.stages)
+        started = Rows(concept.placeholder, rows, parts, self.negative)
         if (hold := self.hold(tables)) and hold.is_exact:
             hold(started)
         return started

@@ -3,7 +3,7 @@
 K rows, V words, D width.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tinv.concept import Concept
 from tinv.embedding.tail import TailAverage
 from tinv.embedding.token import FROM_WORDS, TokenEmbedding
+from tinv.parts import says
 from tinv.types import Conditioning, Vectors
 
 
@@ -54,6 +55,7 @@ class Word(nn.Module):
         )
         self.start = {encoder: rows.detach().clone() for encoder, rows in self.embedding.rows.items()}
         self.hold, self.average = settings.hold(tables), settings.average(self.embedding)
+        self.guidance = settings.guidance if settings.negative else None
         self.averages = {"embedding.ema": settings.ema, "embedding.tail": settings.tail}
 
     @property
@@ -88,3 +90,9 @@ class Word(nn.Module):
             self.average.update(self.embedding)
             if self.hold and self.hold.is_exact:
                 self.hold(self.average.rows)
+
+
+def guidance_of(words: Iterable[Word], captions: Sequence[str]) -> float | None:
+    """How far a word and its negative are pulled apart, of the first that captions say and that has one."""
+    with_negative = (word for word in words if word.guidance is not None)
+    return next((word.guidance for word in with_negative if says(word.placeholder, captions)), None)

@@ -7,7 +7,8 @@ from pathlib import Path
 from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.formats.learned import LearnedEmbedding
-from tinv.parts import described, parts
+from tinv.formats.negative import halves
+from tinv.parts import described, has_negative, parts
 
 ONE_CLIP = (frozenset({"clip_l"}), frozenset({"clip_h"}), frozenset({"clip_g"}))
 """The vectors of one encoder: Stable Diffusion 1 and 2."""
@@ -42,6 +43,10 @@ class Format:
         Raises:
             UserError: naming a format for it.
         """
+        if has_negative(learned.vectors):
+            for half in halves(learned):
+                self.check(half)
+            return
         if known := parts(learned.vectors):
             raise UserError(
                 f"the format {self.name} has one set of vectors, {learned.placeholder} has rows of its own for "

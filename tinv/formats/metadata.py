@@ -9,6 +9,8 @@ from tinv.formats.learned import LearnedEmbedding
 
 WORD = "placeholder"
 """Under this text the word stands in files whose tensors are not called by it."""
+NEGATIVE, OF = "negative", "negative_of"
+"""Under these texts a word names its negative, and that the word."""
 _SPEC = "modelspec."
 _COPIES = {"format", WORD, "string_to_token", "string_to_param"}
 _FOR_PROVENANCE = {"step": "steps"}
@@ -67,6 +69,7 @@ def modelspec(learned: LearnedEmbedding) -> dict[str, str]:
         "prediction_type": prediction,
         "date": told.get("date"),
         "license": told.get("license"),
+        "is_negative_embedding": "true" if OF in told else None,
     }
     return {f"{_SPEC}{key}": text for key, text in keys.items() if text}
 

@@ -11,6 +11,7 @@ from tinv.formats import a1111, bundled, diffusers, emb_params, parted, pti, ref
 from tinv.formats.content import Content, listed, shown
 from tinv.formats.learned import LearnedEmbedding
 from tinv.formats.metadata import without_derived
+from tinv.formats.negative import with_negative
 from tinv.formats.pair import with_second
 from tinv.formats.picture import is_picture, open_picture
 from tinv.formats.safetensors_file import is_safetensors, open_safetensors
@@ -102,6 +103,7 @@ def recognise(path: Path | str) -> Found:
     layout, learned = _interpret(content)
     if layout == diffusers.NAME:
         learned = with_second(content.path, learned, lambda place: _interpret(_open(place))[1])
+    learned = [with_negative(content.path, word, recognise) for word in learned]
     return Found(content, layout, [without_derived(word) for word in learned])
 
 

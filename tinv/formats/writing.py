@@ -5,8 +5,9 @@ from pathlib import Path
 from tinv.errors import UserError
 from tinv.formats import a1111, a1111_png, diffusers, diffusers_bin, emb_params, parted, sdxl
 from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.negative import beside, halves
 from tinv.formats.rows import plain
-from tinv.parts import parts
+from tinv.parts import has_negative, parts
 
 FORMATS = (
     diffusers.FORMAT,
@@ -27,7 +28,7 @@ def write(path: Path | str, learned: LearnedEmbedding, format: str | None = None
     """Write an embedding, whole or not at all, with its provenance where the format has room for it.
 
     Args:
-        path: the file; diffusers' formats write SDXL's second half beside it.
+        path: the file; diffusers' formats write SDXL's second half beside it, and a word's negative has its own.
         learned: the word; its vectors are written as float32, whatever they are.
         format: the name of one of `FORMATS`; None is diffusers', or tinv's own for a word that has parts.
 
@@ -39,6 +40,9 @@ def write(path: Path | str, learned: LearnedEmbedding, format: str | None = None
     """
     vectors = {encoder: plain(rows) for encoder, rows in learned.vectors.items()}
     whole = LearnedEmbedding(learned.placeholder, vectors, learned.provenance)
+    if has_negative(vectors):
+        word, negative = halves(whole)
+        return [*write(path, word, format), *write(beside(Path(path)), negative, format)]
     if format is None and parts(vectors):
         return parted.write(Path(path), whole)
     chosen = {known.name: known for known in FORMATS}.get(format or diffusers.NAME)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tinv.errors import UserError
 from tinv.files import atomic_folder
 from tinv.formats import LearnedEmbedding
+from tinv.formats.negative import halves
 from tinv.models.fit import check_fit
 from tinv.models.quiet import quiet
 from tinv.models.stable_diffusion import StableDiffusion
@@ -40,6 +41,7 @@ def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: Stable
         UserError: the words do not fit the model or each other, or the place cannot be written to.
     """
     check_fit(learned, model)
+    learned = [half for word in learned for half in halves(word)]
     for word in learned:
         check(word)
     _check_words([word.placeholder.lower() for word in learned])

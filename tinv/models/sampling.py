@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tinv.models.quiet import quiet
 from tinv.models.spread import encode_throughout, told_by_stage
-from tinv.parts import Spread, said
+from tinv.parts import Spread, has_negative, said, says
 from tinv.types import Conditioning, Vectors
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ def sample_pixels(
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
         positive = encode_throughout(model, prompts[part], words, spread)
-        if negative or not model.zero_for_nothing:
-            opposite = encode_throughout(model, [negative] * len(prompts[part]), words, spread)
+        away = [against(prompt, words, negative) for prompt in prompts[part]]
+        if any(away) or not model.zero_for_nothing:
+            opposite = encode_throughout(model, away, words, spread, is_negative=True)
         else:
             opposite = _zeros_like(positive)
         with told_by_stage(pipeline.unet, spread.stages, len(model.schedule.alphas_cumprod)):
@@ -77,6 +78,12 @@ def sample_pixels(
             ).images
         pixels.append(model.decode_latents(latents).cpu())
     return torch.cat(pixels)
+
+
+def against(prompt: str, words: Vectors, negative: str) -> str:
+    """What a picture is steered away from: the prompt itself with the negatives of its words, if they have any."""
+    has_one = any(has_negative(rows) and says(word, [prompt]) for word, rows in words.items())
+    return ", ".join(filter(None, [prompt if has_one else "", negative]))
 
 
 def to_pictures(pixels_B3HW: Tensor) -> list[Image.Image]:

@@ -13,8 +13,9 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from tinv.parts import Place, Spread, is_of_layers, parts, said, stage_of, unfolded
-from tinv.types import Conditioning, Vectors
+from tinv.diffusion import guided
+from tinv.parts import Place, Spread, is_of_layers, part_of, parts, said, stage_of, unfolded
+from tinv.types import Batch, Conditioning, Vectors
 
 if TYPE_CHECKING:
     from tinv.models.stable_diffusion import StableDiffusion
@@ -26,25 +27,71 @@ _TOLD_BY_LAYER: WeakSet[nn.Module] = WeakSet()
 """U-Nets of which each layer takes its own."""
 
 
+def predict_at(
+    model: "StableDiffusion | StableDiffusionXL",
+    noisy_BChw: Tensor,
+    t_B: Tensor,
+    batch: Batch,
+    vectors: Vectors,
+    *,
+    guidance: float | None,
+) -> Tensor:
+    """The denoiser's output [B, C, h, w] for the captions of a batch, each at its own timestep.
+
+    Args:
+        model: the frozen model.
+        noisy_BChw: latents.
+        t_B: timesteps.
+        batch: gives the captions and the geometry.
+        vectors: the learned words.
+        guidance: how far to go from what their negatives say (DreamArtist, arXiv 2211.11337); None hears none.
+    """
+
+    def predict(is_negative: bool) -> Tensor:
+        told = encode_at(model, batch.captions, vectors, t_B, is_negative=is_negative)
+        return model.predict(noisy_BChw, t_B, told, batch.geometry)
+
+    predicted_BChw = predict(False)
+    return predicted_BChw if guidance is None else guided(predicted_BChw, predict(True), guidance)
+
+
 def encode_at(
-    model: "StableDiffusion | StableDiffusionXL", captions: Sequence[str], vectors: Vectors, t_B: Tensor
+    model: "StableDiffusion | StableDiffusionXL",
+    captions: Sequence[str],
+    vectors: Vectors,
+    t_B: Tensor,
+    *,
+    is_negative: bool = False,
 ) -> Conditioning:
     """What the denoiser is told of each caption at the caption's own timestep; gradients reach the rows.
 
     Words that have parts and that no caption says are left out, as if they were not learned.
+
+    Args:
+        model: the frozen model.
+        captions: B texts.
+        vectors: the learned words.
+        t_B: timesteps.
+        is_negative: whether words that have a negative are to mean that.
     """
     words = said(vectors, captions)
     spread = Spread.over(words.values())
     stages = stage_of(t_B, spread.stages, len(model.schedule.alphas_cumprod)).tolist()
-    by_layer = zip(*(spread.at_stage(stage) for stage in stages), strict=True)
+    by_layer = zip(*(spread.at_stage(stage, is_negative=is_negative) for stage in stages), strict=True)
     return _encode(model, captions, words, [[*places] for places in by_layer])
 
 
 def encode_throughout(
-    model: "StableDiffusion | StableDiffusionXL", captions: Sequence[str], vectors: Vectors, spread: Spread
+    model: "StableDiffusion | StableDiffusionXL",
+    captions: Sequence[str],
+    vectors: Vectors,
+    spread: Spread,
+    *,
+    is_negative: bool = False,
 ) -> Conditioning:
     """What the denoiser is told of each caption in all places, [B, L, P * D]: `told_by_stage` chooses among them."""
-    return _encode(model, captions, vectors, [[place] * len(captions) for place in spread.places])
+    places = spread.places(is_negative=is_negative)
+    return _encode(model, captions, vectors, [[place] * len(captions) for place in places])
 
 
 @contextmanager
@@ -124,7 +171,7 @@ def _encode(
     places: Sequence[Sequence[Place]],
 ) -> Conditioning:
     """What is told of the captions in each of P places, side by side."""
-    if not any(parts(rows) for rows in vectors.values()):
+    if not any(part_of(name) for rows in vectors.values() for name in rows):
         return model.encode_text(captions, vectors)
     if any(is_of_layers(parts(rows)) for rows in vectors.values()):
         tell_by_layer(model.unet)

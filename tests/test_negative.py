@@ -1,0 +1,226 @@
+"""A word and its negative: the laws of learning them together, their two files, and drawing with both."""
+
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from lightning.pytorch import Trainer
+from safetensors import safe_open
+
+from tests.tiny import tiny_data, tiny_module, tiny_pipeline
+from tinv import pipeline
+from tinv.cli import main
+from tinv.concept import Concept
+from tinv.draw import normal_pair
+from tinv.embedding import TokenEmbedding
+from tinv.errors import UserError
+from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
+from tinv.formats.negative import beside, negative_of
+from tinv.lesson import Lesson
+from tinv.models import load
+from tinv.together import Together
+
+PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
+FAST = {"steps": 3, "guidance": 3.0}
+GUIDANCE = 4.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_pipeline(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def batch(model, tmp_path_factory):
+    (found,) = tiny_data(tmp_path_factory.mktemp("data"), model, batch_size=8, val_draws=8).val_dataloader()
+    return found
+
+
+def trainer(**options):
+    settings = {
+        "accelerator": "cpu",
+        "max_steps": 4,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "use_distributed_sampler": False,
+    }
+    return Trainer(**settings | options)
+
+
+def apart(model, **options):
+    """A module whose word and negative have drifted apart."""
+    module = tiny_module(model, num_vectors=2, negative=3, guidance=GUIDANCE, **options)
+    draw = torch.Generator().manual_seed(3)
+    for rows in module.words[0].embedding.parameters():
+        torch.nn.init.normal_(rows, generator=draw)
+    return module
+
+
+def learned(model) -> LearnedEmbedding:
+    return LearnedEmbedding("<cat-toy>", apart(model).vectors()["<cat-toy>"], {"steps": "3"})
+
+
+def test_where_both_are_alike_loss_and_gradients_are_those_of_an_ordinary_word(model, batch):
+    """o + g (p - o) is p where p = o; of its slope the word has g, its negative 1 - g."""
+    plain, both = tiny_module(model, num_vectors=2), tiny_module(model, num_vectors=2, negative=2, guidance=GUIDANCE)
+    losses = [module.losses(batch) for module in (plain, both)]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.mean().backward()
+    gradient = plain.words[0].embedding.rows["clip_l"].grad
+    embedding = both.words[0].embedding
+    torch.testing.assert_close(embedding.rows["clip_l"].grad, GUIDANCE * gradient, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(embedding.negative["clip_l"].grad, (1 - GUIDANCE) * gradient, rtol=1e-3, atol=1e-7)
+
+
+def test_the_loss_is_that_of_two_passes_guided_apart(model, batch):
+    module, heard, predict = apart(model), [], model.predict
+    model.predict = lambda x, t, told, geometry: heard.append((told, predict(x, t, told, geometry))) or heard[-1][1]
+    try:
+        loss = module.losses(batch)
+    finally:
+        del model.predict
+    (told, word), (said, opposite) = heard
+    for rows, conditioning in ((module.words[0].embedding.rows, told), (module.words[0].embedding.negative, said)):
+        expected = model.encode_text(batch.captions, {"<cat-toy>": {"clip_l": rows["clip_l"]}}).hidden
+        torch.testing.assert_close(conditioning.hidden, expected)
+    _, noise = normal_pair(batch.draws.tolist(), word.shape[1:])
+    error = opposite + GUIDANCE * (word - opposite) - noise
+    torch.testing.assert_close(loss, error.square().mean(dim=(1, 2, 3)))
+
+
+def test_a_picture_is_steered_from_its_own_prompt_with_the_negative_in_it(model):
+    vectors = apart(model).vectors()
+    drawn = model.sample(PROMPTS, vectors, seeds=[1, 2], **FAST)
+    rows = vectors["<cat-toy>"]
+    two = {"<cat-toy>": {"clip_l": rows["clip_l"]}, "<other>": {"clip_l": rows["clip_l/negative"]}}
+    expected = [
+        model.sample(PROMPTS[:1], two, seeds=[1], negative=PROMPTS[0].replace("<cat-toy>", "<other>"), **FAST),
+        model.sample(PROMPTS[1:], {}, seeds=[2], **FAST),
+    ]
+    torch.testing.assert_close(drawn, torch.cat(expected), atol=1e-4, rtol=0)
+    more = model.sample(PROMPTS[:1], vectors, seeds=[1], negative="dark", **FAST)
+    said = f"{PROMPTS[0].replace('<cat-toy>', '<other>')}, dark"
+    torch.testing.assert_close(
+        more, model.sample(PROMPTS[:1], two, seeds=[1], negative=said, **FAST), atol=1e-4, rtol=0
+    )
+
+
+def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
+    data = tiny_data(tmp_path / "data", model)
+
+    def run(steps, **resume):
+        module, runner = tiny_module(model, negative=2, ema=0.9, norm="soft"), trainer(max_steps=steps)
+        runner.fit(module, data, **resume)
+        return module, runner
+
+    whole, _ = run(6)
+    _, halted = run(3)
+    halted.save_checkpoint(tmp_path / "half.ckpt")
+    resumed, _ = run(6, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    before, after = (module.vectors()["<cat-toy>"] for module in (whole, resumed))
+    assert set(before) == {"clip_l", "clip_l/negative"}
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not torch.equal(before["clip_l"], before["clip_l/negative"][:1])
+    other = tiny_module(model, negative=2, ema=0.9, norm="soft", guidance=3.0)
+    with pytest.raises(UserError, match=r"embedding\.guidance was 5\.0 and is 3\.0"):
+        trainer().fit(other, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+
+
+def test_beside_a_word_without_a_negative_each_learns_what_it_learns_alone(model, tmp_path):
+    dog = Concept(placeholder="<dog-toy>", initializer="dog")
+    data = [tiny_data(tmp_path / "cat", model), tiny_data(tmp_path / "dog", model, concept=dog)]
+
+    def learn(parts, **options):
+        module = tiny_module(model, **options)
+        trainer().fit(module, Together(parts))
+        return module.vectors()
+
+    alone = learn(data[:1], negative=2) | learn(data[1:], concept=dog)
+    others = [Lesson(concept=dog, data=data[1], embedding=TokenEmbedding())]
+    together = learn(data, negative=2, others=others)
+    for word, rows in alone.items():
+        assert all(torch.equal(rows[name], together[word][name]) for name in rows)
+
+
+@pytest.mark.parametrize("known", [known for known in FORMATS if known.name != "sdxl"], ids=lambda known: known.name)
+def test_every_format_has_two_ordinary_files_for_them(model, tmp_path, known):
+    word = learned(model)
+    known.check(word)
+    files = write(known.place(tmp_path, word), word, known.name)
+    assert [file.stem for file in files] == [files[0].stem, f"{files[0].stem}-neg"]
+    alone = [read_all(file.rename(tmp_path / f"{number}{file.suffix}"))[0] for number, file in enumerate(files)]
+    assert torch.equal(alone[0].vectors["clip_l"], word.vectors["clip_l"])
+    assert torch.equal(alone[1].vectors["clip_l"], word.vectors["clip_l/negative"])
+    assert [each.placeholder for each in alone] == ["<cat-toy>", "<cat-toy-neg>"]
+
+
+def test_a_run_is_read_as_the_word_with_its_negative(model, tmp_path):
+    word = learned(model)
+    write(tmp_path / "learned_embeds.safetensors", word)
+    back = read(tmp_path)
+    assert (back.placeholder, back.provenance) == (word.placeholder, word.provenance)
+    assert all(torch.equal(back.vectors[name], rows) for name, rows in word.vectors.items())
+    with safe_open(tmp_path / "learned_embeds-neg.safetensors", framework="pt") as file:
+        assert file.metadata()["modelspec.is_negative_embedding"] == "true"
+    (tmp_path / "learned_embeds-neg.safetensors").unlink()
+    assert list(read(tmp_path).vectors) == ["clip_l"]
+
+
+@pytest.mark.parametrize(
+    ("word", "name"), [("<cat-toy>", "<cat-toy-neg>"), ("my-mug", "my-mug-neg"), ("[x]!", "[x-neg]!")]
+)
+def test_the_negative_is_called_after_the_word(word, name):
+    assert negative_of(word) == name
+
+
+def test_its_file_is_called_after_the_words(tmp_path):
+    assert beside(tmp_path / "learned_embeds-steps-50.safetensors").name == "learned_embeds-neg-steps-50.safetensors"
+    assert beside(tmp_path / "cat-toy.pt").name == "cat-toy-neg.pt"
+
+
+def test_diffusers_own_loader_draws_with_both_what_tinv_draws(model, folder, tmp_path):
+    word = learned(model)
+    files = write(tmp_path / "learned_embeds.safetensors", word)
+    opposite = PROMPTS[0].replace("<cat-toy>", "<cat-toy-neg>")
+    (ours,) = model.sample(PROMPTS[:1], {"<cat-toy>": word.vectors}, seeds=[5], **FAST)
+    for by_hand in (True, False):
+        pipe = StableDiffusionPipeline.from_pretrained(folder)
+        pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+        if by_hand:
+            pipe.load_textual_inversion(list(map(str, files)))
+        else:
+            assert pipeline.load(pipe, tmp_path) == ["<cat-toy>", "<cat-toy-neg>"]
+        options = {"num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "pt"}
+        draw = torch.Generator().manual_seed(5)
+        (theirs,) = pipe(PROMPTS[0], negative_prompt=opposite, generator=draw, **options).images
+        torch.testing.assert_close(theirs.float(), ours, atol=1e-4, rtol=0)
+
+
+def test_convert_and_inspect_know_both(model, tmp_path, capsys):
+    write(tmp_path / "learned_embeds.safetensors", learned(model))
+    assert main(["convert", str(tmp_path), str(tmp_path / "out"), "--to", "a1111"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cat-toy-neg.pt", "cat-toy.pt"]
+    assert main(["inspect", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "clip_l/negative 3 vectors of width 32" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"negative": -1}, "embedding.negative must be 0 or more"),
+        ({"negative": 2, "stages": 3}, "has no place beside stages or layers"),
+        ({"negative": 2, "layers": True}, "has no place beside stages or layers"),
+        ({"negative": 2, "guidance": 1.0}, "embedding.guidance must be above 1"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        TokenEmbedding(**settings)
