@@ -1,6 +1,7 @@
 """What happens beside the training: one file, one concern. None of it touches the training's randomness."""
 
 from tinv.callbacks.checkpoints import Checkpoints
+from tinv.callbacks.evaluation import Evaluation
 from tinv.callbacks.export import Export
 from tinv.callbacks.heartbeat import Heartbeat
 from tinv.callbacks.keep_best import KeepBest
@@ -17,6 +18,7 @@ from tinv.callbacks.vitals import Vitals
 
 __all__ = [
     "Checkpoints",
+    "Evaluation",
     "Export",
     "Heartbeat",
     "KeepBest",

@@ -25,3 +25,8 @@ STYLE = (
 def prompts_for(kind: str) -> tuple[str, ...]:
     """The prompts for a thing or for a style."""
     return STYLE if kind == "style" else OBJECT
+
+
+def few_prompts_for(kind: str) -> tuple[str, ...]:
+    """Four of them, for measuring on the way: one to be recognised by, a place, a colour, a manner."""
+    return STYLE[:4] if kind == "style" else (OBJECT[0], OBJECT[1], OBJECT[5], OBJECT[6])
