@@ -27,7 +27,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.beginning", "tinv.module"},
     {"tinv.callbacks", "tinv.publish"},
     # floor 4: the door
-    {"tinv.source"},
+    {"tinv.source", "tinv.thrift"},
     {"tinv.annotation"},
     {"tinv.signature"},
     {"tinv.trust"},
@@ -84,7 +84,8 @@ LIBRARIES = {  # library -> the only places that may import it
     "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
     "huggingface_hub": {"tinv.hub", "tinv.publish"},
-    "hydra": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.sweep", "tinv.front", "tinv.from_diffusers"},
+    "hydra": {"tinv.config", "tinv.groups", "tinv.overrides", "tinv.sweep", "tinv.front", "tinv.from_diffusers"}
+    | {"tinv.thrift"},
     "omegaconf": {
         "tinv.publish",
         "tinv.prefetch",

@@ -22,11 +22,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tinv import rundir, sweep
+from tinv import rundir, sweep, thrift
 from tinv.config import CONF_DIR, check
 from tinv.errors import UserError
 from tinv.groups import CONFIG_NAME, Groups
-from tinv.overrides import brings_a_sweep, explain, find_problems, points
+from tinv.overrides import explain, find_problems, mode, points
 from tinv.problems import Problem
 from tinv.slurm import this_job
 from tinv.slurm.preflight import contradictions
@@ -104,13 +104,15 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_dir", rundir.place, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep.place, use_cache=True, replace=True)
     sweep.register()
+    thrift.remember()
 
 
 def _look_ahead(args: Namespace) -> None:
     """Leave with every problem that can be seen before the run: nothing has been made or imported yet."""
     groups = Groups(args.config_dir)
     overrides = list(args.overrides)
-    multirun = args.multirun or brings_a_sweep(groups, overrides)
+    chosen = mode(groups, overrides)
+    multirun = args.multirun or chosen == RunMode.MULTIRUN
     found = find_problems(groups, overrides, multirun=multirun)
     if found and all(problem.is_missing for problem in found) and not overrides:
         _leave(_invitation(groups, found))
@@ -131,6 +133,7 @@ def _look_ahead(args: Namespace) -> None:
         print(listing)
         sys.exit()
     HydraConfig.instance().cfg = None
+    thrift.settle_mode(chosen)
 
 
 def _taken_up(args: Namespace) -> Namespace:

@@ -166,12 +166,13 @@ def _written(override: Override) -> str:
 # --- a sweep ----------------------------------------------------------------------------------------------------------
 
 
-def brings_a_sweep(groups: Groups, overrides: Sequence[str]) -> bool:
-    """Whether a file asks for a sweep (`hydra.mode: MULTIRUN`), so that -m need not be typed."""
+def mode(groups: Groups, overrides: Sequence[str]) -> RunMode | None:
+    """What `hydra.mode` is: a file that sets it to MULTIRUN asks for a sweep, so that -m need not be typed."""
     try:
-        return bool(groups.join(next(points(groups, overrides))).hydra.mode == RunMode.MULTIRUN)
+        chosen: RunMode | None = groups.join(next(points(groups, overrides))).hydra.mode
     except CompositionError:
-        return False
+        return None
+    return chosen
 
 
 def points(groups: Groups, overrides: Sequence[str]) -> Iterator[list[str]]:

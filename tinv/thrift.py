@@ -1,0 +1,53 @@
+"""What Hydra does many times over for one command, done once.
+
+It copies all of its schemas whenever it looks up a group, reads every file of the groups anew for each composition, and
+composes once only to learn whether a command is a sweep. What comes out is the same, in half of the time.
+"""
+
+from copy import deepcopy
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.hydra import Hydra
+from hydra.plugins.config_source import ConfigSource
+from hydra.types import RunMode
+
+_read, _merge = ConfigRepository.load_config, ConfigLoaderImpl._compose_config_from_defaults_list
+_files: dict[tuple[str, ...], Any] = {}
+_trees: dict[str, Any] = {}
+
+
+def remember() -> None:
+    """Read each file once from here on, and merge each list of defaults once, whatever values are set on the result.
+
+    Copies of a repository share its sources, which are only read, and hold every schema of Hydra's.
+    """
+    _files.clear()
+    _trees.clear()
+    ConfigSource.__deepcopy__ = lambda source, memo: source  # type: ignore[attr-defined]
+    ConfigRepository.load_config = _load  # type: ignore[method-assign, assignment]
+    ConfigLoaderImpl._compose_config_from_defaults_list = _compose  # type: ignore[method-assign, assignment]
+
+
+def settle_mode(mode: RunMode | None) -> None:
+    """Tell Hydra what `hydra.mode` is, where it would compose all settings to find out."""
+    Hydra.get_mode = lambda *_, **__: mode  # type: ignore[method-assign]
+
+
+def _load(repository: Any, config_path: str) -> Any:
+    key = (*_places(repository), config_path)
+    if key not in _files:
+        _files[key] = _read(repository, config_path)
+    return deepcopy(_files[key])
+
+
+def _compose(loader: Any, defaults: Any, repo: Any) -> Any:
+    key = f"{_places(repo)} {defaults}"
+    if key not in _trees:
+        _trees[key] = _merge(loader, defaults, repo)
+    return deepcopy(_trees[key])
+
+
+def _places(repository: Any) -> tuple[str, ...]:
+    return tuple(source.full_path() for source in repository.get_sources())
