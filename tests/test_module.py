@@ -216,6 +216,15 @@ def test_a_checkpoint_of_another_run_is_refused_with_every_difference(model, tmp
         trainer().fit(other, data, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
 
 
+@pytest.mark.parametrize("objective", [DiffusionLoss(snr_gamma=5.0), DiffusionLoss(snr_power=0.5)])
+def test_val_loss_is_the_published_one_under_every_objective(model, tmp_path, objective):
+    data, found = tiny_data(tmp_path, model), []
+    for chosen in (DiffusionLoss(), objective):
+        runner = trainer()
+        found.append(runner.validate(tiny_module(model, objective=chosen), data, verbose=False)[0]["val/loss"])
+    assert found[0] == found[1]
+
+
 def test_min_snr_learns_something_else(model, tmp_path):
     data, learned = tiny_data(tmp_path, model), []
     for gamma in (None, 5.0):

@@ -26,7 +26,7 @@ def _resolvers():
             CAT: "",
             "optimizer=adamv": "there is no optimizer adamv (did you mean adamw?)",
             "data=5": "there is no data 5 (there are folder, ",
-            "objective=null": "there is no objective null (there are min_snr, plain)",
+            "objective=null": "there is no objective null (there are debiased, min_snr, plain)",
             "+scheduler=cosine": "scheduler is chosen already; write scheduler=cosine",
         },
         {

@@ -93,12 +93,15 @@ class TextualInversion(LightningModule):
         self._merger = Merger(None if merge_batches else 1)
         self._means: list[Mean] = []
 
-    def losses(self, batch: Batch, vectors: Vectors | None = None) -> Tensor:
+    def losses(
+        self, batch: Batch, vectors: Vectors | None = None, objective: DiffusionLoss | None = None
+    ) -> Tensor:
         """The loss of each sample, [B], with noise that depends on the samples' own seeds alone.
 
         Args:
             batch: what is shown.
             vectors: the words' rows; None is the rows that are trained.
+            objective: None is the one that is trained with.
         """
         vectors = vectors or _joined(word.embedding.vectors() for word in self.words)
         latent = batch.moments[0].chunk(2)[0].shape
@@ -109,7 +112,7 @@ class TextualInversion(LightningModule):
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
         guidance = guidance_of(self.words, batch.captions)
         predicted_BChw = predict_at(self.model, noisy_BChw, t_B, batch, vectors, guidance=guidance)
-        return self.objective(
+        return (objective or self.objective)(
             predicted_BChw,
             clean_BCHW=clean_BChw,
             noise_BCHW=noise_BChw,
@@ -133,7 +136,7 @@ class TextualInversion(LightningModule):
         return 0.0 * torch.stack([rows_KD.sum() for rows_KD in self.named_rows().values()]).sum()
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
-        """Add a batch of the fixed draws to `val/loss`."""
+        """Add a batch of the fixed draws to `val/loss`, the published loss whatever the run minimises."""
         losses = self._losses([by_concept(batch)], self.shown())
         self._log_means("val/loss", map(_mean, losses))
         self.log("step", float(self.global_step), batch_size=len(losses))
@@ -293,9 +296,10 @@ class TextualInversion(LightningModule):
     ) -> list[tuple[Word, Tensor, list[Batch]]]:
         """Of each concept that is shown: the sum of the mean losses of its micro-batches, and these."""
         found = []
+        losses = partial(self.losses, vectors=vectors, objective=self.objective.plain if vectors else None)
         for word, parts in zip(self.words, zip(*micro, strict=True), strict=True):
             if shown := [part for part in parts if part is not None]:
-                found.append((word, sum_of_means(partial(self.losses, vectors=vectors), shown), shown))
+                found.append((word, sum_of_means(losses, shown), shown))
         return found
 
     def _after_step(self, *_: Any) -> None:

@@ -33,6 +33,11 @@ class DiffusionLoss:
                 f"timesteps; set snr_gamma=null or snr_power=0"
             )
 
+    @property
+    def plain(self) -> "DiffusionLoss":
+        """The published objective, by which runs with different ones can be compared."""
+        return DiffusionLoss()
+
     def __call__(
         self,
         predicted_BCHW: Tensor,
