@@ -138,18 +138,21 @@ def _obeyed(samples: Mapping[str, Sequence[Image.Image]], noun: str, towers: Tow
     return found
 
 
-def measure(places: Sequence[Path], *, seeds: Sequence[int] = range(8), steps: int = 20) -> list[dict[str, Any]]:
+def measure(
+    places: Sequence[Path], *, noun: str | None = None, seeds: Sequence[int] = range(8), steps: int = 20
+) -> list[dict[str, Any]]:
     """Evaluate the words of runs and sweeps on the toybox, all in this process; what is there is not done again.
 
     Args:
         places: runs and sweeps.
+        noun: the plain name to compare with; None is the word that each began with.
         seeds: samples of each prompt.
         steps: of the solver.
     """
     found = find_subjects(places)
     everyone = [subject for subjects in found.values() for subject in subjects]
-    settings = Settings(prompts=PROMPTS, seeds=list(seeds), steps=steps, towers="toybox", batch_size=32)
-    done = evaluate(everyone, settings, also=AgainstRenders(seeds=seeds), tell=table.tell)
+    settings = Settings(prompts=PROMPTS, noun=noun, seeds=list(seeds), steps=steps, towers="toybox", batch_size=32)
+    done = evaluate(everyone, settings, also=AgainstRenders(noun=noun, seeds=seeds), tell=table.tell)
     table.conclude(found, done)
     return done
 
@@ -158,10 +161,11 @@ def main() -> None:
     """`python -m tinv.toybench.fidelity PLACE...`"""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybench.fidelity", description=main.__doc__)
     parser.add_argument("places", nargs="+", type=Path, help="runs and sweeps of toys of the toybox's world")
+    parser.add_argument("--noun", help="the plain name to compare with (default: the word that each began with)")
     parser.add_argument("--seeds", type=seeds, default=list(range(8)), help="samples of each prompt (default 0-7)")
     parser.add_argument("--steps", type=int, default=20, help="of the solver (default 20)")
     arguments = parser.parse_args()
-    measure(arguments.places, seeds=arguments.seeds, steps=arguments.steps)
+    measure(arguments.places, noun=arguments.noun, seeds=arguments.seeds, steps=arguments.steps)
 
 
 if __name__ == "__main__":
