@@ -17,6 +17,7 @@ from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
 from tinv.formats.negative import beside, negative_of
 from tinv.lesson import Lesson
 from tinv.models import load
+from tinv.publish.card import usage
 from tinv.together import Together
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
@@ -224,3 +225,13 @@ def test_convert_and_inspect_know_both(model, tmp_path, capsys):
 def test_settings_that_mean_nothing_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         TokenEmbedding(**settings)
+
+
+def test_the_card_of_a_published_word_loads_both(model):
+    word = learned(model)
+    files = ["learned_embeds.safetensors", "learned_embeds-neg.safetensors"]
+    assert usage(word, repo_id="me/cat", files=files).splitlines()[-4:-1] == [
+        'pipe.load_textual_inversion("me/cat")',
+        'pipe.load_textual_inversion("me/cat", weight_name="learned_embeds-neg.safetensors")',
+        'image = pipe("a photo of a <cat-toy>", negative_prompt="a photo of a <cat-toy-neg>").images[0]',
+    ]

@@ -35,8 +35,11 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
         heard.problems.append(
             f"trainer.max_steps is the length of the run and must be 1 or more, got {cfg.trainer.max_steps}"
         )
+    heard.problems += _unmeasured(cfg)
     if cfg.paths.cache_gb <= 0:
-        heard.problems.append(f"paths.cache_gb must be above 0, got {cfg.paths.cache_gb}; paths.cache=null keeps nothing")
+        heard.problems.append(
+            f"paths.cache_gb must be above 0, got {cfg.paths.cache_gb}; paths.cache=null keeps nothing"
+        )
     drafts = [_Draft.of(cfg, "", heard), *(_Draft.of(n, f"others.{name}", heard) for name, n in cfg.others.items())]
     told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
     tokenizers = heard.attempt(lambda: load_tokenizers(**told)) or {}
@@ -57,12 +60,31 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
     for draft in drafts:
         draft.open_pictures()
     concepts = [draft.concept for draft in drafts if draft.concept]
+    if cfg.hub.push and any(draft.embedding and draft.embedding.has_parts for draft in drafts):
+        heard.problems.append(
+            "hub.push=true: what is published are ordinary words that any pipeline loads, and this one has rows of its "
+            "own for stages or layers; set hub.push=false"
+        )
     heard.attempt(lambda: build(cfg.hub).check(names(concepts)))
     lessons = [lesson for draft in drafts for lesson in draft.lesson()]
     if heard.problems:
         raise ConfigError(dict.fromkeys(heard.problems))
     _tell_of_borrowed_words(lessons)
     return lessons
+
+
+def _unmeasured(cfg: DictConfig) -> Iterator[str]:
+    """The numbers that are followed although nothing in the run measures them."""
+    evaluation = cfg.callbacks.get("evaluation") or {}
+    measures = {
+        "eval/": (evaluation.get("every_n_steps") is not None, "set callbacks.evaluation.every_n_steps=50"),
+        "stop/": ("stride" in cfg.stop, "take stop=dvar"),
+    }
+    followed = {"monitor": cfg.monitor, **{f"{key}.monitor": cfg[key].get("monitor") for key in ("stop", "keep")}}
+    for setting, name in followed.items():
+        for prefix, (is_measured, remedy) in measures.items():
+            if str(name).startswith(prefix) and not is_measured:
+                yield f"{setting}={name}: nothing in this run measures that; {remedy}"
 
 
 class _Heard:

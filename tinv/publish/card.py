@@ -8,7 +8,9 @@ import yaml
 
 from tinv.concept import slug
 from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.negative import negative_of
 from tinv.hub.licences import licence_of
+from tinv.parts import has_negative
 from tinv.publish.facts import CONCEPT_IMAGES, Facts
 
 _PAPER = "https://arxiv.org/abs/2208.01618"
@@ -55,13 +57,25 @@ def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
     if "/" not in base:
         lines[-1] += "  # the folder of the model"
     lines += ['pipe.to("cuda" if torch.cuda.is_available() else "cpu")']
-    if "learned_embeds_2.safetensors" in files:
-        for name, part in (("learned_embeds.safetensors", ""), ("learned_embeds_2.safetensors", "_2")):
-            of = f"text_encoder=pipe.text_encoder{part}, tokenizer=pipe.tokenizer{part}"
-            lines += [f"pipe.load_textual_inversion({_text(repo_id)}, weight_name={_text(name)}, {of})"]
-    else:
-        lines += [f"pipe.load_textual_inversion({_text(repo_id)})"]
-    return "\n".join([*lines, f"image = pipe({_text(_prompt(learned, word))}).images[0]", 'image.save("picture.png")'])
+    words = {"learned_embeds": word}
+    if has_negative(learned.vectors):
+        words["learned_embeds-neg"] = negative_of(word)
+    for stem in words:
+        lines += _loading(stem, repo_id=repo_id, files=files)
+    prompts = ", negative_prompt=".join(_text(_prompt(learned, each)) for each in words.values())
+    return "\n".join([*lines, f"image = pipe({prompts}).images[0]", 'image.save("picture.png")'])
+
+
+def _loading(stem: str, *, repo_id: str, files: list[str]) -> list[str]:
+    """Python that loads a word into each text encoder."""
+    if f"{stem}_2.safetensors" not in files:
+        which = "" if stem == "learned_embeds" else f", weight_name={_text(f'{stem}.safetensors')}"
+        return [f"pipe.load_textual_inversion({_text(repo_id)}{which})"]
+    return [
+        f"pipe.load_textual_inversion({_text(repo_id)}, weight_name={_text(f'{stem}{part}.safetensors')}, "
+        f"text_encoder=pipe.text_encoder{part}, tokenizer=pipe.tokenizer{part})"
+        for part in ("", "_2")
+    ]
 
 
 def _text(value: str) -> str:
