@@ -18,6 +18,9 @@ from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.lesson import Lesson, borrowed, clashes
 from tinv.module import TextualInversion
+from tinv.optim import RiemannianSGD
+from tinv.regulariser import ContextRegulariser
+from tinv.timesteps import Cosine
 from tinv.together import Together
 
 CAT = Concept(placeholder="<cat-toy>", initializer="toy")
@@ -77,12 +80,15 @@ def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> Lesson:
         {"trainer": {"gradient_clip_val": 1e-5}, "optimizer": partial(torch.optim.SGD, lr=1.0)},
         {"dog": {"norm": "fixed", "ema": 0.5}},
         {"cat": {"norm": "soft", "ema": 0.9}, "dog": {"init": "random"}},
+        {"cat": {"init": "cross"}, "dog": {"init": "vocabulary"}, "timesteps": Cosine()},
+        {"regulariser": ContextRegulariser(weight=1.0), "dog": {"num_vectors": 2}},
+        {"cat": {"norm": "directional"}, "dog": {"norm": "directional"}, "optimizer": partial(RiemannianSGD, lr=0.1)},
     ],
-    ids=["plain", "accumulated", "merged", "clipped", "held", "averaged"],
+    ids=["plain", "accumulated", "merged", "clipped", "held", "averaged", "started", "regularised", "turned"],
 )
 def test_two_concepts_together_learn_what_each_learns_alone_to_the_last_bit(model, cats, dogs, options):
     trainer, rate = options.get("trainer", {}), 1e-2
-    common = {"optimizer": ADAM} | {k: v for k, v in options.items() if k in ("optimizer", "scale_lr", "merge_batches")}
+    common = {"optimizer": ADAM} | {k: v for k, v in options.items() if k not in ("trainer", "cat", "dog")}
     of_cat, of_dog = {"num_vectors": 2, **options.get("cat", {})}, {"num_vectors": 3, **options.get("dog", {})}
     both = tiny_module(model, concept=CAT, others=[dog(dogs, rate, **of_dog)], **of_cat, **common)
     together = fit(both, [cats, dogs], **trainer)
