@@ -15,6 +15,7 @@ from tinv.config import ConfigError, check
 from tinv.front import register
 from tinv.groups import Groups
 from tinv.overrides import find_problems
+from tinv.preparation import prepare
 from tinv.run import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -105,6 +106,27 @@ def test_a_rule_changes_no_bit_of_the_steps_before_its_end(place, tmp_path):
     train(settings(place, tmp_path / "ruled", "trainer.max_steps=6", "stop=dvar", "stop.stride=2", "keep=best"))
     for name in ("train/loss", "val/loss"):
         assert column(tmp_path / "plain", name) == column(tmp_path / "ruled", name)
+
+
+def test_clip_turns_the_evaluation_on_and_follows_it(place, tmp_path):
+    cfg = settings(place, tmp_path, "stop=clip")
+    assert (cfg.stop.monitor, cfg.stop.min_delta, cfg.callbacks.evaluation.every_n_steps) == ("eval/clip_i", 0.02, 50)
+    assert settings(place, tmp_path).callbacks.evaluation.every_n_steps is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["stop=patience", "stop.monitor=eval/score"], r"stop\.monitor=eval/score: .*evaluation\.every_n_steps=50"),
+        (["keep=best", "monitor=eval/clip_i"], r"monitor=eval/clip_i: nothing in this run measures that"),
+        (["keep=best", "keep.monitor=stop/loss"], r"keep\.monitor=stop/loss: .*; take stop=dvar"),
+    ],
+)
+def test_a_number_that_nothing_measures_is_refused_before_the_model_loads(place, tmp_path, typed, said):
+    with pytest.raises(ConfigError, match=said):
+        prepare(settings(place, tmp_path, *typed))
+    prepare(settings(place, tmp_path, "stop=dvar", "keep=best", "keep.monitor=stop/loss"))
+    prepare(settings(place, tmp_path, "stop=clip", "keep=best", "monitor=eval/score"))
 
 
 def test_what_cannot_be_is_said_before_anything_is_loaded(place, tmp_path):
