@@ -1,5 +1,6 @@
 """What the benchmarks train on: a model's folder, a resolution, and a folder of five pictures."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +40,19 @@ def prepare(name: str, place: Path, *, tiny: bool = False) -> Subject:
         tiny: a few thousand weights of the same layout instead.
     """
     if name == "toybox" and not tiny:
-        return Subject(name, locate(TOYBOX), 64, locate(CONCEPT))
+        return Subject(name, locate(TOYBOX), 64, without_captions(locate(CONCEPT), place / "pictures"))
     shapes = configs("sd15" if name == "toybox" else name, small=tiny)
     torch.manual_seed(0)
     random_pipeline.write(shapes, place / "model", dtype=torch.float32, device="cpu")
     return Subject(name, place / "model", shapes["vae"]["sample_size"], photographs(place / "pictures"))
+
+
+def without_captions(concept: Path, folder: Path) -> Path:
+    """The pictures alone: diffusers' script takes every file of a folder for one."""
+    folder.mkdir(parents=True)
+    for picture in concept.glob("*.png"):
+        shutil.copy(picture, folder)
+    return folder
 
 
 def photographs(folder: Path, count: int = 5) -> Path:

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 
+from tests.conftest import ROOT
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv import formats
 from tinv.config import ConfigError, check
@@ -133,3 +137,30 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(place, tmp_path):
     with pytest.raises(ConfigError, match=r"stop\.windw: StopAtRest takes no such argument \(did you mean window\?\)"):
         settings(place, tmp_path, "stop=dvar", "+stop.windw=3")
     assert any("dvar" in problem.text for problem in find_problems(Groups(), ["stop=dvr"], multirun=False))
+
+
+def _typed(place: Path, *overrides: str) -> dict[str, Any]:
+    """The card of a run that was typed as a command, whatever processes it takes."""
+    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"paths.outputs={place / 'outputs'}"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    name = next(text.partition("=")[2] for text in overrides if text.startswith("name="))
+    (run,) = (place / "outputs" / name).iterdir()
+    return {**card(run), "out": done.stdout}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rule", ["stop=patience stop.mode=max stop.patience=2", "stop=dvar stop.stride=1 stop.window=3"]
+)
+def test_two_processes_stop_at_the_same_step_as_one(place, rule):
+    told = (*PLAIN, "model.pretrained=model", "data.folder=cats", "trainer.max_steps=40", *rule.split(), "keep=best")
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")
+    threshold = ("stop.threshold=0.6",) if "dvar" in rule else ()
+    kind = rule.partition(" ")[0].partition("=")[2]
+    one = _typed(place, *told, *threshold, f"name=one-{kind}")
+    both = _typed(place, *told, *threshold, *two, "data.batch_size=1", f"name=two-{kind}")
+    assert one["stopped"]["step"] == both["stopped"]["step"] < 40
+    assert one["kept"]["step"] == both["kept"]["step"]
+    assert both["out"].count("stopped at step") == both["out"].count("kept the embedding") == 1
