@@ -8,6 +8,7 @@ from typing import Any
 
 from tinv import __version__
 from tinv.cli import (
+    benchmark,
     convert,
     dashboard,
     evaluate,
@@ -26,6 +27,7 @@ from tinv.errors import UserError
 COMMANDS = (
     generate,
     evaluate,
+    benchmark,
     preview,
     convert,
     inspect,

@@ -1,7 +1,7 @@
 """How good learned words are: samples with fixed seeds, measured by towers, kept beside the run."""
 
-from tinv.evaluation.evaluating import evaluate
+from tinv.evaluation.evaluating import Bench, evaluate
 from tinv.evaluation.settings import Settings
 from tinv.evaluation.subjects import find_subjects
 
-__all__ = ["Settings", "evaluate", "find_subjects"]
+__all__ = ["Bench", "Settings", "evaluate", "find_subjects"]

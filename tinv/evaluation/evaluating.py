@@ -62,29 +62,37 @@ def evaluate(
     Raises:
         UserError: a file, a model, a tower or the pictures cannot be had.
     """
-    bench = _Bench(settings, also)
+    bench = Bench(also)
     found = []
     for subject in subjects:
-        result, is_new = bench.result(subject)
+        result, is_new = bench.result(subject, settings)
         found.append(result)
         if tell:
             tell(subject, result, is_new)
     return found
 
 
-class _Bench:
+class Bench:
     """Holds the model and the towers from one word to the next."""
 
-    def __init__(self, settings: Settings, also: Also | None) -> None:
-        self.settings, self.also = settings, also
+    def __init__(self, also: Also | None = None) -> None:
+        """Args:
+        also: what else is to be measured of the samples.
+        """
+        self.also = also
         self._model: Any = None
         self._model_told: dict[str, Any] | None = None
         self._towers: Towers | None = None
         self._choice: Choice | None = None
+        self._wanted: Any = None
 
-    def result(self, subject: Subject) -> tuple[Result, bool]:
-        """The evaluation of a word, and whether it is new."""
-        settings, word = self.settings, subject.learned.placeholder.lower()
+    def result(self, subject: Subject, settings: Settings) -> tuple[Result, bool]:
+        """The evaluation of a word, and whether it is new.
+
+        Raises:
+            UserError: as `evaluate`.
+        """
+        word = subject.learned.placeholder.lower()
         request = Request(
             prompts=(),
             embeddings=[subject.place],
@@ -104,7 +112,7 @@ class _Bench:
         }
         prompts, noun = list(settings.prompts or prompts_for(subject.kind)), subject.noun(settings.noun)
         images = subject.pictures(settings.images)
-        choice = self._chosen(str(told["model"]["pretrained"]))
+        choice = self._chosen(settings, str(told["model"]["pretrained"]))
         decisive = {
             "drawn": told,
             "prompts": prompts,
@@ -146,10 +154,11 @@ class _Bench:
         results.write(subject.folder, result)
         return results.rounded(result), True
 
-    def _chosen(self, model: str) -> Choice:
-        name = self.settings.towers or towers_for(model)
-        if self._choice is None or self._choice.told["name"] != name:
-            self._choice, self._towers = Choice.of(name, clip=self.settings.clip, dino=self.settings.dino), None
+    def _chosen(self, settings: Settings, model: str) -> Choice:
+        wanted = settings.towers or towers_for(model), settings.clip, settings.dino
+        if self._choice is None or self._wanted != wanted:
+            self._choice, self._towers = Choice.of(wanted[0], clip=settings.clip, dino=settings.dino), None
+            self._wanted = wanted
         return self._choice
 
     def _seeing(self, choice: Choice) -> Towers:

@@ -1,0 +1,1 @@
+"""Published protocols: a word for each of many subjects, and one number for all of them."""

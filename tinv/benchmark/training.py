@@ -1,0 +1,60 @@
+"""A run for each subject, as an ordinary sweep: resumable, and on whatever launcher is chosen."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from tinv.benchmark.layout import Subject
+from tinv.errors import UserError
+from tinv.files import write_text
+
+GROUP = "subject"
+RUNS = "runs"
+"""The name of the sweep below the benchmark's folder."""
+_DOOR = [sys.executable, "-m", "tinv.front"]
+
+
+def write_group(out: Path, subjects: Sequence[Subject]) -> Path:
+    """Write a config group of the subjects, and return the directory to be given as --config-dir."""
+    for subject in subjects:
+        told = {
+            "concept": {"placeholder": subject.placeholder, "initializer": subject.noun},
+            "data": {"folder": str(subject.folder.resolve())},
+            **({"embedding": {"init": "mean"}} if " " in subject.noun else {}),
+        }
+        text = f"# @package _global_\n{yaml.safe_dump(told, allow_unicode=True, sort_keys=False)}"
+        write_text(out / "conf" / GROUP / f"{subject.name}.yaml", text)
+    return (out / "conf").resolve()
+
+
+def command(out: Path, subjects: Sequence[Subject], overrides: Sequence[str]) -> list[str]:
+    """What is to be typed: the sweep, or what is left of the one that has been begun."""
+    begun = newest(out)
+    if begun is not None:
+        return [*_DOOR, f"sweep.resume={begun}"]
+    config_dir = write_group(out, subjects)
+    points = ",".join(subject.name for subject in subjects)
+    places = [f"paths.outputs={out.resolve()}", f"name={RUNS}"]
+    return [*_DOOR, f"--config-dir={config_dir}", "-m", *overrides, *places, f"+{GROUP}={points}"]
+
+
+def newest(out: Path) -> Path | None:
+    """The sweep that has been begun."""
+    plans = sorted((out / RUNS).glob("*/plan.json"))
+    return plans[-1].parent if plans else None
+
+
+def train(out: Path, subjects: Sequence[Subject], overrides: Sequence[str]) -> Path:
+    """Train what is not done, and return the sweep's folder. Runs that fail do not end the others.
+
+    Raises:
+        UserError: the sweep could not begin.
+    """
+    done = subprocess.run(command(out, subjects, overrides), check=False)
+    folder = newest(out)
+    if folder is None:
+        raise UserError(f"the sweep could not begin (exit code {done.returncode}); its reason stands above")
+    return folder

@@ -1,0 +1,60 @@
+"""`tinv benchmark`: published protocols."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from tinv.cli.generate import seeds
+
+
+def add(commands: Any) -> None:
+    """Describe the command and its options."""
+    group = commands.add_parser("benchmark", help="run a published benchmark: learn, draw and measure many subjects")
+    names = group.add_subparsers(title="benchmarks", required=True, metavar="NAME")
+    command = names.add_parser(
+        "dreambench",
+        help="30 subjects x 25 prompts x 4 samples",
+        description="Learn a word for each subject of DreamBench, as a sweep, and measure them by its protocol. The "
+        "same command goes on with what is not done. docs/evaluation.md has more.",
+        epilog="example: tinv benchmark dreambench --data dreambooth/dataset model=sd15 hydra/launcher=slurm",
+    )
+    command.set_defaults(command=run)
+    command.add_argument(
+        "overrides", nargs="*", metavar="SETTING", help="of the runs: model=sd15 optimizer.lr=5e-3 ..."
+    )
+    command.add_argument(
+        "--data", type=Path, required=True, help="has the subjects' folders and prompts_and_classes.txt"
+    )
+    command.add_argument("--out", type=Path, default=Path("outputs/dreambench"), help="default: outputs/dreambench")
+    command.add_argument("--subjects", type=_names, default=(), help="some of them: dog,cat,teapot (default: all)")
+    command.add_argument("--seeds", type=seeds, default=[0, 1, 2, 3], help="a sample a prompt for each (default 0-3)")
+    command.add_argument("--steps", type=int, default=50, help="of the solver (default 50)")
+    command.add_argument("--guidance", type=float, default=7.5, help="default 7.5")
+    command.add_argument("--towers", choices=("toybox", "clip", "dinov2"), help="default: those that go with the model")
+    command.add_argument("--device", help="of samples and towers (default: the fastest there is)")
+    command.add_argument("--print", action="store_true", dest="only_print", help="the command that trains, and stop")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what is left, and print a table."""
+    from tinv.benchmark.dreambench import FILE, dreambench, planned, text
+    from tinv.evaluation import Settings
+
+    if arguments.only_print:
+        print(shlex.join(planned(arguments.data, arguments.out, arguments.overrides, only=arguments.subjects)))
+        return
+    settings = Settings(
+        seeds=arguments.seeds,
+        steps=arguments.steps,
+        guidance=arguments.guidance,
+        towers=arguments.towers,
+        device=arguments.device,
+    )
+    whole = dreambench(arguments.data, arguments.out, arguments.overrides, only=arguments.subjects, settings=settings)
+    print(text(whole))
+    print(arguments.out / FILE)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
