@@ -12,6 +12,7 @@ from tinv.cli import main
 from tinv.errors import UserError
 from tinv.report import write_report
 from tinv.report.reading import read_evaluation
+from tinv.report.sweep import Sweep
 from tinv.status import Status
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
@@ -199,6 +200,11 @@ def test_of_an_evaluation_of_ours_the_scores_are_shown_and_not_its_settings(swee
     told = {"scores": {"clip_i": 0.75, "dino": None}, "drawn": {"steps": 25}, "prompts": [{"clip_i": 0.5}]}
     (sweep / "0" / "evaluation.json").write_text(json.dumps(told))
     assert read_evaluation(sweep / "0" / "evaluation.json") == {"clip_i": 0.75}
+
+
+@pytest.mark.parametrize(("monitor", "direction"), [("val/loss", "minimize"), ("eval/score", "maximize"), ("x", None)])
+def test_more_is_better_where_the_number_is_of_an_evaluation(tmp_path, monitor, direction):
+    assert Sweep(tmp_path, {}, monitor, []).direction == direction
 
 
 def test_numbers_of_an_evaluation_stand_in_the_table(sweep):

@@ -35,11 +35,12 @@ def add(commands: Any) -> None:
     command.add_argument("--config", help="for a model in a single file: a folder or Hub id with its configurations")
     command.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
     command.add_argument("--batch-size", type=int, default=8, help="pictures drawn at once (default 8)")
+    command.add_argument("--wandb", action="store_true", help="put the numbers into the summaries of the runs on W&B")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, and print a table."""
-    from tinv.evaluation import Settings, evaluate, find_subjects, table
+    from tinv.evaluation import Settings, evaluate, find_subjects, table, telling
 
     settings = Settings(
         prompts=arguments.prompt,
@@ -60,3 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     found = find_subjects(arguments.places)
     done = evaluate([subject for subjects in found.values() for subject in subjects], settings, tell=table.tell)
     table.conclude(found, done)
+    if arguments.wandb:
+        everyone = [subject for subjects in found.values() for subject in subjects]
+        told = [telling.tell(subject, result) for subject, result in zip(everyone, done, strict=True)]
+        print(f"W&B: {sum(told)} of {len(told)} words are of runs that it knows")

@@ -74,7 +74,8 @@ class Sweep:
             study = read_object(point.run.folder / TRIAL).get("study")
             if isinstance(study, dict) and study.get("direction") in ("minimize", "maximize"):
                 return str(study["direction"])
-        return "minimize" if "loss" in (self.monitor or "") else None
+        monitor = self.monitor or ""
+        return "minimize" if "loss" in monitor else "maximize" if monitor.startswith("eval/") else None
 
     @property
     def best(self) -> Point | None:

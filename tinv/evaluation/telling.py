@@ -1,0 +1,28 @@
+"""Evaluations on W&B, in the runs that they are of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinv.boards.afterwards import is_known, tell_wandb
+from tinv.evaluation.subjects import Subject
+from tinv.publish.facts import read_config, setting
+
+PREFIX = "evaluation"
+
+
+def tell(subject: Subject, result: Mapping[str, Any]) -> bool:
+    """Tell the run's board, if it has one; whether it has.
+
+    Numbers are in the run's summary as `evaluation/clip_i`; `evaluation/clip_i/cat-toy` in a run of several concepts.
+
+    Raises:
+        UserError: W&B does not let us.
+    """
+    if not subject.place.is_dir() or not is_known(subject.place):
+        return False
+    suffix = "" if subject.folder == subject.place else f"/{subject.folder.name}"
+    scores = {name: value for name, value in result["scores"].items() if value is not None}
+    cfg = read_config(subject.place)
+    settings = {key: setting(cfg, f"logger.wandb.{key}") for key in ("project", "entity", "mode")}
+    tell_wandb(subject.place, {f"{PREFIX}/{name}{suffix}": value for name, value in scores.items()}, settings=settings)
+    return True
