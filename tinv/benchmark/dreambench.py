@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinv.benchmark.layout import Subject, read_subjects
-from tinv.benchmark.training import command, train
+from tinv.benchmark.training import command, over_subjects, train
 from tinv.errors import UserError
 from tinv.evaluation import Bench, Settings, find_subjects, results, table
 from tinv.evaluation.subjects import Subject as Word
@@ -37,13 +37,13 @@ def dreambench(
         UserError: the folder is of another layout, the sweep could not begin, or no run came to its end.
     """
     subjects = read_subjects(data, only)
-    folder = train(out, subjects, overrides)
+    folder = train(out, over_subjects(out, subjects, overrides))
     return measure(folder, out, subjects, settings=settings)
 
 
 def planned(data: Path, out: Path, overrides: Sequence[str], *, only: Sequence[str] = ()) -> list[str]:
     """The command that trains, for whoever wants to type it elsewhere."""
-    return command(out, read_subjects(data, only), overrides)
+    return command(out, over_subjects(out, read_subjects(data, only), overrides))
 
 
 def measure(folder: Path, out: Path, subjects: Sequence[Subject], *, settings: Settings) -> dict[str, Any]:

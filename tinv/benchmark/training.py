@@ -30,15 +30,21 @@ def write_group(out: Path, subjects: Sequence[Subject]) -> Path:
     return (out / "conf").resolve()
 
 
-def command(out: Path, subjects: Sequence[Subject], overrides: Sequence[str]) -> list[str]:
-    """What is to be typed: the sweep, or what is left of the one that has been begun."""
-    begun = newest(out)
-    if begun is not None:
-        return [*_DOOR, f"sweep.resume={begun}"]
-    config_dir = write_group(out, subjects)
+def over_subjects(out: Path, subjects: Sequence[Subject], overrides: Sequence[str]) -> list[str]:
+    """What is typed behind `train.py` for a sweep over subjects; their config group is written."""
     points = ",".join(subject.name for subject in subjects)
-    places = [f"paths.outputs={out.resolve()}", f"name={RUNS}"]
-    return [*_DOOR, f"--config-dir={config_dir}", "-m", *overrides, *places, f"+{GROUP}={points}"]
+    return [f"--config-dir={write_group(out, subjects)}", "-m", *overrides, *places(out), f"+{GROUP}={points}"]
+
+
+def places(out: Path) -> list[str]:
+    """Settings that keep a sweep below a benchmark's folder."""
+    return [f"paths.outputs={out.resolve()}", f"name={RUNS}"]
+
+
+def command(out: Path, typed: Sequence[str]) -> list[str]:
+    """The whole command: the sweep, or what is left of the one that has been begun."""
+    begun = newest(out)
+    return [*_DOOR, *typed] if begun is None else [*_DOOR, f"sweep.resume={begun}"]
 
 
 def newest(out: Path) -> Path | None:
@@ -47,13 +53,13 @@ def newest(out: Path) -> Path | None:
     return plans[-1].parent if plans else None
 
 
-def train(out: Path, subjects: Sequence[Subject], overrides: Sequence[str]) -> Path:
+def train(out: Path, typed: Sequence[str]) -> Path:
     """Train what is not done, and return the sweep's folder. Runs that fail do not end the others.
 
     Raises:
         UserError: the sweep could not begin.
     """
-    done = subprocess.run(command(out, subjects, overrides), check=False)
+    done = subprocess.run(command(out, typed), check=False)
     folder = newest(out)
     if folder is None:
         raise UserError(f"the sweep could not begin (exit code {done.returncode}); its reason stands above")
