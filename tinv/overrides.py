@@ -48,8 +48,8 @@ def explain(groups: Groups, overrides: Sequence[str]) -> list[Problem]:
         else:
             parsed.append(groups.parse(text))
     choices = [override for override in parsed if groups.options(override.key_or_group)]
-    good: list[str] = []
-    for override in [*choices, *(override for override in parsed if override not in choices)]:
+    good = _all_or_none(groups, choices)
+    for override in [*([] if good else choices), *(override for override in parsed if override not in choices)]:
         if reason := (_missed_choice(groups, override) if override in choices else "") or _misfit(
             groups, override, good
         ):
@@ -60,6 +60,16 @@ def explain(groups: Groups, overrides: Sequence[str]) -> list[Problem]:
     chose_all = all(o.input_line in good for o in choices) and not unread & set(groups.names())
     rest = config.find_problems(groups.compose(good))
     return found + [problem for problem in rest if chose_all or not problem.is_missing]
+
+
+def _all_or_none(groups: Groups, choices: Sequence[Override]) -> list[str]:
+    """All choices, if they can be composed together: usually it is a value that is wrong, and one look is enough."""
+    texts = [str(choice.input_line) for choice in choices]
+    try:
+        groups.join(texts)
+    except CompositionError:
+        return []
+    return texts
 
 
 def _leaks(overrides: Sequence[str]) -> list[Problem]:
