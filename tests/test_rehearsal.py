@@ -45,7 +45,7 @@ def test_what_ships_is_heard_without_a_word(rehearsed, optimizer, scheduler):
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
         (["optimizer=lion", "optimizer.lr=0"], "optimizer: assert lr > 0."),
         (["optimizer=adafactor", "optimizer.relative_step=true"], "optimizer: Cannot combine manual `lr`"),
-        (["scheduler=text", "scheduler.schedule='5e-3:10'"], "scheduler.schedule ends at step 10, but the run has 400"),
+        (["scheduler=text", "scheduler.schedule='5e-3:10'"], "scheduler.schedule ends at step 10, but the run has 300"),
         (["scheduler=text", "scheduler.schedule=quick"], "scheduler.schedule: 'quick' must begin with a rate"),
         (["scheduler=polynomial", "scheduler.lr_end=1"], "scheduler: lr_end (1) must be smaller than initial lr"),
         (["trainer.strategy=dpp"], "trainer: You selected an invalid strategy name"),
@@ -80,10 +80,10 @@ def test_a_tpu_without_torch_xla_is_refused_in_one_sentence(rehearsed):
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["scheduler=constant_warmup", "scheduler.num_warmup_steps=400"], "scheduler.num_warmup_steps=400"),
+        (["scheduler=constant_warmup", "scheduler.num_warmup_steps=300"], "scheduler.num_warmup_steps=300"),
         (["optimizer=schedule_free", "optimizer.warmup_steps=500"], "optimizer.warmup_steps=500"),
     ],
 )
 def test_a_warm_up_that_outlasts_the_run_is_warned_of(rehearsed, overrides, named):
-    with pytest.warns(UserWarning, match=f"{named}: the run ends at step 400, before the rate has risen"):
+    with pytest.warns(UserWarning, match=f"{named}: the run ends at step 300, before the rate has risen"):
         rehearsed(*overrides)
