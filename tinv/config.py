@@ -183,7 +183,8 @@ def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
             yield Problem(f"{key}: there is no such group or setting{where or did_you_mean(key, root.parameters)}")
     for key in root.parameters:
         if key not in cfg:
-            yield Problem(f"{key}: cannot be left out{f'; write {key}=none' if key in ('callbacks', 'logger', 'stop') else ''}")
+            hint = f"; write {key}=none" if key in ("callbacks", "logger", "stop") else ""
+            yield Problem(f"{key}: cannot be left out{hint}")
     for name, shape in (("paths", Paths), ("sweep", Sweep)):
         if isinstance(node := cfg.get(name), DictConfig):
             yield from unknown(node, signature(f"{__name__}.{shape.__name__}"), name)

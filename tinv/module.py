@@ -93,9 +93,7 @@ class TextualInversion(LightningModule):
         self._merger = Merger(None if merge_batches else 1)
         self._means: list[Mean] = []
 
-    def losses(
-        self, batch: Batch, vectors: Vectors | None = None, objective: DiffusionLoss | None = None
-    ) -> Tensor:
+    def losses(self, batch: Batch, vectors: Vectors | None = None, objective: DiffusionLoss | None = None) -> Tensor:
         """The loss of each sample, [B], with noise that depends on the samples' own seeds alone.
 
         Args:

@@ -31,9 +31,7 @@ def read_templates(path: Path, setting: str = "data.templates_file") -> tuple[st
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{setting}: cannot read {path} ({error}); give a text file with one caption a line"
-        ) from error
+        raise UserError(f"{setting}: cannot read {path} ({error}); give a text file with one caption a line") from error
     captions = tuple(line for line in lines if line and not line.startswith("#"))
     if not captions:
         raise UserError(f"{setting}: {path} holds no caption; write one a line, such as 'a photo of a {{}}'")
