@@ -42,8 +42,8 @@ def test_it_is_the_mean_of_the_micro_batches_of_the_step(model, tmp_path, monkey
     learner._merger.at_once = None if merged else 1
     plain = TextualInversion.losses
 
-    def listening(self, batch, vectors=None):
-        found = plain(self, batch, vectors)
+    def listening(self, batch, vectors=None, objective=None):
+        found = plain(self, batch, vectors, objective)
         told.extend(found.tolist())
         return found
 

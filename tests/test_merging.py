@@ -26,9 +26,9 @@ def learn(model, data, *, accumulate=4, steps=3, **options):
     learner, sizes = tiny_module(model, num_vectors=2, **options), []
     plain = TextualInversion.losses
 
-    def listening(self, batch, vectors=None):
+    def listening(self, batch, vectors=None, objective=None):
         sizes.append(len(batch))
-        return plain(self, batch, vectors)
+        return plain(self, batch, vectors, objective)
 
     with mock.patch.object(TextualInversion, "losses", listening):
         trainer(max_steps=steps, accumulate_grad_batches=accumulate, limit_val_batches=0).fit(learner, data)

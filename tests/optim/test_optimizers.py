@@ -121,4 +121,4 @@ def test_another_optimizer_or_rate_than_the_checkpoints_is_refused_not_ignored(
 @pytest.mark.parametrize("path", (CONF_DIR / "optimizer").glob("*.yaml"), ids=lambda path: path.stem)
 def test_no_optimizer_that_ships_decays_the_rows(path):
     """E-18: the reference script's decay of 1e-2 shrinks the word by up to nine tenths."""
-    assert yaml.safe_load(path.read_text(encoding="utf-8"))["weight_decay"] == 0
+    assert yaml.safe_load(path.read_text(encoding="utf-8")).get("weight_decay", 0) == 0
