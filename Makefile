@@ -5,6 +5,8 @@ ARGS ?=
 REFERENCE ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A file stays in one process, so that what its tests share is made once.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-all test-slurm stress-slurm lint format bench
@@ -25,10 +27,10 @@ train: setup ## learn the cat toy that comes with tinv, offline, on whatever thi
 	$(BIN)/python train.py +experiment=cat_toy $(ARGS)
 
 test: setup ## run the quick tests: offline, on the CPU, in minutes
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network and not slurm" $(ARGS)
+	$(TESTS) -m "not slow and not gpu and not network and not slurm" $(ARGS)
 
 test-all: setup ## run the slow tests too
-	$(BIN)/python -m pytest -m "not gpu and not network and not slurm" $(ARGS)
+	$(TESTS) -m "not gpu and not network and not slurm" $(ARGS)
 
 test-slurm: setup ## run the tests on a Slurm of their own, where its packages are installed
 	$(BIN)/python -m pytest -m slurm -rs -n 2 tests/slurm $(ARGS)
