@@ -85,6 +85,7 @@ def test_a_run_calls_the_vae_to_encode_and_to_decode_and_trains_without_it(compo
         "concept.placeholder=my-cat",
         "concept.initializer=toy",
         "data.val_draws=2",
+        "paths.cache=null",  # else what another test has encoded would do
         "trainer.max_steps=2",
         "trainer.accelerator=cpu",
         "callbacks.samples.seeds=[0]",
