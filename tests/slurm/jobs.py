@@ -108,7 +108,7 @@ class BatchJob:
         """Of the process that made the last step."""
         return int(self._trace(rank)[-1].split()[2])
 
-    def until_step(self, step: int, timeout: float = 120) -> None:
+    def until_step(self, step: int, timeout: float = 300) -> None:
         """Wait until a step has been made."""
         until(lambda: bool(self.steps()) and self.steps()[-1] >= step, timeout, self.said)
 

@@ -87,6 +87,7 @@ _LINES = {
     "gres": "hydra.launcher.gpus_per_node",
     "generic resource": "hydra.launcher.gpus_per_node",
     "node count": "hydra.launcher.nodes",
+    "processors": "hydra.launcher.cpus_per_task or tasks_per_node",
     "cpu count": "hydra.launcher.cpus_per_task or tasks_per_node",
     "node configuration": "hydra.launcher.cpus_per_task, mem_gb, tasks_per_node or gpus_per_node",
     "array": "how many points there are, or hydra.launcher.array_parallelism",
