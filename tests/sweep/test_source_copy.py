@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tinv
 from tinv.sweep import snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,13 +49,48 @@ def test_the_same_code_is_copied_once_and_an_edit_makes_another_copy(taken, tmp_
     assert not list((tmp_path / "sweep" / "source").glob(".*"))
 
 
-def test_the_commit_and_what_differs_from_it_are_kept(taken):
-    if subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
-        pytest.skip("no checkout")
-    folder = taken().folder
-    told = json.loads((folder / "git.json").read_text())
-    assert len(told["commit"]) == 40
-    assert told["dirty"] == bool((folder / "changes.patch").read_text())
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A small package that goes for tinv's own."""
+    folder = tmp_path / "checkout" / "tinv"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("VALUE = 1\n")
+    monkeypatch.setattr(tinv, "__file__", str(folder / "__init__.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    return folder
+
+
+def git(folder, *arguments):
+    own = ("user.name=a", "user.email=a@b.c", "commit.gpgsign=false", "core.autocrlf=false")
+    settings = [word for setting in own for word in ("-c", setting)]
+    command = ["git", "-C", str(folder), *settings, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_commit_and_what_differs_from_it_are_kept(taken, package):
+    git(package, "init", "--quiet")
+    git(package, "add", ".")
+    git(package, "commit", "--quiet", "--message", "one")
+    commit = git(package, "rev-parse", "HEAD")
+    clean = taken().folder
+    assert json.loads((clean / "git.json").read_text()) == {"commit": commit, "dirty": False}
+    assert (clean / "changes.patch").read_text() == ""
+    (package / "__init__.py").write_text("VALUE = 2\n")
+    edited = taken().folder
+    assert json.loads((edited / "git.json").read_text()) == {"commit": commit, "dirty": True}
+    assert "-VALUE = 1\n+VALUE = 2\n" in (edited / "changes.patch").read_text()
+
+
+@pytest.mark.parametrize("installed_in_a_checkout", [False, True])
+def test_of_code_that_git_does_not_track_no_commit_is_told(taken, package, installed_in_a_checkout):
+    if installed_in_a_checkout:
+        (package.parent / "theirs.py").touch()
+        git(package.parent, "init", "--quiet")
+        git(package.parent, "add", "theirs.py")
+        git(package.parent, "commit", "--quiet", "--message", "one")
+    copy = taken().folder
+    assert (copy / "tinv" / "__init__.py").is_file()
+    assert not (copy / "git.json").exists()
 
 
 def test_a_command_that_is_no_script_of_the_users_gets_a_door(taken, monkeypatch):
