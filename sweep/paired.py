@@ -2,19 +2,27 @@
 
 Two runs are a pair if they learned the same thing with the same seed, so that neither the toy nor the luck of the
 draws is between them. Of each measure: the mean, and the mean difference of the pairs with its 95 % interval (Student's
-t, pairs taken as independent). An interval that holds 0 says that nothing has been shown. The runs must have been
-measured before, by `python -m tinv.toybench.fidelity FOLDER`; those that have not are left out.
+t, pairs taken as independent). An interval that holds 0 says that nothing has been shown. What is counted in steps and
+seconds is compared as a ratio, the geometric mean of the pairs'; there it is 1 that says nothing.
+
+`steps` is where `val/loss` came to rest (`plateau`), `s/step` what a training step took of the processor, which other
+programs of a crowded machine do not touch, and `s to rest` both together. Runs that do not tell have no number there.
+The runs must have been measured before, by `python -m tinv.toybench.fidelity FOLDER`; those that have not are left out.
 """
 
 import argparse
 import csv
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import exp, log
 from pathlib import Path
 
-MEASURES = {"recovery": 2, "editability": 2, "clip_i": 3, "clip_t": 3, "norm": 1}
-"""What is shown, and its digits."""
+DIFFERENCES = {"recovery": 2, "editability": 2, "clip_i": 3, "clip_t": 3, "norm": 1}
+"""What is compared by differences, and its digits."""
+RATIOS = {"steps": 0, "s/step": 3, "s to rest": 0}
+"""What is compared by ratios, and its digits."""
+COLUMNS = {**DIFFERENCES, **RATIOS}
 T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12)
 """Student's t at 97.5 %, of 1 to 16 degrees of freedom; it is 2.0 to 2.1 from there on."""
 
@@ -32,43 +40,104 @@ def read(folders: Iterable[Path], key: str) -> dict[str, Runs]:
                 if row["status"] == "done" and (run / "evaluation.json").exists():
                     card = json.loads((run / "run.json").read_text(encoding="utf-8"))
                     whose = card["concept"]["placeholder"], card["seed"]
-                    found.setdefault(row[key], {})[whose] = numbers(run)
+                    found.setdefault(row[key], {})[whose] = numbers(run, card)
     return found
 
 
-def numbers(run: Path) -> dict[str, float]:
-    """What a run's word is worth, and how long its rows have become."""
+def numbers(run: Path, card: Mapping[str, dict]) -> dict[str, float]:
+    """What a run's word is worth, how long its rows have become, and what it took."""
     scores = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["scores"]
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        norms = [row["embedding/norm"] for row in csv.DictReader(file) if row.get("embedding/norm")]
-    return {**scores, "norm": float(norms[-1]) if norms else float("nan")}
+        rows = list(csv.DictReader(file))
+    norms = [float(row["embedding/norm"]) for row in rows if row.get("embedding/norm")]
+    steps = plateau([(int(row["step"]), float(row["val/loss"])) for row in rows if row.get("val/loss")])
+    each = step_seconds(card)
+    found = {
+        **scores,
+        "norm": norms[-1] if norms else None,
+        "steps": steps,
+        "s/step": each,
+        "s to rest": steps * each if steps and each else None,
+    }
+    return {name: float(found[name]) for name in COLUMNS if found.get(name) is not None}
+
+
+def plateau(losses: Sequence[tuple[int, float]], *, share: float = 0.05, least: int = 6) -> int | None:
+    """The first step from which on the loss stays near its last value.
+
+    Args:
+        losses: step and loss, in the order of steps.
+        share: how near, as a share of how far it fell from the first to the last.
+        least: how many there must be.
+
+    Returns:
+        The step; None where there are too few, or where the loss did not fall.
+    """
+    if len(losses) < least or losses[0][1] <= losses[-1][1]:
+        return None
+    last = losses[-1][1]
+    rest = losses[-1][0]
+    for step, loss in reversed(losses):
+        if abs(loss - last) > share * (losses[0][1] - last):
+            break
+        rest = step
+    return rest
+
+
+def step_seconds(card: Mapping[str, dict]) -> float | None:
+    """Seconds of the processor that a training step took in a run's last session; None where the card is older."""
+    made = card.get("result", {}).get("steps", 0) - (card.get("resumed_at") or 0)
+    spent = card.get("cpu_seconds", {}).get("training")
+    return spent / made if spent and made > 0 else None
+
+
+def interval(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean, and how far the 95 % interval goes to both sides; None where there is but one value."""
+    middle = statistics.mean(values)
+    if len(values) < 2:
+        return middle, None
+    quantile = T_975[len(values) - 2] if len(values) - 2 < len(T_975) else 2.1
+    return middle, quantile * statistics.stdev(values) / len(values) ** 0.5
 
 
 def difference(values: Sequence[float], digits: int) -> str:
     """`-0.12 (-0.20 to -0.04)`, or the mean alone where there is but one pair."""
-    middle = statistics.mean(values)
-    if len(values) < 2:
-        return f"{middle:+.{digits}f}"
-    quantile = T_975[len(values) - 2] if len(values) - 2 < len(T_975) else 2.1
-    half = quantile * statistics.stdev(values) / len(values) ** 0.5
-    return f"{middle:+.{digits}f} ({middle - half:+.{digits}f} to {middle + half:+.{digits}f})"
+    middle, half = interval(values)
+    said = f"{middle:+.{digits}f}"
+    return said if half is None else f"{said} ({middle - half:+.{digits}f} to {middle + half:+.{digits}f})"
 
 
-def table(found: dict[str, Runs], key: str, against: str) -> str:
+def ratio(values: Sequence[float]) -> str:
+    """`x 1.52 (1.31 to 1.76)`."""
+    middle, half = interval([log(value) for value in values])
+    said = f"x {exp(middle):.2f}"
+    return said if half is None else f"{said} ({exp(middle - half):.2f} to {exp(middle + half):.2f})"
+
+
+def table(found: dict[str, Runs], key: str, against: str, columns: Sequence[str]) -> str:
     """Markdown: a row for each value, that which the others are held against first."""
     base = found[against]
-    lines = [[key, "pairs", *(cell for name in MEASURES for cell in (name, "against it"))]]
+    lines = [[key, "pairs", *(cell for name in columns for cell in (name, "against it"))]]
     lines.append(["---"] * len(lines[0]))
     for value in sorted(found, key=lambda value: value != against):
         runs = found[value]
-        pairs = sorted(runs.keys() & base.keys())
-        cells = [value, str(len(pairs))]
-        for name, digits in MEASURES.items():
-            cells.append(f"{statistics.mean(run[name] for run in runs.values()):.{digits}f}")
-            gains = [runs[whose][name] - base[whose][name] for whose in pairs]
-            cells.append(difference(gains, digits) if gains and value != against else "")
+        cells = [value, str(len(runs.keys() & base.keys()))]
+        for name in columns:
+            own = [run[name] for run in runs.values() if name in run]
+            cells.append(f"{statistics.mean(own):.{COLUMNS[name]}f}" if own else "")
+            cells.append(_compared(runs, base, name) if value != against else "")
         lines.append(cells)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _compared(runs: Runs, base: Runs, name: str) -> str:
+    both = [each for each in runs if name in runs[each] and name in base.get(each, {})]
+    pairs = [(runs[each][name], base[each][name]) for each in both]
+    if not pairs:
+        return ""
+    if name in RATIOS:
+        return ratio([mine / theirs for mine, theirs in pairs])
+    return difference([mine - theirs for mine, theirs in pairs], COLUMNS[name])
 
 
 def main() -> None:
@@ -77,12 +146,15 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, help="sweeps")
     parser.add_argument("--key", default="method", help="what was swept (default: method)")
     parser.add_argument("--against", default="plain", help="the value that the others are held against")
+    parser.add_argument(
+        "--columns", nargs="+", default=list(COLUMNS), choices=list(COLUMNS), metavar="NAME", help=", ".join(COLUMNS)
+    )
     arguments = parser.parse_args()
     found = read(arguments.folders, arguments.key)
     if arguments.against not in found:
         known = ", ".join(found) or "nothing that is measured"
         parser.error(f"no run with {arguments.key}={arguments.against} has been measured; there is {known}")
-    print(table(found, arguments.key, arguments.against))
+    print(table(found, arguments.key, arguments.against, arguments.columns))
 
 
 if __name__ == "__main__":

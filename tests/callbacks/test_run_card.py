@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
+from lightning.pytorch import Callback
 
 from tests.callbacks.fitting import Interrupt, fit
 from tinv.callbacks import Checkpoints, RunCard, Samples, Vitals, surroundings
-from tinv.callbacks.phases import phase
+from tinv.callbacks.phases import Stopwatch, phase
 from tinv.callbacks.surroundings import git_state, hydra_choices, mask
 from tinv.models import StableDiffusion
 
@@ -39,10 +41,36 @@ def test_a_finished_run_says_what_ran_and_what_came_of_it(tmp_path: Path, model:
     assert found["result"]["vitals"]["step"] == 4
     assert found["result"]["val/loss"] > 0
     assert set(found["seconds"]) == {"loading", "training", "validation", "sampling", "saving", "total"}
+    assert set(found["cpu_seconds"]) == set(found["seconds"])
     parts = [seconds for phase, seconds in found["seconds"].items() if phase != "total"]
     assert sum(parts) <= found["seconds"]["total"] + 0.1
     assert found["versions"]["torch"].startswith("2.")
     assert found["machine"]["device"] == "cpu"
+
+
+class Sleeper(Callback):
+    """Waits at two steps, of which one is a phase of its own."""
+
+    def __init__(self) -> None:
+        self.stopwatch = Stopwatch()
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 1:
+            sleep(0.4)
+        if trainer.global_step == 2:
+            with self.stopwatch("evaluating"):
+                sleep(2)
+
+
+def test_waiting_takes_time_but_not_the_processors_and_no_phase_is_in_another(
+    tmp_path: Path, model: StableDiffusion
+) -> None:
+    fit(tmp_path, model, [RunCard(tmp_path), Sleeper()], max_steps=3)
+    clock, processor = card(tmp_path)["seconds"], card(tmp_path)["cpu_seconds"]
+    assert clock["evaluating"] >= 2
+    assert processor["evaluating"] < 0.5
+    assert 0.4 <= clock["training"] <= clock["total"] - clock["evaluating"]
+    assert 0 < processor["training"] <= processor["total"]
 
 
 @pytest.mark.parametrize(

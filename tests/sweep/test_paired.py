@@ -33,6 +33,15 @@ def sweep(folder, rows):
     return folder
 
 
+def told(run, *, cpu, losses):
+    """What newer runs tell: seconds of the processor over 4 steps, and losses at every second step."""
+    card = json.loads((run / "run.json").read_text())
+    card |= {"result": {"steps": 4}, "cpu_seconds": {"training": cpu}}
+    (run / "run.json").write_text(json.dumps(card))
+    lines = "".join(f"{2 * i},,{loss}\n" for i, loss in enumerate(losses))
+    (run / "metrics.csv").write_text(f"step,embedding/norm,val/loss\n{lines}")
+
+
 def show(*arguments):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
 
@@ -47,7 +56,7 @@ def test_the_toy_and_the_seed_do_not_count(tmp_path):
     assert head.startswith("| method | pairs | recovery | against it |")
     assert plain.startswith("| plain | 3 | 0.43 |  |")
     assert cross.startswith("| cross | 2 | 0.55 | +0.20 (-1.07 to +1.47) |")
-    assert cross.endswith("| 1.0 | +0.0 (+0.0 to +0.0) |")
+    assert cross.endswith("| 1.0 | +0.0 (+0.0 to +0.0) |  |  |  |  |  |  |"), "what older runs do not tell is left out"
 
 
 def test_intervals_are_students():
@@ -62,3 +71,41 @@ def test_what_there_is_nothing_of_is_said(tmp_path):
     done = show(sweep(tmp_path / "a", [("cross", "<cat>", 0, 0.2)]))
     assert done.returncode == 2
     assert "no run with method=plain has been measured; there is cross" in done.stderr
+
+
+def test_the_plateau_is_where_the_loss_comes_to_stay_near_its_end():
+    """The fall is from 2 to 1, so that within 0.05 of 1 is near: 30 is near, but 40 is not."""
+    curve = [(10, 2.0), (20, 1.2), (30, 1.04), (40, 1.06), (50, 0.96), (60, 1.03), (70, 1.0)]
+    assert paired["plateau"](curve) == 50
+    assert paired["plateau"](curve, share=0.1) == 30
+    assert paired["plateau"]([(10 * i, 1 - i / 100) for i in range(10)]) == 90, "falls to the end"
+
+
+def test_there_is_no_plateau_where_there_are_few_numbers_or_the_loss_did_not_fall():
+    flat = [(step, 1.0) for step in range(6)]
+    falling = [(step, 1.0 if step else 2.0) for step in range(6)]
+    assert paired["plateau"](falling) == 1
+    assert [paired["plateau"](curve) for curve in (falling[:5], flat, list(reversed(falling)), [])] == [None] * 4
+
+
+def test_costs_are_ratios_to_the_same_toy_and_seed(tmp_path):
+    """Twice and eight times as long a step: four times in the mean, though one toy takes ten times the other's time."""
+    toys = [(method, toy, 0, 0.5) for toy in ("<cat>", "<dog>") for method in ("plain", "cross")]
+    folder = sweep(tmp_path / "a", [*toys, ("old", "<cat>", 0, 0.5)])
+    sooner, later = (2, 1, 1, 1, 1, 1), (2, 2, 1.5, 1, 1, 1)
+    for point, (cpu, losses) in enumerate([(4, sooner), (8, later), (40, sooner), (320, sooner)]):
+        told(folder / str(point), cpu=cpu, losses=losses)
+    done = show(folder, "--columns", "steps", "s/step", "s to rest")
+    assert done.returncode == 0, done.stderr
+    head, _, plain, cross, old = [[cell.strip() for cell in line.split("|")] for line in done.stdout.splitlines()]
+    names = [cell for name in ("steps", "s/step", "s to rest") for cell in (name, "against it")]
+    assert head[1:-1] == ["method", "pairs", *names]
+    assert plain[1:-1] == ["plain", "2", "2", "", "5.500", "", "11", ""]
+    assert [cell.partition(" (")[0] for cell in cross[3:-1]] == ["4", "x 1.73", "41.000", "x 4.00", "86", "x 6.93"]
+    assert old[1:-1] == ["old", "1", "", "", "", "", "", ""]
+
+
+def test_a_run_that_went_on_counts_the_steps_of_its_last_session():
+    card = {"result": {"steps": 30}, "resumed_at": 20, "cpu_seconds": {"training": 5.0}}
+    assert paired["step_seconds"](card) == 0.5
+    assert paired["step_seconds"]({"result": {"steps": 30}, "seconds": {"training": 5.0}}) is None

@@ -3,14 +3,13 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tinv.callbacks.keep_best import KeepBest
-from tinv.callbacks.phases import Stopwatch, add_up
+from tinv.callbacks.phases import Stopwatch, Time, add_up
 from tinv.callbacks.stopping import Stopping
 from tinv.callbacks.surroundings import command_line, git_state, hydra_choices, machine, versions
 from tinv.callbacks.vitals import Vitals
@@ -33,13 +32,12 @@ class RunCard(Callback):
         self.path = Path(dir) / "run.json"
         self.stopwatch = Stopwatch()
         self.card: dict[str, Any] = {}
-        self._clock = perf_counter()
-        self._validation_began = 0.0
-        self._training_began = 0.0
+        self._made = self._validation_began = self._training_began = Time.now()
+        self._before = Time()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """What runs; written before the first step."""
-        self._training_began = perf_counter()
+        self._training_began, self._before = Time.now(), _phases(trainer)
         self.card = {
             "status": "running",
             "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
@@ -51,18 +49,18 @@ class RunCard(Callback):
             "machine": machine(trainer.strategy.root_device),
             "result": {},
             "seconds": {},
+            "cpu_seconds": {},
             "earlier": self._earlier_sessions() if trainer.global_step else [],
         }
         self._write(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Validation is a phase of its own."""
-        self._validation_began = perf_counter()
+        self._validation_began = Time.now()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """How it stands."""
-        seconds = self.stopwatch.seconds
-        seconds["validation"] = seconds.get("validation", 0.0) + perf_counter() - self._validation_began
+        self.stopwatch.add("validation", Time.now() - self._validation_began)
         if self.card and not trainer.sanity_checking:
             self._write(trainer)
 
@@ -92,16 +90,19 @@ class RunCard(Callback):
             **({"vitals": vitals[0]} if vitals else {}),
             **told,
         }
-        self.card["seconds"] = self._seconds(trainer)
+        times = self._times(trainer)
+        self.card["seconds"] = {name: round(time.clock, 2) for name, time in times.items()}
+        self.card["cpu_seconds"] = {name: round(time.processor, 2) for name, time in times.items()}
         write_json(self.path, self.card)
 
-    def _seconds(self, trainer: Any) -> dict[str, float]:
-        """By phase, beside the total; training is what is left of the loop's time."""
-        phases = add_up([*trainer.callbacks, trainer.datamodule, trainer.lightning_module])
-        inside = sum(phases.get(name, 0.0) for name in ("validation", "sampling", "saving"))
-        phases["training"] = perf_counter() - self._training_began - inside
-        phases["total"] = perf_counter() - self._clock
-        return {name: round(seconds, 2) for name, seconds in phases.items()}
+    def _times(self, trainer: Any) -> dict[str, Time]:
+        """By phase, beside the total; training is what no other phase has of the time since it began."""
+        now = Time.now()
+        return {
+            **add_up(trainer.callbacks).times,
+            "training": now - self._training_began - (_phases(trainer) - self._before),
+            "total": now - self._made,
+        }
 
     def _earlier_sessions(self) -> list[dict[str, Any]]:
         """What a card already there tells of the sessions before this one."""
@@ -111,8 +112,12 @@ class RunCard(Callback):
             return []
         if card.get("status") == "running":
             card["status"] = "killed"
-        kept = ("status", "reason", "started", "command", "git", "result", "seconds")
+        kept = ("status", "reason", "started", "command", "git", "result", "seconds", "cpu_seconds")
         return [*card.get("earlier", []), {key: card[key] for key in kept if key in card}]
+
+
+def _phases(trainer: Any) -> Time:
+    return sum(add_up(trainer.callbacks).times.values(), Time())
 
 
 def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
