@@ -3,7 +3,7 @@
 B batch, C latent channels, h w latent height and width, K rows, D width.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -125,7 +125,7 @@ class TextualInversion(LightningModule):
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._means.clear()
         if due := self._due(micro, batch_idx):
-            losses = self._losses(due, None)
+            losses = self._over_words(due, self.losses)
             self._means += map(_mean, losses)
             if self._is_last(batch_idx):
                 self._log_means("train/loss", self._means)
@@ -135,7 +135,8 @@ class TextualInversion(LightningModule):
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
         """Add a batch of the fixed draws to `val/loss`, the published loss whatever the run minimises."""
-        losses = self._losses([by_concept(batch)], self.shown())
+        published = partial(self.losses, vectors=self.shown(), objective=self.objective.plain)
+        losses = self._over_words([by_concept(batch)], published)
         self._log_means("val/loss", map(_mean, losses))
         self.log("step", float(self.global_step), batch_size=len(losses))
 
@@ -270,7 +271,7 @@ class TextualInversion(LightningModule):
         """The micro-batches that are computed now, this one among them; none as long as more are to come."""
         most = self.trainer.accumulate_grad_batches
         if most > 1 and self._merger.at_once is None:
-            compute = partial(self._losses, [micro], None)
+            compute = partial(self._over_words, [micro], self.losses)
             self._merger.at_once = fitting(compute, frozen=self.model.parameters(), device=self.device)
         return self._merger.take(micro, is_first=batch_idx % most == 0, is_last=self._is_last(batch_idx))
 
@@ -289,12 +290,11 @@ class TextualInversion(LightningModule):
         for key, (mean, samples) in by_name(name, means).items():
             self.log(key, mean, batch_size=samples, prog_bar=key == name, sync_dist=True)
 
-    def _losses(
-        self, micro: Sequence[Sequence[Batch | None]], vectors: Vectors | None
+    def _over_words(
+        self, micro: Sequence[Sequence[Batch | None]], losses: Callable[[Batch], Tensor]
     ) -> list[tuple[Word, Tensor, list[Batch]]]:
         """Of each concept that is shown: the sum of the mean losses of its micro-batches, and these."""
         found = []
-        losses = partial(self.losses, vectors=vectors, objective=self.objective.plain if vectors else None)
         for word, parts in zip(self.words, zip(*micro, strict=True), strict=True):
             if shown := [part for part in parts if part is not None]:
                 found.append((word, sum_of_means(losses, shown), shown))
