@@ -1,5 +1,6 @@
 """Callbacks that follow a number as it is measured, whoever measures it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ _OF_THE_LOOP = ("val/", "train/")
 """Numbers that Lightning knows; all others come through `boards.log_metrics`."""
 
 
-class Listener(Callback):
+class Listener(Callback, ABC):
     """Hears of every measurement of one number, once, and of each concept its own where it has one.
 
     `val/loss` comes after each validation, on every process; what callbacks measure, such as `eval/clip_i`, at once, on
@@ -36,13 +37,13 @@ class Listener(Callback):
         self.sign = -1 if mode == "min" or (mode == "auto" and "loss" in monitor) else 1
         """Times this, more is better."""
 
+    @abstractmethod
     def hear(self, trainer: Trainer, pl_module: Any, values: Mapping[str, float]) -> None:
         """A new measurement, by the concepts' names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lacks(self, step: int) -> bool:
         """Whether a step's measurement, if there was one, has not been heard of."""
-        raise NotImplementedError
 
     def listen(self, trainer: Trainer, pl_module: Any, numbers: Mapping[str, float]) -> None:
         """Pick out what is followed, of numbers that have just been measured."""

@@ -1,6 +1,6 @@
 """A run that has learned what it can need not go on to its last step."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from tinv.errors import UserError
 
 
-class Stopping(Callback):
+class Stopping(Callback, ABC):
     """Ends a run when a curve of every concept has flattened out; what makes a curve flat is for subclasses to say.
 
     The run then ends as it would have at its last step: validated, exported, with a checkpoint. The curves are in the
