@@ -1,0 +1,21 @@
+"""The studies of sweep/, as a newcomer would type them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+STUDIES = Path(__file__).resolve().parents[2] / "sweep"
+ROW = re.compile(r"^\| \[(\w+)\]\(study/\1\.yaml\) \|.*\| (\d+) \|$", re.MULTILINE)
+POINTS = dict(ROW.findall((STUDIES / "README.md").read_text(encoding="utf-8")))
+
+
+def test_the_readme_lists_every_study():
+    assert POINTS.keys() == {path.stem for path in (STUDIES / "study").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("study", POINTS)
+def test_a_study_brings_its_sweeper_and_has_as_many_points_as_the_readme_says(door, study):
+    said = door("--config-dir", str(STUDIES), f"+study={study}", "sweep.dry_run=true")
+    assert said.code == 0, said.err
+    assert re.search(rf"\b{POINTS[study]}\b( of {POINTS[study]})? points", said.out), said.out
