@@ -18,8 +18,6 @@ HERE = Path(__file__).resolve().parent
 STUDIES = ("seeds", "num_vectors", "lr", "init", "optuna")
 MEASURES = {"val/loss": 4, "recovery": 2, "editability": 2, "minutes": 1}
 """The columns, and their digits."""
-NOUN = "toy"
-"""What the words are compared with, wherever they began."""
 REPEATED = ("seed", "concept.name")
 """What is swept to ask the same again: with other draws, of other toys."""
 
@@ -34,7 +32,7 @@ def run(study: str) -> Path:
 
 def measure(folder: Path) -> None:
     """Measure the words of a study; each run's numbers are kept beside it."""
-    command = [sys.executable, "-m", "tinv.toybench.fidelity", "--noun", NOUN, str(folder)]
+    command = [sys.executable, "-m", "tinv.toybench.fidelity", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -2,6 +2,9 @@
 
 import re
 import shlex
+import subprocess
+import sys
+from math import prod
 from typing import get_args
 
 import pytest
@@ -18,6 +21,7 @@ from tinv.preparation import prepare
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 SWEEP = ROOT / "sweep"
 COMMANDS = re.findall(r"^python train\.py (\+.*)$", PAGE, flags=re.MULTILINE)
+STUDIES = re.findall(r"^python train\.py (.*--config-dir sweep.*)$", PAGE, flags=re.MULTILINE)
 STUDY = yaml.safe_load((SWEEP / "study" / "methods.yaml").read_text(encoding="utf-8"))
 METHODS = STUDY["hydra"]["sweeper"]["params"]["+method"].replace(" ", "").split(",")
 
@@ -25,6 +29,31 @@ METHODS = STUDY["hydra"]["sweeper"]["params"]["+method"].replace(" ", "").split(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_heard_without_an_objection(compose, command):
     compose(*shlex.split(command))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", STUDIES)
+def test_every_command_of_a_study_lists_its_points(door, command):
+    """Those of `concept.name` and `seed` that were typed stand for those of the file."""
+    words = [str(SWEEP) if word == "sweep" else word for word in shlex.split(command)]
+    done = door(*words, "sweep.dry_run=true")
+    assert done.code == 0, done.err
+    swept = dict(word.split("=") for word in words if "," in word)
+    points = len(METHODS) * prod(len(values.split(",")) for values in swept.values()) if swept else 12 * len(METHODS)
+    assert f"{points} of {points} points to run" in done.out
+    assert all(name in done.out for values in swept.values() for name in values.split(","))
+
+
+@pytest.mark.slow
+def test_the_commands_that_measure_the_study_take_what_the_page_gives_them(tmp_path):
+    """The folder is empty: that is all they have to say against it."""
+    (tmp_path / "sweep.csv").write_text("method,status,folder\n")
+    lines = re.findall(r"^python (-m tinv\.toybench\.fidelity|sweep/paired\.py) (.*)$", PAGE, flags=re.MULTILINE)
+    assert len(lines) == 2
+    for program, rest in lines:
+        words = [*shlex.split(program), *(str(tmp_path) if "<time>" in word else word for word in shlex.split(rest))]
+        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert re.search("holds no learned_embeds|no run with method=plain has been measured", done.stderr), done.stderr
 
 
 @pytest.mark.parametrize("group", ["objective", "regulariser", "timesteps"])

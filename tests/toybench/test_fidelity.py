@@ -1,20 +1,33 @@
 """The measure measures: renders of the toy come to one, the plain noun to none, and the tower can tell the twelve."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.toybench.test_toybench import NAMES
+from tinv import formats
 from tinv.errors import UserError
 from tinv.evaluation.subjects import Subject
 from tinv.formats import LearnedEmbedding
 from tinv.metrics.towers import Choice, Towers
 from tinv.toybench import class_of
-from tinv.toybench.fidelity import EDITS, FAITHFUL, PROMPTS, SCENES, AgainstRenders, renders_on, toy_of
+from tinv.toybench.fidelity import (
+    EDITS,
+    FAITHFUL,
+    PROMPTS,
+    SCENES,
+    AgainstRenders,
+    measure,
+    noun_of,
+    renders_on,
+    toy_of,
+)
 from tinv.toybench.toys import TOYS, resembles
 from tinv.toybox import concepts
 from tinv.toybox.concepts import toy_of_kind
@@ -30,7 +43,7 @@ def towers() -> Towers:
 
 
 def subject(word: str) -> Subject:
-    return Subject(Path(), Path(), LearnedEmbedding(word, {}, {"initializer": "mug"}))
+    return Subject(Path(), Path(), LearnedEmbedding(word, {}, {}))
 
 
 def shown(toy: Toy, prompt: str, seed: int) -> list[Image.Image]:
@@ -76,6 +89,35 @@ def test_words_find_their_toys_and_others_are_refused() -> None:
     assert toy_of("<robot-toy>") == concepts.ROBOT
     with pytest.raises(UserError, match="<sepia-ink> is none of the toys that can be rendered"):
         toy_of("<sepia-ink>")
+
+
+@pytest.mark.parametrize(
+    ("word", "noun"),
+    [
+        ("<teal-mug>", "mug"),
+        ("<lime-cat>", "cat"),
+        ("<cat-toy>", "toy"),
+        ("<robot-toy>", "robot"),
+        ("<car-toy>", "car"),
+    ],
+)
+def test_the_noun_is_that_of_the_class_whatever_the_word_was_started_from(word: str, noun: str) -> None:
+    assert noun_of(word) == noun
+
+
+def test_two_toys_in_a_folder_are_held_against_their_own_nouns_and_starts_do_not_matter(tmp_path: Path) -> None:
+    """A run that began nowhere says nothing of a noun; a sweep of two toys has two."""
+    words = {"<teal-mug>": "mug", "<lime-star>": "star"}
+    for point, word in enumerate(words):
+        told = {"base_model": "pkg://tinv/toybox/pipeline"}
+        learned = LearnedEmbedding(word, {"clip_l": torch.zeros(1, 128)}, told)
+        formats.write(tmp_path / str(point) / "learned_embeds.safetensors", learned)
+    done = measure([tmp_path], seeds=(0,), steps=1)
+    assert {result["placeholder"]: result["noun"] for result in done} == words
+    assert all(result["scores"]["recovery"] is not None for result in done)
+    again = [json.loads((tmp_path / str(point) / "evaluation.json").read_text()) for point in range(2)]
+    assert again == done
+    assert measure([tmp_path], seeds=(0,), steps=1) == done
 
 
 def test_edits_and_places_are_asked_for_once_each() -> None:

@@ -5,13 +5,16 @@ samples of "a photo of a {} on X" are compared with renders of it on the same X,
 does:
 
     matched     = S(word), the mean likeness of samples to renders
-    recovery    = (S(word) - S(noun)) / (S(renders) - S(noun)): 0 is where learning began, 1 the toy itself
+    recovery    = (S(word) - S(noun)) / (S(renders) - S(noun)): 0 is the plain noun, 1 the toy itself
     editability = mean over edits of CLIP-T(word) / CLIP-T(noun): 1 obeys as the plain noun does
+
+The noun is that of the toy's class, whatever the word was started from, so that runs can be compared.
 
 `python -m tinv.toybench.fidelity SWEEP` measures them along with what `tinv evaluate` does, in one process.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,13 +27,13 @@ from torch import Tensor
 
 from tinv.cli.generate import seeds
 from tinv.errors import UserError
-from tinv.evaluation import Settings, evaluate, find_subjects, table
+from tinv.evaluation import Bench, Settings, find_subjects, table
+from tinv.evaluation.evaluating import Result
 from tinv.evaluation.subjects import Subject
 from tinv.metrics.measuring import Scores, with_noun
 from tinv.metrics.scores import agreement, among, likeness
 from tinv.metrics.towers import Towers
-from tinv.toybench.toys import TOYS
-from tinv.toybox import concepts
+from tinv.toybench.known import noun_of, toy_of
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named
 from tinv.toybox.recovery import SCENES
@@ -44,20 +47,6 @@ FAITHFUL = {scene: f"a photo of a {{}} {PLACES[scene][0]}" for scene in SCENES}
 EDITS = ("a {} on the beach", "a {} at night", "a red {}", "a drawing of a {}")
 """What must still be obeyed."""
 PROMPTS = (*FAITHFUL.values(), *EDITS)
-
-
-def toy_of(placeholder: str) -> Toy:
-    """The toy that a word stands for: one of the twelve, or of the toybox's own four.
-
-    Raises:
-        UserError: it is none of them.
-    """
-    parts = placeholder.strip("<>").split("-")
-    for name, toy in {**concepts.TOYS, **TOYS}.items():
-        if name in ("_".join(parts), parts[0]):
-            return toy
-    known = ", ".join([*concepts.TOYS, *TOYS])
-    raise UserError(f"{placeholder} is none of the toys that can be rendered ({known}); use tinv evaluate")
 
 
 def renders_on(toy: Toy, scene: str, count: int = RENDERS, *, seed: int = 0) -> list[Image.Image]:
@@ -86,12 +75,11 @@ class _Known:
 class AgainstRenders:
     """Measures `matched`, `recovery` and `editability`; what does not depend on the word is done once a toy."""
 
-    def __init__(self, *, noun: str | None = None, seeds: Sequence[int] = range(8)) -> None:
+    def __init__(self, *, seeds: Sequence[int] = range(8)) -> None:
         """Args:
-        noun: the plain name to start from and to obey; None is the word that learning began with.
         seeds: of the samples of the plain name; those of the word should be the same.
         """
-        self.noun, self.seeds = noun, list(seeds)
+        self.seeds = list(seeds)
         self.told = {"renders": RENDERS, "scenes": [*SCENES], "edits": [*EDITS], "version": 1}
         self._known: dict[str, _Known] = {}
 
@@ -99,10 +87,11 @@ class AgainstRenders:
         self, subject: Subject, samples: Mapping[str, Sequence[Image.Image]], *, towers: Towers, model: Any, told: Any
     ) -> Scores:
         """The three numbers of a word."""
-        noun = subject.noun(self.noun)
-        key = f"{subject.learned.placeholder} {noun} {told['model']} {told['sampling']}"
+        word = subject.learned.placeholder
+        noun = noun_of(word)
+        key = f"{word} {told['model']} {told['sampling']}"
         if key not in self._known:
-            self._known[key] = self._look(toy_of(subject.learned.placeholder), noun, towers, model, told["sampling"])
+            self._known[key] = self._look(toy_of(word), noun, towers, model, told["sampling"])
         known = self._known[key]
         matched = _matched(samples, known.renders, towers)
         obeyed = _obeyed(samples, noun, towers)
@@ -138,35 +127,44 @@ def _obeyed(samples: Mapping[str, Sequence[Image.Image]], noun: str, towers: Tow
     return found
 
 
-def measure(
-    places: Sequence[Path], *, noun: str | None = None, seeds: Sequence[int] = range(8), steps: int = 20
-) -> list[dict[str, Any]]:
+def measure(places: Sequence[Path], *, seeds: Sequence[int] = range(8), steps: int = 20) -> list[Result]:
     """Evaluate the words of runs and sweeps on the toybox, all in this process; what is there is not done again.
 
     Args:
         places: runs and sweeps.
-        noun: the plain name to compare with; None is the word that each began with.
         seeds: samples of each prompt.
         steps: of the solver.
+
+    Raises:
+        UserError: a word is none of the toys.
     """
     found = find_subjects(places)
     everyone = [subject for subjects in found.values() for subject in subjects]
-    settings = Settings(prompts=PROMPTS, noun=noun, seeds=list(seeds), steps=steps, towers="toybox", batch_size=32)
-    done = evaluate(everyone, settings, also=AgainstRenders(noun=noun, seeds=seeds), tell=table.tell)
+    nouns = [noun_of(subject.learned.placeholder) for subject in everyone]
+    bench, done = Bench(AgainstRenders(seeds=seeds)), []
+    for subject, noun in zip(everyone, nouns, strict=True):
+        settings = Settings(prompts=PROMPTS, noun=noun, seeds=list(seeds), steps=steps, towers="toybox", batch_size=32)
+        result, is_new = bench.result(subject, settings)
+        table.tell(subject, result, is_new)
+        done.append(result)
     table.conclude(found, done)
     return done
 
 
-def main() -> None:
+def main() -> int:
     """`python -m tinv.toybench.fidelity PLACE...`"""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybench.fidelity", description=main.__doc__)
     parser.add_argument("places", nargs="+", type=Path, help="runs and sweeps of toys of the toybox's world")
-    parser.add_argument("--noun", help="the plain name to compare with (default: the word that each began with)")
     parser.add_argument("--seeds", type=seeds, default=list(range(8)), help="samples of each prompt (default 0-7)")
     parser.add_argument("--steps", type=int, default=20, help="of the solver (default 20)")
     arguments = parser.parse_args()
-    measure(arguments.places, noun=arguments.noun, seeds=arguments.seeds, steps=arguments.steps)
+    try:
+        measure(arguments.places, seeds=arguments.seeds, steps=arguments.steps)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
