@@ -7,14 +7,14 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from tests.composing import groups
 from tinv.config import CONF_DIR, check, find_problems
-from tinv.groups import Groups
 from tinv.signature import signature
 from tinv.toybox import CONCEPTS
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
-APART = ("another", "experiment", "debug", "hydra")  # chosen with a plus, or Hydra's own
+APART = ("another", "experiment", "recipe", "debug", "hydra")  # chosen with a plus, or Hydra's own
 GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name not in APART)
 LAID_OVER = {"memory"}  # sets what the other groups have
 OPTIONS = {group: sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")) for group in GROUPS}
@@ -26,7 +26,7 @@ FILLED = ["concept.placeholder=new-word", "concept.initializer=toy", "data.folde
 def test_every_experiment_composes_and_resolves(compose, tmp_path, experiment, mode):
     own = "folder: ???" in (CONF_DIR / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
     typed = [f"+experiment={experiment}", *(["data.folder=pictures"] if own else [])]
-    cfg = compose(*typed) if mode == "run" else check(Groups().compose(typed, output_dir=str(tmp_path), multirun=True))
+    cfg = compose(*typed) if mode == "run" else check(groups().compose(typed, output_dir=str(tmp_path), multirun=True))
     assert cfg.name == experiment
     assert cfg.paths.run == str(tmp_path)
     assert not OmegaConf.missing_keys(cfg)
@@ -35,6 +35,21 @@ def test_every_experiment_composes_and_resolves(compose, tmp_path, experiment, m
 @pytest.mark.parametrize("debug", sorted(path.stem for path in (CONF_DIR / "debug").glob("*.yaml")))
 def test_every_debug_mood_goes_with_an_experiment(compose, debug):
     assert compose("+experiment=cat_toy", f"+debug={debug}").name == "cat_toy"
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (CONF_DIR / "recipe").glob("*.yaml")))
+@pytest.mark.parametrize("experiment", ["cat_toy", "cat_toy_sd15", "toybench"])
+def test_a_recipe_says_how_long_and_how_fast_whatever_the_experiment(compose, experiment, recipe):
+    cfg, alone = compose(f"+experiment={experiment}", f"+recipe={recipe}"), compose(f"+recipe={recipe}", *FILLED)
+    for setting in (
+        "trainer.max_steps",
+        "trainer.accumulate_grad_batches",
+        "data.batch_size",
+        "optimizer",
+        "scheduler",
+    ):
+        assert OmegaConf.select(cfg, setting) == OmegaConf.select(alone, setting), setting
+    assert cfg.data.folder != alone.data.folder
 
 
 @pytest.mark.parametrize("turn", range(max(map(len, OPTIONS.values()))))
@@ -79,7 +94,7 @@ def test_a_sweep_folder_does_not_depend_on_what_hydra_resolves_late():
 
 
 def test_the_name_is_never_missing_so_that_a_run_always_has_a_folder():
-    bare = Groups().compose([])
+    bare = groups().compose([])
     problems = find_problems(bare)
     HydraConfig.instance().cfg = None
     assert bare.name == "untitled"

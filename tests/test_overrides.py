@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
-from tinv.front import register
+from tests.composing import groups
 from tinv.groups import Groups
 from tinv.overrides import find_problems
 
@@ -11,8 +11,7 @@ CAT = "+experiment=cat_toy"
 
 
 @pytest.fixture(autouse=True)
-def _resolvers():
-    register()
+def _nothing_left_in_hydra():
     yield
     HydraConfig.instance().cfg = None
 
@@ -28,6 +27,11 @@ def _resolvers():
             "data=5": "there is no data 5 (there are folder, ",
             "objective=null": "there is no objective null (there are debiased, min_snr, plain)",
             "+scheduler=cosine": "scheduler is chosen already; write scheduler=cosine",
+        },
+        {
+            "+recipe=published": "the experiment after it would undo it; write it after +experiment=cat_toy",
+            "+debug=fast": "the experiment after it would undo it; write it after +experiment=cat_toy",
+            CAT: "",
         },
         {
             CAT: "",
@@ -50,7 +54,7 @@ def _resolvers():
     ],
 )
 def test_every_override_that_does_not_fit_is_named_with_its_remedy(typed):
-    found = [problem.text for problem in find_problems(Groups(), list(typed))]
+    found = [problem.text for problem in find_problems(groups(), list(typed))]
     for override, remedy in typed.items():
         assert not remedy or any(text.startswith(f"{override}: ") and remedy in text for text in found), found
     assert len(found) == sum(map(bool, typed.values())), "no more is said than what is wrong"
@@ -58,14 +62,14 @@ def test_every_override_that_does_not_fit_is_named_with_its_remedy(typed):
 
 def test_what_fits_is_checked_even_if_something_else_does_not_fit():
     found = [
-        p.text for p in find_problems(Groups(), [CAT, "optimizer.lrr=1", "+optimizer.lrs=1", "embedding.num_vectors=x"])
+        p.text for p in find_problems(groups(), [CAT, "optimizer.lrr=1", "+optimizer.lrs=1", "embedding.num_vectors=x"])
     ]
     assert [text.partition(":")[0] for text in found] == ["optimizer.lrr=1", "embedding.num_vectors", "optimizer.lrs"]
 
 
 def test_nothing_is_found_wrong_with_a_good_command():
     assert (
-        find_problems(Groups(), [CAT, "+debug=fast", "optimizer.lr=1e-3", "~callbacks.samples", "callbacks=[export]"])
+        find_problems(groups(), [CAT, "+debug=fast", "optimizer.lr=1e-3", "~callbacks.samples", "callbacks=[export]"])
         == []
     )
 
@@ -84,7 +88,7 @@ def test_nothing_is_found_wrong_with_a_good_command():
     ],
 )
 def test_every_point_of_a_sweep_is_looked_at(typed, said):
-    assert [problem.text for problem in find_problems(Groups(), typed, multirun=True)] == said
+    assert [problem.text for problem in find_problems(groups(), typed, multirun=True)] == said
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from tinv.signature import signature
 
 MOST_POINTS = 64
 """How many points of a sweep are looked at before the first one runs."""
+LAID_OVER = ("recipe", "debug")
+"""Groups that change what an experiment says, and so must come after it."""
 
 
 def find_problems(groups: Groups, overrides: Sequence[str], *, multirun: bool = False) -> list[Problem]:
@@ -29,6 +31,7 @@ def find_problems(groups: Groups, overrides: Sequence[str], *, multirun: bool = 
         return leaks
     found: dict[Problem, None] = {}
     for point in points(groups, overrides) if multirun else [list(overrides)]:
+        found |= dict.fromkeys(_undone(point))
         try:
             found |= dict.fromkeys(config.find_problems(groups.compose(point)))
         except CompositionError as error:
@@ -76,6 +79,15 @@ def _leaks(overrides: Sequence[str]) -> list[Problem]:
     """The overrides that give a token away; nothing else is said then, for it could quote them."""
     keys = [secret.hide(text.partition("=")[0].lstrip("+~")) for text in overrides if secret.is_secret_override(text)]
     return [Problem(f"{key}: {secret.REMEDY}") for key in keys]
+
+
+def _undone(overrides: Sequence[str]) -> Iterator[Problem]:
+    """What an experiment that was typed after it would undo."""
+    groups = [text.lstrip("+").partition("=")[0] for text in overrides]
+    experiment = groups.index("experiment") if "experiment" in groups else 0
+    for group, text in zip(groups[:experiment], overrides, strict=False):
+        if group in LAID_OVER:
+            yield Problem(f"{text}: the experiment after it would undo it; write it after {overrides[experiment]}")
 
 
 # --- one override -----------------------------------------------------------------------------------------------------
