@@ -1,5 +1,7 @@
 """A study of twelve points on the toybox through a Slurm that takes two places away and loses a node on the way.
 
+Afterwards metrics.csv and W&B's own files (offline) must have every step of every point once.
+
 python -m tests.slurm.study FOLDER      the sweep stays in FOLDER/outputs, the figures are printed
 """
 
@@ -10,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.boards.reading import sessions
 from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import ROOT
 from tinv.standing import Standing, as_text, standings
@@ -20,6 +23,7 @@ COMMAND = [
     *[f"trainer.max_steps={STEPS}", "trainer.val_check_interval=20", "trainer.log_every_n_steps=1", "trainer=cpu"],
     *["data.val_draws=16", "callbacks.samples.every_n_steps=null", "callbacks.samples.seeds=[0,1]"],
     *["callbacks.samples.steps=8", "callbacks.checkpoints.every_n_steps=10", "callbacks.heartbeat.every_s=1"],
+    *["logger=wandb", "logger.wandb.mode=offline"],
     *["hydra/launcher=slurm", "hydra.launcher.partition=low", "hydra.launcher.cpus_per_task=2"],
     *["hydra.launcher.mem_gb=3", "hydra.launcher.timeout_min=60", "hydra.launcher.poll_s=2"],
 ]
@@ -38,17 +42,26 @@ def main(folder: Path) -> None:
             code = run.wait(timeout=7200)
         finally:
             run.kill()
+    seconds = time.monotonic() - began
+    check(sweep)
+    print(f"exit code {code} after {seconds:.0f} s")
+
+
+def check(sweep: Path) -> None:
+    """Nothing was lost, and nothing is there twice."""
     found = standings(sweep)
     print(as_text(found))
-    print(
-        f"exit code {code} after {time.monotonic() - began:.0f} s; {sum(one.status.restarts for one in found)} restarts"
-    )
     for one in found:
         assert one.status.status == "done", one
         with (sweep / one.name / "metrics.csv").open(newline="") as file:
             steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
         assert steps == list(range(STEPS)), f"point {one.name}: {steps}"
-    print(f"every point has the losses of the steps 0 to {STEPS - 1}, each once; see {sweep}")
+        kept = sessions(sweep / one.name)
+        assert len({session.run.run_id for session in kept if session.run}) == 1, f"point {one.name}: {kept}"
+        logged = [step for session in kept for step in session.order]
+        assert logged == list(range(STEPS + 1)), f"point {one.name}, W&B: {logged}"
+    restarts = sum(one.status.restarts for one in found)
+    print(f"{restarts} restarts; every point has {STEPS} losses, each once, also in its one run of W&B; see {sweep}")
 
 
 def _interfere(cluster: Cluster, place: Path, run: "subprocess.Popen[bytes]") -> Path:
