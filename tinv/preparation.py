@@ -16,6 +16,7 @@ from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.lesson import Lesson, borrowed, clashes
 from tinv.models import load_tokenizers
+from tinv.models.products import check_products
 from tinv.models.runtime import check_loss_scale
 from tinv.regulariser import Regulariser
 from tinv.rehearsal import rehearse
@@ -55,7 +56,11 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
     if regulariser := heard.attempt(lambda: build(cfg.regulariser)):
         for draft in drafts:
             draft.ask_regulariser(regulariser)
-    heard.attempt(lambda: check_loss_scale(cfg.model.get("dtype"), cfg.trainer.get("precision")))
+    numbers = {"dtype": cfg.model.get("dtype"), "precision": cfg.trainer.get("precision")}
+    heard.attempt(lambda: check_loss_scale(**numbers))
+    heard.attempt(
+        lambda: check_products(cfg.model.get("products"), accelerator=cfg.trainer.get("accelerator"), **numbers)
+    )
     heard.attempt(lambda: rehearse(cfg, {draft.where: draft.embedding for draft in drafts}))
     for draft in drafts:
         draft.open_pictures()

@@ -9,6 +9,7 @@ from tinv.errors import UserError
 from tinv.models.attention import check_xformers, use_xformers
 from tinv.models.checkpointing import checkpoint_activations
 from tinv.models.compiling import check_compiler, compile_unet
+from tinv.models.products import ProductsKind, use_onednn
 from tinv.models.upcast import upcast_attention
 
 AttentionKind = Literal["sdpa", "xformers"]
@@ -44,13 +45,20 @@ def check_loss_scale(dtype: str | None, precision: str | int | None) -> None:
 
 
 def prepare(
-    model: nn.Module, *, attention: AttentionKind, gradient_checkpointing: bool, compile: bool, tf32: bool
+    model: nn.Module,
+    *,
+    attention: AttentionKind,
+    products: ProductsKind,
+    gradient_checkpointing: bool,
+    compile: bool,
+    tf32: bool,
 ) -> None:
     """Set up a loaded model as the settings say.
 
     Args:
         model: has a `unet`, and its text encoders among its children.
         attention: `sdpa` is torch's own; `xformers` replaces it in the U-Net.
+        products: `torch` is what torch chooses; `onednn` makes those of the U-Net and the text encoders on the CPU.
         gradient_checkpointing: in the U-Net and every text encoder; the same gradients for less memory and more time.
         compile: the U-Net's training step, for one shape of batches.
         tf32: let float32 matrix products round to 10 bits of mantissa where the device is faster for it. This is one
@@ -66,6 +74,8 @@ def prepare(
         use_xformers(unet)
     if unet.dtype != torch.float32:
         upcast_attention(model)
+    if products == "onednn":
+        use_onednn(model)
     if gradient_checkpointing:
         checkpoint_activations(model)
     if compile:
