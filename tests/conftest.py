@@ -14,9 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from tests.composing import groups
 from tinv.config import check
-from tinv.front import main, register
-from tinv.groups import Groups
+from tinv.front import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,9 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def compose(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
     """compose("+experiment=cat_toy", "trainer.max_steps=2") -> checked settings; the run's folder is tmp_path."""
-    register()
-    groups = Groups()
-    yield lambda *overrides: check(groups.compose(overrides, output_dir=str(tmp_path)))
+    yield lambda *overrides: check(groups().compose(overrides, output_dir=str(tmp_path)))
     HydraConfig.instance().cfg = None
 
 

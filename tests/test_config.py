@@ -6,16 +6,16 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
+from tests.composing import groups
 from tinv.concept import Concept
 from tinv.config import ConfigError, build, check, find_problems
 from tinv.errors import UserError
-from tinv.groups import Groups
 from tinv.problems import did_you_mean
 
 
 @pytest.fixture(scope="module")
 def composed() -> DictConfig:
-    return Groups().compose(["+experiment=cat_toy", "paths.run=here"])
+    return groups().compose(["+experiment=cat_toy", "paths.run=here"])
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
+from tests.composing import groups
 from tinv.cli import main
 from tinv.cli.dashboard import SWEPT
 from tinv.dashboard import dashboard, spec
 from tinv.errors import UserError
-from tinv.groups import Groups
 
 LOGGED = {"val/loss", "train/loss", "train/lr", "embedding/norm", "embedding/norm_percentile"} | {
     "embedding/cosine_to_start"
@@ -43,7 +43,7 @@ def test_a_sweep_is_shown_by_the_settings_that_exist(sections):
     assert {"Parallel Coordinates Plot", "Parameter Importance", "Scatter Plot"} <= set(kinds)
     columns = [column["accessor"] for column in sections["Sweep"][0]["config"]["columns"]]
     assert columns[-1] == "summary:val/loss"
-    cfg = Groups().compose(["+experiment=cat_toy"])
+    cfg = groups().compose(["+experiment=cat_toy"])
     for setting, accessor in zip(SWEPT, columns, strict=False):
         group, _, leaf = setting.partition(".")
         assert leaf in cfg[group] if leaf else group in cfg

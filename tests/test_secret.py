@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.composing import groups
 from tinv import secret
 from tinv.config import ConfigError
 from tinv.groups import Groups
@@ -45,7 +46,7 @@ def test_a_token_of_another_form_is_known_from_the_environment(monkeypatch):
 )
 @pytest.mark.parametrize("look", [find_problems, explain])
 def test_it_is_refused_on_the_command_line_and_not_repeated(override, look):
-    (problem,) = look(Groups(), ["+experiment=cat_toy", override])
+    (problem,) = look(groups(), ["+experiment=cat_toy", override])
     assert "hf auth login" in problem.text and "HF_TOKEN" in problem.text
     assert TOKEN[3:] not in problem.text and "short" not in problem.text
 

@@ -15,16 +15,15 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.composing import composed, groups
 from tests.hub.conftest import hub
 from tests.hub.standin import TOKEN, Stored
 from tests.models.published import published, save
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv import formats
 from tinv.cli import main
-from tinv.config import ConfigError, check
+from tinv.config import ConfigError
 from tinv.errors import UserError
-from tinv.front import register
-from tinv.groups import Groups
 from tinv.overrides import find_problems
 from tinv.prefetch import prefetch
 from tinv.preparation import prepare
@@ -64,11 +63,7 @@ def typed(place: Path) -> list[str]:
 
 
 def compose(place: Path, *overrides: str) -> Any:
-    register()
-    try:
-        return check(Groups().compose([*typed(place), *overrides], output_dir=str(place / "run")))
-    finally:
-        HydraConfig.instance().cfg = None
+    return composed(*typed(place), *overrides, output_dir=str(place / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -275,8 +270,7 @@ def test_other_optimizers_can(place, optimizer):
     ],
 )
 def test_a_misspelt_setting_of_another_concept_is_answered_as_any_other(place, override, said):
-    register()
-    problems = [problem.text for problem in find_problems(Groups(), [*typed(place), override])]
+    problems = [problem.text for problem in find_problems(groups(), [*typed(place), override])]
     HydraConfig.instance().cfg = None
     assert any(said in problem for problem in problems), problems
 

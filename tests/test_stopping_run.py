@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.core.hydra_config import HydraConfig
 
+from tests.composing import composed, groups
 from tests.conftest import ROOT
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv import formats
-from tinv.config import ConfigError, check
-from tinv.front import register
-from tinv.groups import Groups
+from tinv.config import ConfigError
 from tinv.overrides import find_problems
 from tinv.preparation import prepare
 from tinv.run import train
@@ -48,12 +46,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(place: Path, run: Path, *overrides: str) -> Any:
-    register()
     told = [*PLAIN, f"model.pretrained={place / 'model'}", f"data.folder={place / 'cats'}", *overrides]
-    try:
-        return check(Groups().compose(told, output_dir=str(run)))
-    finally:
-        HydraConfig.instance().cfg = None
+    return composed(*told, output_dir=str(run))
 
 
 def card(run: Path) -> dict[str, Any]:
@@ -136,7 +130,7 @@ def test_a_number_that_nothing_measures_is_refused_before_the_model_loads(place,
 def test_what_cannot_be_is_said_before_anything_is_loaded(place, tmp_path):
     with pytest.raises(ConfigError, match=r"stop\.windw: StopAtRest takes no such argument \(did you mean window\?\)"):
         settings(place, tmp_path, "stop=dvar", "+stop.windw=3")
-    assert any("dvar" in problem.text for problem in find_problems(Groups(), ["stop=dvr"], multirun=False))
+    assert any("dvar" in problem.text for problem in find_problems(groups(), ["stop=dvr"], multirun=False))
 
 
 def _typed(place: Path, *overrides: str) -> dict[str, Any]:

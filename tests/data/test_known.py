@@ -13,6 +13,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from torch import Tensor
 
+from tests.composing import groups
 from tests.conftest import ROOT
 from tests.tiny import tiny_images, tiny_model, tiny_pipeline
 from tinv import cache, formats
@@ -20,7 +21,6 @@ from tinv.concept import Concept
 from tinv.config import ConfigError, check
 from tinv.data.known import KnownMoments, make_room
 from tinv.datamodule import ConceptDataModule
-from tinv.groups import Groups
 from tinv.models import StableDiffusion
 from tinv.models.encoder import encoder_of
 from tinv.preparation import prepare
@@ -235,7 +235,7 @@ def test_the_next_run_learns_the_same_and_encodes_nothing(tmp_path, monkeypatch,
             f"paths.cache={tmp_path / 'cache'}",
             *overrides,
         ]
-        train(check(Groups().compose(told, output_dir=str(tmp_path / name))))
+        train(check(groups().compose(told, output_dir=str(tmp_path / name))))
         HydraConfig.instance().cfg = None
         return len(calls), formats.read(tmp_path / name).vectors["clip_l"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
+from tests import composing
 from tinv.from_diffusers import read, translate, understand
 from tinv.from_diffusers.flags import FLAGS, SECTIONS
 from tinv.from_diffusers.table import table
-from tinv.front import register
 from tinv.groups import Groups
 from tinv.overrides import find_problems
 
@@ -28,8 +28,7 @@ SETTINGS = r"`([~+]?[a-z_.0-9/]+(?:=[^`]*)?)`"
 
 @pytest.fixture(scope="module")
 def groups() -> Groups:
-    register()
-    return Groups()
+    return composing.groups()
 
 
 def settings_of(row: list[str]) -> list[str]:

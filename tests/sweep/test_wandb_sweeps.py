@@ -11,10 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb.wandb_agent import Agent
 
+from tests import composing
 from tests.boards.reading import sessions
 from tests.tiny import tiny_images, tiny_pipeline
-from tinv.front import register
-from tinv.groups import Groups
 from tinv.overrides import find_problems
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,8 +42,7 @@ def commands(sweep):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_command_composes_to_what_the_sweep_chose(path):
-    register()
-    sweep, groups = yaml.safe_load(path.read_text()), Groups()
+    sweep, groups = yaml.safe_load(path.read_text()), composing.groups()
     assert sweep.keys() <= KNOWN
     typed = list(commands(sweep))
     assert len(typed) >= 12
@@ -70,7 +68,7 @@ def test_every_command_composes_to_what_the_sweep_chose(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_first_and_the_last_command_compose(path):
     typed = [words[2:] for _, words in commands(yaml.safe_load(path.read_text()))]
-    assert not find_problems(Groups(), typed[0]) + find_problems(Groups(), typed[-1])
+    assert not find_problems(composing.groups(), typed[0]) + find_problems(composing.groups(), typed[-1])
 
 
 @pytest.mark.slow

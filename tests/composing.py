@@ -1,0 +1,25 @@
+"""Settings as the front door composes them, from groups that are read once for all tests of a process."""
+
+from functools import cache
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tinv.config import check
+from tinv.front import register
+from tinv.groups import Groups
+
+
+@cache
+def groups() -> Groups:
+    """The groups that ship."""
+    register()
+    return Groups()
+
+
+def composed(*overrides: str, output_dir: str = "outputs") -> DictConfig:
+    """Checked settings, with nothing left behind in Hydra."""
+    try:
+        return check(groups().compose(overrides, output_dir=output_dir))
+    finally:
+        HydraConfig.instance().cfg = None
