@@ -24,6 +24,7 @@ from tinv.data.known import KnownMoments
 from tinv.errors import UserError
 from tinv.lesson import Lesson
 from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models.compiling import keep_compiled
 from tinv.models.encoder import encoder_of
 from tinv.module import TextualInversion
 from tinv.preparation import prepare
@@ -59,6 +60,8 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
         lessons = prepare(cfg)
         for logger in loggers:
             logger.log_hyperparams(settings)
+        if cfg.model.compile and (kept := cache.folder(cfg.paths.cache)):
+            keep_compiled(kept / "compiled")
         model = shelf.take(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
         first, *others = [_begun(lesson, cfg.model.pretrained, model) for lesson in lessons]
         late = {"model": model, "concept": first.concept, "embedding": first.embedding, "others": others}

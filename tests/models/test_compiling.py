@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -76,3 +79,23 @@ def test_a_compiled_unet_has_the_gradient_of_the_plain_one():
     expected = context_gradient()
     compile_unet(unet)
     torch.testing.assert_close(context_gradient(), expected, rtol=1e-3, atol=1e-6 * expected.norm().item())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_what_one_run_has_compiled_the_next_one_finds(tmp_path):
+    run = f"""
+from pathlib import Path
+import torch
+from torch._dynamo.utils import counters
+from tinv.models.compiling import compile_unet, keep_compiled
+keep_compiled(Path({str(tmp_path)!r}))
+layer = torch.nn.Linear(3, 2)
+compile_unet(layer)
+layer(torch.ones(4, 3)).sum().backward()
+print(counters["aot_autograd"]["autograd_cache_hit"] + counters["inductor"]["fxgraph_cache_hit"])
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    command = [sys.executable, "-c", run]
+    found = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert [int(one.stdout) > 0 for one in found] == [False, True]

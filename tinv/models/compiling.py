@@ -3,6 +3,7 @@
 import os
 import shutil
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,14 @@ def check_compiler() -> None:
             "model.compile=true needs a C++ compiler, and none was found; install g++ or clang++ (or name yours in "
             "the environment variable CXX), or write model.compile=false"
         )
+
+
+def keep_compiled(folder: Path) -> None:
+    """Have torch keep what it compiles in a folder, for the next run; its own place is emptied when a machine starts.
+
+    `TORCHINDUCTOR_CACHE_DIR`, where it is set, stays.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def compile_unet(unet: nn.Module) -> None:
