@@ -10,8 +10,9 @@ from PIL import Image
 from tests.test_cli import learn
 from tests.tiny import tiny_model
 from tinv.benchmark import training
-from tinv.benchmark.dreambench import measure, planned, text
+from tinv.benchmark.dreambench import measure, planned
 from tinv.benchmark.layout import PUBLISHED, read_subjects
+from tinv.benchmark.outcome import text
 from tinv.cli import main
 from tinv.errors import UserError
 from tinv.evaluation import Settings
@@ -93,7 +94,7 @@ def test_what_was_begun_is_gone_on_with(data: Path, tmp_path: Path) -> None:
     begun = tmp_path / "out" / "runs" / "2026-11-22_20-00-00"
     begun.mkdir(parents=True)
     (begun / "plan.json").write_text("{}")
-    assert planned(data, tmp_path / "out", ["model=sd15"])[3:] == [f"sweep.resume={begun}"]
+    assert planned(data, tmp_path / "out", ["model=sd15"])[-1] == f"sweep.resume={begun}"
 
 
 def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Path, model: StableDiffusion) -> None:
@@ -104,10 +105,11 @@ def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Pa
     settings = Settings(seeds=(0, 1), steps=1, guidance=2.0, towers="toybox", device="cpu")
     whole = measure(folder, tmp_path / "out", read_subjects(data), settings=settings)
     own = [json.loads((folder / str(i) / "evaluation.json").read_text())["scores"]["clip_t"] for i in range(3)]
-    assert whole["subjects"]["backpack_dog"]["scores"]["clip_t"] == pytest.approx((own[0] + own[1]) / 2, abs=1e-5)
-    assert whole["scores"]["clip_t"] == pytest.approx(((own[0] + own[1]) / 2 + own[2]) / 2, abs=1e-5)
-    assert whole["count"]["clip_t"] == 2
-    assert whole["missing"] == ["bear_plushie"]
+    (group,) = whole["groups"]
+    assert group["subjects"]["backpack_dog"]["scores"]["clip_t"] == pytest.approx((own[0] + own[1]) / 2, abs=1e-5)
+    assert group["scores"]["clip_t"] == pytest.approx(((own[0] + own[1]) / 2 + own[2]) / 2, abs=1e-5)
+    assert group["count"]["clip_t"] == 2
+    assert group["missing"] == ["bear_plushie"]
     assert whole["protocol"]["samples"] == (2 + 2 + 1) * 2
     first = json.loads((folder / "2" / "evaluation.json").read_text())
     assert (first["noun"], first["prompts"][0]["caption"]) == ("dog", "a dog wearing a red hat")
@@ -177,8 +179,9 @@ def test_a_whole_benchmark_learns_draws_and_measures_and_is_done_only_once(
     settings += ["data.resolution=64", "data.val_draws=2", "monitor=null", "callbacks=[export]"]
     assert main([*typed, *settings]) == 0
     whole = json.loads((tmp_path / "out" / "dreambench.json").read_text())
-    assert set(whole["subjects"]) == {"backpack_dog", "dog2"}
-    assert whole["missing"] == []
+    (group,) = whole["groups"]
+    assert set(group["subjects"]) == {"backpack_dog", "dog2"}
+    assert group["missing"] == []
     assert whole["towers"]["name"] == "toybox"
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
     capfd.readouterr()

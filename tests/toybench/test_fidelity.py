@@ -13,21 +13,13 @@ from PIL import Image
 from tests.toybench.test_toybench import NAMES
 from tinv import formats
 from tinv.errors import UserError
+from tinv.evaluation import find_subjects
 from tinv.evaluation.subjects import Subject
 from tinv.formats import LearnedEmbedding
 from tinv.metrics.towers import Choice, Towers
 from tinv.toybench import class_of
-from tinv.toybench.fidelity import (
-    EDITS,
-    FAITHFUL,
-    PROMPTS,
-    SCENES,
-    AgainstRenders,
-    measure,
-    noun_of,
-    renders_on,
-    toy_of,
-)
+from tinv.toybench.fidelity import EDITS, FAITHFUL, PROMPTS, SCENES, AgainstRenders, measured, renders_on
+from tinv.toybench.known import noun_of, toy_of
 from tinv.toybench.toys import TOYS, resembles
 from tinv.toybox import concepts
 from tinv.toybox.concepts import toy_of_kind
@@ -112,12 +104,13 @@ def test_two_toys_in_a_folder_are_held_against_their_own_nouns_and_starts_do_not
         told = {"base_model": "pkg://tinv/toybox/pipeline"}
         learned = LearnedEmbedding(word, {"clip_l": torch.zeros(1, 128)}, told)
         formats.write(tmp_path / str(point) / "learned_embeds.safetensors", learned)
-    done = measure([tmp_path], seeds=(0,), steps=1)
+    toys = find_subjects([tmp_path])[tmp_path]
+    done = measured(toys, seeds=(0,), steps=1)
     assert {result["placeholder"]: result["noun"] for result in done} == words
     assert all(result["scores"]["recovery"] is not None for result in done)
     again = [json.loads((tmp_path / str(point) / "evaluation.json").read_text()) for point in range(2)]
     assert again == done
-    assert measure([tmp_path], seeds=(0,), steps=1) == done
+    assert measured(toys, seeds=(0,), steps=1) == done
 
 
 def test_edits_and_places_are_asked_for_once_each() -> None:

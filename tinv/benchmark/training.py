@@ -10,6 +10,7 @@ import yaml
 from tinv.benchmark.layout import Subject
 from tinv.errors import UserError
 from tinv.files import write_text
+from tinv.sweep.kept import read_plan
 
 GROUP = "subject"
 RUNS = "runs"
@@ -42,9 +43,9 @@ def places(out: Path) -> list[str]:
 
 
 def command(out: Path, typed: Sequence[str]) -> list[str]:
-    """The whole command: the sweep, or what is left of the one that has been begun."""
+    """The whole command: the sweep, or what is left of the one that has been begun, and new points of it."""
     begun = newest(out)
-    return [*_DOOR, *typed] if begun is None else [*_DOOR, f"sweep.resume={begun}"]
+    return [*_DOOR, *typed, *([] if begun is None else [f"sweep.resume={begun}"])]
 
 
 def newest(out: Path) -> Path | None:
@@ -57,10 +58,17 @@ def train(out: Path, typed: Sequence[str]) -> Path:
     """Train what is not done, and return the sweep's folder. Runs that fail do not end the others.
 
     Raises:
-        UserError: the sweep could not begin.
+        UserError: the sweep could not begin, or one with other settings has been begun there.
     """
     done = subprocess.run(command(out, typed), check=False)
     folder = newest(out)
     if folder is None:
         raise UserError(f"the sweep could not begin (exit code {done.returncode}); its reason stands above")
+    if done.returncode and _settings(read_plan(folder)["command"]) != _settings(typed):
+        raise UserError(f"{out} was begun with other settings; repeat those, or give --out another folder")
     return folder
+
+
+def _settings(typed: Sequence[str]) -> set[str]:
+    """A sweep that was refused leaves the plan of the one before it."""
+    return {text for text in typed if not text.startswith("-")}

@@ -1,17 +1,29 @@
-"""`tinv benchmark`: published protocols."""
+"""`tinv benchmark`: protocols over many subjects."""
 
 import argparse
 import shlex
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tinv.cli.generate import seeds
 
+WINGS = ("tinv.toybench.command",)
+"""Benchmarks of wings of the house that may be left out; each has `add(benchmarks)`."""
+
 
 def add(commands: Any) -> None:
     """Describe the command and its options."""
-    group = commands.add_parser("benchmark", help="run a published benchmark: learn, draw and measure many subjects")
+    group = commands.add_parser("benchmark", help="run a benchmark: learn, draw and measure many subjects")
     names = group.add_subparsers(title="benchmarks", required=True, metavar="NAME")
+    _add_dreambench(names)
+    for place in WINGS:
+        if find_spec(place.rpartition(".")[0]):
+            import_module(place).add(names)
+
+
+def _add_dreambench(names: Any) -> None:
     command = names.add_parser(
         "dreambench",
         help="30 subjects x 25 prompts x 4 samples",
@@ -38,7 +50,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what is left, and print a table."""
-    from tinv.benchmark.dreambench import FILE, dreambench, planned, text
+    from tinv.benchmark.dreambench import FILE, dreambench, planned
+    from tinv.benchmark.outcome import text
     from tinv.evaluation import Settings
 
     if arguments.only_print:

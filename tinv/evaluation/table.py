@@ -8,7 +8,8 @@ from tinv.evaluation import results
 from tinv.evaluation.subjects import Subject
 from tinv.point import place_of
 
-REPEATS = {"seed", "experiment", "name", "concept", "concept.name", "concept.placeholder", "data", "data.folder"}
+REPEATS = {"seed", "experiment", "name", "subject", "concept", "concept.name", "concept.placeholder"}
+REPEATS |= {"data", "data.folder"}
 """What is swept to repeat a measurement, with another seed or on another subject."""
 COLUMNS = {
     "clip_i": "CLIP-I",
@@ -31,10 +32,7 @@ def groups(subjects: Sequence[Subject], found: Sequence[Mapping[str, Any]]) -> l
     """
     together: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for i, subject in enumerate(subjects):
-        place = place_of(subject.place)
-        swept = place.swept if place else {}
-        kept = tuple((name, value) for name, value in swept.items() if name.lstrip("+") not in REPEATS)
-        together.setdefault(kept, []).append(i)
+        together.setdefault(tuple(swept(subject).items()), []).append(i)
     return [
         {
             "settings": dict(kept),
@@ -43,6 +41,17 @@ def groups(subjects: Sequence[Subject], found: Sequence[Mapping[str, Any]]) -> l
         }
         for kept, members in together.items()
     ]
+
+
+def swept(subject: Subject) -> dict[str, str]:
+    """The settings of a word's run that its sweep compared."""
+    place = place_of(subject.place)
+    return {name: value for name, value in (place.swept if place else {}).items() if name.lstrip("+") not in REPEATS}
+
+
+def spelled(settings: Mapping[str, str]) -> str:
+    """`optimizer.lr=1e-3 objective=debiased`."""
+    return " ".join(f"{name}={value}" for name, value in settings.items()) or "all"
 
 
 def text(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -93,14 +102,10 @@ def conclude(found: Mapping[Path, Sequence[Subject]], done: Sequence[Mapping[str
         if path := summary(place, subjects, here):
             print(path)
             several = [group for group in groups(subjects, here) if len(group["subjects"]) > 1]
-            rows += [(f"mean of {_settings(group)}", group) for group in several]
+            rows += [(f"mean of {spelled(group['settings'])}", group) for group in several]
     print(text(rows))
     for note in dict.fromkeys(str(result["towers"]["note"]) for result in done if result["towers"].get("note")):
         print(f"note: {note}")
-
-
-def _settings(group: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in group["settings"].items()) or "all"
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:

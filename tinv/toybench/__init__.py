@@ -21,7 +21,7 @@ Name = Literal[
     "magenta_house",
     "lime_star",
 ]
-NAMES: tuple[str, ...] = get_args(Name)
+NAMES: tuple[Name, ...] = get_args(Name)
 
 
 def concept(name: Name, initializer: str | None = None) -> Concept:

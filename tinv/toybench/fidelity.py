@@ -127,27 +127,27 @@ def _obeyed(samples: Mapping[str, Sequence[Image.Image]], noun: str, towers: Tow
     return found
 
 
-def measure(places: Sequence[Path], *, seeds: Sequence[int] = range(8), steps: int = 20) -> list[Result]:
-    """Evaluate the words of runs and sweeps on the toybox, all in this process; what is there is not done again.
+def measured(
+    words: Sequence[Subject], *, seeds: Sequence[int] = range(8), steps: int = 20, device: str | None = None
+) -> list[Result]:
+    """Evaluate words on the toybox, all in this process; what is there is not done again.
 
     Args:
-        places: runs and sweeps.
+        words: of toys.
         seeds: samples of each prompt.
         steps: of the solver.
+        device: of samples and towers; None is the fastest.
 
     Raises:
         UserError: a word is none of the toys.
     """
-    found = find_subjects(places)
-    everyone = [subject for subjects in found.values() for subject in subjects]
-    nouns = [noun_of(subject.learned.placeholder) for subject in everyone]
+    nouns = [noun_of(word.learned.placeholder) for word in words]
     bench, done = Bench(AgainstRenders(seeds=seeds)), []
-    for subject, noun in zip(everyone, nouns, strict=True):
-        settings = Settings(prompts=PROMPTS, noun=noun, seeds=list(seeds), steps=steps, towers="toybox", batch_size=32)
-        result, is_new = bench.result(subject, settings)
-        table.tell(subject, result, is_new)
+    common = Settings(prompts=PROMPTS, seeds=list(seeds), steps=steps, towers="toybox", device=device, batch_size=32)
+    for word, noun in zip(words, nouns, strict=True):
+        result, is_new = bench.result(word, replace(common, noun=noun))
+        table.tell(word, result, is_new)
         done.append(result)
-    table.conclude(found, done)
     return done
 
 
@@ -159,7 +159,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20, help="of the solver (default 20)")
     arguments = parser.parse_args()
     try:
-        measure(arguments.places, seeds=arguments.seeds, steps=arguments.steps)
+        found = find_subjects(arguments.places)
+        words = [word for of_place in found.values() for word in of_place]
+        table.conclude(found, measured(words, seeds=arguments.seeds, steps=arguments.steps))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
