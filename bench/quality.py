@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from shutil import copy
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -32,6 +33,7 @@ def run(options: Namespace) -> list[dict[str, Any]]:
                 for step, seconds, file in learn(command, steps, every, Path(place) / command.name):
                     rows.append({"concept": name, "name": command.name, **score(file, before, tower)})
                     rows[-1] |= {"step": step, "cpu_s": round(seconds, 2)}
+                    print(rows[-1], flush=True)
     print("\nquality: the toybox")
     print(
         as_text(HEAD, [(f"{r['concept']}, {r['name']}", r["step"], r["cpu_s"], r["S"], r["editability"]) for r in rows])
@@ -48,8 +50,7 @@ def contestants(name: str, place: Path, options: Namespace) -> Iterator[tuple[Co
     placeholder = f"<{name.split('_')[0]}-toy>"
     if options.reference:
         steps, every = (4, 2) if options.tiny else (3000, 250)
-        pictures = locate(f"pkg://tinv/toybox/concepts/{name}")
-        subject = subjects.Subject("toybox", locate(subjects.TOYBOX), 64, pictures)
+        subject = subjects.Subject("toybox", locate(subjects.TOYBOX), 64, pictures_alone(name, place / "pictures"))
         saved = (*commands.AS_SHIPPED, f"--save_steps={every}", f"--checkpointing_steps={10**6}")
         words = (f"--placeholder_token={placeholder}", f"--initializer_token={concept(name).initializer}")
         yield (
@@ -61,6 +62,14 @@ def contestants(name: str, place: Path, options: Namespace) -> Iterator[tuple[Co
     own = (f"+experiment={name}", f"trainer.max_steps={steps}", f"callbacks.export.every_n_steps={every}")
     quiet = ("~callbacks.samples", "+trainer.limit_val_batches=0", "monitor=null", f"hydra.run.dir={place / 'tinv'}")
     yield Command("tinv", ROOT / "train.py", (*own, *quiet, *options.settings)), steps, every
+
+
+def pictures_alone(name: str, folder: Path) -> Path:
+    """The pictures of a concept without their captions: the script takes every file of a folder for a picture."""
+    folder.mkdir()
+    for picture in locate(f"pkg://tinv/toybox/concepts/{name}").glob("*.png"):
+        copy(picture, folder)
+    return folder
 
 
 def learn(command: Command, steps: int, every: int, folder: Path) -> Iterator[tuple[int, float, Path]]:
