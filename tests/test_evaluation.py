@@ -76,6 +76,7 @@ def test_it_says_what_it_was_computed_with(tmp_path: Path, model: StableDiffusio
     (result,) = measured(learn(tmp_path / "run", model), images)
     assert result["seeds"] == [0, 1]
     assert result["drawn"]["sampling"] == {"steps": 2, "guidance": 2.0, "negative": ""}
+    assert result["drawn"]["sampler"] == "DPM-Solver++ (2M)"
     assert result["drawn"]["model"]["pretrained"] == model.name
     assert result["towers"]["clip"] == {"name": "pkg://tinv/toybox/clip"}
     assert result["versions"]["transformers"]
@@ -107,6 +108,7 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, model: StableDiffusion,
         ({"seeds": (0, 1, 2)}, 2),
         ({"prompts": (*PROMPTS, "a {} on the beach")}, 2),
         ({"steps": 3}, 4),
+        ({"sampler": "ddim"}, 4),
     ],
 )
 def test_another_setting_measures_again_and_draws_only_what_it_changes(

@@ -19,6 +19,7 @@ from tinv.formats import LearnedEmbedding
 from tinv.grid import labelled_grid
 from tinv.models import StableDiffusion, StableDiffusionXL, load
 from tinv.models.fit import check_fit
+from tinv.models.solvers import DPM, check_solver
 
 _MODEL_SETTINGS = ("pretrained", "revision", "variant", "vae", "tokenizer", "config", "dtype")
 
@@ -33,6 +34,8 @@ class Request:
     steps: int | None = None
     guidance: float | None = None
     negative: str | None = None
+    sampler: str | None = None
+    """`dpm` or `ddim`."""
     model: str | None = None
     config: str | None = None
     """For a model in a single file: where its configurations and tokenizers are."""
@@ -146,7 +149,9 @@ def sampling_options(request: Request) -> dict[str, Any]:
     options |= {name: value for name, value in asked.items() if value is not None}
     if options.get("steps", 1) < 1:
         raise UserError(f"--steps must be 1 or more, got {options['steps']}")
-    return options
+    if request.sampler is not None:
+        check_solver(request.sampler)
+    return options if request.sampler in (None, DPM) else {**options, "sampler": request.sampler}
 
 
 def _asked_for(request: Request) -> dict[str, Any]:

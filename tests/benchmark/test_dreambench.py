@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,11 @@ from PIL import Image
 from tests.test_cli import learn
 from tests.tiny import tiny_model
 from tinv.benchmark import training
-from tinv.benchmark.dreambench import measure, planned
+from tinv.benchmark.dreambench import SETTINGS, measure, planned
 from tinv.benchmark.layout import PUBLISHED, read_subjects
 from tinv.benchmark.outcome import text
 from tinv.cli import main
 from tinv.errors import UserError
-from tinv.evaluation import Settings
 from tinv.models import StableDiffusion
 
 CLASSES = {"backpack_dog": "backpack", "bear_plushie": "stuffed animal", "dog2": "dog"}
@@ -102,7 +102,7 @@ def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Pa
     folder = tmp_path / "sweep"
     for point, (name, seed) in enumerate([("backpack_dog", 0), ("backpack_dog", 1), ("dog2", 0)]):
         learn(folder / str(point), model, word=f"<{name.replace('_', '-')}>", seed=seed)
-    settings = Settings(seeds=(0, 1), steps=1, guidance=2.0, towers="toybox", device="cpu")
+    settings = replace(SETTINGS, seeds=(0, 1), steps=1, guidance=2.0, towers="toybox", device="cpu")
     whole = measure(folder, tmp_path / "out", read_subjects(data), settings=settings)
     own = [json.loads((folder / str(i) / "evaluation.json").read_text())["scores"]["clip_t"] for i in range(3)]
     (group,) = whole["groups"]
@@ -114,6 +114,8 @@ def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Pa
     first = json.loads((folder / "2" / "evaluation.json").read_text())
     assert (first["noun"], first["prompts"][0]["caption"]) == ("dog", "a dog wearing a red hat")
     assert first["images"] == ["00.jpg", "01.jpg"]
+    assert (first["drawn"]["sampler"], first["drawn"]["sampling"]["sampler"]) == ("DDIM (eta 0)", "ddim")
+    assert whole["protocol"]["sampler"] == "ddim"
     assert "missing: bear_plushie" in text(whole)
 
 
@@ -183,6 +185,7 @@ def test_a_whole_benchmark_learns_draws_and_measures_and_is_done_only_once(
     assert set(group["subjects"]) == {"backpack_dog", "dog2"}
     assert group["missing"] == []
     assert whole["towers"]["name"] == "toybox"
+    assert whole["protocol"]["sampler"] == "ddim"
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
     capfd.readouterr()
     assert main([*typed, *settings]) == 0

@@ -12,7 +12,7 @@ from tinv.errors import UserError
 from tinv.evaluation import Bench, Settings, find_subjects, table
 
 FILE = "dreambench.json"
-SETTINGS = Settings(seeds=(0, 1, 2, 3), steps=50, guidance=7.5)
+SETTINGS = Settings(seeds=(0, 1, 2, 3), steps=50, guidance=7.5, sampler="ddim")
 """Four samples a prompt. The paper names neither sampler nor guidance: these are the usual ones."""
 
 
@@ -75,4 +75,5 @@ def _protocol(settings: Settings, subjects: Sequence[Subject]) -> dict[str, Any]
         "seeds": list(settings.seeds),
         "steps": settings.steps,
         "guidance": settings.guidance,
+        "sampler": settings.sampler,
     }

@@ -41,7 +41,8 @@ def _add_dreambench(names: Any) -> None:
     command.add_argument("--out", type=Path, default=Path("outputs/dreambench"), help="default: outputs/dreambench")
     command.add_argument("--subjects", type=_names, default=(), help="some of them: dog,cat,teapot (default: all)")
     command.add_argument("--seeds", type=seeds, default=[0, 1, 2, 3], help="a sample a prompt for each (default 0-3)")
-    command.add_argument("--steps", type=int, default=50, help="of the solver (default 50)")
+    command.add_argument("--sampler", choices=("ddim", "dpm"), default="ddim", help="DDIM (default) or DPM-Solver++")
+    command.add_argument("--steps", type=int, default=50, help="of the sampler (default 50)")
     command.add_argument("--guidance", type=float, default=7.5, help="default 7.5")
     command.add_argument("--towers", choices=("toybox", "clip", "dinov2"), help="default: those that go with the model")
     command.add_argument("--device", help="of samples and towers (default: the fastest there is)")
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         steps=arguments.steps,
         guidance=arguments.guidance,
+        sampler=arguments.sampler,
         towers=arguments.towers,
         device=arguments.device,
     )

@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
     command.add_argument("--steps", type=int, help="solver steps (default: as the run's samples, else 25)")
     command.add_argument("--guidance", type=float, help="strictness (default: as the run's samples, else 7.5)")
     command.add_argument("--negative", help="what to steer away from")
+    command.add_argument("--sampler", choices=("dpm", "ddim"), help="DPM-Solver++ (default) or DDIM")
     command.add_argument("--noun", help="the plain name of what it is one of (default: the word that it started from)")
     command.add_argument("--images", type=Path, metavar="DIR", help="what it was learned from (default: the run's)")
     command.add_argument("--towers", choices=("toybox", "clip", "dinov2"), help="default: those that go with the model")
@@ -48,6 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         guidance=arguments.guidance,
         negative=arguments.negative,
+        sampler=arguments.sampler,
         noun=arguments.noun,
         images=arguments.images,
         towers=arguments.towers,

@@ -32,6 +32,7 @@ def add(commands: Any) -> None:
     command.add_argument("--steps", type=int, help="solver steps (default: as the run's samples, else 25)")
     command.add_argument("--guidance", type=float, help="strictness (default: as the run's samples, else 7.5)")
     command.add_argument("--negative", help="what to steer away from")
+    command.add_argument("--sampler", choices=("dpm", "ddim"), help="DPM-Solver++ (default) or DDIM")
     command.add_argument("--out", type=Path, default=Path("generated"), help="a folder, or a .png (default: generated)")
     command.add_argument("--grid", action="store_true", help="all pictures on one sheet, a row for each prompt")
     command.add_argument("--model", help="another model than the one that the file names: a folder, file or Hub id")
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         guidance=arguments.guidance,
         negative=arguments.negative,
+        sampler=arguments.sampler,
         model=arguments.model,
         config=arguments.config,
         device=arguments.device,

@@ -19,11 +19,11 @@ from tinv.metrics.measuring import References, Scores, measure
 from tinv.metrics.prompts import prompts_for
 from tinv.metrics.towers import Choice, Towers, towers_for
 from tinv.models.fit import check_fit
+from tinv.models.solvers import DPM, TITLES
 
 PICTURES = "evaluation"
 """The folder of the samples, beside evaluation.json."""
 _SAMPLING = {"steps": 25, "guidance": 7.5, "negative": ""}
-_SAMPLER = "DPM-Solver++ (2M)"
 
 Result = dict[str, Any]
 """What evaluation.json holds."""
@@ -100,6 +100,7 @@ class Bench:
             steps=settings.steps,
             guidance=settings.guidance,
             negative=settings.negative,
+            sampler=settings.sampler,
             model=settings.model,
             config=settings.config,
             device=settings.device,
@@ -108,7 +109,7 @@ class Bench:
             "embedding": fingerprint_of(subject.learned),
             "model": model_settings([subject.learned], request),
             "sampling": _SAMPLING | sampling_options(request),
-            "sampler": _SAMPLER,
+            "sampler": TITLES[settings.sampler or DPM],
         }
         prompts, noun = list(settings.prompts or prompts_for(subject.kind)), subject.noun(settings.noun)
         images = subject.pictures(settings.images)

@@ -18,6 +18,7 @@ class Settings:
     steps: int | None = None
     guidance: float | None = None
     negative: str | None = None
+    sampler: str | None = None
     noun: str | None = None
     """The plain name of what the word is one of; None is the word that it was started from."""
     images: Path | None = None

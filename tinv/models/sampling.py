@@ -1,4 +1,4 @@
-"""Pictures from prompts, through diffusers' own pipeline and fast solver."""
+"""Pictures from prompts, through diffusers' own pipeline and solvers."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tinv.models.quiet import quiet
+from tinv.models.solvers import DPM, solver
 from tinv.models.spread import encode_throughout, told_by_stage
 from tinv.parts import Spread, has_negative, said, says
 from tinv.types import Conditioning, Vectors
@@ -30,29 +30,28 @@ def sample_pixels(
     width: int | None = None,
     negative: str = "",
     batch_size: int = 8,
+    sampler: str = DPM,
 ) -> Tensor:
-    """Draw one picture a prompt with DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095).
+    """Draw one picture a prompt.
 
     Args:
         model: the frozen model.
         prompts: B texts, in which the learned words may stand.
         vectors: the learned words.
         seeds: B seeds; a picture depends on its own prompt and seed alone.
-        steps: solver steps; 20 to 30 are enough for this solver.
+        steps: of the sampler; 20 to 30 are enough for `dpm`, 50 for `ddim`.
         guidance: classifier-free guidance scale; 1 turns it off.
         height: in pixels; None is the model's own size.
         width: likewise.
         negative: what to steer away from.
         batch_size: how many pictures are drawn at once; only memory and speed depend on it.
+        sampler: `dpm` or `ddim`; tinv.models.solvers.
 
     Returns:
         [B, 3, H, W] in [0, 1], float32 on the CPU; non-finite where the model's output was.
     """
-    with quiet():
-        from diffusers import DPMSolverMultistepScheduler
-
     assert len(prompts) == len(seeds)
-    pipeline = model.pipeline(DPMSolverMultistepScheduler.from_config(model.scheduler.config))
+    pipeline = model.pipeline(solver(sampler, model.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
     words = said(vectors, [*prompts, negative])
     spread = Spread.over(words.values())
