@@ -116,6 +116,11 @@ def rows(run: dict[str, Any]) -> torch.Tensor:
     return load_file(run["folder"] / "learned_embeds.safetensors")["my-cat"]
 
 
+def files_of(folder: Path) -> dict[str, torch.Tensor]:
+    """What a run has learned, with its negative if it has one."""
+    return {name: rows for path in folder.glob("learned_embeds*.safetensors") for name, rows in load_file(path).items()}
+
+
 def column(run: dict[str, Any], name: str) -> dict[int, float]:
     return {int(line["step"]): float(line[name]) for line in run["numbers"] if line.get(name)}
 
@@ -177,6 +182,21 @@ def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one_to_the_last_bit
     assert column(resumed, "train/loss") == column(two, "train/loss")
     complete = train(place, "halved", *TWO, "resume=latest")
     assert torch.equal(rows(complete), rows(two))
+
+
+@pytest.mark.parametrize("kind", ["per_timestep", "per_layer", "negative"])
+def test_two_processes_learn_words_with_parts_as_one_does(place, kind):
+    """Each process sees other timesteps, so that of `per_timestep` some rows are taught by one of them alone."""
+    own = f"embedding={kind}"
+    alone = train(place, f"{kind}_one", "trainer=cpu", "data.batch_size=2", own)
+    shared = train(place, f"{kind}_two", *TWO, own)
+    assert torch.equal(*(rank["rows"] for rank in shared["ranks"]))
+    learned = [files_of(run["folder"]) for run in (alone, shared)]
+    assert len(learned[0]) > 1
+    torch.testing.assert_close(*learned, atol=5e-5, rtol=0)
+    losses = [run["ranks"][0]["val/loss"] for run in (alone, shared)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert "Warning" not in shared["err"]
 
 
 def test_two_concepts_on_two_processes_learn_what_each_learns_there_alone(place, two):

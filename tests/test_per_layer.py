@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention, AttnProcessor, SlicedAttnProcessor
 from lightning.pytorch import Trainer
 
 from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline
@@ -125,6 +125,17 @@ def test_activations_that_are_computed_again_are_those_of_their_own_layers(tmp_p
     folder = str(tiny_pipeline(tmp_path))
     kept, again = (apart(load(folder, gradient_checkpointing=flag)) for flag in (False, True))
     assert all(map(torch.equal, gradient(kept, batch), gradient(again, batch)))
+
+
+@pytest.mark.parametrize("processor", [AttnProcessor(), SlicedAttnProcessor(1)], ids=["plain", "sliced"])
+def test_layers_are_told_their_own_by_whatever_code_computes_attention(tmp_path, batch, processor):
+    """As `model.attention=xformers` replaces torch's: what a layer is told is chosen before its processor sees it."""
+    module = apart(tiny_model(tmp_path))
+    expected = gradient(module, batch)
+    module.model.unet.set_attn_processor(processor)
+    torch.testing.assert_close(gradient(module, batch), expected)
+    tall = expected[1].view(len(layers_of(module.model.unet)), -1)
+    assert not torch.allclose(tall[0], tall[1]), "the layers differ in what they are told"
 
 
 def test_micro_batches_side_by_side_add_up(model, tmp_path):
