@@ -30,6 +30,31 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(os.environ["TINV_CACHE"], ignore_errors=True))
 
 
+@pytest.fixture(scope="session")
+def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Stable Diffusion of the real classes, with random weights; not to be written to."""
+    from tests.tiny import tiny_pipeline  # torch: only for those that need it
+
+    return tiny_pipeline(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def model(pipeline_folder: Path) -> Any:
+    """That model, loaded."""
+    from tinv.models import load
+
+    return load(str(pipeline_folder))
+
+
+@pytest.fixture(scope="module")
+def batch(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Eight samples for it."""
+    from tests.tiny import tiny_data
+
+    (found,) = tiny_data(tmp_path_factory.mktemp("pictures"), model, batch_size=8, val_draws=8).val_dataloader()
+    return found
+
+
 @pytest.fixture
 def compose(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
     """compose("+experiment=cat_toy", "trainer.max_steps=2") -> checked settings; the run's folder is tmp_path."""

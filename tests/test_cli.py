@@ -11,7 +11,6 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 
-from tests.tiny import tiny_model
 from tinv import formats
 from tinv.cli import main
 from tinv.cli.generate import seeds
@@ -20,11 +19,6 @@ from tinv.generate import fill, slug
 from tinv.models import StableDiffusion
 
 FAST = ["--steps", "2", "--guidance", "2", "--device", "cpu"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 def learn(

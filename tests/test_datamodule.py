@@ -2,10 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from PIL import Image, ImageDraw
 
-from tests.tiny import tiny_data, tiny_images, tiny_model, tiny_module
+from tests.tiny import tiny_data, tiny_images, tiny_module, tiny_trainer
 from tinv.concept import Concept
 from tinv.data.fits import crop
 from tinv.data.images import cut_picture, open_picture
@@ -13,11 +12,6 @@ from tinv.datamodule import ConceptDataModule
 from tinv.errors import UserError
 
 CONCEPT = Concept(placeholder="<cat-toy>", initializer="toy")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def test_cached_moments_are_those_of_the_vae_in_both_orientations(model, tmp_path):
@@ -138,8 +132,7 @@ def test_pictures_of_several_sizes_with_masks_are_learned_from(model, tmp_path):
     assert sum(len(batch) for batch in data.val_dataloader()) == 6
     module = tiny_module(model)
     before = module.vectors()["<cat-toy>"]["clip_l"]
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "num_sanity_val_steps": 0}
-    Trainer(accelerator="cpu", max_steps=4, enable_model_summary=False, **quiet).fit(module, data)
+    tiny_trainer().fit(module, data)
     assert not torch.equal(before, module.vectors()["<cat-toy>"]["clip_l"])
 
 

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from tests.test_cli import learn
-from tests.tiny import tiny_model
 from tinv import formats, generate
 from tinv.cli import main
 from tinv.concept import slug
@@ -26,11 +25,6 @@ from tinv.models import StableDiffusion
 
 PROMPTS = ("a photo of a {}", "a red {}")
 FAST = {"prompts": PROMPTS, "seeds": (0, 1), "steps": 2, "guidance": 2.0, "device": "cpu", "towers": "toybox"}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture

@@ -5,15 +5,9 @@ import torch
 from lightning.pytorch import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.test_module import trainer
-from tests.tiny import tiny_data, tiny_model, tiny_module
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.means import Mean, by_name
 from tinv.module import TextualInversion
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 class Looks(TorchDispatchMode):
@@ -48,7 +42,7 @@ def test_it_is_the_mean_of_the_micro_batches_of_the_step(model, tmp_path, monkey
         return found
 
     data = tiny_data(tmp_path / "images", model)
-    loop = trainer(max_steps=2, accumulate_grad_batches=3, limit_val_batches=0, callbacks=[logged])
+    loop = tiny_trainer(max_steps=2, accumulate_grad_batches=3, limit_val_batches=0, callbacks=[logged])
     monkeypatch.setattr("tinv.module.fitting", lambda *_, **__: 2)  # three micro-batches in two pieces
     monkeypatch.setattr(TextualInversion, "losses", listening)
     loop.fit(learner, data)
@@ -70,7 +64,7 @@ def test_a_training_step_waits_for_no_device(model, tmp_path):
         return loss
 
     learner.training_step = counted
-    trainer(max_steps=3, limit_val_batches=0).fit(learner, tiny_data(tmp_path / "images", model))
+    tiny_trainer(max_steps=3, limit_val_batches=0).fit(learner, tiny_data(tmp_path / "images", model))
     assert looks == [0, 0, 0]
     with Looks() as mode:
         assert float(torch.ones(1)) == torch.ones(1).item()

@@ -8,17 +8,12 @@ import torch
 from diffusers.optimization import get_linear_schedule_with_warmup
 from PIL import Image
 
-from tests.test_module import trainer
-from tests.tiny import tiny_data, tiny_images, tiny_model, tiny_module
+from tests.resuming import broken_off
+from tests.tiny import tiny_data, tiny_images, tiny_module, tiny_trainer
 from tinv import merging, module
 from tinv.datamodule import ConceptDataModule
 from tinv.merging import side_by_side
 from tinv.module import TextualInversion
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def learn(model, data, *, accumulate=4, steps=3, **options):
@@ -31,7 +26,7 @@ def learn(model, data, *, accumulate=4, steps=3, **options):
         return plain(self, batch, vectors, objective)
 
     with mock.patch.object(TextualInversion, "losses", listening):
-        trainer(max_steps=steps, accumulate_grad_batches=accumulate, limit_val_batches=0).fit(learner, data)
+        tiny_trainer(max_steps=steps, accumulate_grad_batches=accumulate, limit_val_batches=0).fit(learner, data)
     return learner.vectors()["<cat-toy>"]["clip_l"], sizes
 
 
@@ -87,19 +82,16 @@ def test_without_accumulation_nothing_changes(model, tmp_path):
 
 def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(model, tmp_path):
     data = tiny_data(tmp_path / "data", model, batch_size=1)
-    options = {"scheduler": partial(get_linear_schedule_with_warmup, num_warmup_steps=2, num_training_steps=6)}
-
-    def run(steps, **resume):
-        learner = tiny_module(model, merge_batches=True, **options)
-        runner = trainer(max_steps=steps, accumulate_grad_batches=3, val_check_interval=4)
-        runner.fit(learner, data, **resume)
-        return learner.vectors()["<cat-toy>"]["clip_l"], runner
-
-    whole, _ = run(6)
-    _, halted = run(2)
-    halted.save_checkpoint(tmp_path / "half.ckpt")
-    resumed, _ = run(6, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert torch.equal(whole, resumed)
+    scheduler = partial(get_linear_schedule_with_warmup, num_warmup_steps=2, num_training_steps=6)
+    run = broken_off(
+        lambda: tiny_module(model, merge_batches=True, scheduler=scheduler),
+        data,
+        tmp_path,
+        at=2,
+        of=6,
+        accumulate_grad_batches=3,
+    )
+    assert torch.equal(run.whole.vectors()["<cat-toy>"]["clip_l"], run.resumed.vectors()["<cat-toy>"]["clip_l"])
 
 
 def test_what_is_kept_for_the_backward_pass_is_counted_and_weights_are_not():

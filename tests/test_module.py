@@ -6,35 +6,14 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from diffusers.optimization import get_constant_schedule, get_linear_schedule_with_warmup
-from lightning.pytorch import Trainer
 
-from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline
+from tests.resuming import broken_off
+from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
 from tinv.errors import UserError
 from tinv.models import load
 from tinv.models.prompts import Prompts
 from tinv.objective import DiffusionLoss
 from tinv.types import Batch
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-def trainer(**options):
-    settings = {
-        "accelerator": "cpu",
-        "max_steps": 4,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "num_sanity_val_steps": 0,
-        "val_check_interval": 2,
-        "check_val_every_n_epoch": None,
-        "use_distributed_sampler": False,
-    }
-    return Trainer(**settings | options)
 
 
 def one_batch(data) -> Batch:
@@ -83,7 +62,7 @@ def test_after_200_steps_with_weight_decay_everything_else_is_as_it_was(tmp_path
     before = {name: tensor.clone() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     module = tiny_module(model, num_vectors=2, optimizer=partial(torch.optim.AdamW, lr=5e-3, weight_decay=1e-2))
     start = module.vectors()["<cat-toy>"]["clip_l"]
-    trainer(max_steps=200, val_check_interval=100).fit(module, tiny_data(tmp_path / "data", model))
+    tiny_trainer(max_steps=200, val_check_interval=100).fit(module, tiny_data(tmp_path / "data", model))
     assert module.global_step == 200
     after = dict([*model.named_parameters(), *model.named_buffers()])
     assert before.keys() == after.keys()
@@ -96,7 +75,7 @@ def test_after_200_steps_with_weight_decay_everything_else_is_as_it_was(tmp_path
 def test_only_the_rows_are_optimized_and_saved(model, tmp_path):
     """E-11, E-14: the reference script optimizes, reduces and saves the whole vocabulary."""
     module = tiny_module(model, num_vectors=2)
-    loop = trainer(max_steps=1)
+    loop = tiny_trainer(max_steps=1)
     loop.fit(module, tiny_data(tmp_path, model))
     (group,) = loop.optimizers[0].param_groups
     assert [tuple(parameter.shape) for parameter in group["params"]] == [(2, 32)]
@@ -107,7 +86,7 @@ def test_only_the_rows_are_optimized_and_saved(model, tmp_path):
 
 def test_lightning_cannot_put_the_frozen_model_into_training_mode(model, tmp_path):
     module = tiny_module(model)
-    trainer(max_steps=1).fit(module, tiny_data(tmp_path, model))
+    tiny_trainer(max_steps=1).fit(module, tiny_data(tmp_path, model))
     module.train()
     assert not any(part.training for part in model.modules())
 
@@ -117,7 +96,7 @@ def test_rows_learn_in_float32_under_every_precision(tmp_path, precision):
     model = tiny_model(tmp_path / "model")
     module = tiny_module(model)
     start = module.vectors()["<cat-toy>"]["clip_l"]
-    trainer(precision=precision).fit(module, tiny_data(tmp_path / "data", model))
+    tiny_trainer(precision=precision).fit(module, tiny_data(tmp_path / "data", model))
     rows = module.words[0].embedding.rows["clip_l"]
     assert rows.dtype == torch.float32
     assert not torch.equal(rows.detach().bfloat16().float(), rows.detach())
@@ -136,7 +115,7 @@ def test_val_loss_is_the_same_for_the_same_embedding_and_disturbs_nothing(model,
     data = tiny_data(tmp_path, model)
     state = torch.get_rng_state()
     values = [
-        trainer().validate(module, data, verbose=False)[0]["val/loss"]
+        tiny_trainer().validate(module, data, verbose=False)[0]["val/loss"]
         for module in (tiny_module(model, seed=0), tiny_module(model, seed=1))
     ]
     assert values[0] == values[1]
@@ -148,7 +127,7 @@ def test_validating_often_or_never_learns_the_same_rows(model, tmp_path):
     learned = []
     for interval in (1, 4):
         module = tiny_module(model)
-        trainer(val_check_interval=interval).fit(module, data)
+        tiny_trainer(val_check_interval=interval).fit(module, data)
         learned.append(module.vectors()["<cat-toy>"]["clip_l"])
     assert torch.equal(*learned)
 
@@ -158,18 +137,18 @@ def test_val_loss_at_the_end_is_that_of_the_learned_rows(model, tmp_path, interv
     data, module, runner = (
         tiny_data(tmp_path, model),
         tiny_module(model),
-        trainer(max_steps=5, val_check_interval=interval),
+        tiny_trainer(max_steps=5, val_check_interval=interval),
     )
     runner.fit(module, data)
     at_the_end = runner.callback_metrics["val/loss"].item()
-    assert at_the_end == trainer().validate(module, data, verbose=False)[0]["val/loss"]
+    assert at_the_end == tiny_trainer().validate(module, data, verbose=False)[0]["val/loss"]
 
 
 def test_workers_make_no_difference(model, tmp_path):
     learned = []
     for workers in (0, 2):
         module = tiny_module(model)
-        trainer().fit(module, tiny_data(tmp_path, model, num_workers=workers))
+        tiny_trainer().fit(module, tiny_data(tmp_path, model, num_workers=workers))
         learned.append(module.vectors()["<cat-toy>"]["clip_l"])
     assert torch.equal(*learned)
 
@@ -179,7 +158,7 @@ def test_micro_batches_add_up_to_the_large_batch(model, tmp_path):
     for batch_size, accumulate in ((4, 1), (2, 2), (1, 4)):
         module = tiny_module(model)
         data = tiny_data(tmp_path, model, batch_size=batch_size)
-        trainer(accumulate_grad_batches=accumulate).fit(module, data)
+        tiny_trainer(accumulate_grad_batches=accumulate).fit(module, data)
         assert module.global_step == 4
         learned.append(module.vectors()["<cat-toy>"]["clip_l"])
     torch.testing.assert_close(learned[0], learned[1], atol=2e-5, rtol=0)
@@ -189,38 +168,35 @@ def test_micro_batches_add_up_to_the_large_batch(model, tmp_path):
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path, workers, accumulate):
-    options = {"scheduler": partial(get_linear_schedule_with_warmup, num_warmup_steps=2, num_training_steps=7)}
+    scheduler = partial(get_linear_schedule_with_warmup, num_warmup_steps=2, num_training_steps=7)
     data = tiny_data(tmp_path / "data", model, num_workers=workers, flip=True)
-
-    def run(steps, **resume):
-        module = tiny_module(model, num_vectors=2, **options)
-        runner = trainer(max_steps=steps, accumulate_grad_batches=accumulate, val_check_interval=3)
-        runner.fit(module, data, **resume)
-        return module, runner
-
-    whole, _ = run(7)
-    _, halted = run(3)
-    halted.save_checkpoint(tmp_path / "half.ckpt")
-    resumed, runner = run(7, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert runner.global_step == 7
-    assert torch.equal(whole.vectors()["<cat-toy>"]["clip_l"], resumed.vectors()["<cat-toy>"]["clip_l"])
+    run = broken_off(
+        lambda: tiny_module(model, num_vectors=2, scheduler=scheduler),
+        data,
+        tmp_path,
+        at=3,
+        of=7,
+        accumulate_grad_batches=accumulate,
+        val_check_interval=3,
+    )
+    assert torch.equal(run.whole.vectors()["<cat-toy>"]["clip_l"], run.resumed.vectors()["<cat-toy>"]["clip_l"])
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_every_difference(model, tmp_path):
     data = tiny_data(tmp_path / "data", model)
-    module, runner = tiny_module(model), trainer(max_steps=1)
+    module, runner = tiny_module(model), tiny_trainer(max_steps=1)
     runner.fit(module, data)
     runner.save_checkpoint(tmp_path / "one.ckpt")
     other = tiny_module(model, num_vectors=2, seed=5)
     with pytest.raises(UserError, match=r"seed was 0 and is 5; vectors was .*\[1, 32\].* and is .*\[2, 32\]"):
-        trainer().fit(other, data, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
+        tiny_trainer().fit(other, data, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
 
 
 @pytest.mark.parametrize("objective", [DiffusionLoss(snr_gamma=5.0), DiffusionLoss(snr_power=0.5)])
 def test_val_loss_is_the_published_one_under_every_objective(model, tmp_path, objective):
     data, found = tiny_data(tmp_path, model), []
     for chosen in (DiffusionLoss(), objective):
-        runner = trainer()
+        runner = tiny_trainer()
         found.append(runner.validate(tiny_module(model, objective=chosen), data, verbose=False)[0]["val/loss"])
     assert found[0] == found[1]
 
@@ -229,6 +205,6 @@ def test_min_snr_learns_something_else(model, tmp_path):
     data, learned = tiny_data(tmp_path, model), []
     for gamma in (None, 5.0):
         module = tiny_module(model, objective=DiffusionLoss(snr_gamma=gamma), scheduler=get_constant_schedule)
-        trainer().fit(module, data)
+        tiny_trainer().fit(module, data)
         learned.append(module.vectors()["<cat-toy>"]["clip_l"])
     assert not torch.equal(*learned)

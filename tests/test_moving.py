@@ -9,15 +9,10 @@ import torch
 from diffusers.optimization import get_constant_schedule_with_warmup
 from lightning.pytorch import Callback, Trainer
 
-from tests.tiny import tiny_data, tiny_model, tiny_module
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.errors import UserError
 from tinv.module import TextualInversion
 from tinv.optim import text_schedule
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +50,8 @@ def shown(module: TextualInversion) -> torch.Tensor:
 def fit(module: TextualInversion, data: Any, max_steps: int = 4, resume: Any = None, **options: Any) -> Watch:
     watch = Watch()
     settings = {"limit_val_batches": 0} | options
-    Trainer(
-        accelerator="cpu",
-        max_steps=max_steps,
-        callbacks=[watch],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-        **settings,
-    ).fit(module, data, ckpt_path=resume, weights_only=True)
+    trainer = tiny_trainer(max_steps=max_steps, callbacks=[watch], **settings)
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     return watch
 
 
@@ -91,7 +77,7 @@ def test_a_soft_norm_ends_between_a_fixed_and_a_free_one(model, data):
 def test_the_average_is_what_is_exported_sampled_and_validated(model, data):
     module = tiny_module(model, num_vectors=2, ema=0.6)
     expected = trained(module)
-    watch = fit(module, data, limit_val_batches=1.0, val_check_interval=4, check_val_every_n_epoch=None)
+    watch = fit(module, data, limit_val_batches=1.0)
     for n, rows in enumerate(watch.rows, start=1):
         expected += (1 - min(0.6, (1 + n) / (10 + n))) * (rows - expected)
     torch.testing.assert_close(shown(module), expected)

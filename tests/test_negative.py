@@ -3,10 +3,10 @@
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from lightning.pytorch import Trainer
 from safetensors import safe_open
 
-from tests.tiny import tiny_data, tiny_module, tiny_pipeline
+from tests.resuming import broken_off
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv import pipeline
 from tinv.cli import main
 from tinv.concept import Concept
@@ -16,42 +16,12 @@ from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
 from tinv.formats.negative import beside, negative_of
 from tinv.lesson import Lesson
-from tinv.models import load
 from tinv.publish.card import usage
 from tinv.together import Together
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 FAST = {"steps": 3, "guidance": 3.0}
 GUIDANCE = 4.0
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_pipeline(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    return load(str(folder))
-
-
-@pytest.fixture(scope="module")
-def batch(model, tmp_path_factory):
-    (found,) = tiny_data(tmp_path_factory.mktemp("data"), model, batch_size=8, val_draws=8).val_dataloader()
-    return found
-
-
-def trainer(**options):
-    settings = {
-        "accelerator": "cpu",
-        "max_steps": 4,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "use_distributed_sampler": False,
-    }
-    return Trainer(**settings | options)
 
 
 def apart(model, **options):
@@ -115,23 +85,14 @@ def test_a_picture_is_steered_from_its_own_prompt_with_the_negative_in_it(model)
 
 def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
     data = tiny_data(tmp_path / "data", model)
-
-    def run(steps, **resume):
-        module, runner = tiny_module(model, negative=2, ema=0.9, norm="soft"), trainer(max_steps=steps)
-        runner.fit(module, data, **resume)
-        return module, runner
-
-    whole, _ = run(6)
-    _, halted = run(3)
-    halted.save_checkpoint(tmp_path / "half.ckpt")
-    resumed, _ = run(6, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    before, after = (module.vectors()["<cat-toy>"] for module in (whole, resumed))
+    run = broken_off(lambda: tiny_module(model, negative=2, ema=0.9, norm="soft"), data, tmp_path, at=3, of=6)
+    before, after = (module.vectors()["<cat-toy>"] for module in (run.whole, run.resumed))
     assert set(before) == {"clip_l", "clip_l/negative"}
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(before["clip_l"], before["clip_l/negative"][:1])
     other = tiny_module(model, negative=2, ema=0.9, norm="soft", guidance=3.0)
     with pytest.raises(UserError, match=r"embedding\.guidance was 5\.0 and is 3\.0"):
-        trainer().fit(other, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+        tiny_trainer().fit(other, data, ckpt_path=run.checkpoint, weights_only=True)
 
 
 def test_beside_a_word_without_a_negative_each_learns_what_it_learns_alone(model, tmp_path):
@@ -140,7 +101,7 @@ def test_beside_a_word_without_a_negative_each_learns_what_it_learns_alone(model
 
     def learn(parts, **options):
         module = tiny_module(model, **options)
-        trainer().fit(module, Together(parts))
+        tiny_trainer().fit(module, Together(parts))
         return module.vectors()
 
     alone = learn(data[:1], negative=2) | learn(data[1:], concept=dog)
@@ -186,13 +147,13 @@ def test_its_file_is_called_after_the_words(tmp_path):
     assert beside(tmp_path / "cat-toy.pt").name == "cat-toy-neg.pt"
 
 
-def test_diffusers_own_loader_draws_with_both_what_tinv_draws(model, folder, tmp_path):
+def test_diffusers_own_loader_draws_with_both_what_tinv_draws(model, pipeline_folder, tmp_path):
     word = learned(model)
     files = write(tmp_path / "learned_embeds.safetensors", word)
     opposite = PROMPTS[0].replace("<cat-toy>", "<cat-toy-neg>")
     (ours,) = model.sample(PROMPTS[:1], {"<cat-toy>": word.vectors}, seeds=[5], **FAST)
     for by_hand in (True, False):
-        pipe = StableDiffusionPipeline.from_pretrained(folder)
+        pipe = StableDiffusionPipeline.from_pretrained(pipeline_folder)
         pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
         if by_hand:
             pipe.load_textual_inversion(list(map(str, files)))

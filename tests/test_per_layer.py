@@ -7,9 +7,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor, SlicedAttnProcessor
-from lightning.pytorch import Trainer
 
-from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline
+from tests.resuming import broken_off
+from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
 from tinv.callbacks import StopIfStuck
 from tinv.callbacks.movement import StuckError
 from tinv.concept import Concept
@@ -24,30 +24,6 @@ from tinv.together import Together
 
 FAST = {"seeds": [1, 2], "steps": 3, "guidance": 3.0}
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def batch(model, tmp_path_factory):
-    (found,) = tiny_data(tmp_path_factory.mktemp("data"), model, batch_size=8, val_draws=8).val_dataloader()
-    return found
-
-
-def trainer(**options):
-    settings = {
-        "accelerator": "cpu",
-        "max_steps": 4,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "use_distributed_sampler": False,
-    }
-    return Trainer(**settings | options)
 
 
 def rows_of(module):
@@ -142,7 +118,7 @@ def test_micro_batches_side_by_side_add_up(model, tmp_path):
     learned = []
     for merge in (False, True):
         module = tiny_module(model, layers=True, merge_batches=merge)
-        trainer(accumulate_grad_batches=2).fit(module, tiny_data(tmp_path, model))
+        tiny_trainer(accumulate_grad_batches=2).fit(module, tiny_data(tmp_path, model))
         learned.append(rows_of(module).detach())
     torch.testing.assert_close(*learned, atol=2e-5, rtol=0)
 
@@ -162,21 +138,12 @@ def test_pictures_of_layers_apart_are_others(model):
 
 def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
     data = tiny_data(tmp_path / "data", model)
-
-    def run(steps, **resume):
-        module, runner = tiny_module(model, layers=True), trainer(max_steps=steps)
-        runner.fit(module, data, **resume)
-        return module, runner
-
-    whole, _ = run(6)
-    _, halted = run(3)
-    halted.save_checkpoint(tmp_path / "half.ckpt")
-    resumed, _ = run(6, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert torch.equal(rows_of(whole), rows_of(resumed))
-    first, *rest = rows_of(whole).detach()
+    run = broken_off(lambda: tiny_module(model, layers=True), data, tmp_path, at=3, of=6)
+    assert torch.equal(rows_of(run.whole), rows_of(run.resumed))
+    first, *rest = rows_of(run.whole).detach()
     assert not any(torch.equal(first, other) for other in rest)
     with pytest.raises(UserError, match="rows was 'for each of 4 layers of the U-Net' and is 'for each of 4 stages"):
-        trainer().fit(tiny_module(model, stages=4), data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+        tiny_trainer().fit(tiny_module(model, stages=4), data, ckpt_path=run.checkpoint, weights_only=True)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -186,7 +153,7 @@ def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_he
 
     def learn():
         watch = StopIfStuck(after_steps=2)
-        trainer(callbacks=[watch]).fit(tiny_module(model, layers=True), tiny_data(tmp_path / "data", model))
+        tiny_trainer(callbacks=[watch]).fit(tiny_module(model, layers=True), tiny_data(tmp_path / "data", model))
 
     model.unet.get_submodule(names[1]).to_v.weight.data.zero_()
     with pytest.warns(UserWarning, match=f"take no notice of words stay where they start: {names[1]}$"):
@@ -204,7 +171,7 @@ def test_beside_words_of_other_kinds_each_learns_what_it_learns_alone(model, tmp
 
     def learn(parts, **options):
         module = tiny_module(model, **options)
-        trainer().fit(module, Together(parts))
+        tiny_trainer().fit(module, Together(parts))
         return module.vectors()
 
     alone = learn(data[:1], layers=True) | learn(data[1:], concept=dog, stages=3)

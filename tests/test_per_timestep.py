@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
-from tests.tiny import tiny_data, tiny_model, tiny_module
+from tests.resuming import broken_off
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.callbacks import StopIfStuck
 from tinv.concept import Concept
 from tinv.diffusion import timesteps
@@ -19,30 +19,6 @@ from tinv.together import Together
 STAGES = 5
 FAST = {"seeds": [1, 2], "steps": 4, "guidance": 3.0}
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def batch(model, tmp_path_factory):
-    (found,) = tiny_data(tmp_path_factory.mktemp("data"), model, batch_size=8, val_draws=8).val_dataloader()
-    return found
-
-
-def trainer(**options):
-    settings = {
-        "accelerator": "cpu",
-        "max_steps": 4,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "use_distributed_sampler": False,
-    }
-    return Trainer(**settings | options)
 
 
 def rows_of(module):
@@ -115,29 +91,21 @@ def test_at_each_step_of_drawing_the_unet_hears_the_stage_of_its_timestep(model,
 
 def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
     data = tiny_data(tmp_path / "data", model)
-
-    def run(steps, **resume):
-        module, runner = tiny_module(model, stages=3, ema=0.9), trainer(max_steps=steps)
-        runner.fit(module, data, **resume)
-        return module, runner
-
-    whole, _ = run(6)
-    _, halted = run(3)
-    halted.save_checkpoint(tmp_path / "half.ckpt")
-    resumed, _ = run(6, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    before, after = (module.vectors()["<cat-toy>"] for module in (whole, resumed))
+    run = broken_off(lambda: tiny_module(model, stages=3, ema=0.9), data, tmp_path, at=3, of=6)
+    before, after = (module.vectors()["<cat-toy>"] for module in (run.whole, run.resumed))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(before["clip_l/stage.0"], before["clip_l/stage.2"])
     other = tiny_module(model, num_vectors=3, ema=0.9)
     with pytest.raises(
         UserError, match="rows was 'for each of 3 stages of the noise schedule' and is 'for every place"
     ):
-        trainer().fit(other, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+        tiny_trainer().fit(other, data, ckpt_path=run.checkpoint, weights_only=True)
 
 
 def test_stages_that_had_no_sample_yet_are_not_stuck(model, tmp_path):
     module = tiny_module(model, stages=30)
-    trainer(max_steps=2, callbacks=[StopIfStuck(after_steps=2)]).fit(module, tiny_data(tmp_path, model, batch_size=1))
+    trainer = tiny_trainer(max_steps=2, callbacks=[StopIfStuck(after_steps=2)])
+    trainer.fit(module, tiny_data(tmp_path, model, batch_size=1))
     moved = (rows_of(module) != tiny_module(model, stages=30).words[0].embedding.rows["clip_l"]).any(dim=1)
     assert 1 <= moved.sum() <= 2
 
@@ -148,7 +116,7 @@ def test_beside_another_concept_each_learns_what_it_learns_alone(model, tmp_path
 
     def learn(parts, **options):
         module = tiny_module(model, **options)
-        trainer().fit(module, Together(parts))
+        tiny_trainer().fit(module, Together(parts))
         return module.vectors()
 
     alone = learn(data[:1], stages=STAGES) | learn(data[1:], concept=dog)

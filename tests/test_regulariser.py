@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 
-from tests.tiny import tiny_data, tiny_model, tiny_module
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.concept import Concept
 from tinv.config import ConfigError
 from tinv.embedding import TokenEmbedding
@@ -14,11 +14,6 @@ from tinv.regulariser import NOTHING, ContextRegulariser, DistanceRegulariser
 from tinv.templates import CONTEXT, read_templates
 
 CAT = "+experiment=cat_toy"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def word_of(model, initializer="toy", **settings):
@@ -124,10 +119,7 @@ class _Listen(Callback):
 def run(model, folder, regulariser, **options):
     listen, merge = _Listen(), options.pop("merge_batches", False)
     module = tiny_module(model, regulariser=regulariser, merge_batches=merge)
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
-    settings = {"accelerator": "cpu", "max_steps": 4, "callbacks": [listen], "check_val_every_n_epoch": None}
-    settings |= {"use_distributed_sampler": False, "num_sanity_val_steps": 0, "val_check_interval": 4, **quiet}
-    trainer = Trainer(**settings | options)
+    trainer = tiny_trainer(callbacks=[listen], **options)
     trainer.fit(module, tiny_data(folder, model))
     return module.vectors()["<cat-toy>"]["clip_l"], listen.logged, trainer.callback_metrics["val/loss"].item()
 
@@ -162,10 +154,8 @@ def test_an_accumulated_step_counts_it_once(model, tmp_path, merge_batches):
     for accumulate in (1, 4):
         module = tiny_module(model, regulariser=ContextRegulariser(weight=1e6), merge_batches=merge_batches)
         moved(module.words[0], away(0.1))
-        quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
         settings = {"max_steps": 1, "accumulate_grad_batches": accumulate, "limit_val_batches": 0}
-        trainer = Trainer(accelerator="cpu", callbacks=[Keep()], use_distributed_sampler=False, **quiet, **settings)
-        trainer.fit(module, tiny_data(tmp_path, model))
+        tiny_trainer(callbacks=[Keep()], **settings).fit(module, tiny_data(tmp_path, model))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=1e-2 * gradients[0].abs().max().item())
 
 

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
-from tests.tiny import tiny_data, tiny_model, tiny_module
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.callbacks import StopIfStuck, StopOnNonFinite
 from tinv.callbacks.movement import StuckError
 from tinv.callbacks.nonfinite import NonFiniteError
@@ -29,11 +29,6 @@ ADAM = partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.1)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def cats(model, tmp_path_factory):
     return tiny_data(tmp_path_factory.mktemp("cats"), model, concept=CAT)
 
@@ -50,19 +45,7 @@ def dogs(model, tmp_path_factory):
 
 def fit(module: TextualInversion, parts: list[Any], max_steps: int = 4, **options: Any) -> Trainer:
     callbacks, resume = options.pop("callbacks", []), options.pop("resume", None)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=max_steps,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-        val_check_interval=4,
-        check_val_every_n_epoch=None,
-        **options,
-    )
+    trainer = tiny_trainer(max_steps=max_steps, callbacks=callbacks, **options)
     trainer.fit(module, Together(parts), ckpt_path=resume, weights_only=True)
     return trainer
 

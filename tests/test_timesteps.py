@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 
-from tests.tiny import tiny_data, tiny_model, tiny_module
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.data.captions import Captions
 from tinv.data.latents import Views
 from tinv.data.stream import RunSampler, Shown, TrainingSamples
@@ -167,24 +167,8 @@ def run(model, folder, sampler, **options):
     """What a short run asks the model for, and the rows that it learns."""
     listen, merge = _Listen(), options.pop("merge_batches", False)
     module = tiny_module(model, timesteps=sampler, merge_batches=merge)
-    settings = {"max_steps": 4, "val_check_interval": 2} | options
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
-    trainer = Trainer(
-        accelerator="cpu",
-        callbacks=[listen],
-        check_val_every_n_epoch=None,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        **quiet,
-        **settings,
-    )
-    trainer.fit(module, tiny_data(folder, model, stratified=sampler.stratified))
+    tiny_trainer(callbacks=[listen], **options).fit(module, tiny_data(folder, model, stratified=sampler.stratified))
     return listen, module.vectors()["<cat-toy>"]["clip_l"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def test_training_stays_in_the_range_and_validation_does_not(model, tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.optimization import get_constant_schedule
+from lightning.pytorch import Trainer
 from PIL import Image, ImageDraw
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -146,3 +147,16 @@ def tiny_data(
     )
     data.connect(model.encode_images, resolution=model.resolution)
     return data
+
+
+def tiny_trainer(**options: Any) -> Trainer:
+    """Four steps on the CPU with nothing written and nothing printed; `options` are Lightning's own."""
+    quiet = ("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar", "use_distributed_sampler")
+    settings = {
+        "accelerator": "cpu",
+        "max_steps": 4,
+        "num_sanity_val_steps": 0,
+        "val_check_interval": 4,
+        "check_val_every_n_epoch": None,
+    }
+    return Trainer(**settings | dict.fromkeys(quiet, False) | options)

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from tests.test_cli import learn
-from tests.tiny import tiny_model
 from tinv.benchmark import training
 from tinv.benchmark.dreambench import SETTINGS, measure, planned
 from tinv.benchmark.layout import PUBLISHED, read_subjects
@@ -48,11 +47,6 @@ def data(tmp_path: Path) -> Path:
     lines = "\n".join(f"{name},{noun}" for name, noun in CLASSES.items())
     (folder / "prompts_and_classes.txt").write_text(f"Classes\n\nsubject_name,class\n{lines}\n{PROMPTS}")
     return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 def test_subjects_have_their_class_and_the_prompts_of_their_kind(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""A tiny model, W&B's real client without an account, and the folders of sweeps."""
+"""W&B's real client without an account, and the folders of sweeps."""
 
 import json
 import warnings
@@ -6,15 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.tiny import tiny_model
-from tinv.models import StableDiffusion
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    """A tiny Stable Diffusion of the real classes, with random weights."""
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,9 @@
-"""One tiny model for all runs: nothing of it ever changes."""
+"""Short runs without Lightning's advice."""
 
 import warnings
 from collections.abc import Iterator
 
 import pytest
-
-from tests.tiny import tiny_model
-from tinv.models import StableDiffusion
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    """A tiny Stable Diffusion of the real classes, with random weights."""
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(autouse=True)

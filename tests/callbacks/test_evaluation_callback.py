@@ -10,7 +10,6 @@ from PIL import Image
 
 from tests.callbacks.fitting import fit, rows
 from tests.callbacks.test_samples import table
-from tests.tiny import tiny_model
 from tinv.callbacks import Checkpoints, Evaluation, KeepBest
 from tinv.callbacks.evaluation import _means
 from tinv.errors import UserError
@@ -23,11 +22,6 @@ from tinv.models.sampling import to_pictures
 
 PROMPTS = ["a photo of a {}", "a red {}"]
 NAMES = {"eval/clip_i", "eval/clip_t", "eval/score"}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 def evaluation(every_n_steps: int | None = 4) -> Evaluation:

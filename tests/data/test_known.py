@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.composing import groups
 from tests.conftest import ROOT
-from tests.tiny import tiny_images, tiny_model, tiny_pipeline
+from tests.tiny import tiny_images, tiny_pipeline
 from tinv import cache, formats
 from tinv.concept import Concept
 from tinv.config import ConfigError, check
@@ -27,11 +27,6 @@ from tinv.preparation import prepare
 from tinv.run import train
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 class Counted:

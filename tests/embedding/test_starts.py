@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from tests.tiny import WIDTH, tiny_model, tiny_module, tiny_tokenizer
+from tests.tiny import WIDTH, tiny_module, tiny_tokenizer
 from tinv.concept import Concept
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
@@ -36,11 +36,6 @@ def test_chance_is_as_long_as_words_are_and_not_as_torch_rand_is():
     usual = TABLE.norm(dim=1)
     assert norms.mean() == pytest.approx(usual.mean().item(), rel=0.05)
     assert norms.max() < 2 * usual.median() < 0.3 * math.sqrt(64 / 3)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def crossed(model, words, num_vectors=1):

@@ -4,8 +4,7 @@ from diffusers import AutoencoderKL
 from lightning.pytorch import Callback
 from torch import nn
 
-from tests.test_module import trainer
-from tests.tiny import RESOLUTION, tiny_data, tiny_images, tiny_model, tiny_module, tiny_pipeline
+from tests.tiny import RESOLUTION, tiny_data, tiny_images, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
 from tinv.models.oncall import OnCall
 from tinv.run import train
 
@@ -112,5 +111,5 @@ def test_the_device_holds_the_vae_only_while_it_encodes(tmp_path):
             places.add((pl_module.model.unet.device.type, pl_module.model.vae.device.type))
 
     module = tiny_module(model)
-    trainer(accelerator="gpu", devices=1, callbacks=[Watch()]).fit(module, data)
+    tiny_trainer(accelerator="gpu", devices=1, callbacks=[Watch()]).fit(module, data)
     assert places == {("cuda", "cpu")}

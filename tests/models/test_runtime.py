@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from tests.models.published import LAYOUTS
-from tests.test_module import trainer
-from tests.tiny import tiny_data, tiny_module
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.models import load
 
 
@@ -40,7 +39,7 @@ def test_rows_are_float32_and_their_gradients_finite_whatever_the_weights_run_in
         rows.register_hook(gradients.append)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer(max_steps=1, precision=precision).fit(module, tiny_data(tmp_path, model))
+        tiny_trainer(max_steps=1, precision=precision).fit(module, tiny_data(tmp_path, model))
     assert len(gradients) == len(module.words[0].embedding.rows) == len(model.tables)
     assert {gradient.dtype for gradient in gradients} == {torch.float32}
     assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)

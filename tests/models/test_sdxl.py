@@ -10,8 +10,8 @@ from diffusers import DPMSolverMultistepScheduler
 from PIL import Image
 
 from tests.models.published import SIDE, published, sdxl
-from tests.test_module import one_batch, trainer
-from tests.tiny import tiny_data, tiny_module
+from tests.test_module import one_batch
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.concept import Concept
 from tinv.models import StableDiffusionXL, load
 
@@ -175,7 +175,7 @@ def test_a_run_moves_float32_rows_in_both_encoders_and_leaves_the_model_as_it_wa
     before = {name: value.clone() for name, value in weights(model).items()}
     module = tiny_module(model, optimizer=partial(torch.optim.AdamW, lr=1e-5, weight_decay=0.0))
     start = module.vectors()["<cat-toy>"]
-    trainer(max_steps=3, val_check_interval=3).fit(module, tiny_data(tmp_path, model, batch_size=3, val_draws=4))
+    tiny_trainer(max_steps=3, val_check_interval=3).fit(module, tiny_data(tmp_path, model, batch_size=3, val_draws=4))
     for encoder, rows_KD in module.vectors()["<cat-toy>"].items():
         moved = (rows_KD - start[encoder]).abs()
         assert (

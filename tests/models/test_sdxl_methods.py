@@ -8,8 +8,7 @@ from torch.nn.functional import cosine_similarity
 
 from tests.models.published import published
 from tests.models.test_sdxl import ours
-from tests.test_module import trainer
-from tests.tiny import tiny_data, tiny_module
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.embedding.norm import mean_length
 from tinv.optim import RiemannianSGD
 from tinv.regulariser import ContextRegulariser, DistanceRegulariser
@@ -65,7 +64,7 @@ def test_the_distance_is_the_sum_over_the_encoders(model):
 def test_directions_of_both_encoders_are_turned_at_their_own_lengths(model, tmp_path):
     module = tiny_module(model, norm="directional", optimizer=partial(RiemannianSGD, lr=0.1))
     before = {encoder: rows.detach().clone() for encoder, rows in module.words[0].embedding.rows.items()}
-    trainer(max_steps=3, limit_val_batches=0).fit(module, tiny_data(tmp_path, model, batch_size=1))
+    tiny_trainer(max_steps=3, limit_val_batches=0).fit(module, tiny_data(tmp_path, model, batch_size=1))
     for encoder, rows in module.words[0].embedding.rows.items():
         assert rows.norm().item() == pytest.approx(mean_length(model.tables[encoder]), rel=1e-6)
         assert cosine_similarity(rows, before[encoder]).item() < 0.9999

@@ -14,16 +14,6 @@ from tinv.types import Vectors
 FAST = {"steps": 3, "guidance": 3.0}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_pipeline(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    return load(str(folder))
-
-
 def rows(count: int) -> Vectors:
     return {"<cat-toy>": {"clip_l": torch.randn(count, 32, generator=torch.Generator().manual_seed(9))}}
 
@@ -59,11 +49,11 @@ def test_text_of_each_layout_is_encoded_as_its_pipeline_does(layout):
 
 
 @pytest.mark.parametrize("num_vectors", [1, 3])
-def test_our_file_through_diffusers_own_loader_gives_the_same_picture(model, folder, tmp_path, num_vectors):
+def test_our_file_through_diffusers_own_loader_gives_the_same_picture(model, pipeline_folder, tmp_path, num_vectors):
     module = tiny_module(model, num_vectors=num_vectors)
     module.words[0].embedding.rows["clip_l"].data = rows(num_vectors)["<cat-toy>"]["clip_l"]
     formats.write(tmp_path / "learned_embeds.safetensors", module.learned()[0])
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    pipeline = StableDiffusionPipeline.from_pretrained(pipeline_folder)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.load_textual_inversion(tmp_path / "learned_embeds.safetensors")
     prompt = "a photo of a <cat-toy> on the beach"
@@ -97,8 +87,8 @@ def test_latents_are_scaled_as_the_unet_expects(model):
     torch.testing.assert_close(latents, mean * model.vae.config.scaling_factor)
 
 
-def test_the_fingerprint_tells_models_apart_and_not_precisions(folder, tmp_path):
-    as_loaded = [load(str(folder), dtype=dtype).fingerprint for dtype in ("float32", "bfloat16")]
+def test_the_fingerprint_tells_models_apart_and_not_precisions(pipeline_folder, tmp_path):
+    as_loaded = [load(str(pipeline_folder), dtype=dtype).fingerprint for dtype in ("float32", "bfloat16")]
     assert as_loaded[0] == as_loaded[1]
     other = load(str(tiny_pipeline(tmp_path / "v", prediction_type="v_prediction")))
     assert other.fingerprint != as_loaded[0]

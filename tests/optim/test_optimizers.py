@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Trainer
 
-from tests.tiny import tiny_data, tiny_model, tiny_module
+from tests.resuming import broken_off
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.config import CONF_DIR, build
 from tinv.errors import UserError
 from tinv.module import TextualInversion
@@ -25,26 +25,8 @@ shipped = pytest.mark.parametrize("optimizer", SHIPPED)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def data(model, tmp_path_factory):
     return tiny_data(tmp_path_factory.mktemp("pictures"), model, batch_size=1, val_draws=8)
-
-
-def trainer(max_steps: int, **options: Any) -> Trainer:
-    settings = {
-        "accelerator": "cpu",
-        "max_steps": max_steps,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "limit_val_batches": 0,
-    }
-    return Trainer(**settings | options)
 
 
 @pytest.fixture
@@ -66,30 +48,25 @@ def val_loss(module: TextualInversion, data: Any) -> float:
 def test_twenty_steps_move_the_rows_and_lower_the_loss(model, data, factory, optimizer):
     module = tiny_module(model, num_vectors=2, optimizer=factory(optimizer))
     start, before = rows(module), val_loss(module, data)
-    trainer(20).fit(module, data)
+    tiny_trainer(max_steps=20, limit_val_batches=0).fit(module, data)
     assert (rows(module) - start).abs().amax(dim=1).min() > 1e-3
     assert val_loss(module, data) < before
 
 
 @shipped
 def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, data, factory, optimizer, tmp_path):
-    def run(steps: int, **resume: Any) -> tuple[TextualInversion, Trainer]:
-        module, runner = tiny_module(model, num_vectors=2, optimizer=factory(optimizer)), trainer(steps)
-        runner.fit(module, data, **resume)
-        return module, runner
+    def make() -> TextualInversion:
+        return tiny_module(model, num_vectors=2, optimizer=factory(optimizer))
 
-    whole, _ = run(8)
-    halted, runner = run(5)
-    runner.save_checkpoint(tmp_path / "half.ckpt")
-    resumed, _ = run(8, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert torch.equal(rows(whole), rows(resumed))
-    assert not torch.equal(rows(whole), rows(halted))
+    run = broken_off(make, data, tmp_path, at=5, of=8, limit_val_batches=0)
+    assert torch.equal(rows(run.whole), rows(run.resumed))
+    assert not torch.equal(rows(run.whole), rows(run.halted))
 
 
 def test_schedule_free_shows_the_average_and_steps_on_as_if_nobody_had_looked(model, data, factory):
     looked_at, left_alone = (tiny_module(model, optimizer=factory("schedule_free")) for _ in range(2))
-    trainer(6, limit_val_batches=1, val_check_interval=1, check_val_every_n_epoch=None).fit(looked_at, data)
-    trainer(6).fit(left_alone, data)
+    tiny_trainer(max_steps=6, limit_val_batches=1, val_check_interval=1).fit(looked_at, data)
+    tiny_trainer(max_steps=6, limit_val_batches=0).fit(left_alone, data)
     stepped = left_alone.words[0].embedding.rows["clip_l"].detach()
     assert torch.equal(looked_at.words[0].embedding.rows["clip_l"].detach(), stepped)
     optimizer = left_alone.trainer.optimizers[0]
@@ -101,7 +78,7 @@ def test_schedule_free_shows_the_average_and_steps_on_as_if_nobody_had_looked(mo
 
 def test_the_rate_that_prodigy_finds_is_the_one_that_is_logged(model, data, factory):
     module = tiny_module(model, optimizer=factory("prodigy"))
-    trainer(4).fit(module, data)
+    tiny_trainer(max_steps=4, limit_val_batches=0).fit(module, data)
     found = module.trainer.optimizers[0].param_groups[0]["d"]
     assert 0 < module.trainer.callback_metrics["train/lr"] <= found < 0.1
 
@@ -110,12 +87,12 @@ def test_the_rate_that_prodigy_finds_is_the_one_that_is_logged(model, data, fact
 def test_another_optimizer_or_rate_than_the_checkpoints_is_refused_not_ignored(
     model, data, factory, optimizer, tmp_path
 ):
-    runner = trainer(1)
+    runner = tiny_trainer(max_steps=1, limit_val_batches=0)
     runner.fit(tiny_module(model, optimizer=factory(optimizer)), data)
     runner.save_checkpoint(tmp_path / "one.ckpt")
-    adam = build({"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.5})
+    other = tiny_module(model, optimizer=build({"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.5}))
     with pytest.raises(UserError, match=r"optimizer was '\w+' and is 'Adam'; learning rate was [\d.]+ and is 0\.5;"):
-        trainer(2).fit(tiny_module(model, optimizer=adam), data, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
+        tiny_trainer(limit_val_batches=0).fit(other, data, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
 
 
 @pytest.mark.parametrize("path", (CONF_DIR / "optimizer").glob("*.yaml"), ids=lambda path: path.stem)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity, normalize
 
-from tests.optim.test_optimizers import rows, trainer
-from tests.tiny import tiny_data, tiny_model, tiny_module
+from tests.optim.test_optimizers import rows
+from tests.resuming import broken_off
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.config import build
 from tinv.embedding.norm import mean_length
 from tinv.optim import RiemannianSGD
@@ -118,11 +119,6 @@ def test_the_prior_of_a_resumed_run_pulls_to_where_the_run_began():
     assert torch.equal(state["start"], start)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model(tmp_path_factory.mktemp("model"))
-
-
 def directional(model, compose):
     factory = build(compose("+experiment=cat_toy", *DIRECTIONAL).optimizer)
     return tiny_module(model, num_vectors=2, norm="directional", optimizer=factory)
@@ -132,18 +128,12 @@ def test_a_run_learns_directions_of_the_length_of_the_mean_word(model, compose, 
     module, length = directional(model, compose), mean_length(model.tables["clip_l"])
     start = rows(module)
     torch.testing.assert_close(start.norm(dim=1), torch.full((2,), length))
-    trainer(20).fit(module, tiny_data(tmp_path, model, batch_size=1))
+    tiny_trainer(max_steps=20, limit_val_batches=0).fit(module, tiny_data(tmp_path, model, batch_size=1))
     torch.testing.assert_close(rows(module).norm(dim=1), torch.full((2,), length), rtol=1e-6, atol=0)
     assert (cosine_similarity(rows(module), start) < 0.995).all()
 
 
 def test_a_directional_run_that_goes_on_is_the_uninterrupted_one_to_the_last_bit(model, compose, tmp_path):
     data = tiny_data(tmp_path / "pictures", model, batch_size=1)
-    whole = directional(model, compose)
-    trainer(8).fit(whole, data)
-    half, first = directional(model, compose), trainer(4)
-    first.fit(half, data)
-    first.save_checkpoint(tmp_path / "half.ckpt", weights_only=False)
-    resumed = directional(model, compose)
-    trainer(8).fit(resumed, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert torch.equal(rows(whole), rows(resumed))
+    run = broken_off(lambda: directional(model, compose), data, tmp_path, at=4, of=8, limit_val_batches=0)
+    assert torch.equal(rows(run.whole), rows(run.resumed))
