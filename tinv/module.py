@@ -29,7 +29,7 @@ from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
 from tinv.provenance import provenance
 from tinv.regulariser import NOTHING, Regulariser
 from tinv.timesteps import UNIFORM, Timesteps, weighted
-from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept
+from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept, sent
 
 
 class TextualInversion(LightningModule):
@@ -41,6 +41,8 @@ class TextualInversion(LightningModule):
 
     words: list[Word]
     """One for each concept, that of `concept` first."""
+    steps_of_rows: int | None
+    """How many optimizer steps the rows hold where those after them were void; None is all."""
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class TextualInversion(LightningModule):
         self._mover: Optimizer | None = None
         self._merger = Merger(None if merge_batches else 1)
         self._means: list[Mean] = []
+        self.steps_of_rows: int | None = None
 
     def losses(self, batch: Batch, vectors: Vectors | None = None, objective: DiffusionLoss | None = None) -> Tensor:
         """The loss of each sample, [B], with noise that depends on the samples' own seeds alone.
@@ -103,7 +106,7 @@ class TextualInversion(LightningModule):
         """
         vectors = vectors or _joined(word.embedding.vectors() for word in self.words)
         latent = batch.moments[0].chunk(2)[0].shape
-        posterior_BChw, noise_BChw = normal_pair(batch.draws.tolist(), latent).to(self.device)
+        posterior_BChw, noise_BChw = sent(normal_pair(batch.draws.tolist(), latent), self.device)
         clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
@@ -229,7 +232,8 @@ class TextualInversion(LightningModule):
 
     def learned(self) -> list[LearnedEmbedding]:
         """The words as they are now, with where they come from."""
-        told = provenance(self.model, steps=self.global_step, seed=self.seed)
+        steps = self.global_step if self.steps_of_rows is None else self.steps_of_rows
+        told = provenance(self.model, steps=steps, seed=self.seed)
         vectors = self.vectors()
         return [
             LearnedEmbedding(

@@ -17,6 +17,14 @@ Vectors = Mapping[str, Mapping[str, Tensor]]
 A word that has parts has rows for each of them: {"<cat-toy>": {"clip_l/stage.0": [K, D], ...}}; see tinv/parts.py."""
 
 
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on another device, without waiting for what that is still computing.
+
+    CUDA has put ordinary memory aside when the call returns. Apple's devices have not, and are waited for.
+    """
+    return tensor.to(device, non_blocking=torch.device(device).type == "cuda")
+
+
 class Batch:
     """One micro-batch of the run.
 
@@ -47,10 +55,10 @@ class Batch:
         self.moments, self.captions, self.geometry = moments, captions, geometry
         self.level, self.draws, self.index, self.mask = level, draws, index, mask
 
-    def to(self, device: torch.device | str, **options: Any) -> "Batch":
-        """The same batch with its tensors on another device."""
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with its tensors on another device, but for the draws: they seed generators on the CPU."""
         moved: dict[str, Any] = {
-            name: value.to(device, **options) if isinstance(value, Tensor) else value
+            name: sent(value, device) if isinstance(value, Tensor) and name != "draws" else value
             for name, value in vars(self).items()
         }
         return Batch(**moved)

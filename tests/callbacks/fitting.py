@@ -34,14 +34,12 @@ def fit(
         accumulate_grad_batches=accumulate,
         callbacks=list(callbacks),
         logger=list(loggers) or False,
-        log_every_n_steps=1,
-        val_check_interval=4 * accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
-        **(trainer or {}),
+        **{"log_every_n_steps": 1, "val_check_interval": 4 * accumulate} | (trainer or {}),
     )
     loop.fit(module, tiny_data(folder / "images", model), ckpt_path=resume, weights_only=True)
     return module

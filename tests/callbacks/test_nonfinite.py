@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,3 +68,37 @@ def test_a_gradient_that_no_scale_makes_finite_stops_the_run(tmp_path: Path, mod
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1.0))
     with pytest.raises(NonFiniteError, match=r"the gradient of rows\.clip_l"):
         fit(tmp_path, model, [StopOnNonFinite(), SpoilGradient(2, float("nan"))], trainer={"plugins": plugin})
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_a_step_that_is_read_late_has_taught_nothing(tmp_path: Path, model: StableDiffusion, ema: float) -> None:
+    good = fit(tmp_path, model, [], max_steps=2, ema=ema)
+    callbacks = [StopOnNonFinite(), Export(tmp_path), SpoilGradient(3, float("nan"))]
+    with pytest.raises(NonFiniteError, match=r"^the gradient of rows\.clip_l became .* in optimizer step 3;"):
+        fit(
+            tmp_path,
+            model,
+            callbacks,
+            max_steps=6,
+            trainer={"log_every_n_steps": 100, "val_check_interval": 6},
+            ema=ema,
+        )
+    assert torch.equal(read(tmp_path).vectors["clip_l"], rows(good))
+    assert read(tmp_path).provenance["steps"] == "2"
+
+
+def test_no_device_is_waited_for_but_where_steps_are_logged() -> None:
+    learned = torch.nn.Linear(3, 2, bias=False, device="meta")  # of which nothing can be read
+    learned.weight.grad = torch.ones_like(learned.weight)
+    module = SimpleNamespace(words=learned, named_rows=lambda: {"rows": learned.weight})
+    trainer = SimpleNamespace(global_step=0, log_every_n_steps=3, precision_plugin=None)
+    guard = StopOnNonFinite()
+    guard.on_train_start(trainer, module)
+    for step in (1, 2):
+        guard.on_before_backward(trainer, module, torch.zeros((), device="meta"))
+        guard.on_before_optimizer_step(trainer, module, None)
+        trainer.global_step = step
+        guard.on_train_batch_end(trainer, module)
+    guard.on_before_backward(trainer, module, torch.zeros((), device="meta"))
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        guard.on_before_optimizer_step(trainer, module, None)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from tinv.models.lens import Lens
 from tinv.models.prompts import Prompts
-from tinv.types import Vectors
+from tinv.types import Vectors, sent
 
 
 class LensedEncoder:
@@ -43,6 +43,6 @@ class LensedEncoder:
         """The encoder's own output, through which gradients reach the rows, and the token ids [B, L]."""
         rows = {placeholder: by_encoder[self.name] for placeholder, by_encoder in vectors.items()}
         device = self.lens.weight.device
-        ids_BL = self.prompts.ids(captions, {word: len(rows_KD) for word, rows_KD in rows.items()}).to(device)
+        ids_BL = sent(self.prompts.ids(captions, {word: len(rows_KD) for word, rows_KD in rows.items()}), device)
         with self.lens.over(torch.cat(list(rows.values())).to(device) if rows else None):
             return self.encoder(ids_BL, **options), ids_BL
