@@ -16,6 +16,8 @@ AS_SHIPPED = ("--train_batch_size=1", "--gradient_accumulation_steps=4")
 BEST = ("--train_batch_size=4", "--gradient_accumulation_steps=1")
 BF16 = "--mixed_precision=bf16"
 OURS = ("data.batch_size=4",)
+OURS_ONEDNN = ("data.batch_size=4", "model.products=onednn")
+"""On a CPU."""
 OURS_BF16 = ("data.batch_size=4", "model.dtype=bfloat16")
 PUBLISHED = ("data.batch_size=1", "trainer.accumulate_grad_batches=4")
 

@@ -38,6 +38,8 @@ def contestants(subject: subjects.Subject, place: Path, options: Namespace) -> l
         script = script.with_name("textual_inversion_sdxl.py")
     theirs = {"shipped": commands.AS_SHIPPED, "best": commands.BEST, "best bf16": (*commands.BEST, commands.BF16)}
     ours = {"tinv": commands.OURS, "tinv bf16": commands.OURS_BF16, "tinv 1x4": commands.PUBLISHED}
+    if not commands.has_gpu():
+        ours["tinv onednn"] = commands.OURS_ONEDNN
     found = [
         commands.theirs(f"reference {name}", script, subject, place / name, *flags, steps=BIG)
         for name, flags in (theirs if script else {}).items()
