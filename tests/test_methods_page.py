@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from tests.conftest import ROOT
 from tinv.config import CONF_DIR, check
@@ -78,10 +79,25 @@ def groups():
     HydraConfig.instance().cfg = None
 
 
+@pytest.fixture(scope="module")
+def plain(groups):
+    return check(groups.compose(["+experiment=toybench"]))
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_every_point_of_the_study_says_something_else(groups, method):
-    cfg, plain = (check(groups.compose(["+experiment=toybench", *more])) for more in ([f"+method={method}"], []))
+def test_every_point_of_the_study_says_something_else(groups, plain, method):
+    cfg = check(groups.compose(["+experiment=toybench", f"+method={method}"]))
     assert (cfg == plain) == (method == "plain")
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method.endswith("_same_time")])
+def test_a_method_with_fewer_steps_is_otherwise_the_method(groups, method):
+    fewer, whole = (
+        OmegaConf.to_container(check(groups.compose(["+experiment=toybench", f"+method={name}"])))
+        for name in (method, method.removesuffix("_same_time"))
+    )
+    assert fewer["trainer"].pop("max_steps") < whole["trainer"].pop("max_steps") == 300
+    assert fewer == whole
 
 
 @pytest.mark.slow

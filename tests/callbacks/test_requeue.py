@@ -69,11 +69,20 @@ def go(run: Path, model: StableDiffusion, *more: Callback, accumulate: int = 1):
     )
 
 
+@pytest.fixture(scope="module")
+def unbroken(model, tmp_path_factory):
+    """Runs without a signal and their folders, by how much they accumulate."""
+    folders = {accumulate: tmp_path_factory.mktemp("unbroken") for accumulate in (1, 2)}
+    return {accumulate: (go(run, model, accumulate=accumulate), run) for accumulate, run in folders.items()}
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("number", [signals.NEAR_THE_END, signals.TERM])
 @pytest.mark.parametrize("step", [1, 3, 4, 8])  # 4 and 8 are saved, and measured, in any case
-def test_the_step_is_finished_and_saved_and_the_job_requeued_once(tmp_path, model, slurm, number, step, accumulate):
-    unbroken = go(tmp_path / "unbroken", model, accumulate=accumulate)
+def test_the_step_is_finished_and_saved_and_the_job_requeued_once(
+    tmp_path, model, unbroken, slurm, number, step, accumulate
+):
+    whole, folder = unbroken[accumulate]
     run = tmp_path / "run"
     write_status(run, Status(started="2026-11-22T20:00:00Z"))
     with pytest.raises(SystemExit):
@@ -83,8 +92,8 @@ def test_the_step_is_finished_and_saved_and_the_job_requeued_once(tmp_path, mode
     told = read_status(run)
     assert told.status == "requeued" and f"saved at step {step}" in told.reason
     (tmp_path / "fake" / "state").write_text("RUNNING\n")
-    assert torch.equal(rows(go(run, model, accumulate=accumulate)), rows(unbroken))
-    assert (run / "metrics.csv").read_text() == (tmp_path / "unbroken" / "metrics.csv").read_text()
+    assert torch.equal(rows(go(run, model, accumulate=accumulate)), rows(whole))
+    assert (run / "metrics.csv").read_text() == (folder / "metrics.csv").read_text()
 
 
 def test_a_job_that_was_cancelled_is_saved_and_not_requeued(tmp_path, model, slurm):

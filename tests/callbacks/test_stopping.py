@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -226,19 +227,26 @@ def test_the_average_is_what_is_kept_where_one_is_kept(tmp_path, model):
     assert not torch.equal(rows(module), module.words[0].embedding.rows["clip_l"].detach())
 
 
+def keeping(run: Path) -> list[Any]:
+    return [KeepBest(), Export(run), Checkpoints(run, every_n_steps=2, keep=None)]
+
+
+@pytest.fixture(scope="module")
+def kept(model, tmp_path_factory):
+    """The callbacks of a whole run, and its folder."""
+    run = tmp_path_factory.mktemp("kept")
+    callbacks = keeping(run)
+    fit(run, model, callbacks, max_steps=8, loggers=[MetricsFile(run)])
+    return callbacks, run
+
+
 @pytest.mark.parametrize("at", [2, 4, 8])
-def test_what_is_kept_survives_a_resume_wherever_it_is_cut(tmp_path, model, at):
+def test_what_is_kept_survives_a_resume_wherever_it_is_cut(tmp_path, model, kept, at):
     """A checkpoint is written before the validation of its step: what that said is measured again."""
-
-    def callbacks(run: Path) -> list[Any]:
-        return [KeepBest(), Export(run), Checkpoints(run, every_n_steps=2, keep=None)]
-
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    first = callbacks(whole)
-    fit(tmp_path, model, first, max_steps=8, loggers=[MetricsFile(whole)])
-    fit(tmp_path, model, callbacks(cut), max_steps=8, loggers=[MetricsFile(cut)])
+    (first, whole), cut = kept, tmp_path / "cut"
+    shutil.copytree(whole, cut)
     (cut / "learned_embeds.safetensors").unlink()
-    second = callbacks(cut)
+    second = keeping(cut)
     resume = Checkpoints(cut).path(at)
     fit(tmp_path, model, second, max_steps=8, loggers=[MetricsFile(cut)], resume=resume)
     assert (second[0].told, second[0].value) == (first[0].told, first[0].value)
