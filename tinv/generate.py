@@ -172,7 +172,11 @@ def _run(request: Request) -> dict[str, Any]:
     """The settings of the run that the first embedding comes from; empty where only the file is at hand."""
     place = request.embeddings[0]
     config = (place if place.is_dir() else place.parent) / ".hydra" / "config.yaml"
-    return yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    try:
+        found = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{config} cannot be read ({type(error).__name__}); mend it, or give the file alone") from error
+    return found if isinstance(found, dict) else {}
 
 
 def slug(prompt: str) -> str:

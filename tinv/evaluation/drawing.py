@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from tinv.concept import slug as short
@@ -42,6 +44,26 @@ class Album:
     def path(self, prompt: str, seed: int) -> Path:
         """Where a sample is."""
         return self.folder / f"{self.names[prompt]}_{seed}.png"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The folder for one process alone: another one with other settings would take its samples away.
+
+        Raises:
+            UserError: another process is at work in it, or nobody may write there.
+        """
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"{self.folder}: another process is measuring this word; wait for it") from None
+        except OSError as error:
+            raise UserError(f"cannot write to {self.folder} ({error.strerror or error}); copy the word away") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def missing(self) -> list[tuple[str, int]]:
         """Prompts and seeds without a file."""

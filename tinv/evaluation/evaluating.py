@@ -10,6 +10,7 @@ from PIL import Image
 
 from tinv.callbacks.surroundings import versions
 from tinv.data.images import open_picture
+from tinv.errors import UserError
 from tinv.evaluation import results
 from tinv.evaluation.drawing import Album, fingerprint, fingerprint_of
 from tinv.evaluation.settings import Settings
@@ -129,12 +130,13 @@ class Bench:
         album = Album(subject.folder / PICTURES, word, prompts, settings.seeds)
         if before and before.get("fingerprint") == mark and not album.missing():
             return before, False
-        model = self._loaded(subject, request, told["model"])
-        album.draw(model, subject.learned, told, batch_size=settings.batch_size)
-        towers = self._seeing(choice)
         shown = [open_picture(path, background="white")[0] for path in images]
+        with album.held():
+            model = self._loaded(subject, request, told["model"])
+            album.draw(model, subject.learned, told, batch_size=settings.batch_size)
+            samples = album.read()
+        towers = self._seeing(choice)
         references = References.seen_by(towers, shown) if shown else None
-        samples = album.read()
         found = measure(towers, samples, references, noun=noun)
         more = self.also(subject, samples, towers=towers, model=model, told=told) if self.also else {}
         result = {
@@ -179,4 +181,7 @@ class Bench:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); mend or remove it") from error

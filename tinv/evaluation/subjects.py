@@ -1,14 +1,15 @@
 """What is to be evaluated: the words of files, runs and sweeps, each with what it was learned from."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from tinv import formats
+from tinv import formats, status
 from tinv.concept import slug
-from tinv.data.images import find_images
+from tinv.data.images import find_images, listed
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.publish.facts import concept_parts, read_config, setting, training_pictures
@@ -51,17 +52,27 @@ class Subject:
             UserError: the pictures are gone.
         """
         if asked is not None:
-            return find_images(asked)
+            try:
+                return find_images(asked)
+            except UserError as error:
+                raise UserError(str(error).replace("data.folder:", "--images:", 1)) from error
         if not (self.place / ".hydra" / "config.yaml").is_file():
             return []
+        try:
+            return self._own_pictures()
+        except UserError as error:
+            raise UserError(f"{error}; or give the pictures with --images") from error
+        except (OSError, yaml.YAMLError, KeyError, TypeError, AssertionError) as error:
+            raise UserError(
+                f"{self.place / '.hydra'} cannot be read ({type(error).__name__}); give the pictures with --images"
+            ) from error
+
+    def _own_pictures(self) -> list[Path]:
         cfg = read_config(self.place)
         groups = {str(setting(cfg, f"{at}concept.placeholder")): f"{at}data" for at in concept_parts(cfg)}
         hydra = yaml.safe_load((self.place / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
         here = Path(hydra["hydra"]["runtime"]["cwd"])
-        try:
-            return training_pictures(cfg, here, groups.get(self.learned.placeholder, "data"))
-        except UserError as error:
-            raise UserError(f"{error}; or give them with --images") from error
+        return training_pictures(cfg, here, groups.get(self.learned.placeholder, "data"))
 
 
 def find_subjects(places: Sequence[Path]) -> dict[Path, list[Subject]]:
@@ -88,7 +99,12 @@ def _runs(place: Path) -> list[Path]:
         return [place]
     if has_words(place):
         return [place]
-    return sorted((path for path in place.iterdir() if path.is_dir() and has_words(path)), key=_order)
+    runs = sorted((path for path in place.iterdir() if path.is_dir()), key=_order)
+    found = [path for path in runs if has_words(path)]
+    others = [path.name for path in runs if path not in found and (path / status.FILE).is_file()]
+    if found and others:
+        warnings.warn(f"{place}: left out {listed(others)}, without a word; tinv status {place} says why", stacklevel=2)
+    return found
 
 
 def _order(folder: Path) -> tuple[int, str]:
