@@ -12,6 +12,7 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "sweep" / "paired.py"
 paired = runpy.run_path(str(SCRIPT))
+COLUMNS = list(paired["COLUMNS"])
 
 
 def sweep(folder, rows):
@@ -109,3 +110,27 @@ def test_a_run_that_went_on_counts_the_steps_of_its_last_session():
     card = {"result": {"steps": 30}, "resumed_at": 20, "cpu_seconds": {"training": 5.0}}
     assert paired["step_seconds"](card) == 0.5
     assert paired["step_seconds"]({"result": {"steps": 30}, "seconds": {"training": 5.0}}) is None
+
+
+@pytest.mark.slow
+def test_the_files_of_a_real_study_have_all_of_it(tmp_path):
+    """Two methods, a few steps each, measured: every column has a number, the costs, too."""
+    root = SCRIPT.parents[1]
+    words = ["-m", f"--config-dir={root / 'sweep'}", "+study=methods", "concept.name=lime_cat", "seed=0"]
+    words += ["+method=plain,negative", "trainer.max_steps=12", "trainer.val_check_interval=2", "data.batch_size=1"]
+    words += ["data.val_draws=2", "~callbacks.samples", "optimizer.lr=1e-3", f"paths.outputs={tmp_path}"]
+    for command in (
+        [root / "train.py", *words],
+        ["-m", "tinv.toybench.fidelity", "--seeds", "0", "--steps", "1"],
+    ):
+        command += tmp_path.glob("study_methods/*")
+        done = subprocess.run([sys.executable, *map(str, command)], cwd=root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.glob("study_methods/*")
+    done = show(folder)
+    assert done.returncode == 0, done.stderr
+    _, _, plain, negative = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    assert all(plain[2::2]), plain
+    assert all(negative), negative
+    (times,) = (cell for name, cell in zip(COLUMNS, negative[3::2], strict=True) if name == "s/step")
+    assert float(times.removeprefix("x ")) > 1.3, "two passes of text encoder and U-Net"
