@@ -1,5 +1,6 @@
 """Hydra says the same when it does its work once only, and sees what has changed since the last command."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tinv import thrift
 
 PLAIN = """
 import sys
@@ -63,3 +65,21 @@ def test_a_file_that_asks_for_a_sweep_is_one_and_the_next_command_is_none(door, 
     for typed in (["--config-dir", "mine", "+study=seeds"], []):
         door(*typed, "+experiment=cat_toy", train=lambda cfg: seen.append(cfg.seed))
     assert seen == [4, 5, 0]
+
+
+def test_no_garbage_is_looked_for_while_a_run_is_imported_and_never_among_that(monkeypatch):
+    monkeypatch.delitem(sys.modules, "tinv.run", raising=False)
+    try:
+        with pytest.raises(ImportError), thrift.imports():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() and gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_what_a_run_of_a_sweep_leaves_behind_is_garbage(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tinv.run", sys)
+    with thrift.imports():
+        assert gc.isenabled()
+    assert not gc.get_freeze_count()

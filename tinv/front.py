@@ -79,7 +79,8 @@ def point(cfg: DictConfig) -> float | None:
 def _run(cfg: DictConfig) -> float | None:
     if this_job():
         listen()  # loading takes a while, and a signal may come at any time
-    from tinv.run import train  # torch and Lightning: only when there is something to run
+    with thrift.imports():
+        from tinv.run import train  # torch and Lightning: only when there is something to run
 
     exit_code = 1
     try:

@@ -1,9 +1,14 @@
-"""What Hydra does many times over for one command, done once.
+"""What is done many times over for one command, done once.
 
-It copies all of its schemas whenever it looks up a group, reads every file of the groups anew for each composition, and
-composes once only to learn whether a command is a sweep. What comes out is the same, in half of the time.
+Hydra copies all of its schemas whenever it looks up a group, reads every file of the groups anew for each composition,
+and composes once only to learn whether a command is a sweep. Python looks for garbage among all that the libraries
+make while they are imported, time and again, and there is none. What comes out is the same, in half of the time.
 """
 
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -33,6 +38,23 @@ def remember() -> None:
 def settle_mode(mode: RunMode | None) -> None:
     """Tell Hydra what `hydra.mode` is, where it would compose all settings to find out."""
     Hydra.get_mode = lambda *_, **__: mode  # type: ignore[method-assign]
+
+
+@contextmanager
+def imports() -> Iterator[None]:
+    """A block that imports what a run takes; nothing that is there at its end is ever taken for garbage.
+
+    In the next runs of a sweep it does nothing: what a run has left behind is garbage like any other.
+    """
+    if "tinv.run" in sys.modules:
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _load(repository: Any, config_path: str) -> Any:
