@@ -9,15 +9,12 @@ from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv import pipeline
 from tinv.cli import main
-from tinv.concept import Concept
 from tinv.draw import normal_pair
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
 from tinv.formats.negative import beside, negative_of
-from tinv.lesson import Lesson
 from tinv.publish.card import usage
-from tinv.together import Together
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 FAST = {"steps": 3, "guidance": 3.0}
@@ -93,22 +90,6 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path)
     other = tiny_module(model, negative=2, ema=0.9, norm="soft", guidance=3.0)
     with pytest.raises(UserError, match=r"embedding\.guidance was 5\.0 and is 3\.0"):
         tiny_trainer().fit(other, data, ckpt_path=run.checkpoint, weights_only=True)
-
-
-def test_beside_a_word_without_a_negative_each_learns_what_it_learns_alone(model, tmp_path):
-    dog = Concept(placeholder="<dog-toy>", initializer="dog")
-    data = [tiny_data(tmp_path / "cat", model), tiny_data(tmp_path / "dog", model, concept=dog)]
-
-    def learn(parts, **options):
-        module = tiny_module(model, **options)
-        tiny_trainer().fit(module, Together(parts))
-        return module.vectors()
-
-    alone = learn(data[:1], negative=2) | learn(data[1:], concept=dog)
-    others = [Lesson(concept=dog, data=data[1], embedding=TokenEmbedding())]
-    together = learn(data, negative=2, others=others)
-    for word, rows in alone.items():
-        assert all(torch.equal(rows[name], together[word][name]) for name in rows)
 
 
 @pytest.mark.parametrize("known", [known for known in FORMATS if known.name != "sdxl"], ids=lambda known: known.name)

@@ -12,15 +12,12 @@ from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
 from tinv.callbacks import StopIfStuck
 from tinv.callbacks.movement import StuckError
-from tinv.concept import Concept
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
-from tinv.lesson import Lesson
 from tinv.models import load
 from tinv.models.compiling import compile_unet
 from tinv.models.spread import layers_of
 from tinv.parts import part_of
-from tinv.together import Together
 
 FAST = {"seeds": [1, 2], "steps": 3, "guidance": 3.0}
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
@@ -163,22 +160,6 @@ def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_he
     with pytest.raises(StuckError, match=r"clip_l \(the one vector\) had no gradient"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         learn()
-
-
-def test_beside_words_of_other_kinds_each_learns_what_it_learns_alone(model, tmp_path):
-    dog = Concept(placeholder="<dog-toy>", initializer="dog")
-    data = [tiny_data(tmp_path / "cat", model), tiny_data(tmp_path / "dog", model, concept=dog)]
-
-    def learn(parts, **options):
-        module = tiny_module(model, **options)
-        tiny_trainer().fit(module, Together(parts))
-        return module.vectors()
-
-    alone = learn(data[:1], layers=True) | learn(data[1:], concept=dog, stages=3)
-    others = [Lesson(concept=dog, data=data[1], embedding=TokenEmbedding(stages=3))]
-    together = learn(data, layers=True, others=others)
-    for word, rows in alone.items():
-        assert all(torch.equal(rows[name], together[word][name]) for name in rows)
 
 
 def test_stages_and_layers_of_a_word_are_refused_and_so_is_sdxl():

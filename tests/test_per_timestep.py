@@ -6,15 +6,11 @@ import torch
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.callbacks import StopIfStuck
-from tinv.concept import Concept
 from tinv.diffusion import timesteps
 from tinv.draw import normal_pair
-from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
-from tinv.lesson import Lesson
 from tinv.models.spread import encode_throughout, told_by_stage
 from tinv.parts import Spread
-from tinv.together import Together
 
 STAGES = 5
 FAST = {"seeds": [1, 2], "steps": 4, "guidance": 3.0}
@@ -108,19 +104,3 @@ def test_stages_that_had_no_sample_yet_are_not_stuck(model, tmp_path):
     trainer.fit(module, tiny_data(tmp_path, model, batch_size=1))
     moved = (rows_of(module) != tiny_module(model, stages=30).words[0].embedding.rows["clip_l"]).any(dim=1)
     assert 1 <= moved.sum() <= 2
-
-
-def test_beside_another_concept_each_learns_what_it_learns_alone(model, tmp_path):
-    dog = Concept(placeholder="<dog-toy>", initializer="dog")
-    data = [tiny_data(tmp_path / "cat", model), tiny_data(tmp_path / "dog", model, concept=dog)]
-
-    def learn(parts, **options):
-        module = tiny_module(model, **options)
-        tiny_trainer().fit(module, Together(parts))
-        return module.vectors()
-
-    alone = learn(data[:1], stages=STAGES) | learn(data[1:], concept=dog)
-    others = [Lesson(concept=dog, data=data[1], embedding=TokenEmbedding())]
-    together = learn(data, stages=STAGES, others=others)
-    for word, rows in alone.items():
-        assert all(torch.equal(rows[name], together[word][name]) for name in rows)

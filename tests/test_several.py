@@ -66,8 +66,14 @@ def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> Lesson:
         {"cat": {"init": "cross"}, "dog": {"init": "vocabulary"}, "timesteps": Cosine()},
         {"regulariser": ContextRegulariser(weight=1.0), "dog": {"num_vectors": 2}},
         {"cat": {"norm": "directional"}, "dog": {"norm": "directional"}, "optimizer": partial(RiemannianSGD, lr=0.1)},
+        {"cat": {"negative": 2}},
+        {"cat": {"stages": 5}},
+        {"cat": {"layers": True}, "dog": {"stages": 3}},
     ],
-    ids=["plain", "accumulated", "merged", "clipped", "held", "averaged", "started", "regularised", "turned"],
+    ids=[
+        *["plain", "accumulated", "merged", "clipped", "held", "averaged", "started", "regularised", "turned"],
+        *["negative", "stages", "layers"],
+    ],
 )
 def test_two_concepts_together_learn_what_each_learns_alone_to_the_last_bit(model, cats, dogs, options):
     trainer, rate = options.get("trainer", {}), 1e-2
@@ -75,15 +81,16 @@ def test_two_concepts_together_learn_what_each_learns_alone_to_the_last_bit(mode
     of_cat, of_dog = {"num_vectors": 2, **options.get("cat", {})}, {"num_vectors": 3, **options.get("dog", {})}
     both = tiny_module(model, concept=CAT, others=[dog(dogs, rate, **of_dog)], **of_cat, **common)
     together = fit(both, [cats, dogs], **trainer)
-    one = tiny_module(model, concept=CAT, **of_cat, **common)
-    other = tiny_module(model, concept=DOG, **of_dog, **common | {"optimizer": partial(common["optimizer"], lr=rate)})
-    alone = [fit(one, [cats], **trainer), fit(other, [dogs], **trainer)]
-    for module in (one, other):
-        assert not torch.equal(
-            module.words[0].embedding.rows["clip_l"], tiny_module(model).words[0].embedding.rows["clip_l"]
-        )
+    cat = partial(tiny_module, model, concept=CAT, **of_cat, **common)
+    other = partial(
+        tiny_module, model, concept=DOG, **of_dog, **common | {"optimizer": partial(common["optimizer"], lr=rate)}
+    )
+    modules = [cat(), other()]
+    alone = [fit(module, [data], **trainer) for module, data in zip(modules, (cats, dogs), strict=True)]
+    for module, start in zip(modules, (cat(), other()), strict=True):
         ((word, rows),) = module.vectors().items()
-        assert torch.equal(both.vectors()[word]["clip_l"], rows["clip_l"])
+        assert all(torch.equal(both.vectors()[word][name], rows[name]) for name in rows)
+        assert not all(torch.equal(start.vectors()[word][name], rows[name]) for name in rows)
     for trainer_alone, name in zip(alone, ("cat-toy", "my-dog"), strict=True):
         for number in ("train/loss", "train/lr", "val/loss"):
             assert together.callback_metrics[f"{number}/{name}"] == trainer_alone.callback_metrics[number]
