@@ -11,7 +11,7 @@ from tinv.toybox import CLIP, PIPELINE
 from tinv.toybox.concepts import ALL
 from tinv.toybox.measure import card_text, measure_sizes, measure_vae
 from tinv.toybox.pretrain.pca_encoder import encode, principal_components
-from tinv.toybox.pretrain.settings import VaeSettings
+from tinv.toybox.pretrain.settings import Recipe
 from tinv.toybox.pretrain.vae import new_vae
 from tinv.toybox.recovery import look_at
 from tinv.toybox.sampling import load_pipeline, sample
@@ -53,6 +53,7 @@ def test_the_files_are_small(card):
     assert CLIP.is_dir()
 
 
+@pytest.mark.slow
 def test_the_vae_keeps_what_it_is_shown(card):
     """At least 27 dB on renders that nobody trained on, and the figure of the card."""
     found = measure_vae(PIPELINE)
@@ -62,7 +63,7 @@ def test_the_vae_keeps_what_it_is_shown(card):
 
 def test_the_hand_written_encoder_is_the_projection_it_should_be():
     images = torch.from_numpy(np.stack([picture(seed)[0] for seed in range(60)])).permute(0, 3, 1, 2)
-    vae = new_vae(images, VaeSettings())
+    vae = new_vae(images, Recipe().vae)
     components = principal_components(pixels(images.permute(0, 2, 3, 1).numpy()), 8)
     inputs = pixels(images.permute(0, 2, 3, 1).numpy())
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """How large the model is and how long each stage learns; the defaults are the recipe."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,6 @@ class StageSettings:
 class ClipSettings(StageSettings):
     """The two towers."""
 
-    samples: int = 1_000_000
-    batch: int = 128
-    rate: float = 1e-3
     text_width: int = 128
     text_layers: int = 3
     vision_width: int = 128
@@ -43,10 +40,6 @@ class ClipSettings(StageSettings):
 class EyesSettings(StageSettings):
     """The image tower, while the text tower stays."""
 
-    samples: int = 160_000
-    batch: int = 128
-    rate: float = 5e-4
-    muon_rate: float = 0.01
     claims: float = 40.0
     """Weight of the claims beside the captions."""
 
@@ -55,9 +48,6 @@ class EyesSettings(StageSettings):
 class VaeSettings(StageSettings):
     """The decoder; the encoder is not trained."""
 
-    samples: int = 100_000
-    batch: int = 16
-    rate: float = 1.5e-3
     latent_channels: int = 8
     widths: tuple[int, ...] = (16, 32, 64)
 
@@ -66,10 +56,6 @@ class VaeSettings(StageSettings):
 class UnetSettings(StageSettings):
     """The denoiser."""
 
-    samples: int = 1_000_000
-    batch: int = 96
-    rate: float = 1e-3
-    decay: float = 0.2
     widths: tuple[int, ...] = (64, 96, 160)
     caption_dropout: float = 0.1
     snr_gamma: float = 5.0
@@ -81,7 +67,7 @@ class Recipe:
 
     pictures: int = 80_000
     processes: int = 2
-    clip: ClipSettings = field(default_factory=ClipSettings)
-    eyes: EyesSettings = field(default_factory=EyesSettings)
-    vae: VaeSettings = field(default_factory=VaeSettings)
-    unet: UnetSettings = field(default_factory=UnetSettings)
+    clip: ClipSettings = ClipSettings(samples=1_000_000, batch=128, rate=1e-3)
+    eyes: EyesSettings = EyesSettings(samples=160_000, batch=128, rate=5e-4, muon_rate=0.01)
+    vae: VaeSettings = VaeSettings(samples=100_000, batch=16, rate=1.5e-3)
+    unet: UnetSettings = UnetSettings(samples=1_000_000, batch=96, rate=1e-3, decay=0.2)
