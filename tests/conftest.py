@@ -22,12 +22,26 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Nothing goes out to the network, unless the tests marked `network` were asked for."""
+    """Nothing of the machine is seen: no job, no token, no cache, and no network unless that is what is tested."""
+    own = tempfile.mkdtemp(prefix="tinv-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(own, ignore_errors=True))
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        del os.environ[name]
+    os.environ["TINV_CACHE"] = f"{own}/cache"
     if config.option.markexpr != "network":
+        for name in ("HF_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH"):
+            os.environ.pop(name, None)
+        os.environ["HF_HOME"] = f"{own}/huggingface"
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("WANDB_MODE", "offline")
-    os.environ["TINV_CACHE"] = tempfile.mkdtemp(prefix="tinv-cache-")  # nobody's own
-    config.add_cleanup(lambda: shutil.rmtree(os.environ["TINV_CACHE"], ignore_errors=True))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What one file of tests has computed is not found by another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINV_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def test_a_server_that_does_not_answer_is_one_sentence_before_the_model_loads(st
         board.log_hyperparams({})
     began = time.monotonic()
     board.end(caught.value)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     said = str(caught.value)
     assert "\n" not in said
     assert "http://127.0.0.1:9" in said and "logger.wandb.mode=offline" in said

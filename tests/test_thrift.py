@@ -32,7 +32,7 @@ COMMANDS = (
 def said(how: str, argv: list[str], folder: Path) -> tuple[int, str, str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", PLAIN, how, *argv], cwd=folder, env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", PLAIN, how, *argv], cwd=folder, env=env, capture_output=True, text=True, timeout=600
     )
     return done.returncode, done.stdout, done.stderr
 

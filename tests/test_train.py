@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def command(place: Path, *overrides: str) -> list[str]:
 
 
 def run(argv: list[str], **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, timeout=170, **options)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=600, **options)
 
 
 def the_run(place: Path, name: str) -> Path:
@@ -68,7 +69,7 @@ def rows(folder: Path) -> torch.Tensor:
 def killed_after(argv: list[str], folder: Path, checkpoint: int) -> None:
     """Start a run and kill it without a warning as soon as it has written a checkpoint."""
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not list(folder.glob(f"*/checkpoints/step_{checkpoint:06d}.ckpt")):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
@@ -152,16 +153,15 @@ def test_resuming_a_finished_run_changes_nothing_and_gives_its_number_again(plac
 @pytest.mark.slow
 def test_every_problem_is_told_at_once_before_any_weight_is_loaded(place, tmp_path):
     (tmp_path / "a.png").write_text("not a picture")
-    started = time.monotonic()
-    failed = run(
-        command(place, "concept.initializer='red cat'", f"data.folder={tmp_path}", "trainer.max_steps=0"),
-        cwd=tmp_path,
-    )
+    model = shutil.copytree(place / "model", tmp_path / "model")
+    for weights in model.rglob("*.safetensors"):
+        weights.write_bytes(b"")
+    wrong = ("concept.initializer='red cat'", f"data.folder={tmp_path}", "trainer.max_steps=0")
+    failed = run(command(place, f"model.pretrained={model}", *wrong), cwd=tmp_path)
     assert failed.returncode == 1
     for complaint in ("trainer.max_steps", "a.png cannot be read", "is 2 tokens (`red</w>` `cat</w>`)"):
         assert complaint in failed.stderr
-    assert "Traceback" not in failed.stderr
-    assert time.monotonic() - started < 60
+    assert "Traceback" not in failed.stderr and "weights" not in failed.stderr
 
 
 @pytest.mark.slow

@@ -152,7 +152,7 @@ def test_the_subjects_settings_compose_with_any_experiment(data: Path, tmp_path:
 
     out = tmp_path / "out"
     typed = planned(data, out, ["model=toybox", "sweep.dry_run=true"])
-    done = subprocess.run(typed, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    done = subprocess.run(typed, capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in CLASSES)
     assert "mean" in (out / "conf" / training.GROUP / "bear_plushie.yaml").read_text()

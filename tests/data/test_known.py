@@ -183,7 +183,7 @@ for turn in range(30):
 """
     command = [sys.executable, "-W", "error", "-c", code]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=120)[1] for process in running]
+    said = [process.communicate(timeout=600)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     assert not list(tmp_path.rglob("*.part"))
 

@@ -43,7 +43,7 @@ def test_without_a_network_the_choices_are_named_in_seconds(monkeypatch):
     started = time.monotonic()
     with pytest.raises(UserError, match=r"neither a folder here nor in the local Hub cache.*model=toybox"):
         load("nobody/no-such-model")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
 
 
 def test_without_a_network_a_model_in_the_cache_is_loaded(monkeypatch, tmp_path):

@@ -136,7 +136,7 @@ def test_without_a_network_the_run_goes_on_with_a_warning(no_hub, monkeypatch):
     started = time.monotonic()
     with pytest.warns(UserWarning, match=r"cannot be reached.*tinv push"):
         publishing().check()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 # --- after the training -----------------------------------------------------------------------------------------------
@@ -168,12 +168,12 @@ def test_a_failed_upload_says_why_and_keeps_all_for_later(logged_in, run, route,
 
 @pytest.mark.parametrize("route", ["/api/repos/create", "/commit/"])
 def test_a_silent_hub_is_given_up(logged_in, run, monkeypatch, route):
-    logged_in.delays[route] = 3
+    logged_in.delays[route] = 60
     monkeypatch.setattr("tinv.publish.upload.PATIENCE_S", 0.3)
     started = time.monotonic()
     with pytest.raises(UserError, match="does not answer in time"):
         publishing().publish(run)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
 
 
 def test_a_token_in_a_file_is_not_uploaded(logged_in, run):

@@ -47,6 +47,8 @@ SETTINGS = [
 ]
 ON_TWO_NODES = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.devices=1"]
 ON_TWO_NODES += ["+trainer.num_nodes=2"]
+PATIENCE_S = 300
+"""A start of two nodes on two cores that do other things besides takes minutes."""
 COUNTED = ("train/loss", "train/lr", "val/loss")
 
 
@@ -108,13 +110,13 @@ class BatchJob:
         """Of the process that made the last step."""
         return int(self._trace(rank)[-1].split()[2])
 
-    def until_step(self, step: int, timeout: float = 300) -> None:
+    def until_step(self, step: int) -> None:
         """Wait until a step has been made."""
-        until(lambda: bool(self.steps()) and self.steps()[-1] >= step, timeout, self.said)
+        until(lambda: bool(self.steps()) and self.steps()[-1] >= step, explain=self.said)
 
-    def until_state(self, *states: str, timeout: float = 180) -> str:
+    def until_state(self, *states: str) -> str:
         """Wait until Slurm says so."""
-        until(lambda: self.state() in states, timeout, self.said)
+        until(lambda: self.state() in states, explain=self.said)
         return self.state()
 
     def end(self) -> None:
@@ -135,7 +137,7 @@ class BatchJob:
         return path.read_text().splitlines() if path.is_file() else []
 
 
-def until(is_so: Callable[[], Any], timeout: float, explain: Callable[[], str] = str) -> None:
+def until(is_so: Callable[[], Any], timeout: float = PATIENCE_S, explain: Callable[[], str] = str) -> None:
     """Wait for something."""
     end = time.monotonic() + timeout
     while not is_so():

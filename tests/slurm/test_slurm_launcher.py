@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.jobs import ROOT, until
+from tests.slurm.jobs import PATIENCE_S, ROOT, until
 from tests.sweep.test_grid import column, sweep_of
 from tinv.cli import main as tinv
 
@@ -40,7 +40,7 @@ class Desk:
             command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def sweep(self, *argv: str, code: int = 0, timeout: float = 240) -> tuple[str, str]:
+    def sweep(self, *argv: str, code: int = 0, timeout: float = 2 * PATIENCE_S) -> tuple[str, str]:
         run = self.start(*argv)
         try:
             out, err = run.communicate(timeout=timeout)
@@ -74,12 +74,12 @@ def test_every_point_is_a_task_of_one_array_and_a_dead_one_is_a_failed_one(desk)
 
 def test_a_cancelled_point_ends_the_waiting_although_nobody_keeps_accounts(desk):
     run = desk.start("seed=9,1")
-    until(lambda: (desk.folder / "outputs").exists() and list(desk.outputs.glob("0/status.json")), 120)
-    until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "running", 120)
+    until(lambda: (desk.folder / "outputs").exists() and list(desk.outputs.glob("0/status.json")))
+    until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "running")
     job = json.loads((desk.outputs / "0" / "status.json").read_text())["job"]
     desk.cluster.say("scancel", "--signal=KILL", "--full", job)
     desk.cluster.say("scancel", job)
-    _, err = run.communicate(timeout=120)
+    _, err = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 1
     assert column(desk.outputs, "status") == ["failed", "done"]
     assert f"job {job} ended as" in err
@@ -117,7 +117,7 @@ def test_submit_comes_back_at_once_and_the_jobs_run_what_was_submitted(desk, cap
     finally:
         desk.cluster.say("scancel", blocker)
     (desk.outputs / "go").touch()
-    out, err = again.communicate(timeout=240)
+    out, err = again.communicate(timeout=2 * PATIENCE_S)
     assert again.returncode == 0, out + err
     assert [desk.seen(point)["constant"] for point in (0, 1)] == ["submitted"] * 2
     assert str(desk.outputs / "source") in desk.seen(0)["file"]
@@ -127,14 +127,14 @@ def test_submit_comes_back_at_once_and_the_jobs_run_what_was_submitted(desk, cap
 
 def test_jobs_outlive_the_command_that_submitted_them(desk):
     run = desk.start("seed=9")
-    until(lambda: (desk.folder / "outputs").exists() and list(desk.outputs.glob("0/status.json")), 120)
-    until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "running", 120)
+    until(lambda: (desk.folder / "outputs").exists() and list(desk.outputs.glob("0/status.json")))
+    until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "running")
     run.send_signal(signal.SIGINT)
-    out, _ = run.communicate(timeout=60)
+    out, _ = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 130
     assert "the jobs go on" in out and "scancel" in out
     (desk.outputs / "go").touch()
-    until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "done", 60)
+    until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "done")
     desk.sweep(f"sweep.resume={desk.outputs}", "seed=9")
     assert column(desk.outputs, "status") == ["done"]
 

@@ -38,9 +38,9 @@ def test_a_run_is_requeued_before_its_time_limit(place, unbroken):
     job.until_step(1)
     elapsed = place.say("squeue", "-h", "-j", job.id, "-o", "%M").split(":")
     place.say("scontrol", "update", f"jobid={job.id}", f"timelimit={int(elapsed[-2]) + 2}")
-    until(lambda: status(job)["status"] == "requeued", 110, job.said)
+    until(lambda: status(job)["status"] == "requeued", explain=job.said)
     assert "the time limit was near" in str(status(job)["reason"])
-    until(lambda: job.state() == "PENDING", 60, job.said)
+    until(lambda: job.state() == "PENDING", explain=job.said)
     place.say("scontrol", "update", f"jobid={job.id}", "timelimit=10")
     job.end()
     assert job.steps() == ONCE and set(job.restarts()) == {0, 1}
