@@ -1,4 +1,4 @@
-"""`python -m bench [step run quality scaling] [setting=value ...]`: measure, print a table each, keep the figures."""
+"""`python -m bench [step start run moments quality scaling] [setting=value ...]`: measure, print, keep the figures."""
 
 import argparse
 import os
@@ -6,11 +6,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import quality, run, scaling, step
+from bench import moments, quality, run, scaling, start, step
 from bench.machine import machine
 from tinv.files import write_json
 
-FAMILIES = {"step": step, "run": run, "quality": quality, "scaling": scaling}
+FAMILIES = {
+    "step": step,
+    "start": start,
+    "run": run,
+    "moments": moments,
+    "quality": quality,
+    "scaling": scaling,
+}
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import full_size, published, quality, random_pipeline, run, scaling, step
+from bench import full_size, moments, published, quality, random_pipeline, run, scaling, start, step
 from bench.__main__ import parse
 from bench.figures import Figure, ratio
 from bench.runner import Command, laps, started
@@ -85,6 +85,19 @@ def test_whole_runs_and_first_steps_are_measured():
         (name, steps) for steps in ("to the first", 3) for name in ("reference shipped", "tinv", "tinv bf16")
     ]
     assert all(row["cpu_s"]["median"] > 0 and row["rss_mib"] > 100 for row in rows)
+
+
+@pytest.mark.slow
+def test_starts_are_measured():
+    found = start.run(parse(["start", "--tiny", "--rounds=1", f"--reference={REFERENCE}"]))
+    assert found.keys() == {"--help", "config error", "first step, tinv", "first step, reference"}
+    assert 0 < found["--help"]["median"] < found["first step, tinv"]["median"]
+
+
+def test_keeping_moments_is_measured():
+    found = moments.run(parse(["moments", "--tiny", "--rounds=2"]))
+    assert found.keys() == {"tell the encoder", "encode a view", "look it up"}
+    assert all(figures["cpu_ms"]["count"] == 2 for figures in found.values())
 
 
 @pytest.mark.slow

@@ -1,0 +1,50 @@
+"""What keeping the moments of pictures on disk costs and saves: the VAE of Stable Diffusion 1.5, random weights."""
+
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+
+from bench.figures import Figure, as_text
+from bench.published import configs
+from tinv.data.known import KnownMoments
+from tinv.models import latents
+from tinv.models.encoder import encoder_of
+
+HEAD = ("", "wall ms", "CPU ms")
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """To tell the encoder by its weights, to encode a view, and to look it up."""
+    config = configs("sd15", small=options.tiny)["vae"]
+    vae = AutoencoderKL.from_config(config).requires_grad_(False).eval()
+    side = config["sample_size"]
+    taken: dict[str, list[tuple[float, float]]] = {"tell the encoder": [], "encode a view": [], "look it up": []}
+    with TemporaryDirectory() as folder:
+        encoder = encoder_of(vae, torch.device("cpu"))
+        known = KnownMoments(lambda x: latents.encode(vae, x), Path(folder), encoder=encoder, most_bytes=10**9)
+        for _ in range(options.rounds):
+            view = torch.rand(1, 3, side, side) * 2 - 1
+            taken["tell the encoder"].append(timed(lambda: encoder_of(vae, torch.device("cpu"))))
+            for name in ("encode a view", "look it up"):
+                taken[name].append(timed(lambda view=view: known(view)))  # type: ignore[misc]
+    assert known.made == known.looked_up == options.rounds
+    found = {
+        name: {"wall_ms": Figure.of([wall for wall, _ in laps]), "cpu_ms": Figure.of([cpu for _, cpu in laps])}
+        for name, laps in taken.items()
+    }
+    print(f"\nmoments: {side} px")
+    print(as_text(HEAD, [(name, *figures.values()) for name, figures in found.items()]))
+    return {name: {key: figure.as_json() for key, figure in figures.items()} for name, figures in found.items()}
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    """Milliseconds by the clock and of the processor."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu)
