@@ -41,8 +41,8 @@ def run(options: Namespace) -> dict[str, Any]:
 
 def said(words: Sequence[str], folder: Path) -> float:
     """Seconds until `train.py` has answered a command that starts no run."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *words], cwd=folder, **quiet)
+    command, nowhere = [sys.executable, str(ROOT / "train.py"), *words], subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=folder, stdout=nowhere, stderr=nowhere)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return used.ru_utime + used.ru_stime
