@@ -61,6 +61,17 @@ def model(pipeline_folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
+def place(pipeline_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, with that model, `model`, and three `pictures`."""
+    from tests.tiny import tiny_images
+
+    folder = tmp_path_factory.mktemp("place")
+    shutil.copytree(pipeline_folder, folder / "model")
+    tiny_images(folder / "pictures")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def batch(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Eight samples for it."""
     from tests.tiny import tiny_data

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import tiny_images, tiny_pipeline
+from tests.tiny import tiny_images
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 6
@@ -43,12 +43,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ddp")
-    tiny_pipeline(folder / "model")
-    tiny_images(folder / "pictures")
-    (folder / "watching.py").write_text(WATCH)
-    return folder
+def place(place):
+    (place / "watching.py").write_text(WATCH)
+    return place
 
 
 def train(place: Path, name: str, *overrides: str) -> dict[str, Any]:

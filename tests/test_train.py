@@ -14,18 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import tiny_images, tiny_pipeline
-
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("train")
-    tiny_pipeline(folder / "model")
-    tiny_images(folder / "pictures")
-    return folder
 
 
 def command(place: Path, *overrides: str) -> list[str]:

@@ -6,19 +6,10 @@ import pytest
 from PIL import Image, ImageChops
 
 from tests.test_train import command, run, the_run
-from tests.tiny import tiny_images, tiny_pipeline
 from tinv import formats
 from tinv.cli import main
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("words")
-    tiny_pipeline(folder / "model")
-    tiny_images(folder / "pictures")
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.boards.reading import sessions
-from tests.tiny import tiny_images, tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = {"WANDB_API_KEY": "0123456789abcdef" * 3, "HF_TOKEN": "hf_" + "AbCdEf0123456789" * 2}
@@ -16,14 +15,6 @@ SETTINGS = """model=local model.pretrained=model data.folder=pictures concept.pl
 data.batch_size=2 data.val_draws=2 trainer.max_steps=4 trainer.log_every_n_steps=1 callbacks.samples.steps=1
 callbacks.samples.seeds=[0] callbacks.checkpoints.every_n_steps=2 logger=wandb logger.wandb.mode=offline""".split()
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tracked")
-    tiny_pipeline(folder / "model")
-    tiny_images(folder / "pictures")
-    return folder
 
 
 def train(place, *argv, code=0):
