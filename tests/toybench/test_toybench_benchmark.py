@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,13 @@ def test_the_command_can_be_printed_to_be_typed_elsewhere(tmp_path: Path, capsys
     said = shlex.split(capsys.readouterr().out)
     assert said[1:] == ["-m", "tinv.front", *typed(tmp_path, ["teal_mug", "lime_cat"], ["objective=debiased"])]
     assert "concept.name=teal_mug,lime_cat" in said
+
+
+@pytest.mark.slow
+def test_the_libraries_give_no_advice(tmp_path: Path) -> None:
+    typed = ["benchmark", "toybench", "--out", str(tmp_path), "--print"]
+    done = subprocess.run([sys.executable, "-m", "tinv.cli", *typed], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_toys_are_chosen_by_their_names_and_in_one_place(tmp_path: Path) -> None:

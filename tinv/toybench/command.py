@@ -35,8 +35,11 @@ def add(benchmarks: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what is left, and print a table."""
-    from tinv.benchmark.outcome import text
-    from tinv.toybench.benchmark import FILE, planned, toybench
+    from tinv.models.quiet import quiet
+
+    with quiet():
+        from tinv.benchmark.outcome import text
+        from tinv.toybench.benchmark import FILE, planned, toybench
 
     if arguments.only_print:
         print(shlex.join(planned(arguments.out, arguments.overrides, toys=arguments.toys)))
