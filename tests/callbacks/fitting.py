@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from tests.tiny import tiny_data, tiny_module
+from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.callbacks import Progress
 from tinv.models import StableDiffusion
 from tinv.module import TextualInversion
@@ -28,19 +28,16 @@ def fit(
 ) -> TextualInversion:
     """Train for a few steps on the CPU; returns the module, whose `.trainer` knows the rest."""
     module = tiny_module(model, **embedding)
-    loop = Trainer(
-        accelerator="cpu",
-        max_steps=max_steps,
-        accumulate_grad_batches=accumulate,
-        callbacks=list(callbacks),
-        logger=list(loggers) or False,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
-        **{"log_every_n_steps": 1, "val_check_interval": 4 * accumulate} | (trainer or {}),
-    )
+    settings = {
+        "max_steps": max_steps,
+        "accumulate_grad_batches": accumulate,
+        "callbacks": list(callbacks),
+        "logger": list(loggers) or False,
+        "log_every_n_steps": 1,
+        "val_check_interval": 4 * accumulate,
+        "enable_progress_bar": any(isinstance(callback, Progress) for callback in callbacks),
+    }
+    loop = tiny_trainer(**settings | (trainer or {}))
     loop.fit(module, tiny_data(folder / "images", model), ckpt_path=resume, weights_only=True)
     return module
 
