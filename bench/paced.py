@@ -11,13 +11,13 @@ import resource
 import runpy
 import sys
 import time
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
-
+OPTIMIZERS = "torch.optim.optimizer"
 STOP, GO = False, True
 
 
@@ -34,6 +34,8 @@ class Pace:
         """The optimizer has stepped."""
         if sum(row.numel() for group in optimizer.param_groups for row in group["params"]) == 1:
             return  # tinv tries an optimizer before a run, on a single number
+        import torch
+
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.connection.send((time.perf_counter() - self.wall, time.process_time() - self.cpu))
@@ -44,8 +46,35 @@ class Pace:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
 
+class Introduced(MetaPathFinder):
+    """Introduces the pace to torch's optimizers when the script itself imports them: so that its start is its own."""
+
+    def __init__(self, pace: Pace):
+        """Args:
+        pace: is called after every step.
+        """
+        self.pace = pace
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """The module as it is, with the pace registered once it is there."""
+        if name != OPTIMIZERS:
+            return None
+        sys.meta_path.remove(self)
+        spec: Any = find_spec(name)
+        make = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            make(module)
+            module.register_optimizer_step_post_hook(self.pace)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
 def peaks() -> dict[str, int]:
     """The most memory that this process has held, in MiB."""
+    import torch
+
     unit = 1 if sys.platform == "darwin" else 1024
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20
     return {"rss": rss} | ({"gpu": torch.cuda.max_memory_allocated() >> 20} if torch.cuda.is_available() else {})
@@ -54,7 +83,7 @@ def peaks() -> dict[str, int]:
 def main(port: str, script: str, *words: str) -> None:
     """Run the script as if it had been typed."""
     if int(port):
-        register_optimizer_step_post_hook(Pace(Client(("localhost", int(port)))))
+        sys.meta_path.insert(0, Introduced(Pace(Client(("localhost", int(port))))))
     sys.argv = [script, *words]
     if Path(script).with_name("torchvision.py").is_file():  # a stand-in, for the script alone
         from transformers.utils import is_torchvision_available
