@@ -40,10 +40,10 @@ class Desk:
             command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def sweep(self, *argv: str, code: int = 0, timeout: float = 2 * PATIENCE_S) -> tuple[str, str]:
+    def sweep(self, *argv: str, code: int = 0) -> tuple[str, str]:
         run = self.start(*argv)
         try:
-            out, err = run.communicate(timeout=timeout)
+            out, err = run.communicate(timeout=2 * PATIENCE_S)
         finally:
             run.kill()
         assert run.returncode == code, out + err
