@@ -40,6 +40,12 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def command(words: Sequence[str], reference: Path | None) -> list[str]:
+    """What was typed, without the place of the script on this machine."""
+    told = [word.replace(str(reference), reference.name) for word in words] if reference else words
+    return ["python", "-m", "bench", *told]
+
+
 def main(words: Sequence[str]) -> None:
     """Run the named families."""
     options = parse(words)
@@ -47,7 +53,7 @@ def main(words: Sequence[str]) -> None:
         found = FAMILIES[name].run(options)
         if not options.tiny and found:
             path = RESULTS / f"{name}.json"
-            write_json(path, {"machine": machine(), "command": ["python", "-m", "bench", *words], "found": found})
+            write_json(path, {"machine": machine(), "command": command(words, options.reference), "found": found})
             print(f"\nkept in {os.path.relpath(path)}")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import full_size, moments, published, quality, random_pipeline, run, scaling, start, step
-from bench.__main__ import parse
+from bench.__main__ import command, parse
 from bench.figures import Figure, ratio
 from bench.runner import Command, laps, started
 from bench.watch import WARM_UP
@@ -30,6 +30,14 @@ def test_a_figure_is_a_median_with_its_spread_and_a_ratio_is_taken_pair_by_pair(
     assert str(Figure.of([1.5])) == "1.5 (1.5-1.5)"
     slow_hours = [1.0, 10.0, 100.0]
     assert ratio([2 * seconds for seconds in slow_hours], slow_hours) == Figure(2.0, 2.0, 2.0, 3)
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "--reference", "/home/me/script.py"], ["run", "--reference=/home/me/script.py"]]
+)
+def test_results_say_which_script_was_measured_and_not_where_it_was(words):
+    told = command(words, Path("/home/me/script.py"))
+    assert "script.py" in told[-1] and "/home" not in " ".join(told)
 
 
 @pytest.mark.slow
