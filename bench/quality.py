@@ -112,14 +112,18 @@ def reached(rows: list[dict[str, Any]]) -> Iterator[str]:
 def draw(rows: list[dict[str, Any]]) -> None:
     """S against seconds."""
     from matplotlib.figure import Figure as Sheet
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     names = list(dict.fromkeys(row["concept"] for row in rows))
     sheet = Sheet(figsize=(4 * len(names), 3.2), layout="constrained")
-    for axes, name in zip(sheet.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    for axes, name in zip(sheet.subplots(1, len(names), squeeze=False, sharey=True)[0], names, strict=True):
         for who in ("reference", "tinv"):
             mine = [row for row in rows if (row["concept"], row["name"]) == (name, who)]
             axes.plot([row["cpu_s"] for row in mine], [row["S"] for row in mine], marker=".", label=who)
         axes.set(title=name, xlabel="CPU seconds", ylabel="S", xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.legend()
     with atomic(PLOT) as draft:
         sheet.savefig(draft, format="png", dpi=100)
