@@ -3,15 +3,12 @@
 import pytest
 import torch
 
-from tests.callbacks.conftest import model
 from tests.callbacks.fitting import fit, rows
 from tinv.callbacks import Checkpoints
 from tinv.embedding import Rows, TokenEmbedding
 from tinv.embedding.tail import TailAverage
 from tinv.errors import UserError
 from tinv.rehearsal import rehearse
-
-__all__ = ["model"]
 
 
 def walk(average: TailAverage, places: torch.Tensor) -> list[torch.Tensor]:
