@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,7 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Nothing of the machine is seen: no job, no token, no cache, and no network unless that is what is tested."""
+    """Nothing of the machine is seen: no job, no token, no cache, and no network unless that is what is tested.
+
+    Nor is it seen that a shell in the background has its commands ignore Ctrl-C: tests press it.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     own = tempfile.mkdtemp(prefix="tinv-tests-")
     config.add_cleanup(lambda: shutil.rmtree(own, ignore_errors=True))
     for name in [name for name in os.environ if name.startswith("SLURM_")]:

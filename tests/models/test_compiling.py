@@ -99,3 +99,4 @@ print(counters["aot_autograd"]["autograd_cache_hit"] + counters["inductor"]["fxg
     command = [sys.executable, "-c", run]
     found = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
     assert [int(one.stdout) > 0 for one in found] == [False, True]
+    assert list(tmp_path.iterdir())

@@ -31,9 +31,12 @@ def check_compiler() -> None:
 def keep_compiled(folder: Path) -> None:
     """Have torch keep what it compiles in a folder, for the next run; its own place is emptied when a machine starts.
 
-    `TORCHINDUCTOR_CACHE_DIR`, where it is set, stays.
+    `TORCHINDUCTOR_CACHE_DIR` stays, if a user has set it; torch sets it to its own place as soon as it is imported.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default_cache_dir()) == default_cache_dir():
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 def compile_unet(unet: nn.Module) -> None:
