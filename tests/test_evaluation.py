@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tests.test_cli import learn
+from tests.tiny import tiny_images
 from tinv import formats, generate
 from tinv.cli import main
 from tinv.concept import slug
@@ -29,11 +30,7 @@ FAST = {"prompts": PROMPTS, "seeds": (0, 1), "steps": 2, "guidance": 2.0, "devic
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    rng, folder = np.random.default_rng(0), tmp_path / "images"
-    folder.mkdir()
-    for i in range(3):
-        Image.fromarray(rng.integers(0, 255, (40, 32, 3), np.uint8)).save(folder / f"{i}.png")
-    return folder
+    return tiny_images(tmp_path / "images")
 
 
 def measured(place: Path, images: Path | None, **settings: Any) -> list[dict[str, Any]]:

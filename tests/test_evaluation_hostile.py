@@ -7,14 +7,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
 from PIL import Image
 
 from tests.test_cli import learn
-from tests.tiny import tiny_model
+from tests.tiny import tiny_images
 from tinv import status
 from tinv.cli import main
 from tinv.evaluation import results
@@ -24,18 +23,9 @@ FAST = ["--prompt", "a red {}", "--seeds", "0,1", "--steps", "1", "--guidance", 
 FAST += ["--towers", "toybox", "--noun", "toy"]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
-    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
-
-
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    rng, folder = np.random.default_rng(0), tmp_path / "images"
-    folder.mkdir()
-    for i in range(2):
-        Image.fromarray(rng.integers(0, 255, (40, 32, 3), np.uint8)).save(folder / f"{i}.png")
-    return folder
+    return tiny_images(tmp_path / "images", 2)
 
 
 def evaluated(place: Path, *options: object) -> int:
