@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
+from tinv import heap
 from tinv.concept import Concept
 from tinv.data.fits import Size
 from tinv.data.framing import Framing
@@ -107,6 +108,8 @@ class ConceptPictures:
             small += [path.name] * pictures[0].cut.enlarges
             views = encode_views(pictures, encode, flip=self.framing.flip, mask_floor=self.mask_floor)
             shown.append(Shown(views, self.captions[path], self.repeats[path]))
+            del pictures
+            heap.give_back()
         if small:
             warnings.warn(
                 f"data.folder: {listed(small)} had to be enlarged to {resolution} pixels "
