@@ -19,6 +19,13 @@ if sys.argv.pop(1) == "plain":
     thrift.settle_mode = lambda mode: None
 front.main()
 """
+IMPORTED = """
+import sys
+from tinv import thrift
+with thrift.imports():
+    import tinv.run
+print("matplotlib" in sys.modules)
+"""
 COMMANDS = (
     ["--help"],
     ["+experiment=cat_toy", "--cfg", "job", "optimizer.lr=1e-3"],
@@ -83,3 +90,10 @@ def test_what_a_run_of_a_sweep_leaves_behind_is_garbage(monkeypatch):
     with thrift.imports():
         assert gc.isenabled()
     assert not gc.get_freeze_count()
+
+
+@pytest.mark.slow
+def test_no_run_pays_for_plots(tmp_path):
+    pytest.importorskip("matplotlib")
+    done = subprocess.run([sys.executable, "-c", IMPORTED], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.stdout.split() == ["False"], done.stderr
