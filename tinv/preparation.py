@@ -16,6 +16,7 @@ from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.lesson import Lesson, borrowed, clashes
 from tinv.models import load_tokenizers
+from tinv.models.processor import warn_of_emulation
 from tinv.models.products import check_products
 from tinv.models.runtime import check_loss_scale
 from tinv.regulariser import Regulariser
@@ -57,10 +58,9 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
         for draft in drafts:
             draft.ask_regulariser(regulariser)
     numbers = {"dtype": cfg.model.get("dtype"), "precision": cfg.trainer.get("precision")}
+    accelerator = cfg.trainer.get("accelerator")
     heard.attempt(lambda: check_loss_scale(**numbers))
-    heard.attempt(
-        lambda: check_products(cfg.model.get("products"), accelerator=cfg.trainer.get("accelerator"), **numbers)
-    )
+    heard.attempt(lambda: check_products(cfg.model.get("products"), accelerator=accelerator, **numbers))
     heard.attempt(lambda: rehearse(cfg, {draft.where: draft.embedding for draft in drafts}))
     for draft in drafts:
         draft.open_pictures()
@@ -74,6 +74,7 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
     lessons = [lesson for draft in drafts for lesson in draft.lesson()]
     if heard.problems:
         raise ConfigError(dict.fromkeys(heard.problems))
+    warn_of_emulation(accelerator=accelerator, **numbers)
     _tell_of_borrowed_words(lessons)
     return lessons
 

@@ -1,8 +1,9 @@
 """Who multiplies the frozen weights in float32 on the CPU: torch's choice, or oneDNN.
 
 torch asks oneDNN for convolutions, and its BLAS for linear layers and, on a single thread, for convolutions of 1 x 1.
-On x86 that BLAS is MKL, which does half of what an AMD processor can. A linear layer over some tokens is a convolution
-of 1 x 1 over as many pixels, seen without a copy in the order that oneDNN likes best.
+On x86 that BLAS is MKL, which does half of what an AMD processor with AVX-512 can; with AVX2 alone both do the same.
+A linear layer over some tokens is a convolution of 1 x 1 over as many pixels, seen without a copy in the order that
+oneDNN likes best.
 
 C channels, M tokens.
 """
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinv.errors import UserError
+from tinv.models import processor
 
 ProductsKind = Literal["torch", "onednn"]
 FEW_TOKENS, FEW_NUMBERS = 31, 20480
@@ -44,8 +46,7 @@ def check_products(
             f"model.products=onednn is for float32, got model.dtype={dtype} trainer.precision={precision}, whose "
             f"products oneDNN makes in any case; {other}"
         )
-    has_other_device = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if accelerator != "cpu" and (accelerator not in (None, "auto") or has_other_device):
+    if not processor.is_taken(accelerator):
         raise UserError(
             f"model.products=onednn is for CPUs, and trainer.accelerator={accelerator} takes another device; {other}, "
             f"or trainer=cpu"
