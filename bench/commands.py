@@ -10,6 +10,7 @@ import torch
 
 from bench.runner import ROOT, Command
 from bench.subjects import Subject
+from tinv.models.processor import multiplies
 
 AS_SHIPPED = ("--train_batch_size=1", "--gradient_accumulation_steps=4")
 """As the script's own page says it."""
@@ -84,3 +85,8 @@ def settings(subject: Subject, place: Path, overrides: Sequence[str], *, steps: 
 def has_gpu() -> bool:
     """Whether the rows that need a GPU can be filled."""
     return torch.cuda.is_available()
+
+
+def has_bf16() -> bool:
+    """Whether the rows in bfloat16 say anything: where it is emulated, a step takes ten times as long and more."""
+    return has_gpu() or multiplies("bfloat16")

@@ -33,8 +33,12 @@ def measure(subject: subjects.Subject, place: Path, steps: int, options: Namespa
     extra = options.settings
     entered = [
         commands.ours("tinv", subject, place / "tinv", *commands.OURS, *extra, steps=steps),
-        commands.ours("tinv bf16", subject, place / "bf16", *commands.OURS_BF16, *extra, steps=steps),
     ]
+    if not commands.has_gpu():
+        onednn = (place / "onednn", *commands.OURS_ONEDNN)
+        entered.append(commands.ours("tinv onednn", subject, *onednn, *extra, steps=steps))
+    if commands.has_bf16():
+        entered.append(commands.ours("tinv bf16", subject, place / "bf16", *commands.OURS_BF16, *extra, steps=steps))
     if options.reference:
         shipped = (place / "theirs", *commands.AS_SHIPPED)
         entered.insert(0, commands.theirs("reference shipped", options.reference, subject, *shipped, steps=steps))

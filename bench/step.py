@@ -36,8 +36,13 @@ def contestants(subject: subjects.Subject, place: Path, options: Namespace) -> l
     script, extra = options.reference, options.settings
     if script and subject.name == "sdxl":
         script = script.with_name("textual_inversion_sdxl.py")
-    theirs = {"shipped": commands.AS_SHIPPED, "best": commands.BEST, "best bf16": (*commands.BEST, commands.BF16)}
-    ours = {"tinv": commands.OURS, "tinv bf16": commands.OURS_BF16, "tinv 1x4": commands.PUBLISHED}
+    theirs = {"shipped": commands.AS_SHIPPED, "best": commands.BEST}
+    ours = {"tinv": commands.OURS, "tinv 1x4": commands.PUBLISHED}
+    if commands.has_bf16():
+        theirs["best bf16"] = (*commands.BEST, commands.BF16)
+        ours["tinv bf16"] = commands.OURS_BF16
+    else:
+        print("no rows in bfloat16: this processor has no instructions for it")
     if not commands.has_gpu():
         ours["tinv onednn"] = commands.OURS_ONEDNN
     found = [
