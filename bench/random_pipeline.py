@@ -5,19 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDPMScheduler,
-    DiffusionPipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from bench.published import Configs
 from tinv.files import locate
 from tinv.models.quiet import quiet
+
+with quiet():  # their import advises to install torchvision
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 TOKENIZER = "pkg://tinv/toybox/pipeline/tokenizer/tokenizer.json"
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from tinv.rundir import concept_dirs
@@ -28,6 +28,9 @@ from tinv.toybox.concepts import ALL, any_concept_view, any_other_view, concept
 from tinv.toybox.sampling import denoising_losses, load_pipeline, sample
 from tinv.toybox.tower import Tower, area_under_curve
 from tinv.toybox.views import render
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 Generate = Callable[[Sequence[str], int], np.ndarray]
 """(prompts, seed) to pictures, [B, 64, 64, 3] uint8; `tinv.toybox.sampling.sample` with a pipeline bound to it."""
@@ -219,7 +222,7 @@ class Report:
     """For each edit, the learned word's CLIP-T as a share of the class word's."""
 
 
-def baseline(pipeline: StableDiffusionPipeline, name: str, initializer: str, tower: Tower) -> Baseline:
+def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, tower: Tower) -> Baseline:
     """Measure the words that were there before."""
     generate = partial(_generate, pipeline)
     target = look_at(name, tower)
@@ -234,7 +237,7 @@ def baseline(pipeline: StableDiffusionPipeline, name: str, initializer: str, tow
     )
 
 
-def report(pipeline: StableDiffusionPipeline, word: str, before: Baseline, tower: Tower) -> Report:
+def report(pipeline: "StableDiffusionPipeline", word: str, before: Baseline, tower: Tower) -> Report:
     """Measure a learned word, `pipeline` having it loaded."""
     generate, losses = partial(_generate, pipeline), partial(denoising_losses, pipeline)
     name, target = before.target.name, before.target
@@ -258,7 +261,7 @@ def report(pipeline: StableDiffusionPipeline, word: str, before: Baseline, tower
     )
 
 
-def _generate(pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int) -> np.ndarray:
+def _generate(pipeline: "StableDiffusionPipeline", prompts: Sequence[str], seed: int) -> np.ndarray:
     return sample(pipeline, prompts, seed=seed)
 
 

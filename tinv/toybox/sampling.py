@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
+from tinv.models.quiet import quiet
 from tinv.toybox import PIPELINE
 from tinv.toybox.tower import pixels
+
+with quiet():  # its import advises to install torchvision
+    from diffusers import StableDiffusionPipeline
 
 STEPS = 20
 GUIDANCE = 4.5
