@@ -2,9 +2,9 @@
 
     python sweep/costs.py per_layer negative
 
-Every method is a run on the toybox, as in the study `methods`; they take one step each in turn, and the time is the
-processor's, so that a crowded machine slows all of them alike. Medians, with the middle half of the pairs in brackets.
-The last column is how many steps of the method take as long as 300 plain ones.
+Every method is a run of the study `methods`; they take one step each in turn, and the time is the processor's, so that
+a crowded machine slows all of them alike. Medians, with the middle half of the pairs in brackets. The last column is
+how many steps of the method take as long as those of a plain run.
 """
 
 import sys
@@ -21,13 +21,13 @@ from bench.figures import as_text, ratio  # noqa: E402
 from bench.runner import Command, laps, started  # noqa: E402
 
 ROUNDS, WARM_UP = 25, 3
-STEPS = 300
-"""Of the study."""
+STEPS = 150
+"""Of a plain run of the study."""
 
 
 def command(method: str, place: Path) -> Command:
     """A run that is stopped long before its end, without samples and `val/loss`: these cost the same with each."""
-    words = ("--config-dir", str(HERE), "+experiment=toybench", f"+method={method}", "~callbacks.samples")
+    words = ("--config-dir", str(HERE), "+study=methods", "hydra.mode=RUN", f"+method={method}", "~callbacks.samples")
     more = ("trainer=cpu", "trainer.max_steps=100000", "+trainer.limit_val_batches=0", f"paths.outputs={place}")
     return Command(method, HERE.parent / "train.py", (*words, *more, f"name={method}"))
 

@@ -1,4 +1,4 @@
-"""What each value of a sweep changes, against one of them: `python sweep/paired.py FOLDER... --against plain`.
+"""What each value of a sweep changes, against one of them: `python sweep/paired.py PLACE... --against plain`.
 
 Two runs are a pair if they learned the same thing with the same seed, so that neither the toy nor the luck of the
 draws is between them. Of each measure: the mean, and the mean difference of the pairs with its 95 % interval (Student's
@@ -8,15 +8,20 @@ seconds is compared as a ratio, the geometric mean of the pairs'; there it is 1 
 `steps` is where `val/loss` came to rest (`plateau`), `s/step` what a training step took of the processor, which other
 programs of a crowded machine do not touch, and `s to rest` both together. Runs that do not tell have no number there.
 The runs must have been measured before, by `python -m tinv.toybench.fidelity FOLDER`; those that have not are left out.
+
+`--keep FILE.jsonl` writes down what was read, a line for each run, beside what is in the file already. Such a file can
+be read again like a sweep, so that a study can grow for as long as it takes; results/ has those of ours.
 """
 
 import argparse
 import csv
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import exp, log
 from pathlib import Path
+
+from tinv.files import write_text
 
 DIFFERENCES = {"recovery": 2, "editability": 2, "clip_i": 3, "clip_t": 3, "norm": 1}
 """What is compared by differences, and its digits."""
@@ -30,18 +35,40 @@ Runs = dict[tuple[str, int], dict[str, float]]
 """What was measured, by placeholder and seed."""
 
 
-def read(folders: Iterable[Path], key: str) -> dict[str, Runs]:
-    """The measured runs of sweeps, by the value of a swept key."""
+def read(places: Iterable[Path], key: str) -> dict[str, Runs]:
+    """The measured runs of sweeps, and those that were kept in files, by the value of a swept key."""
     found: dict[str, Runs] = {}
-    for folder in folders:
-        with (folder / "sweep.csv").open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                run = folder / row["folder"]
-                if row["status"] == "done" and (run / "evaluation.json").exists():
-                    card = json.loads((run / "run.json").read_text(encoding="utf-8"))
-                    whose = card["concept"]["placeholder"], card["seed"]
-                    found.setdefault(row[key], {})[whose] = numbers(run, card)
+    for place in places:
+        for line in kept(place) if place.suffix == ".jsonl" else measured(place, key):
+            whose = line["placeholder"], line["seed"]
+            found.setdefault(line["value"], {})[whose] = {name: line[name] for name in COLUMNS if name in line}
     return found
+
+
+def measured(sweep: Path, key: str) -> Iterator[dict]:
+    """The measured runs of a sweep: what was swept, of what, and the numbers."""
+    with (sweep / "sweep.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            run = sweep / row["folder"]
+            if row["status"] == "done" and (run / "evaluation.json").exists():
+                card = json.loads((run / "run.json").read_text(encoding="utf-8"))
+                whose = {"placeholder": card["concept"]["placeholder"], "seed": card["seed"]}
+                yield {"value": row[key], **whose, **numbers(run, card)}
+
+
+def kept(file: Path) -> Iterator[dict]:
+    """The runs that a file holds."""
+    return map(json.loads, file.read_text(encoding="utf-8").splitlines())
+
+
+def keep(found: Mapping[str, Runs], file: Path) -> None:
+    """Write runs down, in place of those that the file holds of the same value, placeholder and seed."""
+    lines = {(line["value"], line["placeholder"], line["seed"]): line for line in kept(file)} if file.exists() else {}
+    for value, runs in found.items():
+        for (placeholder, seed), figures in runs.items():
+            rounded = {name: float(f"{figure:.4g}") for name, figure in figures.items()}
+            lines[value, placeholder, seed] = {"value": value, "placeholder": placeholder, "seed": seed, **rounded}
+    write_text(file, "".join(f"{json.dumps(line)}\n" for line in lines.values()))
 
 
 def numbers(run: Path, card: Mapping[str, dict]) -> dict[str, float]:
@@ -143,17 +170,20 @@ def _compared(runs: Runs, base: Runs, name: str) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python sweep/paired.py", description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="sweeps")
+    parser.add_argument("places", nargs="+", type=Path, help="sweeps, and files of kept runs")
     parser.add_argument("--key", default="method", help="what was swept (default: method)")
     parser.add_argument("--against", default="plain", help="the value that the others are held against")
     parser.add_argument(
         "--columns", nargs="+", default=list(COLUMNS), choices=list(COLUMNS), metavar="NAME", help=", ".join(COLUMNS)
     )
+    parser.add_argument("--keep", type=Path, metavar="FILE.jsonl", help="write down what was read")
     arguments = parser.parse_args()
-    found = read(arguments.folders, arguments.key)
+    found = read(arguments.places, arguments.key)
     if arguments.against not in found:
         known = ", ".join(found) or "nothing that is measured"
         parser.error(f"no run with {arguments.key}={arguments.against} has been measured; there is {known}")
+    if arguments.keep:
+        keep(found, arguments.keep)
     print(table(found, arguments.key, arguments.against, arguments.columns))
 
 

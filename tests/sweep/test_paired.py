@@ -134,3 +134,21 @@ def test_the_files_of_a_real_study_have_all_of_it(tmp_path):
     assert all(negative), negative
     (times,) = (cell for name, cell in zip(COLUMNS, negative[3::2], strict=True) if name == "s/step")
     assert float(times.removeprefix("x ")) > 1.3, "two passes of text encoder and U-Net"
+
+
+def test_what_is_kept_can_be_read_again_and_grows(tmp_path):
+    one = sweep(tmp_path / "a", [("plain", "<cat>", 0, 0.1), ("cross", "<cat>", 0, 0.2)])
+    two = sweep(tmp_path / "b", [("plain", "<dog>", 1, 0.6), ("cross", "<dog>", 1, 0.9)])
+    file = tmp_path / "results" / "kept.jsonl"
+    assert show(one, "--keep", file).returncode == 0
+    both = show(one, two)
+    grown = show(two, file, "--keep", file)
+    assert grown.stdout == both.stdout == show(file).stdout
+    assert len(file.read_text().splitlines()) == 4
+
+
+def test_what_was_measured_again_replaces_what_is_kept(tmp_path):
+    file = tmp_path / "kept.jsonl"
+    for name, recovery in (("a", 0.1), ("b", 0.7)):
+        show(sweep(tmp_path / name, [("plain", "<cat>", 0, recovery)]), "--keep", file)
+    assert [json.loads(line)["recovery"] for line in file.read_text().splitlines()] == [0.7]
