@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 from tinv.extras import remedy
-from tinv.trust import distrust
+from tinv.settings.trust import distrust
 
 
 @pytest.mark.parametrize("package", ["bitsandbytes", "lion_pytorch", "prodigyopt", "schedulefree"])

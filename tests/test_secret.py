@@ -4,9 +4,9 @@ import pytest
 
 from tests.composing import groups
 from tinv import secret
-from tinv.config import ConfigError
-from tinv.groups import Groups
-from tinv.overrides import explain, find_problems
+from tinv.settings.config import ConfigError
+from tinv.settings.groups import Groups
+from tinv.settings.overrides import explain, find_problems
 
 TOKEN = "hf_" + "AbCdEf0123456789" * 2 + "xy"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tinv.errors import UserError
-from tinv.groups import Groups
+from tinv.settings.groups import Groups
 from tinv.slurm import this_job
 from tinv.slurm.preflight import contradictions, refuse_contradictions
 from tinv.slurm.script import batch_script, job_options

@@ -22,12 +22,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tinv import rundir, sweep, thrift
-from tinv.config import CONF_DIR, check
+from tinv import rundir, sweep
 from tinv.errors import UserError
-from tinv.groups import CONFIG_NAME, Groups
-from tinv.overrides import explain, find_problems, mode, points
-from tinv.problems import Problem
+from tinv.settings import thrift
+from tinv.settings.config import CONF_DIR, check
+from tinv.settings.groups import CONFIG_NAME, Groups
+from tinv.settings.overrides import explain, find_problems, mode, points
+from tinv.settings.problems import Problem
 from tinv.slurm import this_job
 from tinv.slurm.preflight import contradictions
 from tinv.slurm.signals import listen

@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 
 from tinv.beginning import find_tower
 from tinv.concept import Concept, names
-from tinv.config import ConfigError, build
 from tinv.datamodule import ConceptDataModule
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
@@ -21,6 +20,7 @@ from tinv.models.products import check_products
 from tinv.models.runtime import check_loss_scale
 from tinv.regulariser import Regulariser
 from tinv.rehearsal import rehearse
+from tinv.settings.config import ConfigError, build
 
 THUMBNAIL = 64
 """Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""

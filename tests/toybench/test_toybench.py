@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from tinv.concept import Concept
-from tinv.config import build
 from tinv.files import locate
+from tinv.settings.config import build
 from tinv.toybench import NAMES, class_of, concept
 from tinv.toybench.pictures import COUNT, MASKS, PICTURES, captions, example, mask, scenes
 from tinv.toybench.toys import TELLING, TOYS, alike, resembles

@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the command, and in how far it is another."""
     from tinv.from_diffusers import read, translate, understand
-    from tinv.groups import Groups
+    from tinv.settings.groups import Groups
 
     words: list[str] = arguments.words
     if words in (["-h"], ["--help"]):

@@ -23,9 +23,9 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fetch, and say what is where."""
-    from tinv.config import ConfigError, check
-    from tinv.groups import Groups
-    from tinv.overrides import find_problems
+    from tinv.settings.config import ConfigError, check
+    from tinv.settings.groups import Groups
+    from tinv.settings.overrides import find_problems
 
     groups = Groups(arguments.config_dir)
     if problems := find_problems(groups, arguments.overrides):

@@ -6,12 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tinv import config
-from tinv.config import ConfigError
-from tinv.groups import CompositionError, Groups
-from tinv.overrides import points
-from tinv.problems import unfit, unknown
-from tinv.signature import signature
+from tinv.settings import config
+from tinv.settings.config import ConfigError
+from tinv.settings.groups import CompositionError, Groups
+from tinv.settings.overrides import points
+from tinv.settings.problems import unfit, unknown
+from tinv.settings.signature import signature
 from tinv.status import read_status
 from tinv.sweep import NAMES, kept
 from tinv.sweep.ledger import GOOD

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from tinv import shelf
 from tinv.errors import UserError
-from tinv.groups import CompositionError, Groups
+from tinv.settings.groups import CompositionError, Groups
 from tinv.status import Status
 from tinv.sweep import kept
 from tinv.sweep.alone import config_dir

@@ -7,8 +7,8 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from tinv.errors import UserError
-from tinv.groups import Groups
-from tinv.overrides import values_of, with_params
+from tinv.settings.groups import Groups
+from tinv.settings.overrides import values_of, with_params
 from tinv.sweep.plan import Point, key, point
 
 

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from tinv.errors import UserError
-from tinv.signature import Signature, accepts, describe, signature
-from tinv.trust import distrust, join
+from tinv.settings.signature import Signature, accepts, describe, signature
+from tinv.settings.trust import distrust, join
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 

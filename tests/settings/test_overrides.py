@@ -4,8 +4,8 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from tests.composing import groups
-from tinv.groups import Groups
-from tinv.overrides import find_problems
+from tinv.settings.groups import Groups
+from tinv.settings.overrides import find_problems
 
 CAT = "+experiment=cat_toy"
 

@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from tinv import secret
 from tinv.errors import UserError
-from tinv.problems import Problem, did_you_mean, unfit, unknown, walk
-from tinv.signature import Signature, signature
-from tinv.trust import untrusted
+from tinv.settings.problems import Problem, did_you_mean, unfit, unknown, walk
+from tinv.settings.signature import Signature, signature
+from tinv.settings.trust import untrusted
 
-_HERE = Path(__file__).resolve().parent
+_HERE = Path(__file__).resolve().parent.parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 """The groups: inside an installed wheel, or beside the package in a checkout."""
 

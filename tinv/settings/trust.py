@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tinv.extras import remedy
-from tinv.signature import signature
+from tinv.settings.signature import signature
 
 TRUSTED = (
     "tinv",

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tinv import thrift
+from tinv.settings import thrift
 
 PLAIN = """
 import sys
-from tinv import front, thrift
+from tinv import front
+from tinv.settings import thrift
 if sys.argv.pop(1) == "plain":
     thrift.remember = lambda: None
     thrift.settle_mode = lambda mode: None
@@ -21,7 +22,7 @@ front.main()
 """
 IMPORTED = """
 import sys
-from tinv import thrift
+from tinv.settings import thrift
 with thrift.imports():
     import tinv.run
 print("matplotlib" in sys.modules)

@@ -1,0 +1,1 @@
+"""What is typed and composed, and what is wrong with it; checked before anything of it is built."""
