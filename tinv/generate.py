@@ -17,7 +17,7 @@ from tinv.errors import UserError
 from tinv.files import atomic
 from tinv.formats import LearnedEmbedding
 from tinv.grid import labelled_grid
-from tinv.models import StableDiffusion, StableDiffusionXL, load
+from tinv.models import LatentDiffusion, load
 from tinv.models.fit import check_fit
 from tinv.models.solvers import DPM, check_solver
 
@@ -117,7 +117,7 @@ def fill(prompt: str, words: Sequence[str]) -> str:
     return filled
 
 
-def load_model(learned: Sequence[LearnedEmbedding], request: Request) -> StableDiffusion | StableDiffusionXL:
+def load_model(learned: Sequence[LearnedEmbedding], request: Request) -> LatentDiffusion:
     """The model that the words were learned on, or the one asked for.
 
     Raises:

@@ -22,7 +22,7 @@ from tinv.identity import check_identity, identity
 from tinv.lesson import Lesson
 from tinv.means import Mean, by_name
 from tinv.merging import Merger, fitting, sum_of_means
-from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models import LatentDiffusion
 from tinv.models.spread import layers_of, predict_at
 from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
@@ -47,7 +47,7 @@ class TextualInversion(LightningModule):
     def __init__(
         self,
         *,
-        model: StableDiffusion | StableDiffusionXL,
+        model: LatentDiffusion,
         concept: Concept,
         embedding: TokenEmbedding,
         objective: DiffusionLoss,

@@ -2,10 +2,10 @@
 
 from tinv import __version__
 from tinv.hub.licences import licence_of
-from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models import LatentDiffusion
 
 
-def provenance(model: StableDiffusion | StableDiffusionXL, *, steps: int, seed: int) -> dict[str, str]:
+def provenance(model: LatentDiffusion, *, steps: int, seed: int) -> dict[str, str]:
     """What is known of the model that a word was learned with, and of the run.
 
     Args:

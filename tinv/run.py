@@ -22,7 +22,7 @@ from tinv.callbacks.surroundings import hydra_choices
 from tinv.data.known import KnownMoments
 from tinv.errors import UserError
 from tinv.lesson import Lesson
-from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models import LatentDiffusion
 from tinv.models.compiling import keep_compiled
 from tinv.models.encoder import encoder_of
 from tinv.module import TextualInversion
@@ -92,7 +92,7 @@ def sentence(cfg: DictConfig) -> dict[str, Any]:
     return {**settings, **{key: told[key] for key in ("overrides", "choices") if key in told}}
 
 
-def _encoder(paths: DictConfig, model: StableDiffusion | StableDiffusionXL, device: torch.device) -> Any:
+def _encoder(paths: DictConfig, model: LatentDiffusion, device: torch.device) -> Any:
     """The model's encoder, in a block; with a memory, if there is a place for one."""
     if (folder := cache.folder(paths.cache)) is None:
         return nullcontext(model.encode_images)
@@ -100,7 +100,7 @@ def _encoder(paths: DictConfig, model: StableDiffusion | StableDiffusionXL, devi
     return KnownMoments(model.encode_images, folder, encoder=encoder, most_bytes=int(paths.cache_gb * 1e9))
 
 
-def _begun(lesson: Lesson, pretrained: str, model: StableDiffusion | StableDiffusionXL) -> Lesson:
+def _begun(lesson: Lesson, pretrained: str, model: LatentDiffusion) -> Lesson:
     """The lesson with its first word; says which that is, if it was looked for."""
     chosen, said = begun(lesson, pretrained, model.tokenizers)
     if said:

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
+from tinv.models.latent_diffusion import LatentDiffusion
 from tinv.models.spread import layers_of
-from tinv.models.stable_diffusion import StableDiffusion
-from tinv.models.stable_diffusion_xl import StableDiffusionXL
 from tinv.parts import described, encoder_of, is_of_layers, parts
 
 
-def check_fit(learned: Sequence[LearnedEmbedding], model: StableDiffusion | StableDiffusionXL) -> None:
+def check_fit(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> None:
     """Refuse words that have vectors for other encoders or of other widths; warn of those learned on another model.
 
     Raises:

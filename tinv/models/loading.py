@@ -11,6 +11,7 @@ from tinv.errors import UserError
 from tinv.models.checkpoint import VAE, read_checkpoint
 from tinv.models.components import load_module, load_modules, load_scheduler
 from tinv.models.families import SDXL, read_json
+from tinv.models.latent_diffusion import LatentDiffusion
 from tinv.models.quiet import explained
 from tinv.models.runtime import check_runtime, prepare
 from tinv.models.single_file import convert_modules, convert_vae
@@ -34,7 +35,7 @@ def load(
     gradient_checkpointing: bool = False,
     compile: bool = False,
     tf32: bool = False,
-) -> StableDiffusion | StableDiffusionXL:
+) -> LatentDiffusion:
     """A frozen model, of the family that its files say.
 
     Args:
@@ -75,7 +76,7 @@ def load(
         modules["vae"] = _other_vae(vae_place, source, modules["unet"], dtype=precision)
     parts: dict[str, Any] = dict(zip(source.family.tokenizers, tokenizers.values(), strict=True)) | modules
     common = {"name": pretrained, "revision": source.revision, "scheduler": scheduler}
-    model: StableDiffusion | StableDiffusionXL
+    model: LatentDiffusion
     if source.family is SDXL:
         index = read_json(source.folder / "model_index.json", place=pretrained)
         zero_for_nothing = index.get("force_zeros_for_empty_prompt", True)

@@ -17,13 +17,12 @@ from tinv.files import atomic_folder
 from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import halves
 from tinv.models.fit import check_fit
+from tinv.models.latent_diffusion import LatentDiffusion
 from tinv.models.quiet import quiet
-from tinv.models.stable_diffusion import StableDiffusion
-from tinv.models.stable_diffusion_xl import StableDiffusionXL
 from tinv.parts import described, parts
 
 
-def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: StableDiffusion | StableDiffusionXL) -> Path:
+def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> Path:
     """Save the model as a diffusers pipeline that knows the words, whole or not at all.
 
     The words go in through diffusers' own `load_textual_inversion`. The text encoders are saved in float32, as the
@@ -103,7 +102,7 @@ def _check_words(words: Sequence[str]) -> None:
             )
 
 
-def _readme(learned: Sequence[LearnedEmbedding], model: StableDiffusion | StableDiffusionXL) -> str:
+def _readme(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> str:
     words = "\n".join(_entry(word) for word in learned)
     kind = "StableDiffusionXLPipeline" if len(model.tables) > 1 else "StableDiffusionPipeline"
     revision = f" at revision {model.revision}" if model.revision else ""

@@ -13,13 +13,12 @@ from tinv.parts import Spread, has_negative, said, says
 from tinv.types import Conditioning, Vectors
 
 if TYPE_CHECKING:
-    from tinv.models.stable_diffusion import StableDiffusion
-    from tinv.models.stable_diffusion_xl import StableDiffusionXL
+    from tinv.models.latent_diffusion import LatentDiffusion
 
 
 @torch.no_grad()
 def sample_pixels(
-    model: "StableDiffusion | StableDiffusionXL",
+    model: "LatentDiffusion",
     prompts: Sequence[str],
     vectors: Vectors,
     *,

@@ -18,8 +18,7 @@ from tinv.parts import Place, Spread, is_of_layers, part_of, parts, said, stage_
 from tinv.types import Batch, Conditioning, Vectors
 
 if TYPE_CHECKING:
-    from tinv.models.stable_diffusion import StableDiffusion
-    from tinv.models.stable_diffusion_xl import StableDiffusionXL
+    from tinv.models.latent_diffusion import LatentDiffusion
 
 _ARGUMENTS = ("sample", "timestep", "encoder_hidden_states")
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")
@@ -28,7 +27,7 @@ _TOLD_BY_LAYER: WeakSet[nn.Module] = WeakSet()
 
 
 def predict_at(
-    model: "StableDiffusion | StableDiffusionXL",
+    model: "LatentDiffusion",
     noisy_BChw: Tensor,
     t_B: Tensor,
     batch: Batch,
@@ -56,7 +55,7 @@ def predict_at(
 
 
 def encode_at(
-    model: "StableDiffusion | StableDiffusionXL",
+    model: "LatentDiffusion",
     captions: Sequence[str],
     vectors: Vectors,
     t_B: Tensor,
@@ -82,7 +81,7 @@ def encode_at(
 
 
 def encode_throughout(
-    model: "StableDiffusion | StableDiffusionXL",
+    model: "LatentDiffusion",
     captions: Sequence[str],
     vectors: Vectors,
     spread: Spread,
@@ -165,7 +164,7 @@ def side_by_side(features: Tensor, places: int) -> Tensor:
 
 
 def _encode(
-    model: "StableDiffusion | StableDiffusionXL",
+    model: "LatentDiffusion",
     captions: Sequence[str],
     vectors: Vectors,
     places: Sequence[Sequence[Place]],

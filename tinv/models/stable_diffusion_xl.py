@@ -1,31 +1,26 @@
 """Stable Diffusion XL, frozen, with room for learned words in both of its text encoders.
 
-B batch, C latent channels, H W picture height and width, h w latent height and width, L tokens, V words, D width.
+B batch, C latent channels, h w latent height and width, L tokens, D width.
 """
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from tinv.models import latents
-from tinv.models.fingerprint import fingerprint
+from tinv.models.latent_diffusion import LatentDiffusion
 from tinv.models.lensed import LensedEncoder
-from tinv.models.oncall import OnCall
 from tinv.models.quiet import quiet
-from tinv.models.sampling import sample_pixels, to_pictures
-from tinv.models.schedule import Schedule
-from tinv.types import Conditioning, NoiseSchedule, Vectors
+from tinv.types import Conditioning, Vectors
 
 ENCODERS = ("clip_l", "clip_g")
 
 
-class StableDiffusionXL(nn.Module):
-    """Frozen components; nothing of it ever trains, whatever Lightning calls."""
+class StableDiffusionXL(LatentDiffusion):
+    """Two text encoders, of both of which the U-Net looks at the last hidden state but one, side by side."""
 
     def __init__(
         self,
@@ -55,65 +50,16 @@ class StableDiffusionXL(nn.Module):
             zero_for_nothing: whether an empty negative prompt is zeros instead of the features of an empty text.
             revision: the Hub's commit of what was loaded, if it came from there.
         """
-        super().__init__()
-        self.name, self.revision, self.zero_for_nothing = name, revision, zero_for_nothing
         parts = ((tokenizer, text_encoder), (tokenizer_2, text_encoder_2))
-        self._texts = [
+        texts = [
             LensedEncoder(encoder, tokenizer=words, encoder=module)
             for encoder, (words, module) in zip(ENCODERS, parts, strict=True)
         ]
-        self.text_encoder, self.text_encoder_2, self.unet = text_encoder, text_encoder_2, unet
-        self.vae_on_call = OnCall(vae.requires_grad_(False).eval())
-        self.tokenizer, self.tokenizer_2, self.scheduler = tokenizer, tokenizer_2, scheduler
-        self._schedule = Schedule(scheduler)
-        self.requires_grad_(False)
-        self.eval()
-        modules = {"text_encoder": text_encoder, "text_encoder_2": text_encoder_2, "vae": vae, "unet": unet}
-        configs = (text_encoder.config.to_dict(), text_encoder_2.config.to_dict(), vae.config, unet.config)
-        self.fingerprint = fingerprint(configs, self.schedule, modules)
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode: dropout in a frozen model would only be noise."""
-        del mode
-        return super().train(False)
-
-    @property
-    def vae(self) -> AutoencoderKL:
-        """Between pictures and latents. `to` leaves it where it is: it waits on the CPU while nothing needs it."""
-        return self.vae_on_call.part
-
-    @property
-    def tokenizers(self) -> dict[str, CLIPTokenizer]:
-        """The tokenizer of each text encoder."""
-        return {text.name: text.tokenizer for text in self._texts}
-
-    @property
-    def tables(self) -> dict[str, Tensor]:
-        """The frozen vocabulary [V, D] of each text encoder."""
-        return {text.name: text.table for text in self._texts}
-
-    @property
-    def resolution(self) -> int:
-        """The side of the square that the U-Net was trained on, in pixels."""
-        return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The noise schedule that the U-Net was trained with."""
-        return self._schedule.on(self.unet.device)
-
-    def encode_images(self, pixels_B3HW: Tensor) -> Tensor:
-        """Moments [B, 2C, h, w] of pictures in [-1, 1]: mean and log-variance, unscaled; computed where the VAE is."""
-        return latents.encode(self.vae, pixels_B3HW)
-
-    def decode_latents(self, x_BChw: Tensor) -> Tensor:
-        """Pixels [B, 3, H, W] in [0, 1], float32, of scaled latents; computed where those are."""
-        with self.vae_on_call.at(x_BChw.device) as vae:
-            return latents.decode(vae, x_BChw)
-
-    def sample_latents(self, moments_B2Chw: Tensor, noise_BChw: Tensor) -> Tensor:
-        """Latents [B, C, h, w] drawn from the posterior and scaled as the U-Net expects them."""
-        return latents.sample(self.vae, moments_B2Chw, noise_BChw)
+        super().__init__(texts, name=name, vae=vae, unet=unet, scheduler=scheduler, revision=revision)
+        self.text_encoder, self.text_encoder_2 = text_encoder, text_encoder_2
+        self.tokenizer, self.tokenizer_2 = tokenizer, tokenizer_2
+        self.zero_for_nothing = zero_for_nothing
+        self.fingerprint = self._fingerprint({"text_encoder": text_encoder, "text_encoder_2": text_encoder_2})
 
     def encode_text(self, captions: Sequence[str], vectors: Vectors) -> Conditioning:
         """Both encoders' features of captions in which the learned words may stand; gradients reach the rows of both.
@@ -154,13 +100,3 @@ class StableDiffusionXL(nn.Module):
             force_zeros_for_empty_prompt=self.zero_for_nothing,
             add_watermarker=False,
         )
-
-    def sample(self, prompts: Sequence[str], vectors: Vectors, *, seeds: Sequence[int], **options: Any) -> Tensor:
-        """Pictures [B, 3, H, W] in [0, 1], float32 on the CPU; `tinv.models.sampling.sample_pixels` has the options."""
-        return sample_pixels(self, prompts, vectors, seeds=seeds, **options)
-
-    def generate(
-        self, prompts: Sequence[str], vectors: Vectors, *, seeds: Sequence[int], **options: Any
-    ) -> list[Image.Image]:
-        """One picture a prompt, the same for the same prompt and seed whatever stands beside it."""
-        return to_pictures(self.sample(prompts, vectors, seeds=seeds, **options))

@@ -16,7 +16,7 @@ from tinv.draw import generator
 from tinv.embedding import TokenEmbedding, Word
 from tinv.errors import UserError
 from tinv.files import locate
-from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models import LatentDiffusion
 from tinv.templates import CONTEXT, read_templates
 
 
@@ -65,7 +65,7 @@ class ContextRegulariser:
             )
         self._prompts()
 
-    def __call__(self, word: Word, model: StableDiffusion | StableDiffusionXL, *, seed: int, step: int) -> Tensor:
+    def __call__(self, word: Word, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
         """weight x mean of 1 - cosine, of prompts that are drawn for the step."""
         prompts = self._prompts()
         chance = generator(seed, "context", step)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tinv.concept import Concept
 from tinv.embedding import TokenEmbedding, Word
 from tinv.errors import UserError
-from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models import LatentDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class DistanceRegulariser:
     def check(self, concept: Concept, embedding: TokenEmbedding) -> None:
         """Goes with every word."""
 
-    def __call__(self, word: Word, model: StableDiffusion | StableDiffusionXL, *, seed: int, step: int) -> Tensor:
+    def __call__(self, word: Word, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
         """weight x mean over the rows of |row - start|, the encoders' added up."""
         distances = [
             (rows_KD - word.start[encoder].to(rows_KD.device)).norm(dim=1).mean()

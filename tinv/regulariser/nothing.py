@@ -2,7 +2,7 @@
 
 from tinv.concept import Concept
 from tinv.embedding import TokenEmbedding, Word
-from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models import LatentDiffusion
 
 
 class Nothing:
@@ -11,7 +11,7 @@ class Nothing:
     def check(self, concept: Concept, embedding: TokenEmbedding) -> None:
         """Goes with everything."""
 
-    def __call__(self, word: Word, model: StableDiffusion | StableDiffusionXL, *, seed: int, step: int) -> None:
+    def __call__(self, word: Word, model: LatentDiffusion, *, seed: int, step: int) -> None:
         """None."""
 
 

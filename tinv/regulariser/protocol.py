@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tinv.concept import Concept
 from tinv.embedding import TokenEmbedding, Word
-from tinv.models import StableDiffusion, StableDiffusionXL
+from tinv.models import LatentDiffusion
 
 
 class Regulariser(Protocol):
@@ -19,7 +19,5 @@ class Regulariser(Protocol):
             UserError: this word cannot be regularised like this.
         """
 
-    def __call__(
-        self, word: Word, model: StableDiffusion | StableDiffusionXL, *, seed: int, step: int
-    ) -> Tensor | None:
+    def __call__(self, word: Word, model: LatentDiffusion, *, seed: int, step: int) -> Tensor | None:
         """What is added to the loss, weighted already; gradients reach the rows."""

@@ -15,7 +15,7 @@ from tinv import formats
 from tinv.files import atomic
 from tinv.formats import LearnedEmbedding
 from tinv.grid import labelled_grid
-from tinv.models import StableDiffusion, StableDiffusionXL, load
+from tinv.models import LatentDiffusion, load
 from tinv.toybox import concept_images
 from tinv.toybox.recovery import concept_of
 
@@ -28,9 +28,7 @@ EDITS = {
 PLAIN = {"object": "a photo of a {}", "style": "a house in the style of {}"}
 
 
-def draw(
-    model: StableDiffusion | StableDiffusionXL, prompts: list[str], learned: LearnedEmbedding
-) -> list[Image.Image]:
+def draw(model: LatentDiffusion, prompts: list[str], learned: LearnedEmbedding) -> list[Image.Image]:
     """A picture of each prompt, the columns having the same seeds in every row."""
     filled = [prompt.format(learned.placeholder) for prompt in prompts]
     return model.generate(filled, {learned.placeholder: learned.vectors}, seeds=range(len(prompts)), **SAMPLING)
