@@ -5,8 +5,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from tempfile import TemporaryFile
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 
+from bench.paced import TOLD
 from bench.runner import ROOT, Command
 
 
@@ -18,7 +20,7 @@ class Whole:
     cpu: float
     """Of the process and all that it started, in seconds."""
     rss: int
-    """MiB, of the largest of these."""
+    """MiB, of the process."""
 
 
 def whole(command: Command) -> Whole:
@@ -27,12 +29,13 @@ def whole(command: Command) -> Whole:
     Raises:
         SystemExit: it failed; with what it said.
     """
-    with TemporaryFile() as said:
+    with TemporaryFile() as said, TemporaryDirectory() as place:
+        told = Path(place) / "rss"
         began = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.paced", "0", str(command.script), *command.words],
             cwd=ROOT,
-            env={**os.environ, "TINV_TRUST": "bench"},
+            env={**os.environ, "TINV_TRUST": "bench", TOLD: str(told)},
             stdout=said,
             stderr=subprocess.STDOUT,
         )
@@ -41,5 +44,5 @@ def whole(command: Command) -> Whole:
         if process.returncode:
             said.seek(0)
             raise SystemExit(f"{command.name}: the run failed:\n{said.read().decode(errors='replace')[-3000:]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Whole(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss * unit >> 20)
+        taken = time.perf_counter() - began
+        return Whole(taken, used.ru_utime + used.ru_stime, int(told.read_text()))

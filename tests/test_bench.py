@@ -8,8 +8,10 @@ import torch
 from bench import full_size, moments, published, quality, random_pipeline, run, scaling, start, step
 from bench.__main__ import command, parse
 from bench.figures import Figure, ratio
+from bench.paced import rss
 from bench.runner import Command, laps, started
 from bench.watch import WARM_UP
+from bench.whole import whole
 
 REFERENCE = Path(__file__).with_name("whole_table.py")
 LOOP = """
@@ -60,6 +62,11 @@ def test_a_script_that_fails_is_heard(tmp_path):
         started(Command("broken", tmp_path / "broken.py", ())),
     ):
         pass
+
+
+def test_the_memory_of_a_run_is_its_own_and_not_that_of_whoever_measures(tmp_path):
+    (tmp_path / "small.py").write_text("")
+    assert 1 < whole(Command("small", tmp_path / "small.py", ())).rss < rss() // 2
 
 
 def test_diffusers_script_finds_a_tokenizer_as_long_as_the_table():
