@@ -29,7 +29,8 @@ COSTS = {
     for name in re.findall(r"\w+", names)
 }
 STUDIED = ["+study=methods", "hydra.mode=RUN"]
-METHODS = STUDY["hydra"]["sweeper"]["params"]["+method"].replace(" ", "").split(",")
+SWEPT = {key: str(values) for key, values in STUDY["hydra"]["sweeper"]["params"].items()}
+METHODS = SWEPT["+method"].replace(" ", "").split(",")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -40,14 +41,14 @@ def test_every_command_is_heard_without_an_objection(compose, command):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", STUDIES)
 def test_every_command_of_a_study_lists_its_points(door, command):
-    """Those of `concept.name` and `seed` that were typed stand for those of the file."""
+    """What was typed of `concept.name`, `seed` and `+method` stands for what the file says."""
     words = [str(SWEEP) if word == "sweep" else word for word in shlex.split(command)]
     done = door(*words, "sweep.dry_run=true")
     assert done.code == 0, done.err
-    swept = dict(word.split("=") for word in words if "," in word)
-    points = len(METHODS) * prod(len(values.split(",")) for values in swept.values()) if swept else 18 * len(METHODS)
+    typed = dict(word.split("=") for word in words if word.split("=")[0] in SWEPT)
+    points = prod(len(values.split(",")) for values in (SWEPT | typed).values())
     assert f"{points} of {points} points to run" in done.out
-    assert all(name in done.out for values in swept.values() for name in values.split(","))
+    assert all(name in done.out for values in typed.values() if "," in values for name in values.split(","))
 
 
 @pytest.mark.slow
@@ -55,11 +56,22 @@ def test_the_commands_that_measure_the_study_take_what_the_page_gives_them(tmp_p
     """The folder is empty: that is all they have to say against it."""
     (tmp_path / "sweep.csv").write_text("method,status,folder\n")
     lines = re.findall(r"^python (-m tinv\.toybench\.fidelity|sweep/paired\.py) (.*)$", PAGE, flags=re.MULTILINE)
+    lines = [line for line in lines if "<time>" in line[1]]
     assert len(lines) == 2
     for program, rest in lines:
-        words = [*shlex.split(program), *(str(tmp_path) if "<time>" in word else word for word in shlex.split(rest))]
+        places = {"outputs/study_methods/<time>": tmp_path, "sweep/results/methods.jsonl": tmp_path / "kept.jsonl"}
+        words = [*shlex.split(program), *(str(places.get(word, word)) for word in shlex.split(rest))]
         done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
         assert re.search("holds no learned_embeds|no run with method=plain has been measured", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("words", re.findall(r"^python sweep/paired\.py (sweep/results/.*)$", PAGE, flags=re.MULTILINE))
+def test_the_tables_of_the_page_are_made_of_the_figures_that_are_kept(words):
+    done = subprocess.run(
+        [sys.executable, "sweep/paired.py", *shlex.split(words)], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.replace("against it", "against plain") in PAGE
 
 
 @pytest.mark.parametrize("group", ["objective", "regulariser", "timesteps"])
