@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import full_size, moments, published, quality, random_pipeline, run, scaling, start, step
+from bench import commands, full_size, moments, published, quality, random_pipeline, run, scaling, start, step
 from bench.__main__ import command, parse
 from bench.figures import Figure, ratio
 from bench.paced import rss
@@ -83,7 +83,8 @@ def test_the_hundredth_is_a_hundredth():
 
 
 @pytest.mark.slow
-def test_steps_of_the_script_and_of_tinv_are_measured_against_each_other():
+def test_steps_of_the_script_and_of_tinv_are_measured_against_each_other(monkeypatch):
+    monkeypatch.setattr(commands, "has_bf16", lambda: True)
     options = parse(["step", "--tiny", "--subject=hundredth", "--rounds=2", f"--reference={REFERENCE}"])
     rows = {row["name"]: row for row in step.run(options)["hundredth"]}
     assert rows.keys() >= {"reference shipped", "reference best", "tinv", "tinv bf16", "tinv 1x4", "bare loop"}
@@ -93,11 +94,13 @@ def test_steps_of_the_script_and_of_tinv_are_measured_against_each_other():
 
 
 @pytest.mark.slow
-def test_whole_runs_and_first_steps_are_measured():
+def test_whole_runs_and_first_steps_are_measured_without_what_is_emulated(monkeypatch):
+    monkeypatch.setattr(commands, "has_bf16", lambda: False)
     options = parse(["run", "--tiny", "--subject=hundredth", "--rounds=1", "--steps=3", f"--reference={REFERENCE}"])
     rows = run.run(options)["hundredth"]
+    names = ("reference shipped", "tinv", *(() if commands.has_gpu() else ("tinv onednn",)))
     assert [(row["name"], row["steps"]) for row in rows] == [
-        (name, steps) for steps in ("to the first", 3) for name in ("reference shipped", "tinv", "tinv bf16")
+        (name, steps) for steps in ("to the first", 3) for name in names
     ]
     assert all(row["cpu_s"]["median"] > 0 and row["rss_mib"] > 100 for row in rows)
 
