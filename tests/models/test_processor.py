@@ -7,6 +7,7 @@ import torch
 
 from tinv.models import processor
 from tinv.preparation import prepare
+from tinv.toybox.sampling import load_pipeline, sample
 
 
 @pytest.fixture
@@ -46,6 +47,16 @@ def test_what_a_processor_multiplies_is_what_torch_says_of_it():
     assert processor.multiplies("float32")
     if torch.backends.mkldnn.is_available():
         assert processor.multiplies("bfloat16") == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+@pytest.mark.parametrize("known", [["float32"], ["float32", "bfloat16"]])
+def test_the_toybox_draws_in_bfloat16_only_where_it_is_not_emulated(monkeypatch, known):
+    monkeypatch.setattr(processor, "multiplies", lambda dtype: dtype in known)
+    seen = []
+    pipeline = load_pipeline()
+    pipeline.unet.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    sample(pipeline, ["a cat"], steps=1)
+    assert seen == ["bfloat16" in known]
 
 
 def test_a_run_that_would_be_emulated_is_warned_of_before_the_model_loads(no_half, compose):

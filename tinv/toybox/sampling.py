@@ -8,6 +8,7 @@ import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
+from tinv.models.processor import in_bfloat16
 from tinv.models.quiet import quiet
 from tinv.toybox import PIPELINE
 from tinv.toybox.tower import pixels
@@ -42,7 +43,7 @@ def sample(
     for start in range(0, len(prompts), BATCH):
         part = list(prompts[start : start + BATCH])
         generators = [torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(len(part))]
-        with torch.autocast(pipeline.device.type, dtype=torch.bfloat16):
+        with in_bfloat16(pipeline.device.type):
             result = pipeline(
                 part, num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="np"
             )
@@ -70,7 +71,7 @@ def denoising_losses(
         timesteps = (strata / draws * noise_schedule.config.num_train_timesteps).long()
         noise = torch.randn(latents.shape, generator=rng)
         noisy = noise_schedule.add_noise(latents, noise, timesteps)
-        with torch.autocast(pipeline.device.type, dtype=torch.bfloat16):
+        with in_bfloat16(pipeline.device.type):
             told = pipeline.unet(noisy, timesteps, encoder_hidden_states=text).sample
         losses += (told.float() - noise).square().mean((1, 2, 3)) / draws
     return losses
