@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.toybox.rendered import is_as_rendered
 from tinv.concept import Concept
 from tinv.files import locate
 from tinv.settings.config import build
@@ -29,8 +30,8 @@ def test_there_are_twelve_of_every_kind_and_each_stands_in_a_drawer_of_its_own()
 @pytest.mark.parametrize("name", NAMES)
 def test_the_shipped_files_are_the_rendered_ones(name):
     for index in range(COUNT):
-        assert np.array_equal(np.asarray(Image.open(PICTURES / name / f"{index + 1}.png")), example(name, index))
-        assert np.array_equal(np.asarray(Image.open(MASKS / name / f"{index + 1}.png")), mask(name, index))
+        assert is_as_rendered(PICTURES / name / f"{index + 1}.png", example(name, index))
+        assert is_as_rendered(MASKS / name / f"{index + 1}.png", mask(name, index))
         lines = (PICTURES / name / f"{index + 1}.txt").read_text(encoding="utf-8").splitlines()
         assert lines == captions(name, index)
     assert {path.stem for folder in (PICTURES, MASKS) for path in (folder / name).iterdir()} == set("12345")

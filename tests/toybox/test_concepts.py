@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from tests.toybox.rendered import is_as_rendered
 from tinv.toybox import concept_images
 from tinv.toybox.concepts import ALL, TOYS, any_concept_view, any_other_view, example, resembles
 from tinv.toybox.pretrain.pictures import TRAINING_SEEDS
@@ -19,7 +19,7 @@ def test_the_shipped_pictures_are_the_rendered_ones(name):
     paths = concept_images(name)
     assert len(paths) == 5
     for index, path in enumerate(paths):
-        assert np.array_equal(np.asarray(Image.open(path)), example(name, index)), path.name
+        assert is_as_rendered(path, example(name, index)), path.name
 
 
 @pytest.mark.parametrize("count", [1500, pytest.param(80_000, marks=pytest.mark.slow)])
