@@ -12,6 +12,7 @@ from bench.paced import rss
 from bench.runner import Command, laps, started
 from bench.watch import WARM_UP
 from bench.whole import whole
+from tinv.toybox import recovery
 
 REFERENCE = Path(__file__).with_name("whole_table.py")
 LOOP = """
@@ -126,7 +127,9 @@ def test_growth_is_measured():
 
 
 @pytest.mark.slow
-def test_quality_is_measured_on_the_way():
+def test_quality_is_measured_on_the_way(monkeypatch):
+    monkeypatch.setattr(recovery, "SAMPLES", 2)
+    monkeypatch.setattr(recovery, "RENDERS", 8)
     rows = quality.run(parse(["quality", "--tiny"]))
     assert [(row["concept"], row["name"], row["step"]) for row in rows] == [
         ("cat_toy", "tinv", 2),

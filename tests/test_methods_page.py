@@ -21,7 +21,8 @@ from tinv.settings.groups import Groups
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 SWEEP = ROOT / "sweep"
 COMMANDS = re.findall(r"^python train\.py (\+.*)$", PAGE, flags=re.MULTILINE)
-STUDIES = re.findall(r"^python train\.py (.*--config-dir sweep.*)$", PAGE, flags=re.MULTILINE)
+STUDIES = re.findall(r"^python train\.py (.*--config-dir sweep (?!.*dry_run).*)$", PAGE, flags=re.MULTILINE)
+"""Without the one that lists every point, which tests/sweep/test_studies.py does."""
 STUDY = yaml.safe_load((SWEEP / "study" / "methods.yaml").read_text(encoding="utf-8"))
 COSTS = {
     name: float(times)

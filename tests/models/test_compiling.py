@@ -61,8 +61,8 @@ def test_a_compiled_unet_has_the_gradient_of_the_plain_one():
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(8,),
-        down_block_types=("CrossAttnDownBlock2D",),
-        up_block_types=("CrossAttnUpBlock2D",),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
         layers_per_block=1,
         cross_attention_dim=8,
         attention_head_dim=2,
