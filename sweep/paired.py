@@ -2,7 +2,8 @@
 
 Two runs are a pair if they learned the same thing with the same seed, so that neither the toy nor the luck of the
 draws is between them. Of each measure: the mean, and the mean difference of the pairs with its 95 % interval (Student's
-t, pairs taken as independent). An interval that holds 0 says that nothing has been shown. What is counted in steps and
+t). Pairs of one toy are averaged first: seeds say more of a toy, and nothing of other toys. Where all pairs are of one
+toy, they are what is counted. An interval that holds 0 says that nothing has been shown. What is counted in steps and
 seconds is compared as a ratio, the geometric mean of the pairs'; there it is 1 that says nothing.
 
 `steps` is where `val/loss` came to rest (`plateau`), `s/step` what a training step took of the processor, which other
@@ -144,11 +145,12 @@ def ratio(values: Sequence[float]) -> str:
 def table(found: dict[str, Runs], key: str, against: str, columns: Sequence[str]) -> str:
     """Markdown: a row for each value, that which the others are held against first."""
     base = found[against]
-    lines = [[key, "pairs", *(cell for name in columns for cell in (name, "against it"))]]
+    lines = [[key, "toys", "pairs", *(cell for name in columns for cell in (name, "against it"))]]
     lines.append(["---"] * len(lines[0]))
     for value in sorted(found, key=lambda value: value != against):
         runs = found[value]
-        cells = [value, str(len(runs.keys() & base.keys()))]
+        both = runs.keys() & base.keys()
+        cells = [value, str(len({toy for toy, _ in both})), str(len(both))]
         for name in columns:
             own = [run[name] for run in runs.values() if name in run]
             cells.append(f"{statistics.mean(own):.{COLUMNS[name]}f}" if own else "")
@@ -159,12 +161,17 @@ def table(found: dict[str, Runs], key: str, against: str, columns: Sequence[str]
 
 def _compared(runs: Runs, base: Runs, name: str) -> str:
     both = [each for each in runs if name in runs[each] and name in base.get(each, {})]
-    pairs = [(runs[each][name], base[each][name]) for each in both]
-    if not pairs:
+    if not both:
         return ""
     if name in RATIOS:
-        return ratio([mine / theirs for mine, theirs in pairs])
-    return difference([mine - theirs for mine, theirs in pairs], COLUMNS[name])
+        return ratio([*map(exp, by_toy({each: log(runs[each][name] / base[each][name]) for each in both}))])
+    return difference(by_toy({each: runs[each][name] - base[each][name] for each in both}), COLUMNS[name])
+
+
+def by_toy(pairs: Mapping[tuple[str, int], float]) -> list[float]:
+    """The mean of each toy over its seeds; of a single toy, what each seed has."""
+    toys = {toy: [value for (of, _), value in pairs.items() if of == toy] for toy, _ in pairs}
+    return [statistics.mean(values) for values in toys.values()] if len(toys) > 1 else [*pairs.values()]
 
 
 def main() -> None:

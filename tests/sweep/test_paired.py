@@ -54,10 +54,20 @@ def test_the_toy_and_the_seed_do_not_count(tmp_path):
     done = show(one, two)
     assert done.returncode == 0, done.stderr
     head, _, plain, cross = done.stdout.strip().splitlines()
-    assert head.startswith("| method | pairs | recovery | against it |")
-    assert plain.startswith("| plain | 3 | 0.43 |  |")
-    assert cross.startswith("| cross | 2 | 0.55 | +0.20 (-1.07 to +1.47) |")
+    assert head.startswith("| method | toys | pairs | recovery | against it |")
+    assert plain.startswith("| plain | 2 | 3 | 0.43 |  |")
+    assert cross.startswith("| cross | 2 | 2 | 0.55 | +0.20 (-1.07 to +1.47) |")
     assert cross.endswith("| 1.0 | +0.0 (+0.0 to +0.0) |  |  |  |  |  |  |"), "what older runs do not tell is left out"
+
+
+def test_seeds_of_one_toy_do_not_count_as_other_toys(tmp_path):
+    """The cat gains .1 and .3, the dog .4: two toys that gain .2 and .4. The cat alone is two seeds."""
+    cat = [("plain", "<cat>", 0, 0.1), ("cross", "<cat>", 0, 0.2)]
+    cat += [("plain", "<cat>", 1, 0.2), ("cross", "<cat>", 1, 0.5)]
+    dog = [("plain", "<dog>", 2, 0.3), ("cross", "<dog>", 2, 0.7)]
+    alone, both = (show(sweep(tmp_path / name, rows)) for name, rows in (("a", cat), ("b", [*cat, *dog])))
+    assert "| cross | 1 | 2 | 0.35 | +0.20 (-1.07 to +1.47) |" in alone.stdout
+    assert "| cross | 2 | 3 | 0.47 | +0.30 (-0.97 to +1.57) |" in both.stdout
 
 
 def test_intervals_are_students():
@@ -100,10 +110,10 @@ def test_costs_are_ratios_to_the_same_toy_and_seed(tmp_path):
     assert done.returncode == 0, done.stderr
     head, _, plain, cross, old = [[cell.strip() for cell in line.split("|")] for line in done.stdout.splitlines()]
     names = [cell for name in ("steps", "s/step", "s to rest") for cell in (name, "against it")]
-    assert head[1:-1] == ["method", "pairs", *names]
-    assert plain[1:-1] == ["plain", "2", "2", "", "5.500", "", "11", ""]
-    assert [cell.partition(" (")[0] for cell in cross[3:-1]] == ["4", "x 1.73", "41.000", "x 4.00", "86", "x 6.93"]
-    assert old[1:-1] == ["old", "1", "", "", "", "", "", ""]
+    assert head[1:-1] == ["method", "toys", "pairs", *names]
+    assert plain[1:-1] == ["plain", "2", "2", "2", "", "5.500", "", "11", ""]
+    assert [cell.partition(" (")[0] for cell in cross[4:-1]] == ["4", "x 1.73", "41.000", "x 4.00", "86", "x 6.93"]
+    assert old[1:-1] == ["old", "1", "1", "", "", "", "", "", ""]
 
 
 def test_a_run_that_went_on_counts_the_steps_of_its_last_session():
@@ -130,9 +140,9 @@ def test_the_files_of_a_real_study_have_all_of_it(tmp_path):
     done = show(folder)
     assert done.returncode == 0, done.stderr
     _, _, plain, negative = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
-    assert all(plain[2::2]), plain
+    assert all(plain[3::2]), plain
     assert all(negative), negative
-    (times,) = (cell for name, cell in zip(COLUMNS, negative[3::2], strict=True) if name == "s/step")
+    (times,) = (cell for name, cell in zip(COLUMNS, negative[4::2], strict=True) if name == "s/step")
     assert float(times.removeprefix("x ")) > 1.3, "two passes of text encoder and U-Net"
 
 
