@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import commands, full_size, moments, published, quality, random_pipeline, run, scaling, start, step
-from bench.__main__ import command, parse
+from bench.__main__ import command, files, parse
 from bench.figures import Figure, ratio
 from bench.paced import rss
 from bench.runner import Command, laps, started
@@ -41,6 +41,12 @@ def test_a_figure_is_a_median_with_its_spread_and_a_ratio_is_taken_pair_by_pair(
 def test_results_say_which_script_was_measured_and_not_where_it_was(words):
     told = command(words, Path("/home/me/script.py"))
     assert "script.py" in told[-1] and "/home" not in " ".join(told)
+
+
+def test_each_subject_has_a_file_of_its_own():
+    kept = {path.name: figures for path, figures in files("step", {"toybox": [1], "hundredth": [2]}).items()}
+    assert kept == {"step_toybox.json": [1], "step_hundredth.json": [2]}
+    assert [(path.name, figures) for path, figures in files("quality", [3]).items()] == [("quality.json", [3])]
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Freed memory that the C library keeps for itself, given back to the system.
 
 glibc's heap only shrinks at its end. Where something small that stays lies behind something large that went, as the
-moments of a picture do behind the picture, the hole is kept, and soon too small for the next large thing.
+moments of a picture do behind the picture, the hole is kept, and soon too small for the next large thing. So what
+stays is brought together when all is made (`tinv.data.latents.together`), and the holes are given back.
 """
 
 import ctypes

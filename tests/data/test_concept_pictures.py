@@ -7,6 +7,7 @@ from PIL import Image
 
 from tinv.concept import Concept
 from tinv.data.framing import Framing
+from tinv.data.latents import encode_views
 from tinv.data.pictures import ConceptPictures
 from tinv.data.wording import Wording
 from tinv.errors import UserError
@@ -58,6 +59,24 @@ def test_only_the_moments_of_a_picture_are_kept(folder):
         Image.new("RGB", (64, 64)).save(folder / f"{i}.png")
     shown = Watched(CONCEPT, folder, wording=Wording(), framing=Framing()).encode(encode, 64)
     assert len(decoded) == len(shown) == 6
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_is_kept_lies_in_one_place_and_is_what_each_picture_alone_gives(folder, tmp_path, masked):
+    """Among what was freed meanwhile it would cut up the memory that training is to use: 300 MiB for 500 pictures."""
+    masks = tmp_path / "masks" if masked else None
+    if masked:
+        masks.mkdir()
+        for name, size in SIZES.items():
+            Image.linear_gradient("L").resize(size).save(masks / f"{name}.png")
+    found = pictures(folder, fit="buckets", masks=masks)
+    views = [shown.views for shown in found.encode(encode, 64)]
+    for name in ("moments", "geometry", *(["mask"] if masked else [])):
+        assert len({getattr(each, name).untyped_storage().data_ptr() for each in views}) == 1
+    for path, each in zip(found.images, views, strict=True):
+        alone = encode_views(found.open(path, 64), encode, flip=found.framing.flip)
+        assert torch.equal(each.moments, alone.moments) and torch.equal(each.geometry, alone.geometry)
+        assert torch.equal(each.mask, alone.mask) if masked else each.mask is None
 
 
 def test_buckets_keep_the_proportions_of_each_picture(folder):

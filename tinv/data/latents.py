@@ -3,7 +3,7 @@
 V views of a picture, C latent channels, H W height and width of the training picture, h w of its latents.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,23 @@ def encode_views(
         geometry=torch.stack([view.geometry for view in seen]),
         mask=torch.stack(masks) if masks else None,
     )
+
+
+def together(views: Sequence[Views]) -> list[Views]:
+    """The same views, with their numbers side by side instead of among what was freed while they were made."""
+    moments, geometry = (_side_by_side([getattr(each, name) for each in views]) for name in ("moments", "geometry"))
+    masks = iter(_side_by_side([each.mask for each in views if each.mask is not None]))
+    return [
+        Views(moments, geometry, None if each.mask is None else next(masks))
+        for each, moments, geometry in zip(views, moments, geometry, strict=True)
+    ]
+
+
+def _side_by_side(tensors: Sequence[Tensor]) -> list[Tensor]:
+    if not tensors:
+        return []
+    parts = torch.cat([each.flatten() for each in tensors]).split([each.numel() for each in tensors])
+    return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]
 
 
 def _shrink(mask_1HW: Tensor, size: torch.Size) -> Tensor:

@@ -12,7 +12,7 @@ from tinv.concept import Concept
 from tinv.data.fits import Size
 from tinv.data.framing import Framing
 from tinv.data.images import Picture, cut_picture, find_images, listed, open_picture
-from tinv.data.latents import encode_views
+from tinv.data.latents import encode_views, together
 from tinv.data.masks import ALPHA, check_alpha, find_masks, read_mask
 from tinv.data.repeats import count_repeats
 from tinv.data.stream import Shown
@@ -102,12 +102,11 @@ class ConceptPictures:
             resolution: the model's own, in pixels; used unless the settings name one.
         """
         resolution = self.framing.resolution or resolution
-        shown, small = [], []
+        views, small = [], []
         for path in self.images:
             pictures = self.open(path, resolution)
             small += [path.name] * pictures[0].cut.enlarges
-            views = encode_views(pictures, encode, flip=self.framing.flip, mask_floor=self.mask_floor)
-            shown.append(Shown(views, self.captions[path], self.repeats[path]))
+            views.append(encode_views(pictures, encode, flip=self.framing.flip, mask_floor=self.mask_floor))
             del pictures
             heap.give_back()
         if small:
@@ -116,7 +115,11 @@ class ConceptPictures:
                 f"and will look blurred; give larger pictures, or a smaller data.resolution",
                 stacklevel=3,
             )
-        return shown
+        views[:] = together(views)
+        heap.give_back()
+        return [
+            Shown(each, self.captions[path], self.repeats[path]) for each, path in zip(views, self.images, strict=True)
+        ]
 
     def _mask(self, path: Path, size: Size) -> Image.Image | None:
         return read_mask(self.masks[path], path, size) if path in self.masks else None
