@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import moments, quality, run, scaling, start, step
 from bench.machine import machine
@@ -18,6 +19,7 @@ FAMILIES = {
     "quality": quality,
     "scaling": scaling,
 }
+BY_SUBJECT = {"step", "run"}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -46,14 +48,22 @@ def command(words: Sequence[str], reference: Path | None) -> list[str]:
     return ["python", "-m", "bench", *told]
 
 
+def files(name: str, found: Any) -> dict[Path, Any]:
+    """Where a family's figures are kept: of some, each subject has a file of its own, as each is measured alone."""
+    parts = {f"{name}_{subject}": rows for subject, rows in found.items()} if name in BY_SUBJECT else {name: found}
+    return {RESULTS / f"{part}.json": figures for part, figures in parts.items()}
+
+
 def main(words: Sequence[str]) -> None:
     """Run the named families."""
     options = parse(words)
     for name in options.families:
         found = FAMILIES[name].run(options)
-        if not options.tiny and found:
-            path = RESULTS / f"{name}.json"
-            write_json(path, {"machine": machine(), "command": command(words, options.reference), "found": found})
+        if options.tiny or not found:
+            continue
+        told = {"machine": machine(), "command": command(words, options.reference)}
+        for path, figures in files(name, found).items():
+            write_json(path, {**told, "found": figures})
             print(f"\nkept in {os.path.relpath(path)}")
 
 
