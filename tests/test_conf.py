@@ -52,6 +52,12 @@ def test_a_recipe_says_how_long_and_how_fast_whatever_the_experiment(compose, ex
     assert cfg.data.folder != alone.data.folder
 
 
+def test_the_quick_recipe_is_debiased_unless_told_otherwise(compose):
+    quick = ("+experiment=cat_toy", "+recipe=quick")
+    assert compose(*quick).objective.snr_power == 0.5
+    assert compose(*quick, "objective=plain").objective.snr_power == 0
+
+
 @pytest.mark.parametrize("turn", range(max(map(len, OPTIONS.values()))))
 def test_every_option_of_every_group_fits_its_target(compose, turn):
     choices = [f"{group}={options[turn % len(options)]}" for group, options in OPTIONS.items()]
