@@ -14,7 +14,9 @@ def test_the_readme_lists_every_study():
     assert POINTS.keys() == {path.stem for path in (STUDIES / "study").glob("*.yaml")}
 
 
-@pytest.mark.parametrize("study", POINTS)
+@pytest.mark.parametrize(
+    "study", [pytest.param(study, marks=[pytest.mark.slow] if int(POINTS[study]) > 100 else []) for study in POINTS]
+)
 def test_a_study_brings_its_sweeper_and_has_as_many_points_as_the_readme_says(door, study):
     said = door("--config-dir", str(STUDIES), f"+study={study}", "sweep.dry_run=true")
     assert said.code == 0, said.err
