@@ -135,9 +135,9 @@ def difference(values: Sequence[float], digits: int) -> str:
     return said if half is None else f"{said} ({middle - half:+.{digits}f} to {middle + half:+.{digits}f})"
 
 
-def ratio(values: Sequence[float]) -> str:
-    """`x 1.52 (1.31 to 1.76)`."""
-    middle, half = interval([log(value) for value in values])
+def ratio(logarithms: Sequence[float]) -> str:
+    """`x 1.52 (1.31 to 1.76)`, of the logarithms of ratios."""
+    middle, half = interval(logarithms)
     said = f"x {exp(middle):.2f}"
     return said if half is None else f"{said} ({exp(middle - half):.2f} to {exp(middle + half):.2f})"
 
@@ -164,7 +164,7 @@ def _compared(runs: Runs, base: Runs, name: str) -> str:
     if not both:
         return ""
     if name in RATIOS:
-        return ratio([*map(exp, by_toy({each: log(runs[each][name] / base[each][name]) for each in both}))])
+        return ratio(by_toy({each: log(runs[each][name] / base[each][name]) for each in both}))
     return difference(by_toy({each: runs[each][name] - base[each][name] for each in both}), COLUMNS[name])
 
 

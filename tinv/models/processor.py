@@ -26,7 +26,7 @@ def multiplies(dtype: str) -> bool:
 
 
 def in_bfloat16(device: str) -> torch.autocast:
-    """Products in bfloat16 on a kind of device; in float32 on a processor that would be thirty times slower with it."""
+    """Products in bfloat16 on a kind of device; in float32 on a processor that would be twenty times slower with it."""
     return torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu" or multiplies("bfloat16"))
 
 
