@@ -45,6 +45,7 @@ def test_a_recipe_says_how_long_and_how_fast_whatever_the_experiment(compose, ex
         "trainer.max_steps",
         "trainer.accumulate_grad_batches",
         "data.batch_size",
+        "objective",
         "optimizer",
         "scheduler",
     ):
