@@ -1,7 +1,9 @@
 """The commands of the Makefile."""
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,10 +36,35 @@ def test_a_pinned_version_satisfies_what_the_project_asks_for():
         assert asked in {name.lower() for name in pinned}, f"{asked} has no tested version"
 
 
-def test_ci_is_the_same_commands_that_people_type():
-    script = ROOT / ".ci" / "run"
-    assert script.stat().st_mode & 0o100
-    assert [line for line in script.read_text().splitlines() if line.startswith("make ")] == [
-        "make lint test-all",
-        "make test-slurm",
-    ]
+DEAD = "FAILED tests/test_x.py::test_x - worker 'gw0' crashed while running 'tests/test_x.py::test_x'"
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "ends_well"),
+    [
+        ("4000 passed", ["lint", "test-all", "test-slurm"], True),
+        (DEAD, ["lint", "test-all", "test-all ARGS=--last-failed", "test-slurm"], True),
+        ("FAILED tests/test_x.py::test_x - assert 1 == 2", ["lint", "test-all"], False),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is free")
+def test_ci_is_the_commands_that_people_type_and_only_a_dead_process_has_its_test_tried_again(
+    tmp_path, said, asked, ends_well
+):
+    (tmp_path / "make").write_text(f"""#!/bin/bash
+echo "$*" >> {tmp_path}/asked
+[ "$*" != test-all ] && exit
+cat <<'SAID'
+{said}
+SAID
+! grep -q FAILED <<< "{said}"
+""")
+    for name in ("chromium", "slurmctld"):  # there already: nothing is installed
+        (tmp_path / name).write_text("#!/bin/bash\n")
+    for file in tmp_path.iterdir():
+        file.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([ROOT / ".ci/run"], env=environment, capture_output=True, text=True)
+    assert (done.returncode == 0) == ends_well, done.stderr
+    assert (tmp_path / "asked").read_text().splitlines() == asked
+    assert said in done.stdout
