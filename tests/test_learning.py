@@ -24,9 +24,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The run folder of `python train.py +experiment=cat_toy seed=2`."""
+    """The run folder of `python train.py +experiment=cat_toy seed=0`."""
     outputs = tmp_path_factory.mktemp("outputs")
-    argv = [sys.executable, str(ROOT / "train.py"), "+experiment=cat_toy", "seed=2", f"paths.outputs={outputs}"]
+    argv = [sys.executable, str(ROOT / "train.py"), "+experiment=cat_toy", "seed=0", f"paths.outputs={outputs}"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     (folder,) = (outputs / "cat_toy").iterdir()
@@ -63,8 +63,7 @@ def test_unseen_views_are_denoised_better_and_other_toys_are_not(measured):
 
 
 def test_the_word_can_be_edited(measured):
-    """The least edit of a seed is 0.85 to 0.97 in the README's runs, and 0.76 with another processor's bits."""
-    assert all(share >= 0.7 for share in measured.editability.values()), measured.editability
+    assert all(share >= 0.8 for share in measured.editability.values()), measured.editability
     assert mean(measured.editability.values()) >= 0.9
 
 

@@ -60,20 +60,21 @@ def test_the_file_is_written_at_intervals(tmp_path: Path) -> None:
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_table(tmp_path: Path) -> None:
-    endless = f"""
-from itertools import count
+    writes_for_minutes = f"""
 from tinv.logger import MetricsFile
 logger = MetricsFile({str(tmp_path)!r}, flush_every_s=0)
-for step in count():
+for step in range(20_000):
     logger.log_metrics({{"train/loss": 1.0, f"column/{{step % 50}}": 2.0}}, step=step)
     logger.save()
 """
-    with subprocess.Popen([sys.executable, "-c", endless]) as run:
-        while not (tmp_path / "metrics.csv").is_file():
-            assert run.poll() is None
-            time.sleep(0.01)
-        time.sleep(0.2)
-        run.kill()
+    with subprocess.Popen([sys.executable, "-c", writes_for_minutes]) as run:
+        try:
+            while not (tmp_path / "metrics.csv").is_file():
+                assert run.poll() is None
+                time.sleep(0.01)
+            time.sleep(0.2)
+        finally:
+            run.kill()
     rows = table(tmp_path)
     assert [int(row["step"]) for row in rows] == list(range(len(rows)))
     assert all(row["train/loss"] == "1.0" and None not in row.values() for row in rows)
