@@ -10,7 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from bench.published import Configs
 from tinv.files import locate
-from tinv.models.quiet import quiet
+from tinv.silence import quiet
 
 with quiet():  # their import advises to install torchvision
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline

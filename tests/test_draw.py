@@ -3,11 +3,11 @@ import sys
 
 import torch
 
-from tinv.draw import generator, seed_of
+from tinv.seeding import generator, seed_of
 
 
 def test_a_key_names_the_same_numbers_in_every_process():
-    code = "from tinv.draw import seed_of; print(seed_of(7, 'noise', 3))"
+    code = "from tinv.seeding import seed_of; print(seed_of(7, 'noise', 3))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(printed) == seed_of(7, "noise", 3)
 

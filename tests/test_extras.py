@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tinv.extras import remedy
+from tinv.optional_deps import remedy
 from tinv.settings.trust import distrust
 
 

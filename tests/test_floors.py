@@ -8,11 +8,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this list; neighbours do not see each other
-    {"tinv.cache", "tinv.errors", "tinv.extras", "tinv.heap", "tinv.shelf"},
+    {"tinv.cache", "tinv.errors", "tinv.optional_deps", "tinv.heap", "tinv.shelf"},
     # floor 0: words
-    {"tinv.concept", "tinv.draw", "tinv.files", "tinv.point", "tinv.rundir", "tinv.secret", "tinv.templates"}
+    {"tinv.concept", "tinv.seeding", "tinv.files", "tinv.point", "tinv.rundir", "tinv.secret", "tinv.templates"}
     | {"tinv.types"},
-    {"tinv.parts", "tinv.slurm"},
+    {"tinv.token_parts", "tinv.slurm"},
     # floor 1: arithmetic and paper
     {"tinv.credentials", "tinv.diffusion", "tinv.formats", "tinv.grid", "tinv.hub", "tinv.status", "tinv.trial"},
     {"tinv.objective", "tinv.timesteps"},
@@ -46,9 +46,9 @@ PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.reg
 LOOP = {"tinv.boards", "tinv.callbacks", "tinv.datamodule", "tinv.merging", "tinv.module", "tinv.together"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {
-        "tinv.draw",
+        "tinv.seeding",
         "tinv.means",
-        "tinv.parts",
+        "tinv.token_parts",
         "tinv.pipeline",
         "tinv.types",
         "tinv.diffusion",

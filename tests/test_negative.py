@@ -9,12 +9,12 @@ from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv import pipeline
 from tinv.cli import main
-from tinv.draw import normal_pair
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
 from tinv.formats.negative import beside, negative_of
 from tinv.publish.card import usage
+from tinv.seeding import normal_pair
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 FAST = {"steps": 3, "guidance": 3.0}

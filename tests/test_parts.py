@@ -5,7 +5,7 @@ import torch
 
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
-from tinv.parts import (
+from tinv.token_parts import (
     MOST_STAGES,
     Place,
     Spread,

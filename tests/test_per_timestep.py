@@ -7,10 +7,10 @@ from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.callbacks import StopIfStuck
 from tinv.diffusion import timesteps
-from tinv.draw import normal_pair
 from tinv.errors import UserError
 from tinv.models.spread import encode_throughout, told_by_stage
-from tinv.parts import Spread
+from tinv.seeding import normal_pair
+from tinv.token_parts import Spread
 
 STAGES = 5
 FAST = {"seeds": [1, 2], "steps": 4, "guidance": 3.0}

@@ -9,7 +9,7 @@ from tinv.errors import UserError
 from tinv.formats import FORMATS, PIPELINE, LearnedEmbedding
 from tinv.formats.format import Format
 from tinv.formats.negative import halves
-from tinv.parts import MEAN, described, one, parts
+from tinv.token_parts import MEAN, described, one, parts
 
 
 def convert(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.extras import remedy
+from tinv.optional_deps import remedy
 
 _OTHERWISE = "or set logger.wandb.mode=offline and `wandb sync` the run later"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tinv.credentials import check_credentials, load_wandb, unreachable
 from tinv.errors import UserError
-from tinv.extras import remedy
+from tinv.optional_deps import remedy
 
 STEP = "trainer/global_step"
 VITALS = ("norm_percentile", "cosine_to_start", "norm")

@@ -17,9 +17,9 @@ from tinv.data.pictures import ConceptPictures
 from tinv.data.places import locate_folder
 from tinv.data.stream import RunSampler, Sample, Shown, TrainingSamples, ValidationSamples, collate
 from tinv.data.wording import Wording
-from tinv.draw import generator
 from tinv.errors import UserError
 from tinv.files import locate
+from tinv.seeding import generator
 
 
 class ConceptDataModule(LightningDataModule):

@@ -5,7 +5,7 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.optim import unwrap
-from tinv.parts import described
+from tinv.token_parts import described
 
 
 def identity(module: Any) -> dict[str, Any]:

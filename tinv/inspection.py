@@ -13,7 +13,7 @@ from tinv.formats import LearnedEmbedding
 from tinv.formats.content import Content, shown
 from tinv.formats.reading import Found
 from tinv.formats.refusals import is_lora
-from tinv.parts import described, encoder_of, parts
+from tinv.token_parts import described, encoder_of, parts
 
 if TYPE_CHECKING:
     from tinv.models.vocabulary import Vocabulary

@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 
 from tinv.concept import Concept, names
 from tinv.diffusion import noise_latents, timesteps
-from tinv.draw import normal_pair
 from tinv.embedding import TokenEmbedding, Word, guidance_of
 from tinv.formats import LearnedEmbedding
 from tinv.identity import check_identity, identity
@@ -28,6 +27,7 @@ from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
 from tinv.provenance import provenance
 from tinv.regulariser import NOTHING, Regulariser
+from tinv.seeding import normal_pair
 from tinv.timesteps import UNIFORM, Timesteps, weighted
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept, sent
 

@@ -20,7 +20,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import halves
 from tinv.models.spread import layers_of, side_by_side, tell_by_layer, tell_by_stage
-from tinv.parts import Place, Spread, described, encoder_of, is_of_layers, joined, part_at, parts
+from tinv.token_parts import Place, Spread, described, encoder_of, is_of_layers, joined, part_at, parts
 
 _TAUGHT: WeakSet[nn.Module] = WeakSet()
 """Text encoders that read words with parts."""

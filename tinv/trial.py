@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinv.errors import UserError
-from tinv.extras import remedy
 from tinv.files import write_json
+from tinv.optional_deps import remedy
 
 if TYPE_CHECKING:
     import optuna

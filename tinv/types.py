@@ -14,7 +14,7 @@ from torch import Tensor
 Vectors = Mapping[str, Mapping[str, Tensor]]
 """Learned rows by placeholder, then by text encoder: {"<cat-toy>": {"clip_l": [K, D]}}, float32.
 
-A word that has parts has rows for each of them: {"<cat-toy>": {"clip_l/stage.0": [K, D], ...}}; see tinv/parts.py."""
+A word that has parts has rows for each of them: {"<cat-toy>": {"clip_l/stage.0": [K, D], ...}}; see tinv/token_parts.py."""
 
 
 def sent(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 
 from tinv.data.captions import Captions, Tags, texts_of_files, texts_of_names, with_caption, with_word
-from tinv.draw import generator
 from tinv.errors import UserError
+from tinv.seeding import generator
 
 WORD = "<mug>"
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from tinv.data.fits import bucket, bucket_sizes, bucket_step, crop, random_crops, squash
 from tinv.data.images import cut_picture
-from tinv.draw import generator
+from tinv.seeding import generator
 
 SIZES = [(1440, 1440), (1600, 900), (900, 1600), (4000, 3000), (641, 480), (37, 1000), (1000, 37), (513, 511)]
 

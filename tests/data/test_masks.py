@@ -7,8 +7,8 @@ from tinv.data.fits import bucket, crop, random_crops
 from tinv.data.images import cut_picture, open_picture
 from tinv.data.latents import encode_views
 from tinv.data.masks import check_alpha, find_masks, read_mask
-from tinv.draw import generator
 from tinv.errors import UserError
+from tinv.seeding import generator
 
 
 def save(path, size=(40, 20), colour="white"):

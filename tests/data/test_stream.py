@@ -6,7 +6,7 @@ import torch
 from tinv.data.captions import Captions
 from tinv.data.latents import Views
 from tinv.data.stream import RunSampler, Shown, TrainingSamples, ValidationSamples, collate
-from tinv.draw import generator
+from tinv.seeding import generator
 
 N = 5
 CAPTIONS = Captions("<x>", tuple(f"caption {i}" for i in range(7)))

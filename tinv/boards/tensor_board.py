@@ -14,8 +14,8 @@ from PIL import Image
 from tinv.boards.board import Board, said
 from tinv.boards.leavings import words
 from tinv.errors import UserError
-from tinv.extras import remedy
 from tinv.formats import LearnedEmbedding
+from tinv.optional_deps import remedy
 
 
 class TensorBoard(TensorBoardLogger, Board):

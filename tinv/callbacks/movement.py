@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from tinv.callbacks.rows import copy_rows
 from tinv.errors import UserError
-from tinv.parts import is_of_layers
+from tinv.token_parts import is_of_layers
 
 
 class StuckError(UserError):

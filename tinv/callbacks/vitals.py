@@ -14,7 +14,7 @@ from tinv.callbacks.boards import log_metrics, log_words
 from tinv.callbacks.cadence import Every
 from tinv.embedding import Word
 from tinv.errors import UserError
-from tinv.parts import encoder_of, part_of
+from tinv.token_parts import encoder_of, part_of
 
 
 class Vitals(Callback):

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import torch
 
-from tinv.draw import generator
+from tinv.seeding import generator
 
 
 @lru_cache(maxsize=64)

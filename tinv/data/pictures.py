@@ -17,8 +17,8 @@ from tinv.data.masks import ALPHA, check_alpha, find_masks, read_mask
 from tinv.data.repeats import count_repeats
 from tinv.data.stream import Shown
 from tinv.data.wording import Wording
-from tinv.draw import generator
 from tinv.errors import UserError
+from tinv.seeding import generator
 
 
 class ConceptPictures:

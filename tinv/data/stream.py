@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from tinv.data.captions import Captions
 from tinv.data.dealing import Deck, batches_of_one_size, deal
 from tinv.data.latents import Views
-from tinv.draw import generator, seed_of
+from tinv.seeding import generator, seed_of
 from tinv.types import Batch
 
 

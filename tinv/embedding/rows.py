@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from tinv.parts import NEGATIVE, joined
+from tinv.token_parts import NEGATIVE, joined
 from tinv.types import Vectors
 
 

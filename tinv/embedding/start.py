@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tinv import formats
-from tinv.draw import generator
 from tinv.errors import UserError
 from tinv.files import locate
+from tinv.seeding import generator
 from tinv.types import Conditioning
 
 

@@ -18,7 +18,7 @@ from tinv.embedding.start import at_random, from_file, from_mean, from_outputs, 
 from tinv.embedding.tail import TailAverage
 from tinv.embedding.words import check_placeholder, check_room, check_whole, initializer_ids
 from tinv.errors import UserError
-from tinv.parts import MOST_STAGES, stage_names
+from tinv.token_parts import MOST_STAGES, stage_names
 from tinv.types import Conditioning
 
 Init = Literal["word", "phrase", "mean", "cross", "clip", "vocabulary", "random", "file"]

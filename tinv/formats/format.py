@@ -8,7 +8,7 @@ from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.formats.learned import LearnedEmbedding
 from tinv.formats.negative import halves
-from tinv.parts import described, has_negative, parts
+from tinv.token_parts import described, has_negative, parts
 
 ONE_CLIP = (frozenset({"clip_l"}), frozenset({"clip_h"}), frozenset({"clip_g"}))
 """The vectors of one encoder: Stable Diffusion 1 and 2."""

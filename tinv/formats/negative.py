@@ -12,8 +12,8 @@ from typing import Any
 
 from tinv.formats.learned import LearnedEmbedding
 from tinv.formats.metadata import NEGATIVE, OF
-from tinv.parts import NEGATIVE as PART
-from tinv.parts import has_negative, joined, one
+from tinv.token_parts import NEGATIVE as PART
+from tinv.token_parts import has_negative, joined, one
 
 _ENDING = "-neg"
 _STEPS = re.compile(r"(.+?)(-steps-\d+)?")

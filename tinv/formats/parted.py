@@ -14,7 +14,7 @@ from tinv.formats.learned import LearnedEmbedding
 from tinv.formats.metadata import provenance_of, texts_of
 from tinv.formats.rows import rows_of
 from tinv.formats.words import word_of
-from tinv.parts import described, encoder_of, joined, part_of, parts
+from tinv.token_parts import described, encoder_of, joined, part_of, parts
 
 NAME = "parts"
 _ABOUT, _PARTS = "about", "parts"

@@ -7,7 +7,7 @@ from tinv.formats import a1111, a1111_png, diffusers, diffusers_bin, emb_params,
 from tinv.formats.learned import LearnedEmbedding
 from tinv.formats.negative import beside, halves
 from tinv.formats.rows import plain
-from tinv.parts import has_negative, parts
+from tinv.token_parts import has_negative, parts
 
 FORMATS = (
     diffusers.FORMAT,

@@ -7,7 +7,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models.latent_diffusion import LatentDiffusion
 from tinv.models.spread import layers_of
-from tinv.parts import described, encoder_of, is_of_layers, parts
+from tinv.token_parts import described, encoder_of, is_of_layers, parts
 
 
 def check_fit(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> None:

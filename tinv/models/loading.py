@@ -12,13 +12,13 @@ from tinv.models.checkpoint import VAE, read_checkpoint
 from tinv.models.components import load_module, load_modules, load_scheduler
 from tinv.models.families import SDXL, read_json
 from tinv.models.latent_diffusion import LatentDiffusion
-from tinv.models.quiet import explained
 from tinv.models.runtime import check_runtime, prepare
 from tinv.models.single_file import convert_modules, convert_vae
 from tinv.models.sources import Source, find, part_place, weights_of
 from tinv.models.stable_diffusion import StableDiffusion
 from tinv.models.stable_diffusion_xl import StableDiffusionXL
 from tinv.models.tokenizers import tokenizers_of
+from tinv.silence import explained
 
 
 def load(

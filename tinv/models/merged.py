@@ -18,8 +18,8 @@ from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import halves
 from tinv.models.fit import check_fit
 from tinv.models.latent_diffusion import LatentDiffusion
-from tinv.models.quiet import quiet
-from tinv.parts import described, parts
+from tinv.silence import quiet
+from tinv.token_parts import described, parts
 
 
 def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> Path:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tinv.models.solvers import DPM, solver
 from tinv.models.spread import encode_throughout, told_by_stage
-from tinv.parts import Spread, has_negative, said, says
+from tinv.token_parts import Spread, has_negative, said, says
 from tinv.types import Conditioning, Vectors
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.models.quiet import quiet
+from tinv.silence import quiet
 
 DPM, DDIM = "dpm", "ddim"
 TITLES = {DPM: "DPM-Solver++ (2M)", DDIM: "DDIM (eta 0)"}

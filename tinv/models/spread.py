@@ -14,7 +14,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from tinv.diffusion import guided
-from tinv.parts import Place, Spread, is_of_layers, part_of, parts, said, stage_of, unfolded
+from tinv.token_parts import Place, Spread, is_of_layers, part_of, parts, said, stage_of, unfolded
 from tinv.types import Batch, Conditioning, Vectors
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from tinv.formats import encoder_of_width
 from tinv.models.latent_diffusion import LatentDiffusion
 from tinv.models.lensed import LensedEncoder
-from tinv.models.quiet import quiet
+from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
 
 

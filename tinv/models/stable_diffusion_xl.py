@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from tinv.models.latent_diffusion import LatentDiffusion
 from tinv.models.lensed import LensedEncoder
-from tinv.models.quiet import quiet
+from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
 
 ENCODERS = ("clip_l", "clip_g")

@@ -5,9 +5,9 @@ from transformers import CLIPTokenizer
 from tinv.errors import UserError
 from tinv.formats import encoder_of_width
 from tinv.models.families import SDXL, read_json
-from tinv.models.quiet import explained
 from tinv.models.sources import Source, part_place
 from tinv.models.stable_diffusion_xl import ENCODERS
+from tinv.silence import explained
 
 _FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 """What makes a tokenizer, old and new; transformers makes an empty one up where they are missing."""

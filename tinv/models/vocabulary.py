@@ -16,10 +16,10 @@ from tinv.hub.snapshot import Repo
 from tinv.models.checkpoint import read_checkpoint
 from tinv.models.components import load_modules
 from tinv.models.places import fetch
-from tinv.models.quiet import explained
 from tinv.models.single_file import convert_modules
 from tinv.models.sources import find
 from tinv.models.tokenizers import tokenizers_of
+from tinv.silence import explained
 
 
 @dataclass(frozen=True)

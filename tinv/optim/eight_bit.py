@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.extras import remedy
+from tinv.optional_deps import remedy
 
 
 def adamw8bit(

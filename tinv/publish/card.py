@@ -10,8 +10,8 @@ from tinv.concept import slug
 from tinv.formats.learned import LearnedEmbedding
 from tinv.formats.negative import negative_of
 from tinv.hub.licences import licence_of
-from tinv.parts import has_negative
 from tinv.publish.facts import CONCEPT_IMAGES, Facts
+from tinv.token_parts import has_negative
 
 _PAPER = "https://arxiv.org/abs/2208.01618"
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from tinv.concept import Concept
-from tinv.draw import generator
 from tinv.embedding import TokenEmbedding, Word
 from tinv.errors import UserError
 from tinv.files import locate
 from tinv.models import LatentDiffusion
+from tinv.seeding import generator
 from tinv.templates import CONTEXT, read_templates
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from tinv.extras import remedy
+from tinv.optional_deps import remedy
 from tinv.settings.signature import signature
 
 TRUSTED = (

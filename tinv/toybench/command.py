@@ -35,7 +35,7 @@ def add(benchmarks: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what is left, and print a table."""
-    from tinv.models.quiet import quiet
+    from tinv.silence import quiet
 
     with quiet():
         from tinv.benchmark.outcome import text

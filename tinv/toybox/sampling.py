@@ -9,7 +9,7 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from tinv.models.processor import in_bfloat16
-from tinv.models.quiet import quiet
+from tinv.silence import quiet
 from tinv.toybox import PIPELINE
 from tinv.toybox.tower import pixels
 
