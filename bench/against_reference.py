@@ -29,11 +29,11 @@ from omegaconf import DictConfig
 from bench.machine import machine
 from bench.reference import compare
 from bench.reference.replay import replay
+from tinv.config.compose import Groups
+from tinv.config.validate import check
 from tinv.files import locate, write_json
 from tinv.from_diffusers import translate, understand
 from tinv.front import register
-from tinv.settings.config import check
-from tinv.settings.groups import Groups
 
 TOYBOX = "pkg://tinv/toybox/pipeline"
 RESULTS = Path(__file__).parent / "results"

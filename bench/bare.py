@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from tinv.config.compose import Groups
+from tinv.config.validate import build, check
 from tinv.data.stream import RunSampler, TrainingSamples, collate
 from tinv.front import register
-from tinv.settings.config import build, check
-from tinv.settings.groups import Groups
 
 
 def main(overrides: Sequence[str]) -> None:

@@ -21,11 +21,11 @@ from bench import random_pipeline
 from bench.machine import machine
 from bench.published import PUBLISHED, configs
 from bench.watch import WARM_UP, Watch
+from tinv.config.compose import Groups
+from tinv.config.validate import check
 from tinv.files import write_json
 from tinv.front import register
 from tinv.run import train
-from tinv.settings.config import check
-from tinv.settings.groups import Groups
 
 RESULTS = Path(__file__).parent / "results"
 MEMORY = ("none", "8gb", "12gb", "24gb")

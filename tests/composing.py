@@ -5,9 +5,9 @@ from functools import cache
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from tinv.config.compose import Groups
+from tinv.config.validate import check
 from tinv.front import register
-from tinv.settings.config import check
-from tinv.settings.groups import Groups
 
 
 @cache

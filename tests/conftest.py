@@ -16,8 +16,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from tests.composing import groups
+from tinv.config.validate import check
 from tinv.front import main
-from tinv.settings.config import check
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,6 +9,7 @@ from PIL import Image
 from tests.tiny import tiny_tokenizer
 from tinv.beginning import begun, find_tower
 from tinv.concept import Concept
+from tinv.config.validate import ConfigError, build
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.lesson import Lesson
@@ -16,7 +17,6 @@ from tinv.metrics.clip import Clip
 from tinv.metrics.ranking import _short_texts, ranked, whole_words
 from tinv.models import load_tokenizers
 from tinv.preparation import prepare
-from tinv.settings.config import ConfigError, build
 from tinv.toybench import NAMES, class_of
 from tinv.toybox import CLIP
 

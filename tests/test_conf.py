@@ -8,8 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from tests.composing import groups
-from tinv.settings.config import CONF_DIR, check, find_problems
-from tinv.settings.signature import signature
+from tinv.config.signatures import signature
+from tinv.config.validate import CONF_DIR, check, find_problems
 from tinv.toybox import CONCEPTS
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))

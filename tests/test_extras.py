@@ -4,8 +4,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from tinv.config.target_allowlist import distrust
 from tinv.optional_deps import remedy
-from tinv.settings.trust import distrust
 
 
 @pytest.mark.parametrize("package", ["bitsandbytes", "lion_pytorch", "prodigyopt", "schedulefree"])

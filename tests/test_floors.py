@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this list; neighbours do not see each other
     {"tinv.cache", "tinv.errors", "tinv.optional_deps", "tinv.heap", "tinv.shelf"},
     # floor 0: words
-    {"tinv.concept", "tinv.seeding", "tinv.files", "tinv.point", "tinv.rundir", "tinv.secret", "tinv.templates"}
+    {"tinv.concept", "tinv.seeding", "tinv.files", "tinv.point", "tinv.rundir", "tinv.config.secrets", "tinv.templates"}
     | {"tinv.types"},
     {"tinv.token_parts", "tinv.slurm"},
     # floor 1: arithmetic and paper
@@ -27,7 +27,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.beginning", "tinv.module"},
     {"tinv.callbacks", "tinv.publish"},
     # floor 4: the door
-    {"tinv.settings"},
+    {"tinv.config"},
     {"tinv.rehearsal"},
     {"tinv.preparation"},
     {"tinv.convert", "tinv.dashboard", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview"}
@@ -78,11 +78,11 @@ LIBRARIES = {  # library -> the only places that may import it
     "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
     "huggingface_hub": {"tinv.hub", "tinv.publish"},
-    "hydra": {"tinv.settings", "tinv.sweep", "tinv.front", "tinv.from_diffusers"},
+    "hydra": {"tinv.config", "tinv.sweep", "tinv.front", "tinv.from_diffusers"},
     "omegaconf": {
         "tinv.publish",
         "tinv.prefetch",
-        "tinv.settings",
+        "tinv.config",
         "tinv.sweep",
         "tinv.from_diffusers",
         "tinv.front",

@@ -12,11 +12,11 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from tests.conftest import ROOT
+from tinv.config.compose import Groups
+from tinv.config.validate import CONF_DIR, check
 from tinv.embedding.token import Init, Norm
 from tinv.front import register
 from tinv.preparation import prepare
-from tinv.settings.config import CONF_DIR, check
-from tinv.settings.groups import Groups
 
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 SWEEP = ROOT / "sweep"

@@ -6,11 +6,11 @@ from lightning.pytorch import Callback
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.concept import Concept
+from tinv.config.validate import ConfigError
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.preparation import prepare
 from tinv.regulariser import NOTHING, ContextRegulariser, DistanceRegulariser
-from tinv.settings.config import ConfigError
 from tinv.templates import CONTEXT, read_templates
 
 CAT = "+experiment=cat_toy"

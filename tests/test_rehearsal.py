@@ -6,8 +6,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from tinv.config.validate import ConfigError, build
 from tinv.rehearsal import rehearse
-from tinv.settings.config import ConfigError, build
 
 CAT = "+experiment=cat_toy"
 

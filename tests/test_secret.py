@@ -3,10 +3,10 @@
 import pytest
 
 from tests.composing import groups
-from tinv import secret
-from tinv.settings.config import ConfigError
-from tinv.settings.groups import Groups
-from tinv.settings.overrides import explain, find_problems
+from tinv.config import secrets as secret
+from tinv.config.compose import Groups
+from tinv.config.override_errors import explain, find_problems
+from tinv.config.validate import ConfigError
 
 TOKEN = "hf_" + "AbCdEf0123456789" * 2 + "xy"
 

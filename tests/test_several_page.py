@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from tinv.settings.config import build, check
-from tinv.settings.groups import Groups
+from tinv.config.compose import Groups
+from tinv.config.validate import build, check
 
 PAGE = (ROOT / "docs" / "several.md").read_text(encoding="utf-8").replace("\\\n", "")
 COMMANDS = [line for line in PAGE.splitlines() if line.startswith("python train.py")]

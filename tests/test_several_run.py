@@ -22,13 +22,13 @@ from tests.models.published import published, save
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv import formats
 from tinv.cli import main
+from tinv.config.override_errors import find_problems
+from tinv.config.validate import ConfigError
 from tinv.errors import UserError
 from tinv.prefetch import prefetch
 from tinv.preparation import prepare
 from tinv.publish import Publishing
 from tinv.run import train
-from tinv.settings.config import ConfigError
-from tinv.settings.overrides import find_problems
 
 __all__ = ["hub"]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

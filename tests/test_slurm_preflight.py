@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tinv.config.compose import Groups
 from tinv.errors import UserError
-from tinv.settings.groups import Groups
 from tinv.slurm import this_job
 from tinv.slurm.preflight import contradictions, refuse_contradictions
 from tinv.slurm.script import batch_script, job_options

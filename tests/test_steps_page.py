@@ -6,8 +6,8 @@ import shlex
 import pytest
 
 from tests.conftest import ROOT
+from tinv.config.validate import CONF_DIR, build
 from tinv.rehearsal import rehearse
-from tinv.settings.config import CONF_DIR, build
 
 PAGE = (ROOT / "docs" / "steps.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)

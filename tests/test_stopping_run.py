@@ -15,10 +15,10 @@ from tests.composing import composed, groups
 from tests.conftest import ROOT
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv import formats
+from tinv.config.override_errors import find_problems
+from tinv.config.validate import ConfigError
 from tinv.preparation import prepare
 from tinv.run import train
-from tinv.settings.config import ConfigError
-from tinv.settings.overrides import find_problems
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 PLAIN = (

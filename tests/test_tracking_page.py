@@ -6,8 +6,8 @@ import shlex
 import pytest
 
 from tests.conftest import ROOT
-from tinv.settings.config import CONF_DIR
-from tinv.settings.signature import signature
+from tinv.config.signatures import signature
+from tinv.config.validate import CONF_DIR
 
 PAGE = (ROOT / "docs" / "tracking.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python train\.py ([^#\n]*)", PAGE, flags=re.MULTILINE)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tinv.cli import convert
-from tinv.settings.config import CONF_DIR, build
+from tinv.config.validate import CONF_DIR, build
 
 PAGE = (ROOT / "docs" / "words.md").read_text(encoding="utf-8")
 CONVERSIONS = re.findall(r"^tinv convert (.*)$", PAGE, flags=re.MULTILINE)

@@ -23,12 +23,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tinv import rundir, sweep
+from tinv.config import startup as thrift
+from tinv.config.compose import CONFIG_NAME, Groups
+from tinv.config.override_errors import explain, find_problems, mode, points
+from tinv.config.problems import Problem
+from tinv.config.validate import CONF_DIR, check
 from tinv.errors import UserError
-from tinv.settings import thrift
-from tinv.settings.config import CONF_DIR, check
-from tinv.settings.groups import CONFIG_NAME, Groups
-from tinv.settings.overrides import explain, find_problems, mode, points
-from tinv.settings.problems import Problem
 from tinv.slurm import this_job
 from tinv.slurm.preflight import contradictions
 from tinv.slurm.signals import listen

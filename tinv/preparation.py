@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from tinv.beginning import find_tower
 from tinv.concept import Concept, names
+from tinv.config.validate import ConfigError, build
 from tinv.datamodule import ConceptDataModule
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
@@ -20,7 +21,6 @@ from tinv.models.products import check_products
 from tinv.models.runtime import check_loss_scale
 from tinv.regulariser import Regulariser
 from tinv.rehearsal import rehearse
-from tinv.settings.config import ConfigError, build
 
 THUMBNAIL = 64
 """Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""

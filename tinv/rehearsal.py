@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
+from tinv.config.validate import ConfigError, build
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.optim import RiemannianSGD, averages_by_itself
-from tinv.settings.config import ConfigError, build
 
 _OBJECTIONS = (MisconfigurationException, ValueError, TypeError, AssertionError, RuntimeError, ImportError)
 """How libraries say that they do not like their arguments."""

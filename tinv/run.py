@@ -19,6 +19,7 @@ from tinv.callbacks import KeepBest
 from tinv.callbacks.checkpoints import newest_valid
 from tinv.callbacks.phases import phase
 from tinv.callbacks.surroundings import hydra_choices
+from tinv.config.validate import build
 from tinv.data.known import KnownMoments
 from tinv.errors import UserError
 from tinv.lesson import Lesson
@@ -27,7 +28,6 @@ from tinv.models.compiling import keep_compiled
 from tinv.models.encoder import encoder_of
 from tinv.module import TextualInversion
 from tinv.preparation import prepare
-from tinv.settings.config import build
 from tinv.together import Together
 
 _FORMAT_WARNING = warnings.formatwarning

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 import tinv.module
 from bench.reference.record import listen
 from tinv import formats
+from tinv.config.validate import build
 from tinv.diffusion import noise_latents
 from tinv.module import TextualInversion
-from tinv.settings.config import build
 from tinv.types import Batch
 
 

@@ -18,13 +18,13 @@ from tests.conftest import ROOT
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv import cache, formats
 from tinv.concept import Concept
+from tinv.config.validate import ConfigError, check
 from tinv.data.known import KnownMoments, make_room
 from tinv.datamodule import ConceptDataModule
 from tinv.models import StableDiffusion
 from tinv.models.encoder import encoder_of
 from tinv.preparation import prepare
 from tinv.run import train
-from tinv.settings.config import ConfigError, check
 
 CPU = torch.device("cpu")
 

@@ -7,11 +7,11 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from tests import composing
+from tinv.config.compose import Groups
+from tinv.config.override_errors import find_problems
 from tinv.from_diffusers import read, translate, understand
 from tinv.from_diffusers.flags import FLAGS, SECTIONS
 from tinv.from_diffusers.table import table
-from tinv.settings.groups import Groups
-from tinv.settings.overrides import find_problems
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/from-diffusers.md").read_text(encoding="utf-8")
 FILLED = [

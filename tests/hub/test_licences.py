@@ -1,8 +1,8 @@
 import pytest
 import yaml
 
+from tinv.config.validate import CONF_DIR
 from tinv.hub.licences import licence_of
-from tinv.settings.config import CONF_DIR
 
 
 @pytest.mark.parametrize("path", sorted((CONF_DIR / "model").glob("*.yaml")), ids=lambda path: path.stem)

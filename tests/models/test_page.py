@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.models.published import published
 from tests.models.test_sdxl import WORD, encoded, ours, rows, with_words
 from tests.tiny import tiny_images
-from tinv.settings.config import CONF_DIR
+from tinv.config.validate import CONF_DIR
 
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)

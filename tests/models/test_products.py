@@ -6,11 +6,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from tests.models.published import LAYOUTS
 from tests.models.test_upcast import gradients
+from tinv.config.validate import ConfigError
 from tinv.errors import UserError
 from tinv.models import load, products
 from tinv.models.products import FEW_NUMBERS, FEW_TOKENS, check_products, use_onednn
 from tinv.preparation import prepare
-from tinv.settings.config import ConfigError
 
 BLAS = {"aten::addmm", "aten::mm", "aten::_slow_conv2d_forward", "aten::_slow_conv2d_backward"}
 WIDTH = FEW_NUMBERS // 64

@@ -9,9 +9,9 @@ import yaml
 
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
+from tinv.config.validate import CONF_DIR, build
 from tinv.errors import UserError
 from tinv.module import TextualInversion
-from tinv.settings.config import CONF_DIR, build
 
 SHIPPED = {
     "adamw": ["optimizer=adamw"],

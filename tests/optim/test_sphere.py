@@ -9,9 +9,9 @@ from torch.nn.functional import cosine_similarity, normalize
 from tests.optim.test_optimizers import rows
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
+from tinv.config.validate import build
 from tinv.embedding.norm import mean_length
 from tinv.optim import RiemannianSGD
-from tinv.settings.config import build
 
 DIRECTIONAL = ["embedding.norm=directional", "optimizer=rsgd"]
 

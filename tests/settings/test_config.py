@@ -8,9 +8,9 @@ from omegaconf.errors import ReadonlyConfigError
 
 from tests.composing import groups
 from tinv.concept import Concept
+from tinv.config.problems import did_you_mean
+from tinv.config.validate import ConfigError, build, check, find_problems
 from tinv.errors import UserError
-from tinv.settings.config import ConfigError, build, check, find_problems
-from tinv.settings.problems import did_you_mean
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_checked_settings_are_resolved_and_read_only_and_the_composed_ones_untou
         ("optimizer._target_", "torch.optim.AdamV", "cannot find torch.optim.AdamV (torch.optim has no AdamV)"),
         (
             "optimizer._target_",
-            "tinv.settings.config.OmegaConf",
-            "tinv.settings.config.OmegaConf belongs to omegaconf; name it there",
+            "tinv.config.validate.OmegaConf",
+            "tinv.config.validate.OmegaConf belongs to omegaconf; name it there",
         ),
         ("optimizer.lr", "${nowhere.lr}", "optimizer.lr: Interpolation key 'nowhere.lr' not found"),
         ("callbacks.samples.prompts", ["a", 3], "callbacks.samples.prompts: must be a list of text, got ['a', 3]"),

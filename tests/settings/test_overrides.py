@@ -4,8 +4,8 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from tests.composing import groups
-from tinv.settings.groups import Groups
-from tinv.settings.overrides import find_problems
+from tinv.config.compose import Groups
+from tinv.config.override_errors import find_problems
 
 CAT = "+experiment=cat_toy"
 

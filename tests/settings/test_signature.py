@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tinv.settings.config import CONF_DIR
-from tinv.settings.signature import accepts, describe, signature
+from tinv.config.signatures import accepts, describe, signature
+from tinv.config.validate import CONF_DIR
 
 TARGETS = sorted(
     {
@@ -55,7 +55,7 @@ def test_the_defaults_of_every_target_fit_its_own_annotations():
 
 
 def test_reading_imports_no_heavy_library():
-    code = f"from tinv.settings.signature import signature\nfor t in {TARGETS!r}: signature(t)\nimport sys\n"
+    code = f"from tinv.config.signatures import signature\nfor t in {TARGETS!r}: signature(t)\nimport sys\n"
     code += "assert not {'torch', 'lightning', 'diffusers', 'transformers', 'wandb'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=CONF_DIR.parent)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tinv.settings import thrift
+from tinv.config import startup as thrift
 
 PLAIN = """
 import sys
 from tinv import front
-from tinv.settings import thrift
+from tinv.config import thrift
 if sys.argv.pop(1) == "plain":
     thrift.remember = lambda: None
     thrift.settle_mode = lambda mode: None
@@ -22,7 +22,7 @@ front.main()
 """
 IMPORTED = """
 import sys
-from tinv.settings import thrift
+from tinv.config import thrift
 with thrift.imports():
     import tinv.run
 print("matplotlib" in sys.modules)

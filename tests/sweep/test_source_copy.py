@@ -29,7 +29,7 @@ def taken(tmp_path, monkeypatch):
 def test_the_copy_runs_by_itself_with_the_users_groups_and_packages(taken, tmp_path):
     copy = taken()
     (tmp_path / "mine" / "experiment" / "mug.yaml").write_text("# @package _global_\nname: jug\n")
-    what = "import tinv.settings.config as c, ownwords; print(c.__file__); print(c.CONF_DIR); print(ownwords.__file__)"
+    what = "import tinv.config.validate as c, ownwords; print(c.__file__); print(c.CONF_DIR); print(ownwords.__file__)"
     said = subprocess.run(
         [sys.executable, "-c", what], cwd=copy.folder, capture_output=True, text=True, check=True
     ).stdout.split()

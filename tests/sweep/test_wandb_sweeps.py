@@ -14,7 +14,7 @@ from wandb.wandb_agent import Agent
 from tests import composing
 from tests.boards.reading import sessions
 from tests.tiny import tiny_images, tiny_pipeline
-from tinv.settings.overrides import find_problems
+from tinv.config.override_errors import find_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "sweep" / "wandb").glob("*.yaml"))

@@ -34,8 +34,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the command, and in how far it is another."""
+    from tinv.config.compose import Groups
     from tinv.from_diffusers import read, translate, understand
-    from tinv.settings.groups import Groups
 
     words: list[str] = arguments.words
     if words in (["-h"], ["--help"]):

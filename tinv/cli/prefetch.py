@@ -23,9 +23,9 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fetch, and say what is where."""
-    from tinv.settings.config import ConfigError, check
-    from tinv.settings.groups import Groups
-    from tinv.settings.overrides import find_problems
+    from tinv.config.compose import Groups
+    from tinv.config.override_errors import find_problems
+    from tinv.config.validate import ConfigError, check
 
     groups = Groups(arguments.config_dir)
     if problems := find_problems(groups, arguments.overrides):

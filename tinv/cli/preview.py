@@ -22,11 +22,11 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Draw, and say what each picture becomes."""
+    from tinv.config.compose import Groups
+    from tinv.config.override_errors import find_problems
+    from tinv.config.validate import ConfigError, build, check
     from tinv.errors import UserError
     from tinv.preview import native_resolution, preview
-    from tinv.settings.config import ConfigError, build, check
-    from tinv.settings.groups import Groups
-    from tinv.settings.overrides import find_problems
 
     if arguments.samples < 1:
         raise UserError(f"--samples must be 1 or more, got {arguments.samples}")

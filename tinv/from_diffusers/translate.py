@@ -6,12 +6,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from tinv.config.compose import Groups
+from tinv.config.problems import did_you_mean
+from tinv.config.validate import CONF_DIR
 from tinv.from_diffusers.flag import FILE_NAMES, Note, Pasted
 from tinv.from_diffusers.pasted import flags_of
 from tinv.from_diffusers.spelling import assign, command
-from tinv.settings.config import CONF_DIR
-from tinv.settings.groups import Groups
-from tinv.settings.problems import did_you_mean
 
 ALWAYS = ("data.flip=true",)
 """What the scripts do without a flag for it: every picture is mirrored half of the time."""

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tinv import formats
+from tinv.config.secrets import is_secret_override
 from tinv.data.images import find_images
 from tinv.data.places import locate_folder
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.secret import is_secret_override
 
 CONCEPT_IMAGES = "concept_images"
 _PRIVATE = re.compile(r"[+~]*(hub|paths|hydra|logger|resume|tags)\b")

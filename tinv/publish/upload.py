@@ -4,12 +4,12 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from tinv.config.secrets import is_secret
 from tinv.errors import UserError
 from tinv.hub.reasons import reason
 from tinv.hub.snapshot import patience
 from tinv.publish.account import check_visibility
 from tinv.publish.staging import OURS
-from tinv.secret import is_secret
 
 PATIENCE_S = 60.0
 """How long the Hub may be silent while files are on their way."""

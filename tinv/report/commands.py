@@ -2,11 +2,11 @@
 
 import shlex
 
+from tinv.config.secrets import hide
 from tinv.errors import UserError
 from tinv.report.run import Run
 from tinv.report.sweep import Sweep
 from tinv.rundir import concept_dirs
-from tinv.secret import hide
 
 
 def sweep_command(sweep: Sweep) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tinv.config.secrets import hide
 from tinv.report.album import Album, Source, make_album
 from tinv.report.commands import generate_command, python_code, run_command
 from tinv.report.page import link, render
@@ -10,7 +11,6 @@ from tinv.report.reading import read_text
 from tinv.report.run import Run
 from tinv.report.thinning import curve_data
 from tinv.report.training import training_thumbnails
-from tinv.secret import hide
 
 MOST_NUMBERS = 60_000
 """Of all curves together."""

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tinv.config.secrets import hide
 from tinv.report.album import Source, make_album
 from tinv.report.axes import axes
 from tinv.report.commands import generate_command, look_command, sweep_command
@@ -12,7 +13,6 @@ from tinv.report.page import figure, link, render
 from tinv.report.reading import read_text
 from tinv.report.sweep import Point, Sweep
 from tinv.report.thinning import curve_data
-from tinv.secret import hide
 from tinv.sweep.names import brief, readable, short
 
 MOST_NUMBERS = 150_000

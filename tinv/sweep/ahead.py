@@ -6,12 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tinv.settings import config
-from tinv.settings.config import ConfigError
-from tinv.settings.groups import CompositionError, Groups
-from tinv.settings.overrides import points
-from tinv.settings.problems import unfit, unknown
-from tinv.settings.signature import signature
+from tinv.config import validate as config
+from tinv.config.compose import CompositionError, Groups
+from tinv.config.override_errors import points
+from tinv.config.problems import unfit, unknown
+from tinv.config.signatures import signature
+from tinv.config.validate import ConfigError
 from tinv.status import read_status
 from tinv.sweep import NAMES, kept
 from tinv.sweep.ledger import GOOD

@@ -10,8 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from tinv import shelf
+from tinv.config.compose import CompositionError, Groups
 from tinv.errors import UserError
-from tinv.settings.groups import CompositionError, Groups
 from tinv.status import Status
 from tinv.sweep import kept
 from tinv.sweep.alone import config_dir

@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from tinv.config.compose import CompositionError, Groups
+from tinv.config.override_errors import explain, values_of, with_params
 from tinv.errors import UserError
-from tinv.settings.groups import CompositionError, Groups
-from tinv.settings.overrides import explain, values_of, with_params
 from tinv.sweep.names import readable
 
 APART = ("sweep", "resume", "paths", "tags")

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import tinv
+from tinv.config.target_allowlist import TRUST_VARIABLE
+from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
 from tinv.files import write_json, write_text
-from tinv.settings.config import CONF_DIR
-from tinv.settings.trust import TRUST_VARIABLE
 
 SOURCE = "source"
 _DOOR = "from tinv.front import main\n\nif __name__ == '__main__':\n    main()\n"

@@ -6,9 +6,9 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from tinv.config.compose import Groups
+from tinv.config.override_errors import values_of, with_params
 from tinv.errors import UserError
-from tinv.settings.groups import Groups
-from tinv.settings.overrides import values_of, with_params
 from tinv.sweep.plan import Point, key, point
 
 

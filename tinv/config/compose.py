@@ -19,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tinv.config.problems import did_you_mean
+from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
-from tinv.settings.config import CONF_DIR
-from tinv.settings.problems import did_you_mean
 
 CONFIG_NAME = "config"
 

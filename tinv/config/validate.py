@@ -12,11 +12,11 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from tinv import secret
+from tinv.config import secrets as secret
+from tinv.config.problems import Problem, did_you_mean, unfit, unknown, walk
+from tinv.config.signatures import Signature, signature
+from tinv.config.target_allowlist import untrusted
 from tinv.errors import UserError
-from tinv.settings.problems import Problem, did_you_mean, unfit, unknown, walk
-from tinv.settings.signature import Signature, signature
-from tinv.settings.trust import untrusted
 
 _HERE = Path(__file__).resolve().parent.parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from tinv.settings.annotation import fits, in_words
-from tinv.settings.source import Definition, Module, find, lineage
+from tinv.config.annotations import fits, in_words
+from tinv.config.source_reader import Definition, Module, find, lineage
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from tinv.settings.source import Module, lineage, meaning_of, resolve
+from tinv.config.source_reader import Module, lineage, meaning_of, resolve
 
 _PLAIN: Mapping[str, tuple[type, ...]] = {
     "int": (int,),

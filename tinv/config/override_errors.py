@@ -14,11 +14,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tinv import secret
-from tinv.settings import config
-from tinv.settings.groups import CompositionError, Groups
-from tinv.settings.problems import Problem, did_you_mean
-from tinv.settings.signature import signature
+from tinv.config import secrets as secret
+from tinv.config import validate as config
+from tinv.config.compose import CompositionError, Groups
+from tinv.config.problems import Problem, did_you_mean
+from tinv.config.signatures import signature
 
 MOST_POINTS = 64
 """How many points of a sweep are looked at before the first one runs."""

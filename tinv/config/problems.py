@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
+from tinv.config.signatures import Signature, accepts, describe, signature
+from tinv.config.target_allowlist import distrust, join
 from tinv.errors import UserError
-from tinv.settings.signature import Signature, accepts, describe, signature
-from tinv.settings.trust import distrust, join
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from tinv.config.signatures import signature
 from tinv.optional_deps import remedy
-from tinv.settings.signature import signature
 
 TRUSTED = (
     "tinv",
