@@ -12,7 +12,7 @@ import torch
 
 from tinv.config.compose import Groups
 from tinv.config.validate import build, check
-from tinv.data.stream import RunSampler, TrainingSamples, collate
+from tinv.data.dataset import RunSampler, TrainingSamples, collate
 from tinv.front import register
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.tiny import tiny_trainer
-from tinv.datamodule import ConceptDataModule
+from tinv.data.datamodule import ConceptDataModule
 from tinv.module import TextualInversion
 
 

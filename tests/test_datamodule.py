@@ -6,9 +6,9 @@ from PIL import Image, ImageDraw
 
 from tests.tiny import tiny_data, tiny_images, tiny_module, tiny_trainer
 from tinv.concept import Concept
-from tinv.data.fits import crop
+from tinv.data.crops import crop
+from tinv.data.datamodule import ConceptDataModule
 from tinv.data.images import cut_picture, open_picture
-from tinv.datamodule import ConceptDataModule
 from tinv.errors import UserError
 
 CONCEPT = Concept(placeholder="<cat-toy>", initializer="toy")

@@ -22,7 +22,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     # a side wing over floor 2
     {"tinv.toybox"},
     # floor 3: the loop
-    {"tinv.datamodule", "tinv.logger"},
+    {"tinv.data.datamodule", "tinv.logger"},
     {"tinv.boards", "tinv.identity", "tinv.lesson", "tinv.means", "tinv.merging", "tinv.provenance", "tinv.together"},
     {"tinv.beginning", "tinv.module"},
     {"tinv.callbacks", "tinv.publish"},
@@ -43,7 +43,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
 PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.regulariser", "tinv.toybox"}
-LOOP = {"tinv.boards", "tinv.callbacks", "tinv.datamodule", "tinv.merging", "tinv.module", "tinv.together"}
+LOOP = {"tinv.boards", "tinv.callbacks", "tinv.data.datamodule", "tinv.merging", "tinv.module", "tinv.together"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {
         "tinv.seeding",

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_images, tiny_module, tiny_trainer
 from tinv import merging, module
-from tinv.datamodule import ConceptDataModule
+from tinv.data.datamodule import ConceptDataModule
 from tinv.merging import side_by_side
 from tinv.module import TextualInversion
 
@@ -107,7 +107,7 @@ def test_what_is_kept_for_the_backward_pass_is_counted_and_weights_are_not():
 
 def test_samples_stand_side_by_side_in_their_order(model, tmp_path):
     data = tiny_data(tmp_path, model, batch_size=1)
-    from tinv.data.stream import TrainingSamples, collate
+    from tinv.data.dataset import TrainingSamples, collate
 
     samples = TrainingSamples(data.shown, batch_size=1, seed=0)
     (batch,) = side_by_side([collate([samples[n]]) for n in range(3)])

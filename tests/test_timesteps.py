@@ -10,8 +10,8 @@ from lightning.pytorch import Callback
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.data.captions import Captions
-from tinv.data.latents import Views
-from tinv.data.stream import RunSampler, Shown, TrainingSamples
+from tinv.data.dataset import RunSampler, Shown, TrainingSamples
+from tinv.data.encode_latents import Views
 from tinv.diffusion import timesteps
 from tinv.errors import UserError
 from tinv.timesteps import Cosine, LogSnr, Range, Uniform, at_shares

@@ -13,7 +13,7 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from tinv.concept import Concept
-from tinv.datamodule import ConceptDataModule
+from tinv.data.datamodule import ConceptDataModule
 from tinv.embedding import TokenEmbedding
 from tinv.models import StableDiffusion, load
 from tinv.module import TextualInversion

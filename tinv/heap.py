@@ -2,7 +2,7 @@
 
 glibc's heap only shrinks at its end. Where something small that stays lies behind something large that went, as the
 moments of a picture do behind the picture, the hole is kept, and soon too small for the next large thing. So what
-stays is brought together when all is made (`tinv.data.latents.together`), and the holes are given back.
+stays is brought together when all is made (`tinv.data.encode_latents.together`), and the holes are given back.
 """
 
 import ctypes

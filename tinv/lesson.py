@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from tinv.concept import Concept, whole
-from tinv.datamodule import ConceptDataModule
+from tinv.data.datamodule import ConceptDataModule
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tinv.config.validate import ConfigError
-from tinv.data.places import locate_folder
+from tinv.data.locate import locate_folder
 from tinv.errors import UserError
 from tinv.hub.snapshot import Repo, Snapshot, watched
 from tinv.models.loading import fetch

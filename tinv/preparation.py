@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from tinv.beginning import find_tower
 from tinv.concept import Concept, names
 from tinv.config.validate import ConfigError, build
-from tinv.datamodule import ConceptDataModule
+from tinv.data.datamodule import ConceptDataModule
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.lesson import Lesson, borrowed, clashes

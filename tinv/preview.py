@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from tinv.data.stream import Sample, TrainingSamples
-from tinv.datamodule import ConceptDataModule
+from tinv.data.datamodule import ConceptDataModule
+from tinv.data.dataset import Sample, TrainingSamples
 from tinv.files import atomic
 from tinv.models.families import read_json
 from tinv.models.sources import find

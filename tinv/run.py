@@ -20,7 +20,7 @@ from tinv.callbacks.checkpoints import newest_valid
 from tinv.callbacks.phases import phase
 from tinv.callbacks.surroundings import hydra_choices
 from tinv.config.validate import build
-from tinv.data.known import KnownMoments
+from tinv.data.latent_cache import KnownMoments
 from tinv.errors import UserError
 from tinv.lesson import Lesson
 from tinv.models import LatentDiffusion

@@ -22,7 +22,7 @@ class Timesteps(Protocol):
 
     @property
     def stratified(self) -> bool:
-        """Whether the samples of an optimizer step share the schedule out among them; see `tinv.data.stream`."""
+        """Whether the samples of an optimizer step share the schedule out among them; see `tinv.data.dataset`."""
 
     def weights(self, alphas_cumprod_T: Tensor) -> Tensor | None:
         """How often each timestep comes, [T] float64, in any unit; None is each as often as the others."""

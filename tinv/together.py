@@ -7,7 +7,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 
-from tinv.datamodule import ConceptDataModule
+from tinv.data.datamodule import ConceptDataModule
 
 
 class Together(LightningDataModule):

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from tinv.concept import Concept
-from tinv.data.framing import Framing
-from tinv.data.latents import encode_views
-from tinv.data.pictures import ConceptPictures
+from tinv.data.concept_dataset import ConceptPictures
+from tinv.data.crop_config import Framing
+from tinv.data.encode_latents import encode_views
 from tinv.data.wording import Wording
 from tinv.errors import UserError
 

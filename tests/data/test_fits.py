@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tinv.data.fits import bucket, bucket_sizes, bucket_step, crop, random_crops, squash
+from tinv.data.crops import bucket, bucket_sizes, bucket_step, crop, random_crops, squash
 from tinv.data.images import cut_picture
 from tinv.seeding import generator
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tinv.data.fits import crop
+from tinv.data.crops import crop
 from tinv.data.images import MAX_PIXELS, check_background, cut_picture, find_images, open_picture
 from tinv.errors import UserError
 

@@ -19,8 +19,8 @@ from tests.tiny import tiny_images, tiny_pipeline
 from tinv import cache, formats
 from tinv.concept import Concept
 from tinv.config.validate import ConfigError, check
-from tinv.data.known import KnownMoments, make_room
-from tinv.datamodule import ConceptDataModule
+from tinv.data.datamodule import ConceptDataModule
+from tinv.data.latent_cache import KnownMoments, make_room
 from tinv.models import StableDiffusion
 from tinv.models.encoder import encoder_of
 from tinv.preparation import prepare
@@ -172,7 +172,7 @@ def test_processes_that_write_the_same_files_at_once_do_not_hurt_each_other(mode
 import sys, torch
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from tinv.data.known import KnownMoments
+from tinv.data.latent_cache import KnownMoments
 encode = lambda pixels: pixels.mean((2, 3), keepdim=True).expand(1, 3, 64, 64).contiguous()
 for turn in range(30):
     known = KnownMoments(encode, Path({str(tmp_path)!r}), encoder="one", most_bytes=100_000)

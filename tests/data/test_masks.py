@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tinv.data.fits import bucket, crop, random_crops
+from tinv.data.crops import bucket, crop, random_crops
+from tinv.data.encode_latents import encode_views
 from tinv.data.images import cut_picture, open_picture
-from tinv.data.latents import encode_views
 from tinv.data.masks import check_alpha, find_masks, read_mask
 from tinv.errors import UserError
 from tinv.seeding import generator

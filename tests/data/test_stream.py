@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tinv.data.captions import Captions
-from tinv.data.latents import Views
-from tinv.data.stream import RunSampler, Shown, TrainingSamples, ValidationSamples, collate
+from tinv.data.dataset import RunSampler, Shown, TrainingSamples, ValidationSamples, collate
+from tinv.data.encode_latents import Views
 from tinv.seeding import generator
 
 N = 5

@@ -2,7 +2,7 @@ import pytest
 
 from tests.tiny import tiny_images
 from tinv.concept import Concept
-from tinv.datamodule import ConceptDataModule
+from tinv.data.datamodule import ConceptDataModule
 from tinv.errors import UserError
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import tiny_images
-from tinv.data import places
+from tinv.data import locate as places
 from tinv.data.images import find_images
-from tinv.data.places import locate_folder
+from tinv.data.locate import locate_folder
 from tinv.errors import UserError
 
 

@@ -12,7 +12,7 @@ from tinv.callbacks.boards import log_metrics
 from tinv.callbacks.cadence import Every
 from tinv.callbacks.phases import Stopwatch
 from tinv.callbacks.stopping import Stopping
-from tinv.data.stream import ValidationSamples, collate
+from tinv.data.dataset import ValidationSamples, collate
 from tinv.errors import UserError
 from tinv.types import Batch
 

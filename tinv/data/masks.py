@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tinv.data.fits import Size
+from tinv.data.crops import Size
 from tinv.data.images import SUFFIXES, has_alpha, listed, open_picture
 from tinv.errors import UserError
 

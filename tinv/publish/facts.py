@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tinv import formats
 from tinv.config.secrets import is_secret_override
 from tinv.data.images import find_images
-from tinv.data.places import locate_folder
+from tinv.data.locate import locate_folder
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from PIL import Image, ImageOps
 
-from tinv.data.places import SCHEME
+from tinv.data.locate import SCHEME
 from tinv.errors import UserError
 from tinv.publish.facts import concept_parts, read_config, setting, training_pictures
 from tinv.report.thinning import evenly

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tinv.data.fits import FITS, Cut, Size, bucket_step, random_crops
+from tinv.data.crops import FITS, Cut, Size, bucket_step, random_crops
 from tinv.data.images import check_background
 from tinv.errors import UserError
 

@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 
 from tinv.concept import Concept
 from tinv.data.captions import Tags
-from tinv.data.framing import Framing
+from tinv.data.concept_dataset import ConceptPictures
+from tinv.data.crop_config import Framing
+from tinv.data.dataset import RunSampler, Sample, Shown, TrainingSamples, ValidationSamples, collate
 from tinv.data.images import Picture
+from tinv.data.locate import locate_folder
 from tinv.data.masks import ALPHA
-from tinv.data.pictures import ConceptPictures
-from tinv.data.places import locate_folder
-from tinv.data.stream import RunSampler, Sample, Shown, TrainingSamples, ValidationSamples, collate
 from tinv.data.wording import Wording
 from tinv.errors import UserError
 from tinv.files import locate

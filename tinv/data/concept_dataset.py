@@ -9,13 +9,13 @@ from torch import Tensor
 
 from tinv import heap
 from tinv.concept import Concept
-from tinv.data.fits import Size
-from tinv.data.framing import Framing
+from tinv.data.crop_config import Framing
+from tinv.data.crops import Size
+from tinv.data.dataset import Shown
+from tinv.data.encode_latents import encode_views, together
 from tinv.data.images import Picture, cut_picture, find_images, listed, open_picture
-from tinv.data.latents import encode_views, together
 from tinv.data.masks import ALPHA, check_alpha, find_masks, read_mask
 from tinv.data.repeats import count_repeats
-from tinv.data.stream import Shown
 from tinv.data.wording import Wording
 from tinv.errors import UserError
 from tinv.seeding import generator

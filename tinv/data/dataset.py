@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from tinv.data.captions import Captions
 from tinv.data.dealing import Deck, batches_of_one_size, deal
-from tinv.data.latents import Views
+from tinv.data.encode_latents import Views
 from tinv.seeding import generator, seed_of
 from tinv.types import Batch
 
