@@ -4,7 +4,7 @@ from diffusers import DDPMScheduler
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.training_utils import compute_snr
 
-from tinv.diffusion import min_snr_weights, noise_latents, sample_moments, target, timesteps
+from tinv.diffusion.process import min_snr_weights, noise_latents, sample_moments, target, timesteps
 
 SCHEDULER = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 ALPHAS = SCHEDULER.alphas_cumprod

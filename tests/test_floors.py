@@ -14,8 +14,16 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     | {"tinv.types"},
     {"tinv.token_parts", "tinv.slurm"},
     # floor 1: arithmetic and paper
-    {"tinv.credentials", "tinv.diffusion", "tinv.formats", "tinv.grid", "tinv.hub", "tinv.status", "tinv.trial"},
-    {"tinv.objective", "tinv.timesteps"},
+    {
+        "tinv.credentials",
+        "tinv.diffusion.process",
+        "tinv.formats",
+        "tinv.grid",
+        "tinv.hub",
+        "tinv.status",
+        "tinv.trial",
+    },
+    {"tinv.diffusion.loss", "tinv.diffusion.timestep_samplers"},
     # floor 2: parts
     {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.optim"},
     {"tinv.regulariser"},
@@ -51,13 +59,13 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.token_parts",
         "tinv.pipeline",
         "tinv.types",
-        "tinv.diffusion",
+        "tinv.diffusion.process",
         "tinv.formats",
-        "tinv.objective",
+        "tinv.diffusion.loss",
         *PARTS,
         *LOOP,
     }
-    | {"tinv.timesteps"}
+    | {"tinv.diffusion.timestep_samplers"}
     | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run", "tinv.sweep"}
     | {"tinv.toybench"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},

@@ -9,10 +9,10 @@ from diffusers.optimization import get_constant_schedule, get_linear_schedule_wi
 
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
+from tinv.diffusion.loss import DiffusionLoss
 from tinv.errors import UserError
 from tinv.models import load
 from tinv.models.prompts import Prompts
-from tinv.objective import DiffusionLoss
 from tinv.types import Batch
 
 

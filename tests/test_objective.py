@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from tinv.diffusion import target
+from tinv.diffusion.loss import DiffusionLoss
+from tinv.diffusion.process import target
 from tinv.errors import UserError
-from tinv.objective import DiffusionLoss
 from tinv.types import NoiseSchedule
 
 ALPHAS = torch.linspace(0.99, 0.01, 100)

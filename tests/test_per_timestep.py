@@ -6,7 +6,7 @@ import torch
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.callbacks import StopIfStuck
-from tinv.diffusion import timesteps
+from tinv.diffusion.process import timesteps
 from tinv.errors import UserError
 from tinv.models.spread import encode_throughout, told_by_stage
 from tinv.seeding import normal_pair

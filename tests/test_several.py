@@ -14,13 +14,13 @@ from tinv.callbacks import StopIfStuck, StopOnNonFinite
 from tinv.callbacks.movement import StuckError
 from tinv.callbacks.nonfinite import NonFiniteError
 from tinv.concept import Concept
+from tinv.diffusion.timestep_samplers import Cosine
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.lesson import Lesson, borrowed, clashes
 from tinv.module import TextualInversion
 from tinv.optim import RiemannianSGD
 from tinv.regulariser import ContextRegulariser
-from tinv.timesteps import Cosine
 from tinv.together import Together
 
 CAT = Concept(placeholder="<cat-toy>", initializer="toy")

@@ -12,9 +12,9 @@ from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.data.captions import Captions
 from tinv.data.dataset import RunSampler, Shown, TrainingSamples
 from tinv.data.encode_latents import Views
-from tinv.diffusion import timesteps
+from tinv.diffusion.process import timesteps
+from tinv.diffusion.timestep_samplers import Cosine, LogSnr, Range, Uniform, at_shares
 from tinv.errors import UserError
-from tinv.timesteps import Cosine, LogSnr, Range, Uniform, at_shares
 
 T = 1000
 SD = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tinv.concept import Concept, names
-from tinv.diffusion import noise_latents, timesteps
+from tinv.diffusion.loss import DiffusionLoss
+from tinv.diffusion.process import noise_latents, timesteps
+from tinv.diffusion.timestep_samplers import UNIFORM, Timesteps, weighted
 from tinv.embedding import TokenEmbedding, Word, guidance_of
 from tinv.formats import LearnedEmbedding
 from tinv.identity import check_identity, identity
@@ -23,12 +25,10 @@ from tinv.means import Mean, by_name
 from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import LatentDiffusion
 from tinv.models.spread import layers_of, predict_at
-from tinv.objective import DiffusionLoss
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
 from tinv.provenance import provenance
 from tinv.regulariser import NOTHING, Regulariser
 from tinv.seeding import normal_pair
-from tinv.timesteps import UNIFORM, Timesteps, weighted
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept, sent
 
 

@@ -18,7 +18,7 @@ import tinv.module
 from bench.reference.record import listen
 from tinv import formats
 from tinv.config.validate import build
-from tinv.diffusion import noise_latents
+from tinv.diffusion.process import noise_latents
 from tinv.module import TextualInversion
 from tinv.types import Batch
 

@@ -198,7 +198,7 @@ def test_a_dry_run_lists_the_points_and_makes_nothing(door, tmp_path):
 
 def test_a_dry_run_finds_what_is_wrong_only_where_two_values_meet(door, tmp_path):
     (tmp_path / "mine" / "objective").mkdir(parents=True)
-    text = "_target_: tinv.objective.DiffusionLoss\nsnr_gamma: ${oc.decode:${name}}\n"
+    text = "_target_: tinv.diffusion.loss.DiffusionLoss\nsnr_gamma: ${oc.decode:${name}}\n"
     (tmp_path / "mine" / "objective" / "as_named.yaml").write_text(text)
     swept = ["objective=plain,as_named", "name=a,'1=2'"]
     said = door("-m", "--config-dir=mine", CAT, *swept, "sweep.dry_run=true")

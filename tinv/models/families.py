@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinv.diffusion import PREDICTION_TYPES
+from tinv.diffusion.process import PREDICTION_TYPES
 from tinv.errors import UserError
 
 _OTHER_INPUTS = {9: "an inpainting model", 8: "a model that edits pictures", 7: "an upscaler", 5: "a depth model"}

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from tinv.diffusion import sample_moments
+from tinv.diffusion.process import sample_moments
 
 
 def precision(dtype: torch.dtype, config: Any) -> torch.dtype:

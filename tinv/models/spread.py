@@ -13,7 +13,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from tinv.diffusion import guided
+from tinv.diffusion.process import guided
 from tinv.token_parts import Place, Spread, is_of_layers, part_of, parts, said, stage_of, unfolded
 from tinv.types import Batch, Conditioning, Vectors
 

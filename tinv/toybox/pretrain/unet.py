@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from tinv.diffusion import min_snr_weights
+from tinv.diffusion.process import min_snr_weights
 from tinv.models.processor import in_bfloat16
 from tinv.toybox.pretrain import checkpoint, parallel
 from tinv.toybox.pretrain.muon import optimizers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tinv.diffusion import PREDICTION_TYPES, min_snr_weights, snr_power_weights, target
+from tinv.diffusion.process import PREDICTION_TYPES, min_snr_weights, snr_power_weights, target
 from tinv.errors import UserError
 from tinv.types import NoiseSchedule
 
