@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from tests.conftest import ROOT
 from tinv.config.compose import Groups
 from tinv.config.validate import CONF_DIR, check
-from tinv.embedding.token import Init, Norm
+from tinv.embeddings.config import Init, Norm
 from tinv.front import register
 from tinv.preparation import prepare
 

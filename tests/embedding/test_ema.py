@@ -3,7 +3,7 @@
 import torch
 
 from tinv.embedding import Rows, TokenEmbedding
-from tinv.embedding.ema import MovingAverage
+from tinv.embeddings.averaging import MovingAverage
 
 
 def at(*values: float) -> Rows:

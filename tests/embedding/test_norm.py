@@ -6,7 +6,7 @@ import torch
 from tests.tiny import tiny_tokenizer
 from tinv.concept import Concept
 from tinv.embedding import Rows, TokenEmbedding
-from tinv.embedding.norm import Hold
+from tinv.embeddings.norm_constraint import Hold
 from tinv.errors import UserError
 
 TOKENIZER = tiny_tokenizer()

@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity
 from tests.models.published import published
 from tests.models.test_sdxl import ours
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tinv.embedding.norm import mean_length
+from tinv.embeddings.norm_constraint import mean_length
 from tinv.optim import RiemannianSGD
 from tinv.regulariser import ContextRegulariser, DistanceRegulariser
 

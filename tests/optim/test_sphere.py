@@ -10,7 +10,7 @@ from tests.optim.test_optimizers import rows
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.config.validate import build
-from tinv.embedding.norm import mean_length
+from tinv.embeddings.norm_constraint import mean_length
 from tinv.optim import RiemannianSGD
 
 DIRECTIONAL = ["embedding.norm=directional", "optimizer=rsgd"]

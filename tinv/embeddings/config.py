@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from tinv.concept import Concept
-from tinv.embedding.ema import MovingAverage
-from tinv.embedding.norm import Hold, mean_length, usual_length
-from tinv.embedding.rows import Rows
-from tinv.embedding.start import at_random, from_file, from_mean, from_outputs, from_tokens, spread
 from tinv.embedding.tail import TailAverage
-from tinv.embedding.words import check_placeholder, check_room, check_whole, initializer_ids
+from tinv.embeddings.averaging import MovingAverage
+from tinv.embeddings.checks import check_placeholder, check_room, check_whole, initializer_ids
+from tinv.embeddings.init import at_random, from_file, from_mean, from_outputs, from_tokens, spread
+from tinv.embeddings.norm_constraint import Hold, mean_length, usual_length
+from tinv.embeddings.parameters import Rows
 from tinv.errors import UserError
 from tinv.token_parts import MOST_STAGES, stage_names
 from tinv.types import Conditioning

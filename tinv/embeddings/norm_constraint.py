@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tinv.embedding.rows import Rows
+from tinv.embeddings.parameters import Rows
 
 
 @dataclass(frozen=True)

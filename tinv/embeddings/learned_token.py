@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tinv.concept import Concept
 from tinv.embedding.tail import TailAverage
-from tinv.embedding.token import FROM_WORDS, TokenEmbedding
+from tinv.embeddings.config import FROM_WORDS, TokenEmbedding
 from tinv.token_parts import says
 from tinv.types import Conditioning, Vectors
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinv.embedding.rows import Rows
+from tinv.embeddings.parameters import Rows
 
 
 class MovingAverage(nn.Module):
