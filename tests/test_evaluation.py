@@ -17,7 +17,7 @@ from tinv.cli import main
 from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.evaluation import Settings, evaluate, find_subjects, results, table
-from tinv.evaluation.drawing import fingerprint_of
+from tinv.evaluation.samples import fingerprint_of
 from tinv.files import locate
 from tinv.metrics.clip import Clip
 from tinv.metrics.measuring import NAMES

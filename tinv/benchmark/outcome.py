@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinv.evaluation import results, table
-from tinv.evaluation.evaluating import Result
+from tinv.evaluation.evaluate import Result
 from tinv.evaluation.subjects import Subject as Word
 from tinv.files import write_json
 

@@ -7,7 +7,7 @@ from tinv.benchmark import outcome
 from tinv.benchmark.training import command, places, train
 from tinv.errors import UserError
 from tinv.evaluation import find_subjects
-from tinv.evaluation.evaluating import Result
+from tinv.evaluation.evaluate import Result
 from tinv.toybench import NAMES, Name, concept
 from tinv.toybench.fidelity import PROMPTS, RENDERS, measured
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from tinv.cli.generate import seeds
 from tinv.errors import UserError
 from tinv.evaluation import Bench, Settings, find_subjects, table
-from tinv.evaluation.evaluating import Result
+from tinv.evaluation.evaluate import Result
 from tinv.evaluation.subjects import Subject
 from tinv.metrics.measuring import Scores, with_noun
 from tinv.metrics.scores import agreement, among, likeness

@@ -12,7 +12,7 @@ from tinv.callbacks.surroundings import versions
 from tinv.data.images import open_picture
 from tinv.errors import UserError
 from tinv.evaluation import results
-from tinv.evaluation.drawing import Album, fingerprint, fingerprint_of
+from tinv.evaluation.samples import Album, fingerprint, fingerprint_of
 from tinv.evaluation.settings import Settings
 from tinv.evaluation.subjects import Subject
 from tinv.generate import Request, load_model, model_settings, sampling_options
