@@ -8,8 +8,8 @@ import yaml
 from tests.boards.reading import sessions
 from tests.test_cli import learn
 from tinv.boards import WandbBoard
+from tinv.cli.evaluate_wandb import tell
 from tinv.evaluation import find_subjects
-from tinv.evaluation.telling import tell
 from tinv.models import StableDiffusion
 
 

@@ -41,7 +41,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, and print a table."""
-    from tinv.evaluation import Settings, evaluate, find_subjects, table, telling
+    from tinv.cli import evaluate_wandb as telling
+    from tinv.evaluation import Settings, evaluate, find_subjects, table
 
     settings = Settings(
         prompts=arguments.prompt,
