@@ -41,7 +41,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.convert", "tinv.dashboard", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview"}
     | {"tinv.pipeline", "tinv.run", "tinv.sweep"},
     {"tinv.evaluation"},
-    {"tinv.benchmark"},
+    {"tinv.evaluation.dreambench"},
     {"tinv.from_diffusers", "tinv.report", "tinv.standing"},
     {"tinv.front"},
     {"tinv.cli"},

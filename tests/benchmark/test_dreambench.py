@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from tests.test_cli import learn
-from tinv.benchmark import training
-from tinv.benchmark.dreambench import SETTINGS, measure, planned
-from tinv.benchmark.layout import PUBLISHED, read_subjects
-from tinv.benchmark.outcome import text
 from tinv.cli import main
 from tinv.errors import UserError
+from tinv.evaluation.dreambench import subject_runs as training
+from tinv.evaluation.dreambench.dataset import PUBLISHED, read_subjects
+from tinv.evaluation.dreambench.dreambench import SETTINGS, measure, planned
+from tinv.evaluation.dreambench.summary import text
 from tinv.models import StableDiffusion
 
 CLASSES = {"backpack_dog": "backpack", "bear_plushie": "stuffed animal", "dog2": "dog"}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tinv.benchmark.training import command
 from tinv.cli import main
 from tinv.errors import UserError
+from tinv.evaluation.dreambench.subject_runs import command
 from tinv.toybench import NAMES
 from tinv.toybench.benchmark import typed
 

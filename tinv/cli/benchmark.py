@@ -51,9 +51,9 @@ def _add_dreambench(names: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what is left, and print a table."""
-    from tinv.benchmark.dreambench import FILE, dreambench, planned
-    from tinv.benchmark.outcome import text
     from tinv.evaluation import Settings
+    from tinv.evaluation.dreambench.dreambench import FILE, dreambench, planned
+    from tinv.evaluation.dreambench.summary import text
 
     if arguments.only_print:
         print(shlex.join(planned(arguments.data, arguments.out, arguments.overrides, only=arguments.subjects)))

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinv.benchmark import outcome
-from tinv.benchmark.training import command, places, train
 from tinv.errors import UserError
 from tinv.evaluation import find_subjects
+from tinv.evaluation.dreambench import summary as outcome
+from tinv.evaluation.dreambench.subject_runs import command, places, train
 from tinv.evaluation.evaluate import Result
 from tinv.toybench import NAMES, Name, concept
 from tinv.toybench.fidelity import PROMPTS, RENDERS, measured

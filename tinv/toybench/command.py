@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tinv.silence import quiet
 
     with quiet():
-        from tinv.benchmark.outcome import text
+        from tinv.evaluation.dreambench.summary import text
         from tinv.toybench.benchmark import FILE, planned, toybench
 
     if arguments.only_print:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from tinv.benchmark.layout import Subject
 from tinv.errors import UserError
+from tinv.evaluation.dreambench.dataset import Subject
 from tinv.files import write_text
 from tinv.sweep.kept import read_plan
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tinv.benchmark import outcome
-from tinv.benchmark.layout import Subject, read_subjects
-from tinv.benchmark.training import command, over_subjects, train
 from tinv.errors import UserError
 from tinv.evaluation import Bench, Settings, find_subjects, table
+from tinv.evaluation.dreambench import summary as outcome
+from tinv.evaluation.dreambench.dataset import Subject, read_subjects
+from tinv.evaluation.dreambench.subject_runs import command, over_subjects, train
 
 FILE = "dreambench.json"
 SETTINGS = Settings(seeds=(0, 1, 2, 3), steps=50, guidance=7.5, sampler="ddim")
