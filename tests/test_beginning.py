@@ -12,9 +12,9 @@ from tinv.concept import Concept
 from tinv.config.validate import ConfigError, build
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
+from tinv.evaluation.metrics.clip import Clip
+from tinv.evaluation.metrics.word_ranking import _short_texts, ranked, whole_words
 from tinv.lesson import Lesson
-from tinv.metrics.clip import Clip
-from tinv.metrics.ranking import _short_texts, ranked, whole_words
 from tinv.models import load_tokenizers
 from tinv.preparation import prepare
 from tinv.toybench import NAMES, class_of

@@ -17,11 +17,11 @@ from tinv.cli import main
 from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.evaluation import Settings, evaluate, find_subjects, results, table
+from tinv.evaluation.metrics.clip import Clip
+from tinv.evaluation.metrics.measure import NAMES
+from tinv.evaluation.metrics.scores import agreement, likeness
 from tinv.evaluation.samples import fingerprint_of
 from tinv.files import locate
-from tinv.metrics.clip import Clip
-from tinv.metrics.measuring import NAMES
-from tinv.metrics.scores import agreement, likeness
 from tinv.models import StableDiffusion
 
 PROMPTS = ("a photo of a {}", "a red {}")
@@ -172,7 +172,7 @@ def test_a_sweep_is_measured_with_one_model_and_one_pair_of_towers(
         monkeypatch.setattr(owner, name, lambda *a, _real=real, **k: loads.append(_real.__module__) or _real(*a, **k))
     found = measured(sweep(tmp_path / "sweep", model), images)
     assert len(found) == 4
-    assert loads == ["tinv.models.loading", "tinv.metrics.clip"]
+    assert loads == ["tinv.models.loading", "tinv.evaluation.metrics.clip"]
 
 
 def test_a_sweep_gets_a_mean_for_each_setting_over_its_seeds(

@@ -25,7 +25,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     },
     {"tinv.diffusion.loss", "tinv.diffusion.timestep_samplers"},
     # floor 2: parts
-    {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.optim"},
+    {"tinv.data", "tinv.embedding", "tinv.evaluation.metrics", "tinv.models", "tinv.optim"},
     {"tinv.regulariser"},
     # a side wing over floor 2
     {"tinv.toybox"},
@@ -50,7 +50,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
 )
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
-PARTS = {"tinv.data", "tinv.embedding", "tinv.metrics", "tinv.models", "tinv.regulariser", "tinv.toybox"}
+PARTS = {"tinv.data", "tinv.embedding", "tinv.evaluation.metrics", "tinv.models", "tinv.regulariser", "tinv.toybox"}
 LOOP = {"tinv.boards", "tinv.callbacks", "tinv.data.datamodule", "tinv.merging", "tinv.module", "tinv.together"}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {
@@ -83,7 +83,7 @@ LIBRARIES = {  # library -> the only places that may import it
         *LOOP,
     },
     "diffusers": {"tinv.models", "tinv.toybox"},
-    "transformers": {"tinv.models", "tinv.metrics", "tinv.toybox"},
+    "transformers": {"tinv.models", "tinv.evaluation.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
     "huggingface_hub": {"tinv.hub", "tinv.publish"},
     "hydra": {"tinv.config", "tinv.sweep", "tinv.front", "tinv.from_diffusers"},

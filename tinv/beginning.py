@@ -6,11 +6,11 @@ from typing import Any
 
 from tinv.data.images import open_picture
 from tinv.errors import UserError
+from tinv.evaluation.metrics.clip import Clip
+from tinv.evaluation.metrics.feature_extractors import towers_for
+from tinv.evaluation.metrics.word_ranking import at_work, ranked, whole_words
 from tinv.lesson import Lesson
-from tinv.metrics.clip import Clip
 from tinv.metrics.places import Found, find
-from tinv.metrics.ranking import at_work, ranked, whole_words
-from tinv.metrics.towers import towers_for
 
 TOWERS = {
     "toybox": "pkg://tinv/toybox/clip",

@@ -13,10 +13,10 @@ from tests.callbacks.test_samples import table
 from tinv.callbacks import Checkpoints, Evaluation, KeepBest
 from tinv.callbacks.evaluation import _means
 from tinv.errors import UserError
+from tinv.evaluation.metrics.clip import Clip
+from tinv.evaluation.metrics.prompts import few_prompts_for
+from tinv.evaluation.metrics.scores import both, likeness
 from tinv.logger import MetricsFile
-from tinv.metrics.clip import Clip
-from tinv.metrics.prompts import few_prompts_for
-from tinv.metrics.scores import both, likeness
 from tinv.models import StableDiffusion
 from tinv.models.sampling import to_pictures
 

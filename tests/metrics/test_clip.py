@@ -10,8 +10,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from tests.tiny import tiny_tokenizer
 from tinv.errors import UserError
-from tinv.metrics.clip import Clip
-from tinv.metrics.preprocessing import Preprocessing
+from tinv.evaluation.metrics.clip import Clip
+from tinv.evaluation.metrics.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from tests.tiny import tiny_tokenizer
 from tinv.errors import UserError
-from tinv.metrics.dino import Dino
-from tinv.metrics.measuring import NAMES, References, measure, with_noun, without_word
-from tinv.metrics.prompts import OBJECT, STYLE, prompts_for
-from tinv.metrics.towers import NAMED, Choice, Towers, towers_for
+from tinv.evaluation.metrics.dino import Dino
+from tinv.evaluation.metrics.feature_extractors import NAMED, Choice, Towers, towers_for
+from tinv.evaluation.metrics.measure import NAMES, References, measure, with_noun, without_word
+from tinv.evaluation.metrics.prompts import OBJECT, STYLE, prompts_for
 
 LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 VISION = {**LAYERS, "image_size": 32, "patch_size": 8}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from tinv.metrics.scores import agreement, among, both, copies, diversity, likeness, nearest
+from tinv.evaluation.metrics.scores import agreement, among, both, copies, diversity, likeness, nearest
 
 SAMPLES = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0]])
 REFERENCES = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8]])

@@ -14,9 +14,9 @@ from tests.toybench.test_toybench import NAMES
 from tinv import formats
 from tinv.errors import UserError
 from tinv.evaluation import find_subjects
+from tinv.evaluation.metrics.feature_extractors import Choice, Towers
 from tinv.evaluation.subjects import Subject
 from tinv.formats import LearnedEmbedding
-from tinv.metrics.towers import Choice, Towers
 from tinv.toybench import class_of
 from tinv.toybench.fidelity import EDITS, FAITHFUL, PROMPTS, SCENES, AgainstRenders, measured, renders_on
 from tinv.toybench.known import noun_of, toy_of

@@ -13,9 +13,9 @@ from tinv.callbacks.phases import Stopwatch
 from tinv.data.images import open_picture
 from tinv.embedding import Word
 from tinv.errors import UserError
-from tinv.metrics.measuring import GAP, References, measure
-from tinv.metrics.prompts import few_prompts_for
-from tinv.metrics.towers import Choice, Towers, towers_for
+from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
+from tinv.evaluation.metrics.measure import GAP, References, measure
+from tinv.evaluation.metrics.prompts import few_prompts_for
 from tinv.models.sampling import to_pictures
 
 LOGGED = ("clip_i", "clip_t", "dino", "score")

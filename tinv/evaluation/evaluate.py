@@ -12,13 +12,13 @@ from tinv.callbacks.surroundings import versions
 from tinv.data.images import open_picture
 from tinv.errors import UserError
 from tinv.evaluation import results
+from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
+from tinv.evaluation.metrics.measure import References, Scores, measure
+from tinv.evaluation.metrics.prompts import prompts_for
 from tinv.evaluation.samples import Album, fingerprint, fingerprint_of
 from tinv.evaluation.settings import Settings
 from tinv.evaluation.subjects import Subject
 from tinv.generate import Request, load_model, model_settings, sampling_options
-from tinv.metrics.measuring import References, Scores, measure
-from tinv.metrics.prompts import prompts_for
-from tinv.metrics.towers import Choice, Towers, towers_for
 from tinv.models.fit import check_fit
 from tinv.models.solvers import DPM, TITLES
 

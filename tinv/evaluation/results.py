@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from tinv.evaluation.metrics.measure import NAMES, Scores
 from tinv.files import write_json
-from tinv.metrics.measuring import NAMES, Scores
 
 FILE = "evaluation.json"
 FORMULAE = 1

@@ -13,10 +13,10 @@ from PIL import Image
 from tinv.concept import slug as short
 from tinv.data.images import opened
 from tinv.errors import UserError
+from tinv.evaluation.metrics.measure import GAP
 from tinv.files import atomic, write_json
 from tinv.formats import LearnedEmbedding
 from tinv.generate import slug
-from tinv.metrics.measuring import GAP
 
 STAMP = "drawn.json"
 """Beside the pictures: what they were drawn with."""

@@ -29,10 +29,10 @@ from tinv.cli.generate import seeds
 from tinv.errors import UserError
 from tinv.evaluation import Bench, Settings, find_subjects, table
 from tinv.evaluation.evaluate import Result
+from tinv.evaluation.metrics.feature_extractors import Towers
+from tinv.evaluation.metrics.measure import Scores, with_noun
+from tinv.evaluation.metrics.scores import agreement, among, likeness
 from tinv.evaluation.subjects import Subject
-from tinv.metrics.measuring import Scores, with_noun
-from tinv.metrics.scores import agreement, among, likeness
-from tinv.metrics.towers import Towers
 from tinv.toybench.known import noun_of, toy_of
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named

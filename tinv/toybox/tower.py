@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tinv.metrics.clip import Clip
+from tinv.evaluation.metrics.clip import Clip
 from tinv.toybox import CLIP
 
 
@@ -18,7 +18,7 @@ def pixels(images: np.ndarray) -> Tensor:
 
 
 class Tower:
-    """Unit-length features of rendered pictures and of captions, through `tinv.metrics.clip`."""
+    """Unit-length features of rendered pictures and of captions, through `tinv.evaluation.metrics.clip`."""
 
     def __init__(self, folder: Path = CLIP) -> None:
         self.clip = Clip.load(folder)

@@ -14,8 +14,8 @@ from torch.nn.functional import normalize
 from transformers import CLIPModel, CLIPTokenizer
 
 from tinv.errors import UserError
+from tinv.evaluation.metrics.preprocessing import Preprocessing
 from tinv.files import locate
-from tinv.metrics.preprocessing import Preprocessing
 from tinv.metrics.quiet import quiet
 
 _BATCH = 32

@@ -6,8 +6,8 @@ from typing import Any, Self
 import torch
 
 from tinv.errors import UserError
-from tinv.metrics.clip import Clip
-from tinv.metrics.dino import Dino
+from tinv.evaluation.metrics.clip import Clip
+from tinv.evaluation.metrics.dino import Dino
 from tinv.metrics.places import Found, find
 
 NONE = "none"

@@ -10,8 +10,8 @@ from statistics import mean
 from PIL import Image
 from torch import Tensor, cat
 
-from tinv.metrics.scores import agreement, among, both, copies, diversity, likeness, nearest
-from tinv.metrics.towers import Towers
+from tinv.evaluation.metrics.feature_extractors import Towers
+from tinv.evaluation.metrics.scores import agreement, among, both, copies, diversity, likeness, nearest
 
 GAP = "{}"
 NAMES = ("clip_i", "clip_t", "clip_t_bare", "dino", "diversity", "nearest", "copies", "score")

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tinv.metrics.clip import Clip
+from tinv.evaluation.metrics.clip import Clip
 
 _CAPTIONS = {"object": "a photo of a {}", "style": "a painting in the style of {}"}
 _BATCH = 256

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from transformers import Dinov2Model, ViTModel
 
 from tinv.errors import UserError
-from tinv.metrics.preprocessing import Preprocessing
+from tinv.evaluation.metrics.preprocessing import Preprocessing
 from tinv.metrics.quiet import quiet
 
 _KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
