@@ -11,8 +11,8 @@ from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.formats.content import Content, shown
+from tinv.formats.not_embeddings import is_lora
 from tinv.formats.reading import Found
-from tinv.formats.refusals import is_lora
 from tinv.token_parts import described, encoder_of, parts
 
 if TYPE_CHECKING:

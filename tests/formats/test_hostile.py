@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from tests.formats.foreign import L, a1111_tree, pickled
 from tinv.errors import UserError
 from tinv.formats import read
-from tinv.formats.pickles import look_through
+from tinv.formats.pickle_scanner import look_through
 
 MEBIBYTE = 2**20
 

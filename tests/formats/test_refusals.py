@@ -16,7 +16,7 @@ from tests.formats import foreign
 from tests.formats.foreign import G, L, a1111_tree, pickled, saved
 from tinv.errors import UserError
 from tinv.formats import read, write
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.learned_embedding import LearnedEmbedding
 
 LAYERS = "IN01 IN02 IN04 IN05 IN07 IN08 MID OUT03 OUT04 OUT05 OUT06 OUT07 OUT08 OUT09 OUT10 OUT11".split()
 

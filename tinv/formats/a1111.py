@@ -11,11 +11,11 @@ from tinv.errors import UserError
 from tinv.files import atomic
 from tinv.formats.content import Content
 from tinv.formats.format import ONE_CLIP, SDXL, Format
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import provenance_of
-from tinv.formats.rows import by_encoder, rows_of
-from tinv.formats.torch_file import save_torch
-from tinv.formats.words import usable, word_of
+from tinv.formats.placeholder import usable, word_of
+from tinv.formats.tensors import by_encoder, rows_of
+from tinv.formats.torch_container import save_torch
 
 NAME = "AUTOMATIC1111"
 _PROVENANCE = "provenance"

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from tinv.files import atomic
 from tinv.formats.a1111 import tree
 from tinv.formats.format import ONE_CLIP, SDXL, Format
-from tinv.formats.learned import LearnedEmbedding
-from tinv.formats.picture import save_picture
+from tinv.formats.learned_embedding import LearnedEmbedding
+from tinv.formats.png_container import save_picture
 
 _SIDE = 512
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tinv.files import atomic
 from tinv.formats.diffusers import pairs
 from tinv.formats.format import ONE_CLIP, SDXL, Format
-from tinv.formats.learned import LearnedEmbedding
-from tinv.formats.torch_file import save_torch
+from tinv.formats.learned_embedding import LearnedEmbedding
+from tinv.formats.torch_container import save_torch
 
 
 def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:

@@ -7,11 +7,11 @@ from safetensors.torch import save
 from tinv.files import atomic
 from tinv.formats.content import Content
 from tinv.formats.format import ONE_CLIP, Format
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import provenance_of, texts_of
 from tinv.formats.output_space import input_rows, without_out
-from tinv.formats.rows import by_encoder
-from tinv.formats.words import word_of
+from tinv.formats.placeholder import word_of
+from tinv.formats.tensors import by_encoder
 
 NAME = "emb_params"
 _NAMES = ("emb_params", "emp_params")

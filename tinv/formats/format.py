@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinv.concept import slug
 from tinv.errors import UserError
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import halves
 from tinv.token_parts import described, has_negative, parts
 

@@ -5,7 +5,7 @@ The keys are those of the Stability AI model metadata standard, as kohya's train
 
 from collections.abc import Mapping
 
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.learned_embedding import LearnedEmbedding
 
 WORD = "placeholder"
 """Under this text the word stands in files whose tensors are not called by it."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import NEGATIVE, OF
 from tinv.token_parts import NEGATIVE as PART
 from tinv.token_parts import has_negative, joined, one

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tinv.errors import UserError
 from tinv.formats.content import Content
-from tinv.formats.rows import rows_of
+from tinv.formats.tensors import rows_of
 
 _OUT = "_out"
 

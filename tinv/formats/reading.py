@@ -7,16 +7,21 @@ from typing import Protocol
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.formats import a1111, bundled, diffusers, emb_params, parted, pti, refusals, sdxl, stacked
+from tinv.formats import a1111, diffusers, emb_params, sdxl
+from tinv.formats import encoder_list as stacked
+from tinv.formats import lora_bundle as bundled
+from tinv.formats import multipart as parted
+from tinv.formats import not_embeddings as refusals
+from tinv.formats import pivotal_tuning as pti
 from tinv.formats.content import Content, listed, shown
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import without_derived
 from tinv.formats.negative import with_negative
-from tinv.formats.pair import with_second
-from tinv.formats.picture import is_picture, open_picture
-from tinv.formats.safetensors_file import is_safetensors, open_safetensors
-from tinv.formats.torch_file import is_torch, open_torch
-from tinv.formats.words import usable
+from tinv.formats.placeholder import usable
+from tinv.formats.png_container import is_picture, open_picture
+from tinv.formats.safetensors_container import is_safetensors, open_safetensors
+from tinv.formats.sdxl_second_file import with_second
+from tinv.formats.torch_container import is_torch, open_torch
 from tinv.rundir import concept_dirs
 
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.formats import a1111, a1111_png, diffusers, diffusers_bin, emb_params, parted, sdxl
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats import a1111, a1111_png, diffusers, diffusers_bin, emb_params, sdxl
+from tinv.formats import multipart as parted
+from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import beside, halves
-from tinv.formats.rows import plain
+from tinv.formats.tensors import plain
 from tinv.token_parts import has_negative, parts
 
 FORMATS = (

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from tinv.concept import slug
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import negative_of
 from tinv.hub.licences import licence_of
 from tinv.publish.facts import CONCEPT_IMAGES, Facts

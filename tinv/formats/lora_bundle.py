@@ -6,10 +6,10 @@ from torch import Tensor
 
 from tinv.formats import emb_params, sdxl
 from tinv.formats.content import Content
-from tinv.formats.learned import LearnedEmbedding
-from tinv.formats.refusals import is_lora
-from tinv.formats.rows import by_encoder, rows_of
-from tinv.formats.words import usable
+from tinv.formats.learned_embedding import LearnedEmbedding
+from tinv.formats.not_embeddings import is_lora
+from tinv.formats.placeholder import usable
+from tinv.formats.tensors import by_encoder, rows_of
 
 NAME = "bundled in a LoRA"
 _BUNDLE = "bundle_emb."

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from tinv.errors import UserError
 from tinv.formats.content import MAX_TENSORS, Content
-from tinv.formats.learned import LearnedEmbedding
-from tinv.formats.rows import by_encoder, rows_of
-from tinv.formats.words import usable, word_of
+from tinv.formats.learned_embedding import LearnedEmbedding
+from tinv.formats.placeholder import usable, word_of
+from tinv.formats.tensors import by_encoder, rows_of
 
 NAME = "list of encoders"
 

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from tinv.formats.content import Content
-from tinv.formats.learned import LearnedEmbedding
-from tinv.formats.rows import by_encoder, rows_of
-from tinv.formats.words import note, usable, word_of
+from tinv.formats.learned_embedding import LearnedEmbedding
+from tinv.formats.placeholder import note, usable, word_of
+from tinv.formats.tensors import by_encoder, rows_of
 
 NAME = "pivotal tuning"
 _ENCODERS = {"text_encoders_0": "clip_l", "text_encoders_1": "clip_g"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tinv.errors import UserError
 from tinv.formats.diffusers import first_of, second_of
-from tinv.formats.learned import LearnedEmbedding
+from tinv.formats.learned_embedding import LearnedEmbedding
 
 _USUAL = "learned_embeds"
 

@@ -10,7 +10,7 @@ import torch
 
 from tinv.errors import UserError
 from tinv.formats.content import MAX_TENSORS, Content, listed
-from tinv.formats.pickles import MAX_PICKLE, Instructions, look_through
+from tinv.formats.pickle_scanner import MAX_PICKLE, Instructions, look_through
 
 _MAX_BYTES = 2**30
 """Room for the whole vocabulary of the widest encoder, which careless programs save with the word."""
