@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.from_diffusers.scripts import REFERENCE, SCRIPTS, read_flags
+from tinv.from_diffusers.command_line import flags_of
 from tinv.from_diffusers.flag import FILE_NAMES
 from tinv.from_diffusers.flags import FLAGS
-from tinv.from_diffusers.pasted import flags_of
 
 
 def test_the_lists_are_as_long_as_the_scripts_say():

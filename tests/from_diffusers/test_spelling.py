@@ -7,7 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from tinv.from_diffusers.spelling import assign, command
+from tinv.from_diffusers.overrides import assign, command
 
 AWKWARD = [
     *(

@@ -15,9 +15,9 @@ from tests import composing
 from tinv.config.compose import Groups
 from tinv.config.validate import check
 from tinv.from_diffusers import Translation, read, translate, understand
+from tinv.from_diffusers.command_line import flags_of
 from tinv.from_diffusers.flag import FILE_NAMES, SCRIPTS, Flag, Script
 from tinv.from_diffusers.flags import FLAGS
-from tinv.from_diffusers.pasted import flags_of
 
 NEEDED = {flag.name: flag.example for flag in FLAGS if flag.required}
 PUBLISHED = """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinv.from_diffusers.flag import Note, Pasted, Rule
-from tinv.from_diffusers.spelling import assign
+from tinv.from_diffusers.overrides import assign
 
 PRECISIONS = {"no": ("float32", "32-true"), "fp16": ("float16", "16-mixed"), "bf16": ("bfloat16", "32-true")}
 """Of the frozen weights, and of the trainer: only float16 needs its gradients scaled."""

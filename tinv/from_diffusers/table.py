@@ -1,9 +1,9 @@
 """The tables of docs/from-diffusers.md: `python -m tinv.from_diffusers.table` prints them."""
 
+from tinv.from_diffusers.command_line import flags_of
 from tinv.from_diffusers.flag import SCRIPTS, Flag, Note, Pasted, Script
 from tinv.from_diffusers.flags import SECTIONS
-from tinv.from_diffusers.pasted import flags_of
-from tinv.from_diffusers.spelling import assign
+from tinv.from_diffusers.overrides import assign
 
 SHORT: dict[Script, str] = {"sd": "SD", "sdxl": "XL", "flax": "Flax", "multi_token": "MT"}
 HEADINGS = ("flag", "in", "default", "in tinv", "")

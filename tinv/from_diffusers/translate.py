@@ -9,9 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from tinv.config.compose import Groups
 from tinv.config.problems import did_you_mean
 from tinv.config.validate import CONF_DIR
+from tinv.from_diffusers.command_line import flags_of
 from tinv.from_diffusers.flag import FILE_NAMES, Note, Pasted
-from tinv.from_diffusers.pasted import flags_of
-from tinv.from_diffusers.spelling import assign, command
+from tinv.from_diffusers.overrides import assign, command
 
 ALWAYS = ("data.flip=true",)
 """What the scripts do without a flag for it: every picture is mirrored half of the time."""
