@@ -1,7 +1,7 @@
 """Where a learned word comes from, as its file says."""
 
 from tinv import __version__
-from tinv.hub.licences import licence_of
+from tinv.hub.licenses import licence_of
 from tinv.models import LatentDiffusion
 
 

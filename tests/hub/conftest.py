@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import close_session, constants
 
 from tests.hub.standin import Standin, standing_in
-from tinv.models import places
+from tinv.hub import locate as places
 
 
 @pytest.fixture

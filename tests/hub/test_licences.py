@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from tinv.config.validate import CONF_DIR
-from tinv.hub.licences import licence_of
+from tinv.hub.licenses import licence_of
 
 
 @pytest.mark.parametrize("path", sorted((CONF_DIR / "model").glob("*.yaml")), ids=lambda path: path.stem)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.tiny import tiny_pipeline
 from tinv.errors import UserError
-from tinv.hub.pipeline import PARTS, part_files, pipeline_files
+from tinv.hub.pipeline_files import PARTS, part_files, pipeline_files
 from tinv.models import load
 
 SD15 = """

@@ -14,7 +14,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tinv.errors import UserError
-from tinv.hub.reasons import reason
+from tinv.hub.errors import reason
 
 PATIENCE_S = 10.0
 """How long the Hub may be silent. Its client waits for ever, which on a node without a network is too long."""

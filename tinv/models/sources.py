@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.hub.pipeline import part_files, pipeline_files
+from tinv.hub.locate import fetch, place_of, settings_folder
+from tinv.hub.pipeline_files import part_files, pipeline_files
 from tinv.hub.snapshot import Listing, Repo
 from tinv.models.checkpoint import read_checkpoint, recognise_checkpoint
 from tinv.models.families import Family, read_json, recognise
-from tinv.models.places import fetch, place_of, settings_folder
 
 
 @dataclass(frozen=True)

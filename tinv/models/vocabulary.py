@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from tinv.hub.pipeline import pipeline_files
+from tinv.hub.locate import fetch
+from tinv.hub.pipeline_files import pipeline_files
 from tinv.hub.snapshot import Repo
 from tinv.models.checkpoint import read_checkpoint
 from tinv.models.components import load_modules
-from tinv.models.places import fetch
 from tinv.models.single_file import convert_modules
 from tinv.models.sources import find
 from tinv.models.tokenizers import tokenizers_of

@@ -8,7 +8,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tinv.errors import UserError
-from tinv.hub.reasons import is_refusal, reason
+from tinv.hub.errors import is_refusal, reason
 from tinv.hub.snapshot import patience
 
 _LOGIN = "log in with `hf auth login`, or set the environment variable HF_TOKEN"

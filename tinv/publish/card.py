@@ -9,7 +9,7 @@ import yaml
 from tinv.concept import slug
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import negative_of
-from tinv.hub.licences import licence_of
+from tinv.hub.licenses import licence_of
 from tinv.publish.facts import CONCEPT_IMAGES, Facts
 from tinv.token_parts import has_negative
 

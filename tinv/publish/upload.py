@@ -6,7 +6,7 @@ from huggingface_hub import HfApi
 
 from tinv.config.secrets import is_secret
 from tinv.errors import UserError
-from tinv.hub.reasons import reason
+from tinv.hub.errors import reason
 from tinv.hub.snapshot import patience
 from tinv.publish.account import check_visibility
 from tinv.publish.staging import OURS
