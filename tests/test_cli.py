@@ -15,7 +15,7 @@ from tinv import formats
 from tinv.cli import main
 from tinv.cli.generate import seeds
 from tinv.formats import LearnedEmbedding
-from tinv.generate import fill, slug
+from tinv.inference.generate import fill, slug
 from tinv.models import StableDiffusion
 
 FAST = ["--steps", "2", "--guidance", "2", "--device", "cpu"]

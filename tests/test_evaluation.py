@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.test_cli import learn
 from tests.tiny import tiny_images
-from tinv import formats, generate
+from tinv import formats
 from tinv.cli import main
 from tinv.concept import slug
 from tinv.errors import UserError
@@ -22,6 +22,7 @@ from tinv.evaluation.metrics.measure import NAMES
 from tinv.evaluation.metrics.scores import agreement, likeness
 from tinv.evaluation.samples import fingerprint_of
 from tinv.files import locate
+from tinv.inference import generate
 from tinv.models import StableDiffusion
 
 PROMPTS = ("a photo of a {}", "a red {}")

@@ -38,8 +38,15 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.config"},
     {"tinv.rehearsal"},
     {"tinv.preparation"},
-    {"tinv.convert", "tinv.dashboard", "tinv.generate", "tinv.inspection", "tinv.prefetch", "tinv.preview"}
-    | {"tinv.pipeline", "tinv.run", "tinv.sweep"},
+    {
+        "tinv.inference.convert",
+        "tinv.dashboard",
+        "tinv.inference.generate",
+        "tinv.inference.inspect",
+        "tinv.prefetch",
+        "tinv.preview",
+    }
+    | {"tinv.inference.load_pipeline", "tinv.run", "tinv.sweep"},
     {"tinv.evaluation"},
     {"tinv.evaluation.dreambench"},
     {"tinv.from_diffusers", "tinv.report", "tinv.standing"},
@@ -57,7 +64,7 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.seeding",
         "tinv.means",
         "tinv.token_parts",
-        "tinv.pipeline",
+        "tinv.inference.load_pipeline",
         "tinv.types",
         "tinv.diffusion.process",
         "tinv.formats",
@@ -66,14 +73,22 @@ LIBRARIES = {  # library -> the only places that may import it
         *LOOP,
     }
     | {"tinv.diffusion.timestep_samplers"}
-    | {"tinv.generate", "tinv.inspection", "tinv.optim", "tinv.preview", "tinv.rehearsal", "tinv.run", "tinv.sweep"}
+    | {
+        "tinv.inference.generate",
+        "tinv.inference.inspect",
+        "tinv.optim",
+        "tinv.preview",
+        "tinv.rehearsal",
+        "tinv.run",
+        "tinv.sweep",
+    }
     | {"tinv.toybench"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
     "PIL": {
         "tinv.evaluation",
         "tinv.formats",
         "tinv.grid",
-        "tinv.generate",
+        "tinv.inference.generate",
         "tinv.preview",
         "tinv.cli",
         "tinv.publish",

@@ -7,12 +7,12 @@ from safetensors import safe_open
 
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tinv import pipeline
 from tinv.cli import main
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
 from tinv.formats.negative import beside, negative_of
+from tinv.inference import load_pipeline as pipeline
 from tinv.publish.card import usage
 from tinv.seeding import normal_pair
 

@@ -1,4 +1,4 @@
-"""`tinv.pipeline.load`: a plain pipeline of diffusers' draws what tinv draws."""
+"""`tinv.inference.load_pipeline.load`: a plain pipeline of diffusers' draws what tinv draws."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,10 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 from tests.tiny import tiny_parts, tiny_pipeline
-from tinv import formats, pipeline
+from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
+from tinv.inference import load_pipeline as pipeline
 from tinv.models import load
 from tinv.models.spread import layers_of
 

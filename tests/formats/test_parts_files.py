@@ -12,7 +12,7 @@ from tests.tiny import tiny_parts
 from tinv.cli import main
 from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, write
-from tinv.models import merged
+from tinv.inference import export_pipeline as merged
 
 STAGES = [f"clip_l/stage.{number}" for number in range(12)]
 WORD = LearnedEmbedding(

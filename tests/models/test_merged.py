@@ -14,7 +14,8 @@ from diffusers import DiffusionPipeline
 from tests.models.published import published, save
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.models import load, merged
+from tinv.inference import export_pipeline as merged
+from tinv.models import load
 
 PROMPT = "a photo of a <cat-toy> on the beach"
 

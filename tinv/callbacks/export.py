@@ -15,7 +15,7 @@ from tinv.callbacks.phases import Stopwatch
 from tinv.errors import UserError
 from tinv.files import write_text
 from tinv.formats import FORMATS, NAMES, PIPELINE, LearnedEmbedding, write
-from tinv.models import merged
+from tinv.inference import export_pipeline as merged
 from tinv.rundir import concept_dir
 
 _STEP_FILE = re.compile(r"learned_embeds(?:-neg)?(_2)?-steps-(\d+)\.safetensors")

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert, and say where the files are."""
-    from tinv.convert import convert
+    from tinv.inference.convert import convert
 
     options = {"token": arguments.token, "model": arguments.model, "part": arguments.part}
     for path in convert(arguments.source, arguments.out, arguments.to, **options):

@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Draw, and say where the pictures are."""
-    from tinv.generate import Request, generate
+    from tinv.inference.generate import Request, generate
 
     request = Request(
         prompts=arguments.prompts,

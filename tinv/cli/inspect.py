@@ -21,6 +21,6 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the report."""
-    from tinv.inspection import report
+    from tinv.inference.inspect import report
 
     print(report(arguments.file, model=arguments.model))

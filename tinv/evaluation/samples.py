@@ -16,7 +16,7 @@ from tinv.errors import UserError
 from tinv.evaluation.metrics.measure import GAP
 from tinv.files import atomic, write_json
 from tinv.formats import LearnedEmbedding
-from tinv.generate import slug
+from tinv.inference.generate import slug
 
 STAMP = "drawn.json"
 """Beside the pictures: what they were drawn with."""

@@ -42,7 +42,7 @@ def write(path: Path, learned: LearnedEmbedding) -> list[Path]:
     known = parts(learned.vectors)
     about = (
         f"textual inversion with rows of its own for {described(known)}: no ordinary embedding; "
-        f"tinv.pipeline.load(pipe, file) makes a pipeline of diffusers use it"
+        f"tinv.inference.load_pipeline.load(pipe, file) makes a pipeline of diffusers use it"
     )
     texts = {**texts_of(learned, names_word=True), _ABOUT: about, _PARTS: " ".join(known)}
     with atomic(path) as draft:

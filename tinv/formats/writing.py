@@ -20,7 +20,7 @@ FORMATS = (
 )
 """The kinds of files that can be written."""
 PIPELINE = "pipeline"
-"""A whole diffusers pipeline with the word in it, which is no embedding file: `tinv.models.merged` writes it."""
+"""A whole diffusers pipeline with the word in it, which is no embedding file: `tinv.inference.export_pipeline` writes it."""
 NAMES = (*(known.name for known in FORMATS), PIPELINE)
 """What an embedding can be turned into."""
 

@@ -68,7 +68,7 @@ def check(learned: LearnedEmbedding) -> None:
     if known := parts(learned.vectors):
         raise UserError(
             f"a pipeline's files have room for ordinary words, {learned.placeholder} has rows of its own for "
-            f"{described(known)}; tinv.pipeline.load(pipe, file) makes a pipeline use it"
+            f"{described(known)}; tinv.inference.load_pipeline.load(pipe, file) makes a pipeline use it"
         )
 
 

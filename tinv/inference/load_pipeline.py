@@ -1,7 +1,7 @@
 """Learned words in pipelines of diffusers', also those that have parts, which diffusers' own loader cannot take.
 
     pipe = StableDiffusionPipeline.from_pretrained("stable-diffusion-v1-5/stable-diffusion-v1-5")
-    tinv.pipeline.load(pipe, "learned_embeds.safetensors")
+    tinv.inference.load_pipeline.load(pipe, "learned_embeds.safetensors")
     pipe("a photo of <cat-toy> on the beach").images[0]
 
 B batch, L tokens, P places, K rows, V words, D width.

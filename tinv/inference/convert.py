@@ -40,7 +40,8 @@ def convert(
     words = [half for word in formats.read_all(source, token=token) for half in halves(word)]
     learned = [_ordinary(word, part) for word in words]
     if to == PIPELINE:
-        from tinv.models import load, merged
+        from tinv.inference import export_pipeline as merged
+        from tinv.models import load
 
         name, revision = (model, None) if model else _base_model(learned)
         return [merged.write(out, learned, load(name, revision=revision))]
