@@ -10,7 +10,7 @@ import torch
 
 from bench.runner import ROOT, Command
 from bench.subjects import Subject
-from tinv.models.processor import multiplies
+from tinv.models.cpu_features import multiplies
 
 AS_SHIPPED = ("--train_batch_size=1", "--gradient_accumulation_steps=4")
 """As the script's own page says it."""

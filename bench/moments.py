@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from bench.figures import Figure, as_text
 from bench.published import configs
 from tinv.data.latent_cache import KnownMoments
-from tinv.models import latents
+from tinv.models import vae as latents
 from tinv.models.encoder import encoder_of
 
 HEAD = ("", "wall ms", "CPU ms")

@@ -16,7 +16,7 @@ from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.models import load
 from tinv.models.compiling import compile_unet
-from tinv.models.spread import layers_of
+from tinv.models.conditioning import layers_of
 from tinv.token_parts import part_of
 
 FAST = {"seeds": [1, 2], "steps": 3, "guidance": 3.0}

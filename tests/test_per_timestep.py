@@ -8,7 +8,7 @@ from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.callbacks import StopIfStuck
 from tinv.diffusion.process import timesteps
 from tinv.errors import UserError
-from tinv.models.spread import encode_throughout, told_by_stage
+from tinv.models.conditioning import encode_throughout, told_by_stage
 from tinv.seeding import normal_pair
 from tinv.token_parts import Spread
 

@@ -11,7 +11,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.inference import load_pipeline as pipeline
 from tinv.models import load
-from tinv.models.spread import layers_of
+from tinv.models.conditioning import layers_of
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 

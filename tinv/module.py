@@ -24,7 +24,7 @@ from tinv.lesson import Lesson
 from tinv.means import Mean, by_name
 from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import LatentDiffusion
-from tinv.models.spread import layers_of, predict_at
+from tinv.models.conditioning import layers_of, predict_at
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
 from tinv.provenance import provenance
 from tinv.regulariser import NOTHING, Regulariser

@@ -16,8 +16,8 @@ from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.lesson import Lesson, borrowed, clashes
 from tinv.models import load_tokenizers
-from tinv.models.processor import warn_of_emulation
-from tinv.models.products import check_products
+from tinv.models.cpu_features import warn_of_emulation
+from tinv.models.onednn_linear import check_products
 from tinv.models.runtime import check_loss_scale
 from tinv.regulariser import Regulariser
 from tinv.rehearsal import rehearse

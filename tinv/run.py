@@ -12,7 +12,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from tinv import cache, rundir, shelf
+from tinv import cache, rundir
 from tinv.beginning import begun
 from tinv.boards import watched
 from tinv.callbacks import KeepBest
@@ -24,6 +24,7 @@ from tinv.data.latent_cache import KnownMoments
 from tinv.errors import UserError
 from tinv.lesson import Lesson
 from tinv.models import LatentDiffusion
+from tinv.models import model_cache as shelf
 from tinv.models.compiling import keep_compiled
 from tinv.models.encoder import encoder_of
 from tinv.module import TextualInversion

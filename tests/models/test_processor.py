@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from tinv.models import processor
+from tinv.models import cpu_features as processor
 from tinv.preparation import prepare
 from tinv.toybox.sampling import load_pipeline, sample
 

@@ -8,8 +8,9 @@ from tests.models.published import LAYOUTS
 from tests.models.test_upcast import gradients
 from tinv.config.validate import ConfigError
 from tinv.errors import UserError
-from tinv.models import load, products
-from tinv.models.products import FEW_NUMBERS, FEW_TOKENS, check_products, use_onednn
+from tinv.models import load
+from tinv.models import onednn_linear as products
+from tinv.models.onednn_linear import FEW_NUMBERS, FEW_TOKENS, check_products, use_onednn
 from tinv.preparation import prepare
 
 BLAS = {"aten::addmm", "aten::mm", "aten::_slow_conv2d_forward", "aten::_slow_conv2d_backward"}

@@ -19,7 +19,7 @@ from tinv.evaluation.samples import Album, fingerprint, fingerprint_of
 from tinv.evaluation.settings import Settings
 from tinv.evaluation.subjects import Subject
 from tinv.inference.generate import Request, load_model, model_settings, sampling_options
-from tinv.models.fit import check_fit
+from tinv.models.check_fit import check_fit
 from tinv.models.solvers import DPM, TITLES
 
 PICTURES = "evaluation"

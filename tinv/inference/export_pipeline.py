@@ -16,8 +16,8 @@ from tinv.errors import UserError
 from tinv.files import atomic_folder
 from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import halves
-from tinv.models.fit import check_fit
-from tinv.models.latent_diffusion import LatentDiffusion
+from tinv.models.base import LatentDiffusion
+from tinv.models.check_fit import check_fit
 from tinv.silence import quiet
 from tinv.token_parts import described, parts
 

@@ -18,7 +18,7 @@ from tinv.files import atomic
 from tinv.formats import LearnedEmbedding
 from tinv.grid import labelled_grid
 from tinv.models import LatentDiffusion, load
-from tinv.models.fit import check_fit
+from tinv.models.check_fit import check_fit
 from tinv.models.solvers import DPM, check_solver
 
 _MODEL_SETTINGS = ("pretrained", "revision", "variant", "vae", "tokenizer", "config", "dtype")

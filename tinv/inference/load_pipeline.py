@@ -19,7 +19,7 @@ from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import halves
-from tinv.models.spread import layers_of, side_by_side, tell_by_layer, tell_by_stage
+from tinv.models.conditioning import layers_of, side_by_side, tell_by_layer, tell_by_stage
 from tinv.token_parts import Place, Spread, described, encoder_of, is_of_layers, joined, part_at, parts
 
 _TAUGHT: WeakSet[nn.Module] = WeakSet()

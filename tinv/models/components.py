@@ -10,7 +10,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from tinv.errors import UserError
 from tinv.models.families import Family
-from tinv.models.latents import precision
+from tinv.models.vae import precision
 
 CLASSES: dict[str, Any] = {
     kind.__name__: kind for kind in (AutoencoderKL, CLIPTextModel, CLIPTextModelWithProjection, UNet2DConditionModel)

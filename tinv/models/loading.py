@@ -8,10 +8,10 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
 from tinv.errors import UserError
+from tinv.models.base import LatentDiffusion
 from tinv.models.checkpoint import VAE, read_checkpoint
 from tinv.models.components import load_module, load_modules, load_scheduler
 from tinv.models.families import SDXL, read_json
-from tinv.models.latent_diffusion import LatentDiffusion
 from tinv.models.runtime import check_runtime, prepare
 from tinv.models.single_file import convert_modules, convert_vae
 from tinv.models.sources import Source, find, part_place, weights_of

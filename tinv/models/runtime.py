@@ -9,7 +9,7 @@ from tinv.errors import UserError
 from tinv.models.attention import check_xformers, use_xformers
 from tinv.models.checkpointing import checkpoint_activations
 from tinv.models.compiling import check_compiler, compile_unet
-from tinv.models.products import ProductsKind, use_onednn
+from tinv.models.onednn_linear import ProductsKind, use_onednn
 from tinv.models.upcast import upcast_attention
 
 AttentionKind = Literal["sdpa", "xformers"]

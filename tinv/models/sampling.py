@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tinv.models.conditioning import encode_throughout, told_by_stage
 from tinv.models.solvers import DPM, solver
-from tinv.models.spread import encode_throughout, told_by_stage
 from tinv.token_parts import Spread, has_negative, said, says
 from tinv.types import Conditioning, Vectors
 
 if TYPE_CHECKING:
-    from tinv.models.latent_diffusion import LatentDiffusion
+    from tinv.models.base import LatentDiffusion
 
 
 @torch.no_grad()

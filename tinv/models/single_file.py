@@ -14,7 +14,7 @@ from tinv.errors import UserError
 from tinv.models.checkpoint import UNET
 from tinv.models.components import CLASSES
 from tinv.models.families import Family
-from tinv.models.latents import precision
+from tinv.models.vae import precision
 
 
 def convert_modules(

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from tinv.formats import encoder_of_width
-from tinv.models.latent_diffusion import LatentDiffusion
-from tinv.models.lensed import LensedEncoder
+from tinv.models.base import LatentDiffusion
+from tinv.models.text_encoder import LensedEncoder
 from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
 

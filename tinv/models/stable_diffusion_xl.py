@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from tinv.models.latent_diffusion import LatentDiffusion
-from tinv.models.lensed import LensedEncoder
+from tinv.models.base import LatentDiffusion
+from tinv.models.text_encoder import LensedEncoder
 from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
 

@@ -9,9 +9,9 @@ from uuid import uuid4
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tinv import shelf
 from tinv.config.compose import CompositionError, Groups
 from tinv.errors import UserError
+from tinv.models import model_cache as shelf
 from tinv.status import Status
 from tinv.sweep import kept
 from tinv.sweep.alone import config_dir

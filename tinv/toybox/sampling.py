@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from tinv.models.processor import in_bfloat16
+from tinv.models.cpu_features import in_bfloat16
 from tinv.silence import quiet
 from tinv.toybox import PIPELINE
 from tinv.toybox.tower import pixels

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
-from tinv.models.processor import in_bfloat16
+from tinv.models.cpu_features import in_bfloat16
 from tinv.toybox.pretrain import checkpoint
 from tinv.toybox.pretrain.muon import optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
-from tinv.models.processor import in_bfloat16
+from tinv.models.cpu_features import in_bfloat16
 from tinv.toybox.pretrain import checkpoint
 from tinv.toybox.pretrain.claims import as_tensor, claim_about, facts, truth
 from tinv.toybox.pretrain.clip import MAX_LOGIT_SCALE, caption_ids, pixels, trimmed

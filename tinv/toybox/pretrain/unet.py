@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from tinv.diffusion.process import min_snr_weights
-from tinv.models.processor import in_bfloat16
+from tinv.models.cpu_features import in_bfloat16
 from tinv.toybox.pretrain import checkpoint, parallel
 from tinv.toybox.pretrain.muon import optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinv.errors import UserError
-from tinv.models import processor
+from tinv.models import cpu_features as processor
 
 ProductsKind = Literal["torch", "onednn"]
 FEW_TOKENS, FEW_NUMBERS = 31, 20480

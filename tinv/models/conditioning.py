@@ -18,7 +18,7 @@ from tinv.token_parts import Place, Spread, is_of_layers, part_of, parts, said, 
 from tinv.types import Batch, Conditioning, Vectors
 
 if TYPE_CHECKING:
-    from tinv.models.latent_diffusion import LatentDiffusion
+    from tinv.models.base import LatentDiffusion
 
 _ARGUMENTS = ("sample", "timestep", "encoder_hidden_states")
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")

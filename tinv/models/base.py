@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from tinv.models import latents
+from tinv.models import vae as latents
 from tinv.models.fingerprint import fingerprint
-from tinv.models.lensed import LensedEncoder
 from tinv.models.oncall import OnCall
 from tinv.models.sampling import sample_pixels, to_pictures
 from tinv.models.schedule import Schedule
+from tinv.models.text_encoder import LensedEncoder
 from tinv.types import Conditioning, NoiseSchedule, Vectors
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.models.latent_diffusion import LatentDiffusion
-from tinv.models.spread import layers_of
+from tinv.models.base import LatentDiffusion
+from tinv.models.conditioning import layers_of
 from tinv.token_parts import described, encoder_of, is_of_layers, parts
 
 
