@@ -13,7 +13,7 @@ from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
 from tinv.formats.negative import beside, negative_of
 from tinv.inference import load_pipeline as pipeline
-from tinv.publish.card import usage
+from tinv.publish.model_card import usage
 from tinv.seeding import normal_pair
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]

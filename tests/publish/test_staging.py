@@ -13,7 +13,7 @@ from safetensors import safe_open
 from tests.publish.runs import finished_run
 from tinv import formats
 from tinv.errors import UserError
-from tinv.publish.facts import public_overrides
+from tinv.publish.run_facts import public_overrides
 from tinv.publish.staging import stage
 
 GPS, ORIENTATION, MAKER = 0x8825, 0x0112, 0x010F

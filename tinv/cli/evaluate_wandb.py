@@ -5,7 +5,7 @@ from typing import Any
 
 from tinv.boards.afterwards import is_known, tell_wandb
 from tinv.evaluation.subjects import Subject
-from tinv.publish.facts import read_config, setting
+from tinv.publish.run_facts import read_config, setting
 
 PREFIX = "evaluation"
 

@@ -12,7 +12,7 @@ from tinv.concept import slug
 from tinv.data.images import find_images, listed
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.publish.facts import concept_parts, read_config, setting, training_pictures
+from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures
 from tinv.rundir import concept_dirs
 
 _FILE = formats.FORMATS[0].file_name

@@ -1,5 +1,5 @@
 """A learned word for others: the files of the sd-concepts-library, a truthful card, and their way to the Hub."""
 
-from tinv.publish.publishing import Publishing
+from tinv.publish.publisher import Publishing
 
 __all__ = ["Publishing"]

@@ -10,9 +10,9 @@ from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.files import write_text
 from tinv.formats import LearnedEmbedding
-from tinv.publish.card import model_card
-from tinv.publish.facts import CONCEPT_IMAGES, Facts, read_facts
-from tinv.publish.pictures import write_clean
+from tinv.publish.model_card import model_card
+from tinv.publish.run_facts import CONCEPT_IMAGES, Facts, read_facts
+from tinv.publish.training_images import write_clean
 
 STAGE = "hub"
 OURS = (f"{CONCEPT_IMAGES}/*", "samples/*", "learned_embeds*.safetensors", "learned_embeds*.bin")

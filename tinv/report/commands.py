@@ -44,7 +44,7 @@ def look_command(run: Run) -> str:
 def python_code(run: Run) -> str:
     """Python that draws with what was learned, if that is one word, there and readable."""
     from tinv import formats
-    from tinv.publish.card import usage
+    from tinv.publish.model_card import usage
 
     try:
         learned = formats.read(run.folder)

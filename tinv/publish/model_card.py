@@ -10,7 +10,7 @@ from tinv.concept import slug
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import negative_of
 from tinv.hub.licenses import licence_of
-from tinv.publish.facts import CONCEPT_IMAGES, Facts
+from tinv.publish.run_facts import CONCEPT_IMAGES, Facts
 from tinv.token_parts import has_negative
 
 _PAPER = "https://arxiv.org/abs/2208.01618"

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from tinv.errors import UserError
 from tinv.publish.account import SilentHubError, check_visibility, full_name, repository_name
-from tinv.publish.facts import read_config, setting
+from tinv.publish.run_facts import read_config, setting
 from tinv.publish.staging import stage
 from tinv.publish.upload import upload
 from tinv.rundir import concept_dirs
