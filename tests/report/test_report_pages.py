@@ -11,7 +11,7 @@ from tests.report.folders import SEEDS, write_run, write_sheets, write_sweep
 from tinv.cli import main
 from tinv.errors import UserError
 from tinv.report import write_report
-from tinv.report.reading import read_evaluation
+from tinv.report.read_run import read_evaluation
 from tinv.report.sweep import Sweep
 from tinv.status import Status
 

@@ -5,8 +5,8 @@ import pytest
 
 from tests.report.folders import picture, write_run, write_sheets, write_sweep
 from tinv.report import write_report
-from tinv.report.album import Source, make_album
-from tinv.report.thinning import evenly, shorten
+from tinv.report.contact_sheet import Source, make_album
+from tinv.report.downsample import evenly, shorten
 from tinv.report.thumbnails import thumbnail
 
 MOST = 32_000_000

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tinv.report.reading import Curve, read_curves, read_evaluation, read_lines, read_object
+from tinv.report.read_run import Curve, read_curves, read_evaluation, read_lines, read_object
 from tinv.rundir import concept_dirs
 from tinv.status import Status, read_status
 

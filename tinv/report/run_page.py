@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from tinv.config.secrets import hide
-from tinv.report.album import Album, Source, make_album
 from tinv.report.commands import generate_command, python_code, run_command
+from tinv.report.contact_sheet import Album, Source, make_album
+from tinv.report.downsample import curve_data
 from tinv.report.page import link, render
-from tinv.report.reading import read_text
+from tinv.report.read_run import read_text
 from tinv.report.run import Run
-from tinv.report.thinning import curve_data
-from tinv.report.training import training_thumbnails
+from tinv.report.training_images import training_thumbnails
 
 MOST_NUMBERS = 60_000
 """Of all curves together."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tinv.report.reading import read_object
+from tinv.report.read_run import read_object
 from tinv.report.run import Run
 from tinv.trial import FILE as TRIAL
 

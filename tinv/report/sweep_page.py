@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tinv.config.secrets import hide
-from tinv.report.album import Source, make_album
 from tinv.report.axes import axes
 from tinv.report.commands import generate_command, look_command, sweep_command
+from tinv.report.contact_sheet import Source, make_album
+from tinv.report.downsample import curve_data
 from tinv.report.page import figure, link, render
-from tinv.report.reading import read_text
+from tinv.report.read_run import read_text
 from tinv.report.sweep import Point, Sweep
-from tinv.report.thinning import curve_data
 from tinv.sweep.names import brief, readable, short
 
 MOST_NUMBERS = 150_000

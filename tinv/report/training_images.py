@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from tinv.data.locate import SCHEME
 from tinv.errors import UserError
 from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures
-from tinv.report.thinning import evenly
+from tinv.report.downsample import evenly
 from tinv.report.thumbnails import thumbnail
 
 MOST, MOST_BYTES = 60, 2_000_000

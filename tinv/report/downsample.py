@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from tinv.report.reading import Curve
+from tinv.report.read_run import Curve
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from tinv.grid import read_headings, read_pictures
-from tinv.report.thinning import evenly
+from tinv.report.downsample import evenly
 from tinv.report.thumbnails import thumbnail
 
 MOST_PICTURES = 6000
