@@ -9,7 +9,7 @@ from typing import Any
 
 from bench import moments, quality, run, scaling, start, step
 from bench.machine import machine
-from tinv.files import write_json
+from tinv.runs.files import write_json
 
 FAMILIES = {
     "step": step,

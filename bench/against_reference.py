@@ -31,9 +31,9 @@ from bench.reference import compare
 from bench.reference.replay import replay
 from tinv.config.compose import Groups
 from tinv.config.validate import check
-from tinv.files import locate, write_json
 from tinv.from_diffusers import translate, understand
 from tinv.front import register
+from tinv.runs.files import locate, write_json
 
 TOYBOX = "pkg://tinv/toybox/pipeline"
 RESULTS = Path(__file__).parent / "results"

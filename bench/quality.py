@@ -12,7 +12,7 @@ from bench import commands, subjects
 from bench.figures import as_text
 from bench.runner import ROOT, Command, started
 from tinv import formats
-from tinv.files import atomic, locate
+from tinv.runs.files import atomic, locate
 from tinv.toybox.concepts import concept
 from tinv.toybox.recovery import Baseline, baseline, fidelity, obedience, prompt_on
 from tinv.toybox.sampling import load_pipeline, sample

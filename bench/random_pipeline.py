@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DCon
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from bench.published import Configs
-from tinv.files import locate
+from tinv.runs.files import locate
 from tinv.silence import quiet
 
 with quiet():  # their import advises to install torchvision

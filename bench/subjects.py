@@ -9,7 +9,7 @@ from PIL import Image
 
 from bench import random_pipeline
 from bench.published import configs
-from tinv.files import locate
+from tinv.runs.files import locate
 
 TOYBOX, CONCEPT = "pkg://tinv/toybox/pipeline", "pkg://tinv/toybox/concepts/cat_toy"
 TITLES = {

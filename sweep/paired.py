@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import exp, log
 from pathlib import Path
 
-from tinv.files import write_text
+from tinv.runs.files import write_text
 
 DIFFERENCES = {"recovery": 2, "editability": 2, "clip_i": 3, "clip_t": 3, "norm": 1}
 """What is compared by differences, and its digits."""

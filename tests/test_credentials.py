@@ -13,7 +13,7 @@ from tests.tiny import tiny_images, tiny_pipeline
 from tinv.boards import WandbBoard
 from tinv.credentials import check_credentials, mode_of
 from tinv.errors import UserError
-from tinv.point import Place
+from tinv.runs.sweep_point import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 

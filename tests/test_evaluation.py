@@ -21,9 +21,9 @@ from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.measure import NAMES
 from tinv.evaluation.metrics.scores import agreement, likeness
 from tinv.evaluation.samples import fingerprint_of
-from tinv.files import locate
 from tinv.inference import generate
 from tinv.models import StableDiffusion
+from tinv.runs.files import locate
 
 PROMPTS = ("a photo of a {}", "a red {}")
 FAST = {"prompts": PROMPTS, "seeds": (0, 1), "steps": 2, "guidance": 2.0, "device": "cpu", "towers": "toybox"}

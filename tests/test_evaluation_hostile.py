@@ -14,10 +14,10 @@ from PIL import Image
 
 from tests.test_cli import learn
 from tests.tiny import tiny_images
-from tinv import status
 from tinv.cli import main
 from tinv.evaluation import results
 from tinv.models import StableDiffusion
+from tinv.runs import status
 
 FAST = ["--prompt", "a red {}", "--seeds", "0,1", "--steps", "1", "--guidance", "2", "--device", "cpu"]
 FAST += ["--towers", "toybox", "--noun", "toy"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tinv.errors import UserError
-from tinv.files import atomic, atomic_folder, locate, write_json, write_text
+from tinv.runs.files import atomic, atomic_folder, locate, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

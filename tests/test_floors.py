@@ -10,7 +10,15 @@ ROOT = Path(__file__).resolve().parent.parent
 STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this list; neighbours do not see each other
     {"tinv.cache", "tinv.errors", "tinv.optional_deps", "tinv.heap", "tinv.models.model_cache"},
     # floor 0: words
-    {"tinv.concept", "tinv.seeding", "tinv.files", "tinv.point", "tinv.rundir", "tinv.config.secrets", "tinv.templates"}
+    {
+        "tinv.concept",
+        "tinv.seeding",
+        "tinv.runs.files",
+        "tinv.runs.sweep_point",
+        "tinv.runs.layout",
+        "tinv.config.secrets",
+        "tinv.templates",
+    }
     | {"tinv.types"},
     {"tinv.token_parts", "tinv.slurm"},
     # floor 1: arithmetic and paper
@@ -18,10 +26,10 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
         "tinv.credentials",
         "tinv.diffusion.process",
         "tinv.formats",
-        "tinv.grid",
+        "tinv.runs.image_grid",
         "tinv.hub",
-        "tinv.status",
-        "tinv.trial",
+        "tinv.runs.status",
+        "tinv.runs.trial",
     },
     {"tinv.diffusion.loss", "tinv.diffusion.timestep_samplers"},
     # floor 2: parts
@@ -87,7 +95,7 @@ LIBRARIES = {  # library -> the only places that may import it
     "PIL": {
         "tinv.evaluation",
         "tinv.formats",
-        "tinv.grid",
+        "tinv.runs.image_grid",
         "tinv.inference.generate",
         "tinv.preview",
         "tinv.cli",
@@ -118,7 +126,7 @@ LIBRARIES = {  # library -> the only places that may import it
     "tensorboard": set(),
     "xformers": set(),
     "bitsandbytes": {"tinv.optim"},
-    "optuna": {"tinv.trial", "tinv.sweep"},
+    "optuna": {"tinv.runs.trial", "tinv.sweep"},
     "matplotlib": {"tinv.sweep"},
     "jinja2": {"tinv.report"},
 }

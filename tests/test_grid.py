@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tinv.grid import labelled_grid, read_headings, read_pictures, save_sheet
+from tinv.runs.image_grid import labelled_grid, read_headings, read_pictures, save_sheet
 
 
 def pictures(count, size):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.boards.conftest import point  # noqa: F401
-from tinv.point import place_of
+from tinv.runs.sweep_point import place_of
 
 
 @pytest.mark.parametrize(

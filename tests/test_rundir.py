@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tinv import rundir
 from tinv.errors import UserError
+from tinv.runs import layout as rundir
 
 
 def a_run(outputs: Path, time: str, *steps: int, name: str = "cat") -> Path:

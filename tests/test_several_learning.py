@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tinv.rundir import concept_dirs
+from tinv.runs.layout import concept_dirs
 from tinv.toybox.recovery import held_out_denoising
 from tinv.toybox.sampling import denoising_losses, load_pipeline
 

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tinv.cli import main as tinv
-from tinv.status import Status, put_aside, read_status, recorded, write_status
+from tinv.runs.status import Status, put_aside, read_status, recorded, write_status
 
 TOLD = {"step": 620, "of": 1000, "steps_per_s": 3.1, "seconds_left": 123, "loss": 0.1187, "at": "2026-11-22T20:00:00Z"}
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tinv.errors import UserError
-from tinv.status import read_status, recorded
+from tinv.runs.status import read_status, recorded
 
 
 def test_a_run_is_running_until_it_is_done(tmp_path):

@@ -22,17 +22,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tinv import rundir, sweep
+from tinv import sweep
 from tinv.config import startup as thrift
 from tinv.config.compose import CONFIG_NAME, Groups
 from tinv.config.override_errors import explain, find_problems, mode, points
 from tinv.config.problems import Problem
 from tinv.config.validate import CONF_DIR, check
 from tinv.errors import UserError
+from tinv.runs import layout as rundir
+from tinv.runs.slurm_signals import listen
+from tinv.runs.status import TIME, recorded
 from tinv.slurm import this_job
 from tinv.slurm.preflight import contradictions
-from tinv.slurm.signals import listen
-from tinv.status import TIME, recorded
 from tinv.sweep.ahead import foresee
 from tinv.sweep.alone import as_a_process, takes_processes
 from tinv.sweep.kept import read_plan

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from tinv.files import write_text
+from tinv.runs.files import write_text
 
 FILE = "metrics.csv"
 

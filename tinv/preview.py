@@ -14,9 +14,9 @@ from torch import Tensor
 
 from tinv.data.datamodule import ConceptDataModule
 from tinv.data.dataset import Sample, TrainingSamples
-from tinv.files import atomic
 from tinv.models.families import read_json
 from tinv.models.sources import find
+from tinv.runs.files import atomic
 
 CELL = 224
 """Pixels of the longer side of a picture on the sheet."""

@@ -12,13 +12,12 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from tinv import cache, rundir
+from tinv import cache
 from tinv.beginning import begun
 from tinv.boards import watched
 from tinv.callbacks import KeepBest
 from tinv.callbacks.checkpoints import newest_valid
 from tinv.callbacks.phases import phase
-from tinv.callbacks.surroundings import hydra_choices
 from tinv.config.validate import build
 from tinv.data.latent_cache import KnownMoments
 from tinv.errors import UserError
@@ -29,6 +28,8 @@ from tinv.models.compiling import keep_compiled
 from tinv.models.encoder import encoder_of
 from tinv.module import TextualInversion
 from tinv.preparation import prepare
+from tinv.runs import layout as rundir
+from tinv.runs.environment import hydra_choices
 from tinv.together import Together
 
 _FORMAT_WARNING = warnings.formatwarning

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.status import PROGRESS, Status, read_status
+from tinv.runs.status import PROGRESS, Status, read_status
 from tinv.sweep.kept import FILE as PLAN
 from tinv.sweep.names import brief, short
 from tinv.sweep.table import columns, duration

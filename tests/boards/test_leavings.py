@@ -6,7 +6,7 @@ from torch import ones
 from tinv import formats
 from tinv.boards.leavings import pictures, sheets, words
 from tinv.formats import LearnedEmbedding
-from tinv.grid import labelled_grid, save_sheet
+from tinv.runs.image_grid import labelled_grid, save_sheet
 
 
 def leave(folder, placeholder, *, step=4, columns=("seed 0", "seed 7")):

@@ -13,7 +13,7 @@ from tinv.callbacks.checkpoints import newest_valid, verify
 from tinv.errors import UserError
 from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
-from tinv.rundir import checkpoints, step_of
+from tinv.runs.layout import checkpoints, step_of
 
 
 def saved_steps(folder: Path) -> list[int]:

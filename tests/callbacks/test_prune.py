@@ -9,7 +9,7 @@ from tests.callbacks.fitting import fit
 from tinv.callbacks import Checkpoints, Prune
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
-from tinv.trial import PRUNED_AT, StudyPlace, read_trial, write_trial
+from tinv.runs.trial import PRUNED_AT, StudyPlace, read_trial, write_trial
 
 
 @pytest.fixture

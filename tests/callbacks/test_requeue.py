@@ -13,9 +13,9 @@ from tinv.callbacks import Checkpoints, Requeue
 from tinv.callbacks.checkpoints import newest_valid
 from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
-from tinv.rundir import checkpoints, step_of
-from tinv.slurm import signals
-from tinv.status import Status, read_status, write_status
+from tinv.runs import slurm_signals as signals
+from tinv.runs.layout import checkpoints, step_of
+from tinv.runs.status import Status, read_status, write_status
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 SCONTROL = '#!/bin/bash\necho "$@" >> "$FAKE/requeued"; echo COMPLETING > "$FAKE/state"; kill -TERM $PPID\n'

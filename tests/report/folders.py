@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tinv.files import write_json, write_text
-from tinv.grid import labelled_grid, save_sheet
 from tinv.logger import MetricsFile
-from tinv.status import Status, write_status
+from tinv.runs.files import write_json, write_text
+from tinv.runs.image_grid import labelled_grid, save_sheet
+from tinv.runs.status import Status, write_status
 from tinv.sweep.kept import write_plan
 from tinv.sweep.ledger import Ledger
 from tinv.sweep.plan import Point

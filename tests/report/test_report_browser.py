@@ -9,7 +9,7 @@ import pytest
 
 from tests.report.folders import write_run, write_sheets, write_sweep
 from tinv.report import write_report
-from tinv.status import Status
+from tinv.runs.status import Status
 
 sync_api = pytest.importorskip("playwright.sync_api", reason='Playwright is missing; pip install "tinv[dev]"')
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -13,7 +13,7 @@ from tinv.errors import UserError
 from tinv.report import write_report
 from tinv.report.read_run import read_evaluation
 from tinv.report.sweep import Sweep
-from tinv.status import Status
+from tinv.runs.status import Status
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
 VOID = {"meta", "link", "img", "input", "br"}

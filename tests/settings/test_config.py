@@ -135,7 +135,7 @@ def test_late_arguments_reach_the_target_as_they_are(tmp_path, monkeypatch):
         {"_target_": "os.getcwd"},
         {"_target_": "tinv.concept.Concept", "placeholder": {"_target_": "os.getcwd"}},
         {"_target_": "tinv.concept.Concept", "placeholder": [{"_target_": "subprocess.run"}]},
-        {"_target_": "tinv.files.os.getcwd"},
+        {"_target_": "tinv.runs.files.os.getcwd"},
         {"_target_": "tinvader.x"},
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.slurm.jobs import ON_TWO_NODES, STEPS, BatchJob, Place, learned, numbers, until
-from tinv.rundir import checkpoints, step_of
+from tinv.runs.layout import checkpoints, step_of
 
 ONCE = list(range(1, STEPS + 1))
 

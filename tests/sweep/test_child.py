@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tinv.status import Status, read_status, write_status
+from tinv.runs.status import Status, read_status, write_status
 from tinv.sweep.child import Child, command, quoted, settle
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.toybox.rendered import is_as_rendered
 from tinv.concept import Concept
 from tinv.config.validate import build
-from tinv.files import locate
+from tinv.runs.files import locate
 from tinv.toybench import NAMES, class_of, concept
 from tinv.toybench.pictures import COUNT, MASKS, PICTURES, captions, example, mask, scenes
 from tinv.toybench.toys import TELLING, TOYS, alike, resembles

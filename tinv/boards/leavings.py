@@ -9,8 +9,8 @@ from PIL import Image
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.grid import read_headings, read_pictures
-from tinv.rundir import concept_dirs
+from tinv.runs.image_grid import read_headings, read_pictures
+from tinv.runs.layout import concept_dirs
 
 _SHEET = re.compile(r"step_(\d+)\.png")
 _SEED = re.compile(r"seed (\d+)")

@@ -16,8 +16,8 @@ from tinv.boards.wandb_run import WandbRun
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.logger import read_rows
-from tinv.point import place_of
-from tinv.rundir import checkpoints
+from tinv.runs.layout import checkpoints
+from tinv.runs.sweep_point import place_of
 
 _LONGEST_NAME = 120
 _STOPPED = 255

@@ -10,7 +10,7 @@ from typing import Any
 from tinv.boards.transactions import last_step
 from tinv.credentials import check_credentials, load_wandb, mode_of, unreachable
 from tinv.errors import UserError
-from tinv.files import write_text
+from tinv.runs.files import write_text
 
 STEP = "trainer/global_step"
 """The number under every chart; Lightning's own logger calls it so, too."""

@@ -14,9 +14,9 @@ from tinv.callbacks.cadence import Every
 from tinv.callbacks.missed import make_up
 from tinv.callbacks.phases import Stopwatch
 from tinv.errors import UserError
-from tinv.files import atomic
 from tinv.logger import MetricsFile
-from tinv.rundir import CHECKPOINTS, checkpoints, step_of
+from tinv.runs.files import atomic
+from tinv.runs.layout import CHECKPOINTS, checkpoints, step_of
 
 _NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
 

@@ -13,10 +13,10 @@ from tinv.callbacks.cadence import Every
 from tinv.callbacks.keep_best import KeepBest
 from tinv.callbacks.phases import Stopwatch
 from tinv.errors import UserError
-from tinv.files import write_text
 from tinv.formats import FORMATS, NAMES, PIPELINE, LearnedEmbedding, write
 from tinv.inference import export_pipeline as merged
-from tinv.rundir import concept_dir
+from tinv.runs.files import write_text
+from tinv.runs.layout import concept_dir
 
 _STEP_FILE = re.compile(r"learned_embeds(?:-neg)?(_2)?-steps-(\d+)\.safetensors")
 

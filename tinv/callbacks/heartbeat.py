@@ -8,8 +8,8 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from tinv.errors import UserError
-from tinv.files import write_json
-from tinv.status import PROGRESS, TIME
+from tinv.runs.files import write_json
+from tinv.runs.status import PROGRESS, TIME
 
 
 class Heartbeat(Callback):

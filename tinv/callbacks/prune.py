@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from tinv.trial import FILE, PRUNED_AT, read_trial
+from tinv.runs.trial import FILE, PRUNED_AT, read_trial
 
 
 class Prune(Callback):

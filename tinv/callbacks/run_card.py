@@ -11,9 +11,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tinv.callbacks.keep_best import KeepBest
 from tinv.callbacks.phases import Stopwatch, Time, add_up
 from tinv.callbacks.stopping import Stopping
-from tinv.callbacks.surroundings import command_line, git_state, hydra_choices, machine, versions
 from tinv.callbacks.vitals import Vitals
-from tinv.files import write_json
+from tinv.runs.environment import command_line, git_state, hydra_choices, machine, versions
+from tinv.runs.files import write_json
 
 _INTERRUPTIONS = (KeyboardInterrupt, SIGTERMException, SystemExit)
 

@@ -13,10 +13,10 @@ from tinv.callbacks.cadence import Every
 from tinv.callbacks.phases import Stopwatch
 from tinv.embedding import Word
 from tinv.errors import UserError
-from tinv.files import atomic
-from tinv.grid import labelled_grid, save_sheet
 from tinv.models.sampling import to_pictures
-from tinv.rundir import concept_dir
+from tinv.runs.files import atomic
+from tinv.runs.image_grid import labelled_grid, save_sheet
+from tinv.runs.layout import concept_dir
 
 _BLACK = 4 / 255
 """A picture whose brightest value is below this is black."""

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Save it, and say where it is."""
     from tinv.dashboard import dashboard, save, spec
-    from tinv.files import write_json
+    from tinv.runs.files import write_json
 
     given = {name: getattr(arguments, name) for name in ("entity", "name", "monitor", "swept")}
     workspace = dashboard(arguments.project, **given)

@@ -18,7 +18,7 @@ from tinv.data.locate import locate_folder
 from tinv.data.masks import ALPHA
 from tinv.data.wording import Wording
 from tinv.errors import UserError
-from tinv.files import locate
+from tinv.runs.files import locate
 from tinv.seeding import generator
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.files import atomic
+from tinv.runs.files import atomic
 
 _SUM_BYTES = 16
 _ABANDONED_S = 24 * 3600.0

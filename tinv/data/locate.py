@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from tinv.data.images import CAPTIONS, SUFFIXES
 from tinv.errors import UserError
-from tinv.files import locate
 from tinv.hub.snapshot import Listing, Repo, Snapshot, snapshot
+from tinv.runs.files import locate
 
 SCHEME = "hf://"
 MOST_PICTURES = 1000
@@ -19,7 +19,7 @@ _FORM = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.*))?")
 
 
 def locate_folder(place: Path | str, *, recursive: bool = False, setting: str = "data.folder") -> Path:
-    """The folder on this machine that a setting means: of a dataset of the Hub, or as `tinv.files.locate` says.
+    """The folder on this machine that a setting means: of a dataset of the Hub, or as `tinv.runs.files.locate` says.
 
     Raises:
         UserError: the dataset is neither in the cache nor to be had, or it is no folder of pictures.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tinv import formats
 from tinv.errors import UserError
-from tinv.files import locate
+from tinv.runs.files import locate
 from tinv.seeding import generator
 from tinv.types import Conditioning
 

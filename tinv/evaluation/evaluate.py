@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from tinv.callbacks.surroundings import versions
 from tinv.data.images import open_picture
 from tinv.errors import UserError
 from tinv.evaluation import results
@@ -21,6 +20,7 @@ from tinv.evaluation.subjects import Subject
 from tinv.inference.generate import Request, load_model, model_settings, sampling_options
 from tinv.models.check_fit import check_fit
 from tinv.models.solvers import DPM, TITLES
+from tinv.runs.environment import versions
 
 PICTURES = "evaluation"
 """The folder of the samples, beside evaluation.json."""

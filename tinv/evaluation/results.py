@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from tinv.evaluation.metrics.measure import NAMES, Scores
-from tinv.files import write_json
+from tinv.runs.files import write_json
 
 FILE = "evaluation.json"
 FORMULAE = 1

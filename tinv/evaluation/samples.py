@@ -14,9 +14,9 @@ from tinv.concept import slug as short
 from tinv.data.images import opened
 from tinv.errors import UserError
 from tinv.evaluation.metrics.measure import GAP
-from tinv.files import atomic, write_json
 from tinv.formats import LearnedEmbedding
 from tinv.inference.generate import slug
+from tinv.runs.files import atomic, write_json
 
 STAMP = "drawn.json"
 """Beside the pictures: what they were drawn with."""

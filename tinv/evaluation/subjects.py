@@ -7,13 +7,14 @@ from pathlib import Path
 
 import yaml
 
-from tinv import formats, status
+from tinv import formats
 from tinv.concept import slug
 from tinv.data.images import find_images, listed
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures
-from tinv.rundir import concept_dirs
+from tinv.runs import status
+from tinv.runs.layout import concept_dirs
 
 _FILE = formats.FORMATS[0].file_name
 

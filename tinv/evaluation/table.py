@@ -6,7 +6,7 @@ from typing import Any
 
 from tinv.evaluation import results
 from tinv.evaluation.subjects import Subject
-from tinv.point import place_of
+from tinv.runs.sweep_point import place_of
 
 REPEATS = {"seed", "experiment", "name", "subject", "concept", "concept.name", "concept.placeholder"}
 REPEATS |= {"data", "data.folder"}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.files import atomic
 from tinv.formats.content import Content
 from tinv.formats.format import ONE_CLIP, SDXL, Format
 from tinv.formats.learned_embedding import LearnedEmbedding
@@ -16,6 +15,7 @@ from tinv.formats.metadata import provenance_of
 from tinv.formats.placeholder import usable, word_of
 from tinv.formats.tensors import by_encoder, rows_of
 from tinv.formats.torch_container import save_torch
+from tinv.runs.files import atomic
 
 NAME = "AUTOMATIC1111"
 _PROVENANCE = "provenance"

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tinv.files import atomic
 from tinv.formats.a1111 import tree
 from tinv.formats.format import ONE_CLIP, SDXL, Format
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.png_container import save_picture
+from tinv.runs.files import atomic
 
 _SIDE = 512
 

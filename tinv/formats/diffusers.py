@@ -10,13 +10,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.files import atomic
 from tinv.formats.content import Content, listed
 from tinv.formats.format import ONE_CLIP, SDXL, Format
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import provenance_of, texts_of
 from tinv.formats.placeholder import usable, word_of
 from tinv.formats.tensors import by_encoder, rows_of
+from tinv.runs.files import atomic
 
 NAME = "diffusers"
 _SECOND = re.compile(r"(.+)_2(-steps-\d+)?")

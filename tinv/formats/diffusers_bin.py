@@ -5,11 +5,11 @@ It has no room for anything else, not even for where the word comes from.
 
 from pathlib import Path
 
-from tinv.files import atomic
 from tinv.formats.diffusers import pairs
 from tinv.formats.format import ONE_CLIP, SDXL, Format
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.torch_container import save_torch
+from tinv.runs.files import atomic
 
 
 def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:

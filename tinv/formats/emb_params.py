@@ -4,7 +4,6 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from tinv.files import atomic
 from tinv.formats.content import Content
 from tinv.formats.format import ONE_CLIP, Format
 from tinv.formats.learned_embedding import LearnedEmbedding
@@ -12,6 +11,7 @@ from tinv.formats.metadata import provenance_of, texts_of
 from tinv.formats.output_space import input_rows, without_out
 from tinv.formats.placeholder import word_of
 from tinv.formats.tensors import by_encoder
+from tinv.runs.files import atomic
 
 NAME = "emb_params"
 _NAMES = ("emb_params", "emp_params")

@@ -8,12 +8,12 @@ from pathlib import Path
 from safetensors.torch import save
 
 from tinv.errors import UserError
-from tinv.files import atomic
 from tinv.formats.content import Content, listed
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import provenance_of, texts_of
 from tinv.formats.placeholder import word_of
 from tinv.formats.tensors import rows_of
+from tinv.runs.files import atomic
 from tinv.token_parts import described, encoder_of, joined, part_of, parts
 
 NAME = "parts"

@@ -22,7 +22,7 @@ from tinv.formats.png_container import is_picture, open_picture
 from tinv.formats.safetensors_container import is_safetensors, open_safetensors
 from tinv.formats.sdxl_second_file import with_second
 from tinv.formats.torch_container import is_torch, open_torch
-from tinv.rundir import concept_dirs
+from tinv.runs.layout import concept_dirs
 
 
 class Layout(Protocol):

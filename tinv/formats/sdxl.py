@@ -4,13 +4,13 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from tinv.files import atomic
 from tinv.formats.content import Content
 from tinv.formats.format import Format
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import provenance_of, texts_of
 from tinv.formats.output_space import input_rows, without_out
 from tinv.formats.placeholder import word_of
+from tinv.runs.files import atomic
 
 NAME = "sdxl"
 _ENCODERS = {name: name for name in ("clip_l", "clip_g", "clip_h", "t5", "gemma", "llama")}

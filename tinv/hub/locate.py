@@ -6,9 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.files import PACKAGE_SCHEME, locate
 from tinv.hub.pipeline_files import pipeline_settings
 from tinv.hub.snapshot import Listing, Repo, snapshot
+from tinv.runs.files import PACKAGE_SCHEME, locate
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+|[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 

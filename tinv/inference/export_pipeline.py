@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tinv.errors import UserError
-from tinv.files import atomic_folder
 from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import halves
 from tinv.models.base import LatentDiffusion
 from tinv.models.check_fit import check_fit
+from tinv.runs.files import atomic_folder
 from tinv.silence import quiet
 from tinv.token_parts import described, parts
 

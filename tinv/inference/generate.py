@@ -14,12 +14,12 @@ import yaml
 from tinv import formats
 from tinv.concept import slug as name
 from tinv.errors import UserError
-from tinv.files import atomic
 from tinv.formats import LearnedEmbedding
-from tinv.grid import labelled_grid
 from tinv.models import LatentDiffusion, load
 from tinv.models.check_fit import check_fit
 from tinv.models.solvers import DPM, check_solver
+from tinv.runs.files import atomic
+from tinv.runs.image_grid import labelled_grid
 
 _MODEL_SETTINGS = ("pretrained", "revision", "variant", "vae", "tokenizer", "config", "dtype")
 

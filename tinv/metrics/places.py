@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.files import PACKAGE_SCHEME, locate
 from tinv.hub.snapshot import Listing, Repo, snapshot
+from tinv.runs.files import PACKAGE_SCHEME, locate
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")

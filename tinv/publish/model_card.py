@@ -50,7 +50,7 @@ def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
     lines = ["import torch", "from diffusers import DiffusionPipeline"]
     where = _text(base)
     if base.startswith("pkg://"):
-        lines += ["from tinv.files import locate"]
+        lines += ["from tinv.runs.files import locate"]
         where = f"str(locate({_text(base)}))"
     place = f"{where}, revision={_text(revision)}" if revision else where
     lines += ["", f"pipe = DiffusionPipeline.from_pretrained({place})"]

@@ -12,7 +12,7 @@ from tinv.publish.account import SilentHubError, check_visibility, full_name, re
 from tinv.publish.run_facts import read_config, setting
 from tinv.publish.staging import stage
 from tinv.publish.upload import upload
-from tinv.rundir import concept_dirs
+from tinv.runs.layout import concept_dirs
 
 
 @dataclass(frozen=True, kw_only=True)

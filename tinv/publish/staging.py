@@ -8,11 +8,11 @@ from pathlib import Path
 from tinv import formats
 from tinv.concept import slug
 from tinv.errors import UserError
-from tinv.files import write_text
 from tinv.formats import LearnedEmbedding
 from tinv.publish.model_card import model_card
 from tinv.publish.run_facts import CONCEPT_IMAGES, Facts, read_facts
 from tinv.publish.training_images import write_clean
+from tinv.runs.files import write_text
 
 STAGE = "hub"
 OURS = (f"{CONCEPT_IMAGES}/*", "samples/*", "learned_embeds*.safetensors", "learned_embeds*.bin")

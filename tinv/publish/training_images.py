@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from tinv.errors import UserError
-from tinv.files import atomic
+from tinv.runs.files import atomic
 
 LARGEST = 1024
 """Pixels of the longer side."""

@@ -14,8 +14,8 @@ from torch.nn.functional import cosine_similarity
 from tinv.concept import Concept
 from tinv.embedding import TokenEmbedding, Word
 from tinv.errors import UserError
-from tinv.files import locate
 from tinv.models import LatentDiffusion
+from tinv.runs.files import locate
 from tinv.seeding import generator
 from tinv.templates import CONTEXT, read_templates
 

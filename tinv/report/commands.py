@@ -6,7 +6,7 @@ from tinv.config.secrets import hide
 from tinv.errors import UserError
 from tinv.report.run import Run
 from tinv.report.sweep import Sweep
-from tinv.rundir import concept_dirs
+from tinv.runs.layout import concept_dirs
 
 
 def sweep_command(sweep: Sweep) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from tinv.grid import read_headings, read_pictures
 from tinv.report.downsample import evenly
 from tinv.report.thumbnails import thumbnail
+from tinv.runs.image_grid import read_headings, read_pictures
 
 MOST_PICTURES = 6000
 MOST_BYTES = 15_000_000

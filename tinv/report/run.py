@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tinv.report.read_run import Curve, read_curves, read_evaluation, read_lines, read_object
-from tinv.rundir import concept_dirs
-from tinv.status import Status, read_status
+from tinv.runs.layout import concept_dirs
+from tinv.runs.status import Status, read_status
 
 _SHEET = re.compile(r"step_(\d{1,12})\.png")
 _EMBEDDING = re.compile(r"(?!learned_embeds(_2)?-steps-).*\.(safetensors|pt|bin)")

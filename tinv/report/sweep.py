@@ -9,7 +9,7 @@ from typing import Any
 
 from tinv.report.read_run import read_object
 from tinv.report.run import Run
-from tinv.trial import FILE as TRIAL
+from tinv.runs.trial import FILE as TRIAL
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.files import write_text
 from tinv.report.run import Run
 from tinv.report.run_page import run_page
 from tinv.report.sweep import read_sweep
 from tinv.report.sweep_page import sweep_page
+from tinv.runs.files import write_text
 
 FILE = "report.html"
 _RUN_FILES = ("run.json", "status.json", "metrics.csv")

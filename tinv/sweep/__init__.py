@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.core.plugins import Plugins
 
-from tinv import rundir
+from tinv.runs import layout as rundir
 from tinv.sweep.grid import Grid
 from tinv.sweep.pool import Pool
 from tinv.sweep.search import Search

@@ -12,13 +12,13 @@ from tinv.config.override_errors import points
 from tinv.config.problems import unfit, unknown
 from tinv.config.signatures import signature
 from tinv.config.validate import ConfigError
-from tinv.status import read_status
+from tinv.runs.status import read_status
+from tinv.runs.trial import load_optuna
 from tinv.sweep import NAMES, kept
 from tinv.sweep.ledger import GOOD
 from tinv.sweep.plan import Point, combinations, differences, settings
 from tinv.sweep.space import Space, space
 from tinv.sweep.table import Row, as_text
-from tinv.trial import load_optuna
 
 
 def foresee(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> str | None:

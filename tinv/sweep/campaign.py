@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from tinv.config.compose import CompositionError, Groups
 from tinv.errors import UserError
 from tinv.models import model_cache as shelf
-from tinv.status import Status
+from tinv.runs.status import Status
 from tinv.sweep import kept
 from tinv.sweep.alone import config_dir
 from tinv.sweep.launching import announce

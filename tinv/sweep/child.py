@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 from tinv.errors import UserError
-from tinv.status import Status, read_status, write_status
+from tinv.runs.status import Status, read_status, write_status
 
 GRACE_S = 10.0
 """How long a process that is told to end may take over it before it is killed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.files import write_json
+from tinv.runs.files import write_json
 from tinv.sweep.plan import NONE, Point, differences
 
 FILE = "plan.json"

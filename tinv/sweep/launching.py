@@ -11,8 +11,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from tinv.errors import UserError
-from tinv.rundir import checkpoints
-from tinv.status import FILE, Status, read_status
+from tinv.runs.layout import checkpoints
+from tinv.runs.status import FILE, Status, read_status
 from tinv.sweep.child import quoted
 from tinv.sweep.plan import Point
 

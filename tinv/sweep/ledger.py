@@ -9,8 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tinv.errors import UserError
-from tinv.files import write_json, write_text
-from tinv.status import ENDED, Status, read_status, steps_of
+from tinv.runs.files import write_json, write_text
+from tinv.runs.status import ENDED, Status, read_status, steps_of
 from tinv.sweep.plan import Point
 from tinv.sweep.table import Row, as_csv, as_text
 

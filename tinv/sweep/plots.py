@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from tinv.files import atomic
+from tinv.runs.files import atomic
 
 PLOTS = ("optimization_history", "slice", "parallel_coordinate", "param_importances", "intermediate_values")
 FEWEST = 2

@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.status import FILE, Status
+from tinv.runs.status import FILE, Status
 from tinv.sweep.alone import config_dir
 from tinv.sweep.child import GRACE_S, Child, command, settle
 from tinv.sweep.devices import Slot, slots

@@ -11,12 +11,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
+from tinv.runs.trial import StudyPlace, load_optuna
 from tinv.sweep.campaign import Campaign
 from tinv.sweep.launching import carry_out
 from tinv.sweep.plots import draw
 from tinv.sweep.space import space
 from tinv.sweep.trials import Trials
-from tinv.trial import StudyPlace, load_optuna
 
 JOURNAL = "study.journal"
 

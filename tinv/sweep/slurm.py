@@ -14,11 +14,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
-from tinv.rundir import AUTO
+from tinv.runs.layout import AUTO
+from tinv.runs.status import Status, read_status, write_status
 from tinv.slurm.preflight import refuse_contradictions
 from tinv.slurm.queue import Entry, Watch, cancel, entries, submit
 from tinv.slurm.script import batch_script, job_options
-from tinv.status import Status, read_status, write_status
 from tinv.sweep.alone import config_dir
 from tinv.sweep.child import quoted
 from tinv.sweep.launching import as_returned

@@ -14,7 +14,7 @@ import tinv
 from tinv.config.target_allowlist import TRUST_VARIABLE
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
-from tinv.files import write_json, write_text
+from tinv.runs.files import write_json, write_text
 
 SOURCE = "source"
 _DOOR = "from tinv.front import main\n\nif __name__ == '__main__':\n    main()\n"

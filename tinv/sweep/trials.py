@@ -5,11 +5,11 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
-from tinv.status import Status, write_status
+from tinv.runs.status import Status, write_status
+from tinv.runs.trial import PRUNED_AT, StudyPlace, load_optuna, write_trial
 from tinv.sweep.campaign import Campaign
 from tinv.sweep.plan import Point, point
 from tinv.sweep.space import Space
-from tinv.trial import PRUNED_AT, StudyPlace, load_optuna, write_trial
 
 SWEEP, SURPLUS = "sweep", "surplus"
 """A trial's attributes: which sweep runs it, and that it was one too many."""

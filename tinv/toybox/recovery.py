@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from tinv.rundir import concept_dirs
+from tinv.runs.layout import concept_dirs
 from tinv.toybox.captions import PLACES
 from tinv.toybox.concepts import ALL, any_concept_view, any_other_view, concept
 from tinv.toybox.sampling import denoising_losses, load_pipeline, sample

@@ -12,10 +12,10 @@ from pathlib import Path
 from PIL import Image
 
 from tinv import formats
-from tinv.files import atomic
 from tinv.formats import LearnedEmbedding
-from tinv.grid import labelled_grid
 from tinv.models import LatentDiffusion, load
+from tinv.runs.files import atomic
+from tinv.runs.image_grid import labelled_grid
 from tinv.toybox import concept_images
 from tinv.toybox.recovery import concept_of
 

@@ -9,7 +9,7 @@ import yaml
 
 from tinv.errors import UserError
 from tinv.evaluation.dreambench.dataset import Subject
-from tinv.files import write_text
+from tinv.runs.files import write_text
 from tinv.sweep.kept import read_plan
 
 GROUP = "subject"

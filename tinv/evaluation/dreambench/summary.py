@@ -8,7 +8,7 @@ from typing import Any
 from tinv.evaluation import results, table
 from tinv.evaluation.evaluate import Result
 from tinv.evaluation.subjects import Subject as Word
-from tinv.files import write_json
+from tinv.runs.files import write_json
 
 Measured = tuple[Word, Result]
 

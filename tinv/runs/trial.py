@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinv.errors import UserError
-from tinv.files import write_json
 from tinv.optional_deps import remedy
+from tinv.runs.files import write_json
 
 if TYPE_CHECKING:
     import optuna

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import time
 
 from tinv.errors import UserError
-from tinv.files import write_json
+from tinv.runs.files import write_json
 from tinv.slurm import this_job
 
 FILE = "status.json"
