@@ -54,10 +54,10 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
         "tinv.prefetch",
         "tinv.preview",
     }
-    | {"tinv.inference.load_pipeline", "tinv.run", "tinv.sweep"},
+    | {"tinv.inference.load_pipeline", "tinv.run", "tinv.sweeps"},
     {"tinv.evaluation"},
     {"tinv.evaluation.dreambench"},
-    {"tinv.from_diffusers", "tinv.report", "tinv.standing"},
+    {"tinv.from_diffusers", "tinv.report", "tinv.sweeps.progress_table"},
     {"tinv.front"},
     {"tinv.cli"},
     # a side wing over all of it
@@ -88,7 +88,7 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.preview",
         "tinv.rehearsal",
         "tinv.run",
-        "tinv.sweep",
+        "tinv.sweeps",
     }
     | {"tinv.toybench"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
@@ -109,12 +109,12 @@ LIBRARIES = {  # library -> the only places that may import it
     "transformers": {"tinv.models", "tinv.evaluation.metrics", "tinv.toybox"},
     "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
     "huggingface_hub": {"tinv.hub", "tinv.publish"},
-    "hydra": {"tinv.config", "tinv.sweep", "tinv.front", "tinv.from_diffusers"},
+    "hydra": {"tinv.config", "tinv.sweeps", "tinv.front", "tinv.from_diffusers"},
     "omegaconf": {
         "tinv.publish",
         "tinv.prefetch",
         "tinv.config",
-        "tinv.sweep",
+        "tinv.sweeps",
         "tinv.from_diffusers",
         "tinv.front",
         "tinv.rehearsal",
@@ -126,8 +126,8 @@ LIBRARIES = {  # library -> the only places that may import it
     "tensorboard": set(),
     "xformers": set(),
     "bitsandbytes": {"tinv.optim"},
-    "optuna": {"tinv.runs.trial", "tinv.sweep"},
-    "matplotlib": {"tinv.sweep"},
+    "optuna": {"tinv.runs.trial", "tinv.sweeps"},
+    "matplotlib": {"tinv.sweeps"},
     "jinja2": {"tinv.report"},
 }
 WINGS = {"tinv.toybench", "tinv.toybox"}  # nothing else may need them

@@ -8,10 +8,10 @@ import pytest
 from tinv.config.compose import Groups
 from tinv.errors import UserError
 from tinv.slurm import this_job
-from tinv.slurm.preflight import contradictions, refuse_contradictions
-from tinv.slurm.script import batch_script, job_options
-from tinv.sweep.ahead import _unfit
-from tinv.sweep.slurm import Slurm
+from tinv.sweeps.dry_run import _unfit
+from tinv.sweeps.slurm_launcher import Slurm
+from tinv.sweeps.slurm_preflight import contradictions, refuse_contradictions
+from tinv.sweeps.slurm_script import batch_script, job_options
 
 BATCH = {"SLURM_JOB_ID": "7", "ENVIRONMENT": "BATCH", "SLURM_JOB_NAME": "tinv"}
 STEP = {**BATCH, "SLURM_STEP_ID": "0"}

@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tinv import sweep
+from tinv import sweeps as sweep
 from tinv.config import startup as thrift
 from tinv.config.compose import CONFIG_NAME, Groups
 from tinv.config.override_errors import explain, find_problems, mode, points
@@ -33,10 +33,10 @@ from tinv.runs import layout as rundir
 from tinv.runs.slurm_signals import listen
 from tinv.runs.status import TIME, recorded
 from tinv.slurm import this_job
-from tinv.slurm.preflight import contradictions
-from tinv.sweep.ahead import foresee
-from tinv.sweep.alone import as_a_process, takes_processes
-from tinv.sweep.kept import read_plan
+from tinv.sweeps.dry_run import foresee
+from tinv.sweeps.plan_file import read_plan
+from tinv.sweeps.slurm_preflight import contradictions
+from tinv.sweeps.subprocess_run import as_a_process, takes_processes
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from tinv.logger import MetricsFile
 from tinv.runs.files import write_json, write_text
 from tinv.runs.image_grid import labelled_grid, save_sheet
 from tinv.runs.status import Status, write_status
-from tinv.sweep.kept import write_plan
-from tinv.sweep.ledger import Ledger
-from tinv.sweep.plan import Point
+from tinv.sweeps.plan_file import write_plan
+from tinv.sweeps.points import Point
+from tinv.sweeps.results import Ledger
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 SEEDS = ["seed 0", "seed 1"]

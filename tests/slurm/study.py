@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.boards.reading import sessions
 from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import ROOT
-from tinv.standing import Standing, as_text, standings
+from tinv.sweeps.progress_table import Standing, as_text, standings
 
 STEPS = 60
 COMMAND = [

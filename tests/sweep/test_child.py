@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinv.runs.status import Status, read_status, write_status
-from tinv.sweep.child import Child, command, quoted, settle
+from tinv.sweeps.child_process import Child, command, quoted, settle
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 

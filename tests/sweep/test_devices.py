@@ -3,8 +3,8 @@
 import pytest
 
 from tinv.errors import UserError
-from tinv.sweep import devices
-from tinv.sweep.devices import local_devices, slots
+from tinv.sweeps import devices
+from tinv.sweeps.devices import local_devices, slots
 
 
 @pytest.fixture(autouse=True)

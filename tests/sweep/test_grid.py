@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinv.errors import UserError
-from tinv.sweep.ledger import held
+from tinv.sweeps.results import held
 
 CAT = "+experiment=cat_toy"
 

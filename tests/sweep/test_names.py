@@ -1,6 +1,6 @@
 """Readable names: short, and never the same for two settings."""
 
-from tinv.sweep.names import readable, short
+from tinv.sweeps.point_names import readable, short
 
 
 def test_a_name_is_as_short_as_can_be_told_apart():

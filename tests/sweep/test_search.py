@@ -11,7 +11,7 @@ from tests.sweep.test_grid import column, sweep_of
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv.errors import UserError
 from tinv.runs.trial import StudyPlace
-from tinv.sweep.search import JOURNAL
+from tinv.sweeps.optuna_sweeper import JOURNAL
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH = ["-m", "+experiment=cat_toy", "hydra/sweeper=optuna", "optimizer.lr=tag(log, interval(1e-4, 1e-1))"]

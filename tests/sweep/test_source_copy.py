@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tinv
-from tinv.sweep import snapshot
+from tinv.sweeps import code_snapshot as snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinv.report.sweep import Point
-from tinv.sweep.names import brief, short
+from tinv.sweeps.point_names import brief, short
 
 _MAGNITUDES = 30
 """Positive numbers that span more than this factor are drawn by their logarithm."""

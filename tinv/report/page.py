@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tinv import __version__
-from tinv.sweep.table import duration
+from tinv.sweeps.results_table import duration
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (

@@ -13,7 +13,7 @@ from tinv.report.downsample import curve_data
 from tinv.report.page import figure, link, render
 from tinv.report.read_run import read_text
 from tinv.report.sweep import Point, Sweep
-from tinv.sweep.names import brief, readable, short
+from tinv.sweeps.point_names import brief, readable, short
 
 MOST_NUMBERS = 150_000
 """Of all curves together."""

@@ -10,7 +10,7 @@ import yaml
 from tinv.errors import UserError
 from tinv.evaluation.dreambench.dataset import Subject
 from tinv.runs.files import write_text
-from tinv.sweep.kept import read_plan
+from tinv.sweeps.plan_file import read_plan
 
 GROUP = "subject"
 RUNS = "runs"

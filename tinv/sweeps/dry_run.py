@@ -14,11 +14,12 @@ from tinv.config.signatures import signature
 from tinv.config.validate import ConfigError
 from tinv.runs.status import read_status
 from tinv.runs.trial import load_optuna
-from tinv.sweep import NAMES, kept
-from tinv.sweep.ledger import GOOD
-from tinv.sweep.plan import Point, combinations, differences, settings
-from tinv.sweep.space import Space, space
-from tinv.sweep.table import Row, as_text
+from tinv.sweeps import NAMES
+from tinv.sweeps import plan_file as kept
+from tinv.sweeps.points import Point, combinations, differences, settings
+from tinv.sweeps.results import GOOD
+from tinv.sweeps.results_table import Row, as_text
+from tinv.sweeps.search_space import Space, space
 
 
 def foresee(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> str | None:

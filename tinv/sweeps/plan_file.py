@@ -8,7 +8,7 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json
-from tinv.sweep.plan import NONE, Point, differences
+from tinv.sweeps.points import NONE, Point, differences
 
 FILE = "plan.json"
 SHOWN = 5

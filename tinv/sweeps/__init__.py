@@ -9,10 +9,10 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 
 from tinv.runs import layout as rundir
-from tinv.sweep.grid import Grid
-from tinv.sweep.pool import Pool
-from tinv.sweep.search import Search
-from tinv.sweep.slurm import Slurm
+from tinv.sweeps.gpu_launcher import Pool
+from tinv.sweeps.grid_sweeper import Grid
+from tinv.sweeps.optuna_sweeper import Search
+from tinv.sweeps.slurm_launcher import Slurm
 
 __all__ = ["Grid", "Pool", "Search", "Slurm", "place", "register"]
 

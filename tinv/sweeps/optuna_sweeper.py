@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 
 from tinv.errors import UserError
 from tinv.runs.trial import StudyPlace, load_optuna
-from tinv.sweep.campaign import Campaign
-from tinv.sweep.launching import carry_out
-from tinv.sweep.plots import draw
-from tinv.sweep.space import space
-from tinv.sweep.trials import Trials
+from tinv.sweeps.launchers import carry_out
+from tinv.sweeps.optuna_plots import draw
+from tinv.sweeps.optuna_trials import Trials
+from tinv.sweeps.search_space import space
+from tinv.sweeps.sweep_run import Campaign
 
 JOURNAL = "study.journal"
 

@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from tinv.config.compose import Groups
 from tinv.config.override_errors import values_of, with_params
 from tinv.errors import UserError
-from tinv.sweep.plan import Point, key, point
+from tinv.sweeps.points import Point, key, point
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.runs.status import PROGRESS, Status, read_status
-from tinv.sweep.kept import FILE as PLAN
-from tinv.sweep.names import brief, short
-from tinv.sweep.table import columns, duration
+from tinv.sweeps.plan_file import FILE as PLAN
+from tinv.sweeps.point_names import brief, short
+from tinv.sweeps.results_table import columns, duration
 
 SILENT_S = 600.0
 """A run writes down how far it is every few seconds; after so long without a word something is wrong."""

@@ -14,12 +14,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.runs.status import FILE, Status
-from tinv.sweep.alone import config_dir
-from tinv.sweep.child import GRACE_S, Child, command, settle
-from tinv.sweep.devices import Slot, slots
-from tinv.sweep.launching import as_returned, goes_on
-from tinv.sweep.plan import Point
-from tinv.sweep.table import duration
+from tinv.sweeps.child_process import GRACE_S, Child, command, settle
+from tinv.sweeps.devices import Slot, slots
+from tinv.sweeps.launchers import as_returned, goes_on
+from tinv.sweeps.points import Point
+from tinv.sweeps.results_table import duration
+from tinv.sweeps.subprocess_run import config_dir
 
 LOG = "log.txt"
 """What a point says, in its own folder."""

@@ -13,8 +13,8 @@ from hydra.plugins.launcher import Launcher
 from tinv.errors import UserError
 from tinv.runs.layout import checkpoints
 from tinv.runs.status import FILE, Status, read_status
-from tinv.sweep.child import quoted
-from tinv.sweep.plan import Point
+from tinv.sweeps.child_process import quoted
+from tinv.sweeps.points import Point
 
 
 @runtime_checkable

@@ -9,9 +9,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.sweep.campaign import Campaign
-from tinv.sweep.launching import carry_out
-from tinv.sweep.plan import combinations
+from tinv.sweeps.launchers import carry_out
+from tinv.sweeps.points import combinations
+from tinv.sweeps.sweep_run import Campaign
 
 
 class Grid(Sweeper):

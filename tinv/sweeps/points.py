@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from tinv.config.compose import CompositionError, Groups
 from tinv.config.override_errors import explain, values_of, with_params
 from tinv.errors import UserError
-from tinv.sweep.names import readable
+from tinv.sweeps.point_names import readable
 
 APART = ("sweep", "resume", "paths", "tags")
 """Settings that say how, where and under which words a point is run: it is the same point with others."""

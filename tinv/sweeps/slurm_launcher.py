@@ -16,16 +16,16 @@ from omegaconf import DictConfig
 from tinv.errors import UserError
 from tinv.runs.layout import AUTO
 from tinv.runs.status import Status, read_status, write_status
-from tinv.slurm.preflight import refuse_contradictions
-from tinv.slurm.queue import Entry, Watch, cancel, entries, submit
-from tinv.slurm.script import batch_script, job_options
-from tinv.sweep.alone import config_dir
-from tinv.sweep.child import quoted
-from tinv.sweep.launching import as_returned
-from tinv.sweep.plan import Point
-from tinv.sweep.pool import LOG, OURS
-from tinv.sweep.snapshot import Snapshot, take
-from tinv.sweep.table import duration
+from tinv.sweeps.child_process import quoted
+from tinv.sweeps.code_snapshot import Snapshot, take
+from tinv.sweeps.gpu_launcher import LOG, OURS
+from tinv.sweeps.launchers import as_returned
+from tinv.sweeps.points import Point
+from tinv.sweeps.results_table import duration
+from tinv.sweeps.slurm_preflight import refuse_contradictions
+from tinv.sweeps.slurm_queue import Entry, Watch, cancel, entries, submit
+from tinv.sweeps.slurm_script import batch_script, job_options
+from tinv.sweeps.subprocess_run import config_dir
 
 GONE_AFTER = 3
 """A run whose job has ended may still be on its way through a network's file system: looked for so many times."""

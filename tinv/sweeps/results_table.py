@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinv.sweep.names import brief, short
+from tinv.sweeps.point_names import brief, short
 
 
 @dataclass

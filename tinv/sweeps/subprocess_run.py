@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
-from tinv.sweep.child import Child, command, settle
+from tinv.sweeps.child_process import Child, command, settle
 
 
 def takes_processes(cfg: DictConfig) -> bool:

@@ -13,12 +13,12 @@ from tinv.config.compose import CompositionError, Groups
 from tinv.errors import UserError
 from tinv.models import model_cache as shelf
 from tinv.runs.status import Status
-from tinv.sweep import kept
-from tinv.sweep.alone import config_dir
-from tinv.sweep.launching import announce
-from tinv.sweep.ledger import GOOD, Ledger, held
-from tinv.sweep.plan import Point, differences, key, settings
-from tinv.sweep.table import Row
+from tinv.sweeps import plan_file as kept
+from tinv.sweeps.launchers import announce
+from tinv.sweeps.points import Point, differences, key, settings
+from tinv.sweeps.results import GOOD, Ledger, held
+from tinv.sweeps.results_table import Row
+from tinv.sweeps.subprocess_run import config_dir
 
 
 class Campaign:

@@ -7,9 +7,9 @@ from typing import Any
 
 from tinv.runs.status import Status, write_status
 from tinv.runs.trial import PRUNED_AT, StudyPlace, load_optuna, write_trial
-from tinv.sweep.campaign import Campaign
-from tinv.sweep.plan import Point, point
-from tinv.sweep.space import Space
+from tinv.sweeps.points import Point, point
+from tinv.sweeps.search_space import Space
+from tinv.sweeps.sweep_run import Campaign
 
 SWEEP, SURPLUS = "sweep", "surplus"
 """A trial's attributes: which sweep runs it, and that it was one too many."""

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 from tinv.errors import UserError
 from tinv.runs.files import write_json, write_text
 from tinv.runs.status import ENDED, Status, read_status, steps_of
-from tinv.sweep.plan import Point
-from tinv.sweep.table import Row, as_csv, as_text
+from tinv.sweeps.points import Point
+from tinv.sweeps.results_table import Row, as_csv, as_text
 
 GOOD = ("done", "pruned")
 """What a point can have come to that need not be run again."""
