@@ -3,7 +3,7 @@
     python sweep/answers.py num_vectors lr
 
 Each study is an ordinary sweep in outputs/study_<name>; one that is there already is taken up again, so that this can
-be stopped and started as one likes. What the words have learned is then measured by `tinv.toybench.fidelity`, in one
+be stopped and started as one likes. What the words have learned is then measured by `tinv.toybox.toybench.fidelity`, in one
 process a study, and once a run.
 """
 
@@ -32,7 +32,7 @@ def run(study: str) -> Path:
 
 def measure(folder: Path) -> None:
     """Measure the words of a study; each run's numbers are kept beside it."""
-    command = [sys.executable, "-m", "tinv.toybench.fidelity", str(folder)]
+    command = [sys.executable, "-m", "tinv.toybox.toybench.fidelity", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 

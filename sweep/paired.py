@@ -8,7 +8,7 @@ seconds is compared as a ratio, the geometric mean of the pairs'; there it is 1 
 
 `steps` is where `val/loss` came to rest (`plateau`), `s/step` what a training step took of the processor, which other
 programs of a crowded machine do not touch, and `s to rest` both together. Runs that do not tell have no number there.
-The runs must have been measured before, by `python -m tinv.toybench.fidelity FOLDER`; those that have not are left out.
+The runs must have been measured before, by `python -m tinv.toybox.toybench.fidelity FOLDER`; those that have not are left out.
 
 `--keep FILE.jsonl` writes down what was read, a line for each run, beside what is in the file already. Such a file can
 be read again like a sweep, so that a study can grow for as long as it takes; results/ has those of ours.

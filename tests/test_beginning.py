@@ -17,8 +17,8 @@ from tinv.evaluation.metrics.word_ranking import _short_texts, ranked, whole_wor
 from tinv.lesson import Lesson
 from tinv.models import load_tokenizers
 from tinv.preparation import prepare
-from tinv.toybench import NAMES, class_of
 from tinv.toybox import CLIP
+from tinv.toybox.toybench import NAMES, class_of
 
 CLASSES = ["star", "house", "teapot", "mug", "car", "robot", "dog", "cat"]
 TOYBOX = "pkg://tinv/toybox/pipeline"

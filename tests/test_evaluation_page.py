@@ -8,8 +8,8 @@ import pytest
 from tests.conftest import ROOT
 from tinv.cli import _parser
 from tinv.evaluation.table import COLUMNS
-from tinv.toybench import NAMES
-from tinv.toybench.benchmark import typed
+from tinv.toybox.toybench import NAMES
+from tinv.toybox.toybench.benchmark import typed
 
 PAGE = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
 LINES = [shlex.split(line, comments=True) for line in re.findall(r"^(?:tinv|python) .*$", PAGE, flags=re.MULTILINE)]

@@ -61,7 +61,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.front"},
     {"tinv.cli"},
     # a side wing over all of it
-    {"tinv.toybench"},
+    {"tinv.toybox.toybench"},
 )
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
@@ -90,7 +90,7 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.run",
         "tinv.sweeps",
     }
-    | {"tinv.toybench"},
+    | {"tinv.toybox.toybench"},
     "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
     "PIL": {
         "tinv.evaluation",
@@ -101,7 +101,7 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.cli",
         "tinv.publish",
         "tinv.report",
-        "tinv.toybench",
+        "tinv.toybox.toybench",
         *PARTS,
         *LOOP,
     },
@@ -130,7 +130,7 @@ LIBRARIES = {  # library -> the only places that may import it
     "matplotlib": {"tinv.sweeps"},
     "jinja2": {"tinv.report"},
 }
-WINGS = {"tinv.toybench", "tinv.toybox"}  # nothing else may need them
+WINGS = {"tinv.toybox.toybench", "tinv.toybox"}  # nothing else may need them
 FILES = sorted((ROOT / "tinv").rglob("*.py"))
 IDS = [path.relative_to(ROOT).as_posix() for path in FILES]
 

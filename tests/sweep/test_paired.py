@@ -16,7 +16,7 @@ COLUMNS = list(paired["COLUMNS"])
 
 
 def sweep(folder, rows):
-    """A folder as a sweep and `tinv.toybench.fidelity` leave it: (method, toy, seed, recovery or None)."""
+    """A folder as a sweep and `tinv.toybox.toybench.fidelity` leave it: (method, toy, seed, recovery or None)."""
     table = []
     for point, (method, toy, seed, recovery) in enumerate(rows):
         run = folder / str(point)
@@ -131,7 +131,7 @@ def test_the_files_of_a_real_study_have_all_of_it(tmp_path):
     words += ["data.val_draws=2", "~callbacks.samples", "optimizer.lr=1e-3", f"paths.outputs={tmp_path}"]
     for command in (
         [root / "train.py", *words],
-        ["-m", "tinv.toybench.fidelity", "--seeds", "0", "--steps", "1"],
+        ["-m", "tinv.toybox.toybench.fidelity", "--seeds", "0", "--steps", "1"],
     ):
         command += tmp_path.glob("study_methods/*")
         done = subprocess.run([sys.executable, *map(str, command)], cwd=root, capture_output=True, text=True)

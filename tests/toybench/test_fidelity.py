@@ -17,13 +17,13 @@ from tinv.evaluation import find_subjects
 from tinv.evaluation.metrics.feature_extractors import Choice, Towers
 from tinv.evaluation.subjects import Subject
 from tinv.formats import LearnedEmbedding
-from tinv.toybench import class_of
-from tinv.toybench.fidelity import EDITS, FAITHFUL, PROMPTS, SCENES, AgainstRenders, measured, renders_on
-from tinv.toybench.known import noun_of, toy_of
-from tinv.toybench.toys import TOYS, resembles
 from tinv.toybox import concepts
 from tinv.toybox.concepts import toy_of_kind
 from tinv.toybox.tower import area_under_curve
+from tinv.toybox.toybench import class_of
+from tinv.toybox.toybench.fidelity import EDITS, FAITHFUL, PROMPTS, SCENES, AgainstRenders, measured, renders_on
+from tinv.toybox.toybench.known import noun_of, toy_of
+from tinv.toybox.toybench.toys import TOYS, resembles
 from tinv.toybox.toys import Toy
 
 TOLD = {"model": "m", "sampling": {}}

@@ -10,13 +10,13 @@ from tests.toybox.rendered import is_as_rendered
 from tinv.concept import Concept
 from tinv.config.validate import build
 from tinv.runs.files import locate
-from tinv.toybench import NAMES, class_of, concept
-from tinv.toybench.pictures import COUNT, MASKS, PICTURES, captions, example, mask, scenes
-from tinv.toybench.toys import TELLING, TOYS, alike, resembles
 from tinv.toybox import concepts
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named
 from tinv.toybox.pretrain.pictures import TRAINING_SEEDS
+from tinv.toybox.toybench import NAMES, class_of, concept
+from tinv.toybox.toybench.pictures import COUNT, MASKS, PICTURES, captions, example, mask, scenes
+from tinv.toybox.toybench.toys import TELLING, TOYS, alike, resembles
 from tinv.toybox.toys import KINDS
 from tinv.toybox.world import describe
 
@@ -100,7 +100,7 @@ def test_the_experiment_says_all_of_it_by_one_name(compose):
 
 
 def test_its_masks_fit_its_pictures(compose):
-    cfg = compose("+experiment=toybench", "data.masks=pkg://tinv/toybench/masks/${concept.name}")
+    cfg = compose("+experiment=toybench", "data.masks=pkg://tinv/toybox/toybench/masks/${concept.name}")
     data = build(cfg.data, concept=build(cfg.concept))
     opened = [picture for path in data.images for picture in data.open(path, 64)]
     assert all(picture.mask is not None and 0 < picture.mask.mean() < 0.7 for picture in opened)

@@ -11,8 +11,8 @@ import pytest
 from tinv.cli import main
 from tinv.errors import UserError
 from tinv.evaluation.dreambench.subject_runs import command
-from tinv.toybench import NAMES
-from tinv.toybench.benchmark import typed
+from tinv.toybox.toybench import NAMES
+from tinv.toybox.toybench.benchmark import typed
 
 
 def test_its_sweep_has_a_point_for_each_of_the_twelve_and_the_settings_that_were_typed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinv.cli.generate import seeds
 
-WINGS = ("tinv.toybench.command",)
+WINGS = ("tinv.toybox.toybench.command",)
 """Benchmarks of wings of the house that may be left out; each has `add(benchmarks)`."""
 
 

@@ -8,8 +8,8 @@ from tinv.evaluation import find_subjects
 from tinv.evaluation.dreambench import summary as outcome
 from tinv.evaluation.dreambench.subject_runs import command, places, train
 from tinv.evaluation.evaluate import Result
-from tinv.toybench import NAMES, Name, concept
-from tinv.toybench.fidelity import PROMPTS, RENDERS, measured
+from tinv.toybox.toybench import NAMES, Name, concept
+from tinv.toybox.toybench.fidelity import PROMPTS, RENDERS, measured
 
 FILE = "toybench.json"
 _NO_SHEETS = "callbacks.samples.every_n_steps=null"

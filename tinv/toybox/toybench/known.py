@@ -1,9 +1,9 @@
 """Which toy of the toybox's world a word stands for, and what people who cannot learn words call it."""
 
 from tinv.errors import UserError
-from tinv.toybench import class_of
-from tinv.toybench.toys import TOYS
 from tinv.toybox import concepts
+from tinv.toybox.toybench import class_of
+from tinv.toybox.toybench.toys import TOYS
 from tinv.toybox.toys import Toy
 
 _ALL = {**concepts.TOYS, **TOYS}

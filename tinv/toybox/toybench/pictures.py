@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tinv.toybench import NAMES
-from tinv.toybench.toys import TOYS
 from tinv.toybox.canvas import Canvas
 from tinv.toybox.captions import PLACES
 from tinv.toybox.drawing import DRAW
 from tinv.toybox.palette import named
 from tinv.toybox.scenes import SCENES
+from tinv.toybox.toybench import NAMES
+from tinv.toybox.toybench.toys import TOYS
 from tinv.toybox.views import View, any_view, look_of, render
 
 PICTURES, MASKS = (Path(__file__).parent / folder for folder in ("pictures", "masks"))

@@ -6,8 +6,8 @@ of the training set comes near; the tests look at every one of them.
 
 import numpy as np
 
-from tinv.toybench import NAMES
 from tinv.toybox.palette import NAMED, UNNAMED, Colour, shade
+from tinv.toybox.toybench import NAMES
 from tinv.toybox.toys import Toy, any_build
 
 HUES = dict(zip(("lime", "teal", "magenta"), UNNAMED, strict=True))

@@ -10,7 +10,7 @@ does:
 
 The noun is that of the toy's class, whatever the word was started from, so that runs can be compared.
 
-`python -m tinv.toybench.fidelity SWEEP` measures them along with what `tinv evaluate` does, in one process.
+`python -m tinv.toybox.toybench.fidelity SWEEP` measures them along with what `tinv evaluate` does, in one process.
 """
 
 import argparse
@@ -33,10 +33,10 @@ from tinv.evaluation.metrics.feature_extractors import Towers
 from tinv.evaluation.metrics.measure import Scores, with_noun
 from tinv.evaluation.metrics.scores import agreement, among, likeness
 from tinv.evaluation.subjects import Subject
-from tinv.toybench.known import noun_of, toy_of
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named
 from tinv.toybox.recovery import SCENES
+from tinv.toybox.toybench.known import noun_of, toy_of
 from tinv.toybox.toys import Toy
 from tinv.toybox.views import any_view, render
 
@@ -152,8 +152,8 @@ def measured(
 
 
 def main() -> int:
-    """`python -m tinv.toybench.fidelity PLACE...`"""
-    parser = argparse.ArgumentParser(prog="python -m tinv.toybench.fidelity", description=main.__doc__)
+    """`python -m tinv.toybox.toybench.fidelity PLACE...`"""
+    parser = argparse.ArgumentParser(prog="python -m tinv.toybox.toybench.fidelity", description=main.__doc__)
     parser.add_argument("places", nargs="+", type=Path, help="runs and sweeps of toys of the toybox's world")
     parser.add_argument("--seeds", type=seeds, default=list(range(8)), help="samples of each prompt (default 0-7)")
     parser.add_argument("--steps", type=int, default=20, help="of the solver (default 20)")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinv.cli.generate import seeds
-from tinv.toybench import NAMES
+from tinv.toybox.toybench import NAMES
 
 
 def add(benchmarks: Any) -> None:
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     with quiet():
         from tinv.evaluation.dreambench.summary import text
-        from tinv.toybench.benchmark import FILE, planned, toybench
+        from tinv.toybox.toybench.benchmark import FILE, planned, toybench
 
     if arguments.only_print:
         print(shlex.join(planned(arguments.out, arguments.overrides, toys=arguments.toys)))
