@@ -32,8 +32,8 @@ from bench.reference.replay import replay
 from tinv.config.compose import Groups
 from tinv.config.validate import check
 from tinv.from_diffusers import translate, understand
-from tinv.front import register
 from tinv.runs.files import locate, write_json
+from tinv.training.main import register
 
 TOYBOX = "pkg://tinv/toybox/pipeline"
 RESULTS = Path(__file__).parent / "results"

@@ -13,7 +13,7 @@ import torch
 from tinv.config.compose import Groups
 from tinv.config.validate import build, check
 from tinv.data.dataset import RunSampler, TrainingSamples, collate
-from tinv.front import register
+from tinv.training.main import register
 
 
 def main(overrides: Sequence[str]) -> None:

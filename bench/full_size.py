@@ -23,9 +23,9 @@ from bench.published import PUBLISHED, configs
 from bench.watch import WARM_UP, Watch
 from tinv.config.compose import Groups
 from tinv.config.validate import check
-from tinv.front import register
-from tinv.run import train
 from tinv.runs.files import write_json
+from tinv.training.main import register
+from tinv.training.run import train
 
 RESULTS = Path(__file__).parent / "results"
 MEMORY = ("none", "8gb", "12gb", "24gb")

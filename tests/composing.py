@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from tinv.config.compose import Groups
 from tinv.config.validate import check
-from tinv.front import register
+from tinv.training.main import register
 
 
 @cache

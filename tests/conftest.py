@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from tests.composing import groups
 from tinv.config.validate import check
-from tinv.front import main
+from tinv.training.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -104,7 +104,7 @@ def door(
 
     def walk(*argv: str, train: Callable[[DictConfig], Any] = lambda cfg: None) -> SimpleNamespace:
         monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *argv])
-        monkeypatch.setitem(sys.modules, "tinv.run", SimpleNamespace(train=train))
+        monkeypatch.setitem(sys.modules, "tinv.training.run", SimpleNamespace(train=train))
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         code = 0
         try:

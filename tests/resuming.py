@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tests.tiny import tiny_trainer
 from tinv.data.datamodule import ConceptDataModule
-from tinv.module import TextualInversion
+from tinv.training.module import TextualInversion
 
 
 class BrokenOff(NamedTuple):

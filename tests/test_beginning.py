@@ -7,18 +7,18 @@ import torch
 from PIL import Image
 
 from tests.tiny import tiny_tokenizer
-from tinv.beginning import begun, find_tower
 from tinv.concept import Concept
 from tinv.config.validate import ConfigError, build
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.word_ranking import _short_texts, ranked, whole_words
-from tinv.lesson import Lesson
 from tinv.models import load_tokenizers
-from tinv.preparation import prepare
 from tinv.toybox import CLIP
 from tinv.toybox.toybench import NAMES, class_of
+from tinv.training.concept_task import Lesson
+from tinv.training.initializer_search import begun, find_tower
+from tinv.training.preflight import prepare
 
 CLASSES = ["star", "house", "teapot", "mug", "car", "robot", "dog", "cat"]
 TOYBOX = "pkg://tinv/toybox/pipeline"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import tiny_images, tiny_pipeline
-from tinv.run import train
+from tinv.training.run import train
 
 
 @pytest.fixture(scope="module")

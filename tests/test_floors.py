@@ -39,26 +39,34 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.toybox"},
     # floor 3: the loop
     {"tinv.data.datamodule", "tinv.logger"},
-    {"tinv.boards", "tinv.identity", "tinv.lesson", "tinv.means", "tinv.merging", "tinv.provenance", "tinv.together"},
-    {"tinv.beginning", "tinv.module"},
+    {
+        "tinv.boards",
+        "tinv.training.checkpoint_identity",
+        "tinv.training.concept_task",
+        "tinv.means",
+        "tinv.training.microbatches",
+        "tinv.provenance",
+        "tinv.together",
+    },
+    {"tinv.training.initializer_search", "tinv.training.module"},
     {"tinv.callbacks", "tinv.publish"},
     # floor 4: the door
     {"tinv.config"},
     {"tinv.rehearsal"},
-    {"tinv.preparation"},
+    {"tinv.training.preflight"},
     {
         "tinv.inference.convert",
         "tinv.dashboard",
         "tinv.inference.generate",
         "tinv.inference.inspect",
-        "tinv.prefetch",
-        "tinv.preview",
+        "tinv.training.prefetch",
+        "tinv.training.preview",
     }
-    | {"tinv.inference.load_pipeline", "tinv.run", "tinv.sweeps"},
+    | {"tinv.inference.load_pipeline", "tinv.training.run", "tinv.sweeps"},
     {"tinv.evaluation"},
     {"tinv.evaluation.dreambench"},
     {"tinv.from_diffusers", "tinv.report", "tinv.sweeps.progress_table"},
-    {"tinv.front"},
+    {"tinv.training.main"},
     {"tinv.cli"},
     # a side wing over all of it
     {"tinv.toybox.toybench"},
@@ -66,7 +74,14 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
 PARTS = {"tinv.data", "tinv.embedding", "tinv.evaluation.metrics", "tinv.models", "tinv.regulariser", "tinv.toybox"}
-LOOP = {"tinv.boards", "tinv.callbacks", "tinv.data.datamodule", "tinv.merging", "tinv.module", "tinv.together"}
+LOOP = {
+    "tinv.boards",
+    "tinv.callbacks",
+    "tinv.data.datamodule",
+    "tinv.training.microbatches",
+    "tinv.training.module",
+    "tinv.together",
+}
 LIBRARIES = {  # library -> the only places that may import it
     "torch": {
         "tinv.seeding",
@@ -85,9 +100,9 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.inference.generate",
         "tinv.inference.inspect",
         "tinv.optim",
-        "tinv.preview",
+        "tinv.training.preview",
         "tinv.rehearsal",
-        "tinv.run",
+        "tinv.training.run",
         "tinv.sweeps",
     }
     | {"tinv.toybox.toybench"},
@@ -97,7 +112,7 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.formats",
         "tinv.runs.image_grid",
         "tinv.inference.generate",
-        "tinv.preview",
+        "tinv.training.preview",
         "tinv.cli",
         "tinv.publish",
         "tinv.report",
@@ -107,19 +122,19 @@ LIBRARIES = {  # library -> the only places that may import it
     },
     "diffusers": {"tinv.models", "tinv.toybox"},
     "transformers": {"tinv.models", "tinv.evaluation.metrics", "tinv.toybox"},
-    "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.run"},
+    "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.training.run"},
     "huggingface_hub": {"tinv.hub", "tinv.publish"},
-    "hydra": {"tinv.config", "tinv.sweeps", "tinv.front", "tinv.from_diffusers"},
+    "hydra": {"tinv.config", "tinv.sweeps", "tinv.training.main", "tinv.from_diffusers"},
     "omegaconf": {
         "tinv.publish",
-        "tinv.prefetch",
+        "tinv.training.prefetch",
         "tinv.config",
         "tinv.sweeps",
         "tinv.from_diffusers",
-        "tinv.front",
+        "tinv.training.main",
         "tinv.rehearsal",
-        "tinv.preparation",
-        "tinv.run",
+        "tinv.training.preflight",
+        "tinv.training.run",
     },
     "wandb": {"tinv.boards", "tinv.credentials"},
     "wandb_workspaces": {"tinv.dashboard"},

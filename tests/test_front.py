@@ -186,7 +186,7 @@ def test_resuming_goes_on_in_the_same_folder(door, tmp_path):
 SHOW = """
 import contextlib, io, os, sys, time
 os.environ.update(COMP_LINE="train.py +experiment=cat_t", COMP_POINT="26")
-from tinv.front import main
+from tinv.training.main import main
 for argv in (["--help"], ["-sc", "query=bash"], ["+experiment=cat_toy", "--cfg", "job"], [], ["+experiment=x"]):
     sys.argv = ["train.py", *argv]
     started, out = time.process_time(), io.StringIO()

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.means import Mean, by_name
-from tinv.module import TextualInversion
+from tinv.training.module import TextualInversion
 
 
 class Looks(TorchDispatchMode):
@@ -43,7 +43,7 @@ def test_it_is_the_mean_of_the_micro_batches_of_the_step(model, tmp_path, monkey
 
     data = tiny_data(tmp_path / "images", model)
     loop = tiny_trainer(max_steps=2, accumulate_grad_batches=3, limit_val_batches=0, callbacks=[logged])
-    monkeypatch.setattr("tinv.module.fitting", lambda *_, **__: 2)  # three micro-batches in two pieces
+    monkeypatch.setattr("tinv.training.module.fitting", lambda *_, **__: 2)  # three micro-batches in two pieces
     monkeypatch.setattr(TextualInversion, "losses", listening)
     loop.fit(learner, data)
     each = torch.tensor(told).view(2, -1).mean(dim=1)

@@ -10,10 +10,11 @@ from PIL import Image
 
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_images, tiny_module, tiny_trainer
-from tinv import merging, module
 from tinv.data.datamodule import ConceptDataModule
-from tinv.merging import side_by_side
-from tinv.module import TextualInversion
+from tinv.training import microbatches as merging
+from tinv.training import module
+from tinv.training.microbatches import side_by_side
+from tinv.training.module import TextualInversion
 
 
 def learn(model, data, *, accumulate=4, steps=3, **options):

@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 from tinv.config.compose import Groups
 from tinv.config.validate import CONF_DIR, check
 from tinv.embeddings.config import Init, Norm
-from tinv.front import register
-from tinv.preparation import prepare
+from tinv.training.main import register
+from tinv.training.preflight import prepare
 
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 SWEEP = ROOT / "sweep"

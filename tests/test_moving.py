@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, Trainer
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.errors import UserError
-from tinv.module import TextualInversion
 from tinv.optim import text_schedule
+from tinv.training.module import TextualInversion
 
 
 @pytest.fixture(scope="module")

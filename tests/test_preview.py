@@ -8,7 +8,7 @@ from tests.tiny import tiny_model, tiny_pipeline
 from tinv.cli import main
 from tinv.config.validate import build
 from tinv.models import load
-from tinv.preview import first_batches, native_resolution
+from tinv.training.preview import first_batches, native_resolution
 
 WORD = ["concept.placeholder=my-toy", "concept.initializer=toy"]
 VARIED = ["data.fit=buckets", "data.flip=true", "data.captions=names", "data.shuffle_tags=true", "data.masks=alpha"]

@@ -9,9 +9,9 @@ from tinv.concept import Concept
 from tinv.config.validate import ConfigError
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
-from tinv.preparation import prepare
 from tinv.regulariser import NOTHING, ContextRegulariser, DistanceRegulariser
 from tinv.templates import CONTEXT, read_templates
+from tinv.training.preflight import prepare
 
 CAT = "+experiment=cat_toy"
 

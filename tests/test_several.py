@@ -17,11 +17,11 @@ from tinv.concept import Concept
 from tinv.diffusion.timestep_samplers import Cosine
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
-from tinv.lesson import Lesson, borrowed, clashes
-from tinv.module import TextualInversion
 from tinv.optim import RiemannianSGD
 from tinv.regulariser import ContextRegulariser
 from tinv.together import Together
+from tinv.training.concept_task import Lesson, borrowed, clashes
+from tinv.training.module import TextualInversion
 
 CAT = Concept(placeholder="<cat-toy>", initializer="toy")
 DOG = Concept(placeholder="<my-dog>", initializer="dog")

@@ -25,10 +25,10 @@ from tinv.cli import main
 from tinv.config.override_errors import find_problems
 from tinv.config.validate import ConfigError
 from tinv.errors import UserError
-from tinv.prefetch import prefetch
-from tinv.preparation import prepare
 from tinv.publish import Publishing
-from tinv.run import train
+from tinv.training.prefetch import prefetch
+from tinv.training.preflight import prepare
+from tinv.training.run import train
 
 __all__ = ["hub"]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -285,7 +285,7 @@ def test_what_is_not_set_for_another_concept_is_as_the_runs_own(place):
 
 def test_pictures_of_all_concepts_are_fetched(place, monkeypatch):
     asked: list[str] = []
-    monkeypatch.setattr("tinv.prefetch.locate_folder", lambda folder, recursive: asked.append(folder))
+    monkeypatch.setattr("tinv.training.prefetch.locate_folder", lambda folder, recursive: asked.append(folder))
     prefetch(compose(place))
     assert asked == [str(place / "cats"), str(place / "dogs")]
 

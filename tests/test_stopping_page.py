@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tinv.config.validate import CONF_DIR, build
-from tinv.preparation import prepare
+from tinv.training.preflight import prepare
 
 PAGE = (ROOT / "docs" / "stopping.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)

@@ -17,8 +17,8 @@ from tests.tiny import tiny_images, tiny_pipeline
 from tinv import formats
 from tinv.config.override_errors import find_problems
 from tinv.config.validate import ConfigError
-from tinv.preparation import prepare
-from tinv.run import train
+from tinv.training.preflight import prepare
+from tinv.training.run import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 PLAIN = (

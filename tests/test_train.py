@@ -163,7 +163,7 @@ def test_a_sweep_gives_each_point_a_folder(place):
 
 
 def test_warnings_of_ours_are_a_line_and_those_of_others_say_where_they_come_from():
-    from tinv import run
+    from tinv.training import run
 
     assert run.in_a_line("no mask for a.png", UserWarning, run.__file__, 3) == "warning: no mask for a.png\n"
     assert run.in_a_line("old", DeprecationWarning, run.__file__, 3).startswith(f"{run.__file__}:3: Deprecation")

@@ -34,7 +34,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def door(installed: Path, place: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.argv = ['tinv-train', *{argv!r}]; from tinv.front import main; main()"
+    code = f"import sys; sys.argv = ['tinv-train', *{argv!r}]; from tinv.training.main import main; main()"
     env = {**os.environ, "PYTHONPATH": str(installed)}
     return subprocess.run([sys.executable, "-c", code], cwd=place, env=env, capture_output=True, text=True, check=False)
 

@@ -17,7 +17,7 @@ from tinv.data.datamodule import ConceptDataModule
 from tinv.diffusion.loss import DiffusionLoss
 from tinv.embedding import TokenEmbedding
 from tinv.models import StableDiffusion, load
-from tinv.module import TextualInversion
+from tinv.training.module import TextualInversion
 
 WORDS = (
     "a photo of the rendering cropped clean dirty dark my cool close up bright good one rendition nice small weird "

@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-import tinv.module
+import tinv.training.module
 from bench.reference.record import listen
 from tinv import formats
 from tinv.config.validate import build
 from tinv.diffusion.process import noise_latents
-from tinv.module import TextualInversion
+from tinv.training.module import TextualInversion
 from tinv.types import Batch
 
 
@@ -53,7 +53,7 @@ def replay(recording: dict[str, Any], cfg: DictConfig, folder: Path) -> Replay:
     trainer: Trainer = build(cfg.trainer, callbacks=[_Listener(played)], logger=False)
     data = _Recorded(module, recording["batches"], cfg.data.batch_size)
     heard = {n: torch.stack([part["posterior"], part["noise"]]) for n, part in enumerate(recording["batches"])}
-    with mock.patch.object(tinv.module, "normal_pair", lambda seeds, shape: heard[seeds[0]]):
+    with mock.patch.object(tinv.training.module, "normal_pair", lambda seeds, shape: heard[seeds[0]]):
         trainer.fit(module, data)
     formats.write(folder / "learned_embeds.safetensors", module.learned()[0])
     return played

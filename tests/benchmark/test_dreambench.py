@@ -141,7 +141,7 @@ def test_the_command_can_be_printed_to_be_typed_elsewhere(
     out = tmp_path / "out"
     assert main(["benchmark", "dreambench", "--data", str(data), "--out", str(out), "--print", "model=sd15"]) == 0
     said = shlex.split(capsys.readouterr().out)
-    assert said[1:3] == ["-m", "tinv.front"]
+    assert said[1:3] == ["-m", "tinv.training.main"]
     assert "model=sd15" in said
     assert not (out / "runs").exists()
 

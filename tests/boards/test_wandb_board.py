@@ -25,7 +25,7 @@ STEP = "trainer/global_step"
 
 
 def learn(run: Path, model: StableDiffusion, *others: Any, settings: dict[str, Any] | None = None, **options: Any):
-    """A run with its board, as `tinv.run` has it."""
+    """A run with its board, as `tinv.training.run` has it."""
     board = WandbBoard(run, name="cat", mode="offline", tags=["first"])
     board.log_hyperparams(settings or {})
     callbacks = [

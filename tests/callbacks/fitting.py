@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.callbacks import Progress
 from tinv.models import StableDiffusion
-from tinv.module import TextualInversion
+from tinv.training.module import TextualInversion
 
 
 def fit(

@@ -23,8 +23,8 @@ from tinv.data.datamodule import ConceptDataModule
 from tinv.data.latent_cache import KnownMoments, make_room
 from tinv.models import StableDiffusion
 from tinv.models.encoder import encoder_of
-from tinv.preparation import prepare
-from tinv.run import train
+from tinv.training.preflight import prepare
+from tinv.training.run import train
 
 CPU = torch.device("cpu")
 

@@ -14,8 +14,8 @@ from tests.tiny import tiny_images
 from tinv import formats
 from tinv.cli import main
 from tinv.config.validate import ConfigError
-from tinv.preparation import prepare
-from tinv.run import train
+from tinv.training.preflight import prepare
+from tinv.training.run import train
 
 WIDTHS = {"sd1": {"clip_l": 32}, "sd2": {"clip_h": 1024}, "sdxl": {"clip_l": 32, "clip_g": 48}}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -10,7 +10,7 @@ from tests.tiny import tiny_images, tiny_pipeline
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
 from tinv.models.runtime import check_loss_scale
-from tinv.run import train
+from tinv.training.run import train
 
 CARDS = ["8gb", "12gb", "24gb"]
 MODELS = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))

@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.tiny import RESOLUTION, tiny_data, tiny_images, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
 from tinv.models.oncall import OnCall
-from tinv.run import train
+from tinv.training.run import train
 
 
 class Traveller(nn.Linear):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tinv.models import cpu_features as processor
-from tinv.preparation import prepare
 from tinv.toybox.sampling import load_pipeline, sample
+from tinv.training.preflight import prepare
 
 
 @pytest.fixture

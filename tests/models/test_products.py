@@ -11,7 +11,7 @@ from tinv.errors import UserError
 from tinv.models import load
 from tinv.models import onednn_linear as products
 from tinv.models.onednn_linear import FEW_NUMBERS, FEW_TOKENS, check_products, use_onednn
-from tinv.preparation import prepare
+from tinv.training.preflight import prepare
 
 BLAS = {"aten::addmm", "aten::mm", "aten::_slow_conv2d_forward", "aten::_slow_conv2d_backward"}
 WIDTH = FEW_NUMBERS // 64

@@ -11,7 +11,7 @@ from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.config.validate import CONF_DIR, build
 from tinv.errors import UserError
-from tinv.module import TextualInversion
+from tinv.training.module import TextualInversion
 
 SHIPPED = {
     "adamw": ["optimizer=adamw"],

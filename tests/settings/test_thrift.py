@@ -24,7 +24,7 @@ IMPORTED = """
 import sys
 from tinv.config import thrift
 with thrift.imports():
-    import tinv.run
+    import tinv.training.run
 print("matplotlib" in sys.modules)
 """
 COMMANDS = (
@@ -76,7 +76,7 @@ def test_a_file_that_asks_for_a_sweep_is_one_and_the_next_command_is_none(door, 
 
 
 def test_no_garbage_is_looked_for_while_a_run_is_imported_and_never_among_that(monkeypatch):
-    monkeypatch.delitem(sys.modules, "tinv.run", raising=False)
+    monkeypatch.delitem(sys.modules, "tinv.training.run", raising=False)
     try:
         with pytest.raises(ImportError), thrift.imports():
             assert not gc.isenabled()
@@ -87,7 +87,7 @@ def test_no_garbage_is_looked_for_while_a_run_is_imported_and_never_among_that(m
 
 
 def test_what_a_run_of_a_sweep_leaves_behind_is_garbage(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tinv.run", sys)
+    monkeypatch.setitem(sys.modules, "tinv.training.run", sys)
     with thrift.imports():
         assert gc.isenabled()
     assert not gc.get_freeze_count()

@@ -30,7 +30,7 @@ def train(cfg):
 
 
 if __name__ == "__main__":
-    sys.modules["tinv.run"] = SimpleNamespace(train=train)
-    from tinv.front import main
+    sys.modules["tinv.training.run"] = SimpleNamespace(train=train)
+    from tinv.training.main import main
 
     main()

@@ -84,7 +84,7 @@ def test_a_point_is_run_by_what_runs_the_sweep(monkeypatch, tmp_path):
     assert typed[:4] == [sys.executable, "there/train.py", "--config-dir=mine", "seed=1"]
     assert typed[4:] == [f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN"]
     monkeypatch.setattr(sys, "argv", ["bin/tinv-train"])
-    assert command([], run, config_dir=None)[1:3] == ["-m", "tinv.front"]
+    assert command([], run, config_dir=None)[1:3] == ["-m", "tinv.training.main"]
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "it's", "a,b=[c]{d}", "ü", "10% (new)"])

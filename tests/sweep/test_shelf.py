@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from tests.sweep.test_grid import column
 from tests.tiny import tiny_images, tiny_model, tiny_pipeline
 from tinv import models
-from tinv.front import main
 from tinv.models import model_cache as shelf
+from tinv.training.main import main
 
 TINY = [
     "+debug=fast",

@@ -96,4 +96,4 @@ def test_of_code_that_git_does_not_track_no_commit_is_told(taken, package, insta
 def test_a_command_that_is_no_script_of_the_users_gets_a_door(taken, monkeypatch):
     for argv in (["/usr/bin/tinv"], [str(ROOT / "tinv" / "cli" / "__main__.py")]):
         monkeypatch.setattr(sys, "argv", argv)
-        assert "from tinv.front import main" in taken().door.read_text()
+        assert "from tinv.training.main import main" in taken().door.read_text()

@@ -35,7 +35,7 @@ def test_the_command_can_be_printed_to_be_typed_elsewhere(tmp_path: Path, capsys
     options = ["--out", str(tmp_path), "--toys", "teal_mug,lime_cat", "--print", "objective=debiased"]
     assert main(["benchmark", "toybench", *options]) == 0
     said = shlex.split(capsys.readouterr().out)
-    assert said[1:] == ["-m", "tinv.front", *typed(tmp_path, ["teal_mug", "lime_cat"], ["objective=debiased"])]
+    assert said[1:] == ["-m", "tinv.training.main", *typed(tmp_path, ["teal_mug", "lime_cat"], ["objective=debiased"])]
     assert "concept.name=teal_mug,lime_cat" in said
 
 

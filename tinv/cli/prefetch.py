@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(problem.text for problem in problems)
     cfg = check(groups.compose(arguments.overrides))
 
-    from tinv.prefetch import prefetch
+    from tinv.training.prefetch import prefetch
 
     found = prefetch(cfg)
     for entry in found:

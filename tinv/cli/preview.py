@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tinv.config.override_errors import find_problems
     from tinv.config.validate import ConfigError, build, check
     from tinv.errors import UserError
-    from tinv.preview import native_resolution, preview
+    from tinv.training.preview import native_resolution, preview
 
     if arguments.samples < 1:
         raise UserError(f"--samples must be 1 or more, got {arguments.samples}")

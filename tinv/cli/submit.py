@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """What train.py does with a sweep, on the launcher that does not wait."""
-    from tinv.front import main
+    from tinv.training.main import main
 
     is_chosen = any(text.partition("=")[0] == LAUNCHER for text in arguments.overrides)
     options = [f"--config-dir={arguments.config_dir}"] if arguments.config_dir else []

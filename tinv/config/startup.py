@@ -47,7 +47,7 @@ def imports() -> Iterator[None]:
 
     In the next runs of a sweep it does nothing: what a run has left behind is garbage like any other.
     """
-    if "tinv.run" in sys.modules:
+    if "tinv.training.run" in sys.modules:
         yield
         return
     gc.disable()

@@ -201,7 +201,7 @@ def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
 
 def _misfits(node: Any, path: str) -> Iterator[Problem]:
     """What is wrong with one of the other concepts of a run, in so far as its parts do not tell."""
-    lesson = signature("tinv.lesson.Lesson")
+    lesson = signature("tinv.training.concept_task.Lesson")
     remedy = f"; begin with +another@{path}=object"
     if not isinstance(node, DictConfig):
         yield Problem(f"{path}: must be a concept with its pictures, got {node!r}{remedy}")

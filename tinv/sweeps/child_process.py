@@ -19,7 +19,7 @@ GRACE_S = 10.0
 def command(overrides: Sequence[str], run: Path, *, config_dir: str | None) -> list[str]:
     """What it takes to run a point alone, in a folder that is known."""
     script = sys.argv[0]
-    door = [script] if script.endswith(".py") else ["-m", "tinv.front"]
+    door = [script] if script.endswith(".py") else ["-m", "tinv.training.main"]
     options = [f"--config-dir={config_dir}"] if config_dir else []
     return [sys.executable, *door, *options, *overrides, f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN"]
 

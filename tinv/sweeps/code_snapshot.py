@@ -17,7 +17,7 @@ from tinv.errors import UserError
 from tinv.runs.files import write_json, write_text
 
 SOURCE = "source"
-_DOOR = "from tinv.front import main\n\nif __name__ == '__main__':\n    main()\n"
+_DOOR = "from tinv.training.main import main\n\nif __name__ == '__main__':\n    main()\n"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tinv.sweeps.plan_file import read_plan
 GROUP = "subject"
 RUNS = "runs"
 """The name of the sweep below the benchmark's folder."""
-_DOOR = [sys.executable, "-m", "tinv.front"]
+_DOOR = [sys.executable, "-m", "tinv.training.main"]
 
 
 def write_group(out: Path, subjects: Sequence[Subject]) -> Path:

@@ -9,8 +9,8 @@ from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.feature_extractors import towers_for
 from tinv.evaluation.metrics.word_ranking import at_work, ranked, whole_words
-from tinv.lesson import Lesson
 from tinv.metrics.places import Found, find
+from tinv.training.concept_task import Lesson
 
 TOWERS = {
     "toybox": "pkg://tinv/toybox/clip",

@@ -8,19 +8,19 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tinv.beginning import find_tower
 from tinv.concept import Concept, names
 from tinv.config.validate import ConfigError, build
 from tinv.data.datamodule import ConceptDataModule
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
-from tinv.lesson import Lesson, borrowed, clashes
 from tinv.models import load_tokenizers
 from tinv.models.cpu_features import warn_of_emulation
 from tinv.models.onednn_linear import check_products
 from tinv.models.runtime import check_loss_scale
 from tinv.regulariser import Regulariser
 from tinv.rehearsal import rehearse
+from tinv.training.concept_task import Lesson, borrowed, clashes
+from tinv.training.initializer_search import find_tower
 
 THUMBNAIL = 64
 """Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""

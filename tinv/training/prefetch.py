@@ -37,7 +37,7 @@ def prefetch(cfg: DictConfig) -> list[Fetched]:
     """Put the model and the pictures of a run into the Hub's cache: the files that the run opens, and no others.
 
     Args:
-        cfg: composed and checked, as for `tinv.run.train`.
+        cfg: composed and checked, as for `tinv.training.run.train`.
 
     Returns:
         The repositories that the run uses; none if all of it is on this machine anyway.

@@ -19,16 +19,16 @@ from tinv.diffusion.process import noise_latents, timesteps
 from tinv.diffusion.timestep_samplers import UNIFORM, Timesteps, weighted
 from tinv.embedding import TokenEmbedding, Word, guidance_of
 from tinv.formats import LearnedEmbedding
-from tinv.identity import check_identity, identity
-from tinv.lesson import Lesson
 from tinv.means import Mean, by_name
-from tinv.merging import Merger, fitting, sum_of_means
 from tinv.models import LatentDiffusion
 from tinv.models.conditioning import layers_of, predict_at
 from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
 from tinv.provenance import provenance
 from tinv.regulariser import NOTHING, Regulariser
 from tinv.seeding import normal_pair
+from tinv.training.checkpoint_identity import check_identity, identity
+from tinv.training.concept_task import Lesson
+from tinv.training.microbatches import Merger, fitting, sum_of_means
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept, sent
 
 

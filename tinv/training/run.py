@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tinv import cache
-from tinv.beginning import begun
 from tinv.boards import watched
 from tinv.callbacks import KeepBest
 from tinv.callbacks.checkpoints import newest_valid
@@ -21,16 +20,17 @@ from tinv.callbacks.phases import phase
 from tinv.config.validate import build
 from tinv.data.latent_cache import KnownMoments
 from tinv.errors import UserError
-from tinv.lesson import Lesson
 from tinv.models import LatentDiffusion
 from tinv.models import model_cache as shelf
 from tinv.models.compiling import keep_compiled
 from tinv.models.encoder import encoder_of
-from tinv.module import TextualInversion
-from tinv.preparation import prepare
 from tinv.runs import layout as rundir
 from tinv.runs.environment import hydra_choices
 from tinv.together import Together
+from tinv.training.concept_task import Lesson
+from tinv.training.initializer_search import begun
+from tinv.training.module import TextualInversion
+from tinv.training.preflight import prepare
 
 _FORMAT_WARNING = warnings.formatwarning
 

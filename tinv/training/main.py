@@ -1,7 +1,7 @@
 """The front door: `python train.py ...`, or `tinv-train ...` where tinv is installed.
 
 Composes the settings, says everything that is wrong with them before a run folder exists or torch is imported, and
-hands them to `tinv.run.train`: once, or once for each point of a sweep (`-m`).
+hands them to `tinv.training.run.train`: once, or once for each point of a sweep (`-m`).
 
 Exit codes: 0 done; 1 the run could not start or failed; 2 the options (`--...`) are wrong; 130 interrupted.
 """
@@ -82,7 +82,7 @@ def _run(cfg: DictConfig) -> float | None:
     if this_job():
         listen()  # loading takes a while, and a signal may come at any time
     with thrift.imports():
-        from tinv.run import train  # torch and Lightning: only when there is something to run
+        from tinv.training.run import train  # torch and Lightning: only when there is something to run
 
     exit_code = 1
     try:
