@@ -49,7 +49,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
         "tinv.together",
     },
     {"tinv.training.initializer_search", "tinv.training.module"},
-    {"tinv.callbacks", "tinv.publish"},
+    {"tinv.training.callbacks", "tinv.publish"},
     # floor 4: the door
     {"tinv.config"},
     {"tinv.rehearsal"},
@@ -76,7 +76,7 @@ STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 PARTS = {"tinv.data", "tinv.embedding", "tinv.evaluation.metrics", "tinv.models", "tinv.regulariser", "tinv.toybox"}
 LOOP = {
     "tinv.boards",
-    "tinv.callbacks",
+    "tinv.training.callbacks",
     "tinv.data.datamodule",
     "tinv.training.microbatches",
     "tinv.training.module",

@@ -10,8 +10,8 @@ import pytest
 
 from tests.callbacks.fitting import Interrupt, fit
 from tests.tiny import tiny_model
-from tinv.callbacks import Checkpoints, Vitals
 from tinv.logger import MetricsFile
+from tinv.training.callbacks import Checkpoints, Vitals
 
 
 def table(folder: Path) -> list[dict[str, str]]:

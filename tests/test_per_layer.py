@@ -10,14 +10,14 @@ from diffusers.models.attention_processor import Attention, AttnProcessor, Slice
 
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
-from tinv.callbacks import StopIfStuck
-from tinv.callbacks.movement import StuckError
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError
 from tinv.models import load
 from tinv.models.compiling import compile_unet
 from tinv.models.conditioning import layers_of
 from tinv.token_parts import part_of
+from tinv.training.callbacks import StopIfStuck
+from tinv.training.callbacks.check_learning import StuckError
 
 FAST = {"seeds": [1, 2], "steps": 3, "guidance": 3.0}
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]

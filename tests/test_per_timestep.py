@@ -5,12 +5,12 @@ import torch
 
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tinv.callbacks import StopIfStuck
 from tinv.diffusion.process import timesteps
 from tinv.errors import UserError
 from tinv.models.conditioning import encode_throughout, told_by_stage
 from tinv.seeding import normal_pair
 from tinv.token_parts import Spread
+from tinv.training.callbacks import StopIfStuck
 
 STAGES = 5
 FAST = {"seeds": [1, 2], "steps": 4, "guidance": 3.0}

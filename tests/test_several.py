@@ -10,9 +10,6 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tinv.callbacks import StopIfStuck, StopOnNonFinite
-from tinv.callbacks.movement import StuckError
-from tinv.callbacks.nonfinite import NonFiniteError
 from tinv.concept import Concept
 from tinv.diffusion.timestep_samplers import Cosine
 from tinv.embedding import TokenEmbedding
@@ -20,6 +17,9 @@ from tinv.errors import UserError
 from tinv.optim import RiemannianSGD
 from tinv.regulariser import ContextRegulariser
 from tinv.together import Together
+from tinv.training.callbacks import StopIfStuck, StopOnNonFinite
+from tinv.training.callbacks.check_learning import StuckError
+from tinv.training.callbacks.nonfinite import NonFiniteError
 from tinv.training.concept_task import Lesson, borrowed, clashes
 from tinv.training.module import TextualInversion
 

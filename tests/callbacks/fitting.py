@@ -9,8 +9,8 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tinv.callbacks import Progress
 from tinv.models import StableDiffusion
+from tinv.training.callbacks import Progress
 from tinv.training.module import TextualInversion
 
 

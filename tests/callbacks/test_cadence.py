@@ -2,8 +2,8 @@
 
 import pytest
 
-from tinv.callbacks.cadence import Every
 from tinv.errors import UserError
+from tinv.training.callbacks.every_n_steps import Every
 
 
 @pytest.mark.parametrize(("begin", "expected"), [(0, [3, 6, 9]), (3, [6, 9]), (4, [6, 9])])

@@ -10,8 +10,6 @@ from PIL import Image
 
 from tests.callbacks.fitting import fit, rows
 from tests.callbacks.test_samples import table
-from tinv.callbacks import Checkpoints, Evaluation, KeepBest
-from tinv.callbacks.evaluation import _means
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.prompts import few_prompts_for
@@ -19,6 +17,8 @@ from tinv.evaluation.metrics.scores import both, likeness
 from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
 from tinv.models.sampling import to_pictures
+from tinv.training.callbacks import Checkpoints, Evaluation, KeepBest
+from tinv.training.callbacks.evaluation import _means
 
 PROMPTS = ["a photo of a {}", "a red {}"]
 NAMES = {"eval/clip_i", "eval/clip_t", "eval/score"}

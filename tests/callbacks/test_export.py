@@ -11,10 +11,10 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from tests.callbacks.fitting import Interrupt, Overflow, fit, rows
 from tests.models.published import published, save
 from tinv import __version__
-from tinv.callbacks import Checkpoints, Export, RunCard
 from tinv.errors import UserError
 from tinv.formats import read
 from tinv.models import StableDiffusion, load
+from tinv.training.callbacks import Checkpoints, Export, RunCard
 
 
 def names(folder: Path) -> set[str]:

@@ -8,9 +8,9 @@ import pytest
 from lightning.pytorch import Callback, Trainer
 
 from tests.callbacks.fitting import fit
-from tinv.callbacks import Heartbeat
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
+from tinv.training.callbacks import Heartbeat
 
 
 class Read(Callback):

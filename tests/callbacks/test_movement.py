@@ -9,10 +9,10 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from tests.callbacks.fitting import Interrupt, fit
-from tinv.callbacks import Checkpoints, StopIfStuck
-from tinv.callbacks.movement import StuckError
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
+from tinv.training.callbacks import Checkpoints, StopIfStuck
+from tinv.training.callbacks.check_learning import StuckError
 
 
 class ForgetRow(Callback):

@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 
 from tests.callbacks.fitting import Overflow, SpoilGradient, fit, rows
-from tinv.callbacks import Export, StopOnNonFinite
-from tinv.callbacks.nonfinite import NonFiniteError
 from tinv.formats import read
 from tinv.models import StableDiffusion
+from tinv.training.callbacks import Export, StopOnNonFinite
+from tinv.training.callbacks.nonfinite import NonFiniteError
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_its_step(tmp_path: Path, model: StableDiffusion) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.callbacks.fitting import Interrupt, fit
-from tinv.callbacks import Checkpoints, Progress
 from tinv.models import StableDiffusion
+from tinv.training.callbacks import Checkpoints, Progress
 
 
 class Terminal(io.StringIO):

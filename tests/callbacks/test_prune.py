@@ -6,10 +6,10 @@ import optuna
 import pytest
 
 from tests.callbacks.fitting import fit
-from tinv.callbacks import Checkpoints, Prune
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
 from tinv.runs.trial import PRUNED_AT, StudyPlace, read_trial, write_trial
+from tinv.training.callbacks import Checkpoints, Prune
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import torch
 from lightning.pytorch import Callback
 
 from tests.callbacks.fitting import fit, rows
-from tinv.callbacks import Checkpoints, Requeue
-from tinv.callbacks.checkpoints import newest_valid
 from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
 from tinv.runs import slurm_signals as signals
 from tinv.runs.layout import checkpoints, step_of
 from tinv.runs.status import Status, read_status, write_status
+from tinv.training.callbacks import Checkpoints, Requeue
+from tinv.training.callbacks.checkpoints import newest_valid
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 SCONTROL = '#!/bin/bash\necho "$@" >> "$FAKE/requeued"; echo COMPLETING > "$FAKE/state"; kill -TERM $PPID\n'
@@ -46,8 +46,10 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     env = {"FAKE": str(fake), "PATH": f"{fake}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "ENVIRONMENT": "BATCH"}
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("tinv.callbacks.requeue.os._exit", lambda code: (_ for _ in ()).throw(SystemExit(code)))
-    monkeypatch.setattr("tinv.callbacks.requeue.TICK_S", 0.01)
+    monkeypatch.setattr(
+        "tinv.training.callbacks.slurm_requeue.os._exit", lambda code: (_ for _ in ()).throw(SystemExit(code))
+    )
+    monkeypatch.setattr("tinv.training.callbacks.slurm_requeue.TICK_S", 0.01)
     yield lambda: (fake / "requeued").read_text().splitlines() if (fake / "requeued").exists() else []
     signals._heard.clear()
     for number, handler in handlers.items():

@@ -11,11 +11,11 @@ import pytest
 from lightning.pytorch import Callback
 
 from tests.callbacks.fitting import Interrupt, fit
-from tinv.callbacks import Checkpoints, RunCard, Samples, Vitals
-from tinv.callbacks.phases import Stopwatch, phase
 from tinv.models import StableDiffusion
 from tinv.runs import environment as surroundings
 from tinv.runs.environment import git_state, hydra_choices, mask
+from tinv.training.callbacks import Checkpoints, RunCard, Samples, Vitals
+from tinv.training.callbacks.timing import Stopwatch, phase
 
 
 def card(folder: Path) -> dict[str, Any]:

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from tests.callbacks.fitting import fit, rows
-from tinv.callbacks import Checkpoints
 from tinv.embedding import Rows, TokenEmbedding
 from tinv.embedding.tail import TailAverage
 from tinv.errors import UserError
 from tinv.rehearsal import rehearse
+from tinv.training.callbacks import Checkpoints
 
 
 def walk(average: TailAverage, places: torch.Tensor) -> list[torch.Tensor]:

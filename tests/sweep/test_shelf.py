@@ -23,9 +23,9 @@ TINY = [
     "concept.initializer=toy",
     "trainer=cpu",
     "callbacks=none",
-    "+callbacks.export._target_=tinv.callbacks.Export",
+    "+callbacks.export._target_=tinv.training.callbacks.Export",
     "+callbacks.export.dir=${paths.run}",
-    "+callbacks.nonfinite._target_=tinv.callbacks.StopOnNonFinite",
+    "+callbacks.nonfinite._target_=tinv.training.callbacks.StopOnNonFinite",
 ]
 
 

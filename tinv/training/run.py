@@ -14,9 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from tinv import cache
 from tinv.boards import watched
-from tinv.callbacks import KeepBest
-from tinv.callbacks.checkpoints import newest_valid
-from tinv.callbacks.phases import phase
 from tinv.config.validate import build
 from tinv.data.latent_cache import KnownMoments
 from tinv.errors import UserError
@@ -27,6 +24,9 @@ from tinv.models.encoder import encoder_of
 from tinv.runs import layout as rundir
 from tinv.runs.environment import hydra_choices
 from tinv.together import Together
+from tinv.training.callbacks import KeepBest
+from tinv.training.callbacks.checkpoints import newest_valid
+from tinv.training.callbacks.timing import phase
 from tinv.training.concept_task import Lesson
 from tinv.training.initializer_search import begun
 from tinv.training.module import TextualInversion

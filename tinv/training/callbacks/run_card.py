@@ -8,12 +8,12 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tinv.callbacks.keep_best import KeepBest
-from tinv.callbacks.phases import Stopwatch, Time, add_up
-from tinv.callbacks.stopping import Stopping
-from tinv.callbacks.vitals import Vitals
 from tinv.runs.environment import command_line, git_state, hydra_choices, machine, versions
 from tinv.runs.files import write_json
+from tinv.training.callbacks.embedding_stats import Vitals
+from tinv.training.callbacks.keep_best import KeepBest
+from tinv.training.callbacks.stopping import Stopping
+from tinv.training.callbacks.timing import Stopwatch, Time, add_up
 
 _INTERRUPTIONS = (KeyboardInterrupt, SIGTERMException, SystemExit)
 

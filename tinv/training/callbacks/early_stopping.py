@@ -5,10 +5,10 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from tinv.callbacks.cadence import Every
-from tinv.callbacks.listening import Listener, Mode
-from tinv.callbacks.stopping import Stopping
 from tinv.errors import UserError
+from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.metric_monitor import Listener, Mode
+from tinv.training.callbacks.stopping import Stopping
 
 
 class StopWhenStale(Stopping, Listener):

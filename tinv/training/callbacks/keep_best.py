@@ -8,9 +8,9 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from tinv.callbacks.listening import Listener, Mode
-from tinv.callbacks.missed import measure
 from tinv.formats import LearnedEmbedding
+from tinv.training.callbacks.metric_monitor import Listener, Mode
+from tinv.training.callbacks.missed_validation import measure
 
 
 class KeepBest(Listener):

@@ -9,14 +9,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from tinv.callbacks.cadence import Every
-from tinv.callbacks.keep_best import KeepBest
-from tinv.callbacks.phases import Stopwatch
 from tinv.errors import UserError
 from tinv.formats import FORMATS, NAMES, PIPELINE, LearnedEmbedding, write
 from tinv.inference import export_pipeline as merged
 from tinv.runs.files import write_text
 from tinv.runs.layout import concept_dir
+from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.keep_best import KeepBest
+from tinv.training.callbacks.timing import Stopwatch
 
 _STEP_FILE = re.compile(r"learned_embeds(?:-neg)?(_2)?-steps-(\d+)\.safetensors")
 

@@ -7,9 +7,6 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from tinv.callbacks.boards import log_metrics
-from tinv.callbacks.cadence import Every
-from tinv.callbacks.phases import Stopwatch
 from tinv.data.images import open_picture
 from tinv.embedding import Word
 from tinv.errors import UserError
@@ -17,6 +14,9 @@ from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_fo
 from tinv.evaluation.metrics.measure import GAP, References, measure
 from tinv.evaluation.metrics.prompts import few_prompts_for
 from tinv.models.sampling import to_pictures
+from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.logging import log_metrics
+from tinv.training.callbacks.timing import Stopwatch
 
 LOGGED = ("clip_i", "clip_t", "dino", "score")
 """As `eval/clip_i`; where there are several concepts that is the mean, and each has its `eval/clip_i/cat-toy`."""

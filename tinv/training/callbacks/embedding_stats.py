@@ -10,11 +10,11 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from tinv.callbacks.boards import log_metrics, log_words
-from tinv.callbacks.cadence import Every
 from tinv.embedding import Word
 from tinv.errors import UserError
 from tinv.token_parts import encoder_of, part_of
+from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.logging import log_metrics, log_words
 
 
 class Vitals(Callback):

@@ -12,12 +12,12 @@ from typing import Any, NoReturn
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from tinv.callbacks.cadence import Every
-from tinv.callbacks.checkpoints import Checkpoints, tables
 from tinv.errors import UserError
 from tinv.runs.slurm_signals import NEAR_THE_END, TERM, heard, listen
 from tinv.runs.status import put_aside
 from tinv.slurm import Job, this_job
+from tinv.training.callbacks.checkpoints import Checkpoints, tables
+from tinv.training.callbacks.every_n_steps import Every
 
 PATIENCE_S = 10.0
 """How long to wait after Slurm has refused, before it is asked again."""

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from tinv.boards import Board
-from tinv.callbacks.listening import spread
+from tinv.training.callbacks.metric_monitor import spread
 
 
 def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:

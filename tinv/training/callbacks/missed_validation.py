@@ -5,8 +5,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from tinv.callbacks.listening import Listener
 from tinv.logger import MetricsFile
+from tinv.training.callbacks.metric_monitor import Listener
 
 
 def make_up(trainer: Trainer, tables: Sequence[MetricsFile]) -> None:

@@ -8,12 +8,12 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from tinv.callbacks.boards import log_metrics
-from tinv.callbacks.cadence import Every
-from tinv.callbacks.phases import Stopwatch
-from tinv.callbacks.stopping import Stopping
 from tinv.data.dataset import ValidationSamples, collate
 from tinv.errors import UserError
+from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.logging import log_metrics
+from tinv.training.callbacks.stopping import Stopping
+from tinv.training.callbacks.timing import Stopwatch
 from tinv.types import Batch
 
 _STRIDE = 10

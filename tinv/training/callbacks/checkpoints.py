@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from tinv.callbacks.cadence import Every
-from tinv.callbacks.missed import make_up
-from tinv.callbacks.phases import Stopwatch
 from tinv.errors import UserError
 from tinv.logger import MetricsFile
 from tinv.runs.files import atomic
 from tinv.runs.layout import CHECKPOINTS, checkpoints, step_of
+from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.missed_validation import make_up
+from tinv.training.callbacks.timing import Stopwatch
 
 _NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
 

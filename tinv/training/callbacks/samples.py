@@ -8,15 +8,15 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from tinv.callbacks.boards import log_metrics, log_picture
-from tinv.callbacks.cadence import Every
-from tinv.callbacks.phases import Stopwatch
 from tinv.embedding import Word
 from tinv.errors import UserError
 from tinv.models.sampling import to_pictures
 from tinv.runs.files import atomic
 from tinv.runs.image_grid import labelled_grid, save_sheet
 from tinv.runs.layout import concept_dir
+from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.logging import log_metrics, log_picture
+from tinv.training.callbacks.timing import Stopwatch
 
 _BLACK = 4 / 255
 """A picture whose brightest value is below this is black."""
