@@ -10,10 +10,10 @@ import pytest
 import wandb
 
 from tests.tiny import tiny_images, tiny_pipeline
-from tinv.boards import WandbBoard
 from tinv.credentials import check_credentials, mode_of
 from tinv.errors import UserError
 from tinv.runs.sweep_point import Place
+from tinv.training.loggers import WandbBoard
 
 ROOT = Path(__file__).resolve().parents[1]
 

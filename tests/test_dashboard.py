@@ -9,8 +9,8 @@ import pytest
 from tests.composing import groups
 from tinv.cli import main
 from tinv.cli.dashboard import SWEPT
-from tinv.dashboard import dashboard, spec
 from tinv.errors import UserError
+from tinv.training.loggers.wandb_workspace import dashboard, spec
 
 LOGGED = {"val/loss", "train/loss", "train/lr", "embedding/norm", "embedding/norm_percentile"} | {
     "embedding/cosine_to_start"
@@ -84,6 +84,6 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
 
 
 def test_no_torch_is_loaded_for_it():
-    code = "import sys, tinv.dashboard as d; d.spec(d.dashboard('x')); assert 'torch' not in sys.modules"
+    code = "import sys, tinv.training.loggers.wandb_workspace as d; d.spec(d.dashboard('x')); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -38,9 +38,9 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     # a side wing over floor 2
     {"tinv.toybox"},
     # floor 3: the loop
-    {"tinv.data.datamodule", "tinv.logger"},
+    {"tinv.data.datamodule", "tinv.training.loggers.csv_logger"},
     {
-        "tinv.boards",
+        "tinv.training.loggers",
         "tinv.training.checkpoint_identity",
         "tinv.training.concept_task",
         "tinv.means",
@@ -56,7 +56,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.training.preflight"},
     {
         "tinv.inference.convert",
-        "tinv.dashboard",
+        "tinv.training.loggers.wandb_workspace",
         "tinv.inference.generate",
         "tinv.inference.inspect",
         "tinv.training.prefetch",
@@ -75,7 +75,7 @@ STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
 PARTS = {"tinv.data", "tinv.embedding", "tinv.evaluation.metrics", "tinv.models", "tinv.regulariser", "tinv.toybox"}
 LOOP = {
-    "tinv.boards",
+    "tinv.training.loggers",
     "tinv.training.callbacks",
     "tinv.data.datamodule",
     "tinv.training.microbatches",
@@ -122,7 +122,7 @@ LIBRARIES = {  # library -> the only places that may import it
     },
     "diffusers": {"tinv.models", "tinv.toybox"},
     "transformers": {"tinv.models", "tinv.evaluation.metrics", "tinv.toybox"},
-    "lightning": {*LOOP, "tinv.logger", "tinv.rehearsal", "tinv.training.run"},
+    "lightning": {*LOOP, "tinv.training.loggers.csv_logger", "tinv.rehearsal", "tinv.training.run"},
     "huggingface_hub": {"tinv.hub", "tinv.publish"},
     "hydra": {"tinv.config", "tinv.sweeps", "tinv.training.main", "tinv.from_diffusers"},
     "omegaconf": {
@@ -136,8 +136,8 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.training.preflight",
         "tinv.training.run",
     },
-    "wandb": {"tinv.boards", "tinv.credentials"},
-    "wandb_workspaces": {"tinv.dashboard"},
+    "wandb": {"tinv.training.loggers", "tinv.credentials"},
+    "wandb_workspaces": {"tinv.training.loggers.wandb_workspace"},
     "tensorboard": set(),
     "xformers": set(),
     "bitsandbytes": {"tinv.optim"},

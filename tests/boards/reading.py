@@ -8,7 +8,7 @@ from typing import Any
 
 import wandb
 
-from tinv.boards.transactions import records
+from tinv.training.loggers.wandb_datastore import records
 
 
 @dataclass

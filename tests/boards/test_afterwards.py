@@ -7,10 +7,10 @@ import yaml
 
 from tests.boards.reading import sessions
 from tests.test_cli import learn
-from tinv.boards import WandbBoard
 from tinv.cli.evaluate_wandb import tell
 from tinv.evaluation import find_subjects
 from tinv.models import StableDiffusion
+from tinv.training.loggers import WandbBoard
 
 
 @pytest.fixture

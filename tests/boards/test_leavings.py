@@ -4,9 +4,9 @@ from PIL import Image
 from torch import ones
 
 from tinv import formats
-from tinv.boards.leavings import pictures, sheets, words
 from tinv.formats import LearnedEmbedding
 from tinv.runs.image_grid import labelled_grid, save_sheet
+from tinv.training.loggers.run_artifacts import pictures, sheets, words
 
 
 def leave(folder, placeholder, *, step=4, columns=("seed 0", "seed 7")):

@@ -10,10 +10,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tests.boards.test_wandb_board import PROMPTS
 from tests.callbacks.fitting import fit
-from tinv.boards import TensorBoard, watched
 from tinv.errors import UserError
-from tinv.logger import MetricsFile, read_rows
 from tinv.training.callbacks import Export, Samples, Vitals
+from tinv.training.loggers import TensorBoard, watched
+from tinv.training.loggers.csv_logger import MetricsFile, read_rows
 
 SETTINGS = {
     "seed": 0,

@@ -13,12 +13,12 @@ from PIL import Image
 
 from tests.boards.reading import Session, sessions
 from tests.callbacks.fitting import Interrupt, fit
-from tinv.boards import WandbBoard
 from tinv.errors import UserError
-from tinv.logger import MetricsFile, read_rows
 from tinv.models import StableDiffusion
 from tinv.runs.image_grid import read_headings, read_pictures
 from tinv.training.callbacks import Checkpoints, Export, Samples, Vitals
+from tinv.training.loggers import WandbBoard
+from tinv.training.loggers.csv_logger import MetricsFile, read_rows
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 STEP = "trainer/global_step"

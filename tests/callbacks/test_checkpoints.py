@@ -9,11 +9,11 @@ from lightning.pytorch import Callback, Trainer
 
 from tests.callbacks.fitting import Interrupt, fit, rows
 from tinv.errors import UserError
-from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
 from tinv.runs.layout import checkpoints, step_of
 from tinv.training.callbacks import Checkpoints
 from tinv.training.callbacks.checkpoints import newest_valid, verify
+from tinv.training.loggers.csv_logger import MetricsFile
 
 
 def saved_steps(folder: Path) -> list[int]:

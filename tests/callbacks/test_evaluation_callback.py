@@ -14,11 +14,11 @@ from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.prompts import few_prompts_for
 from tinv.evaluation.metrics.scores import both, likeness
-from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
 from tinv.models.sampling import to_pictures
 from tinv.training.callbacks import Checkpoints, Evaluation, KeepBest
 from tinv.training.callbacks.evaluation import _means
+from tinv.training.loggers.csv_logger import MetricsFile
 
 PROMPTS = ["a photo of a {}", "a red {}"]
 NAMES = {"eval/clip_i", "eval/clip_t", "eval/score"}

@@ -9,13 +9,13 @@ import torch
 from lightning.pytorch import Callback
 
 from tests.callbacks.fitting import fit, rows
-from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
 from tinv.runs import slurm_signals as signals
 from tinv.runs.layout import checkpoints, step_of
 from tinv.runs.status import Status, read_status, write_status
 from tinv.training.callbacks import Checkpoints, Requeue
 from tinv.training.callbacks.checkpoints import newest_valid
+from tinv.training.loggers.csv_logger import MetricsFile
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 SCONTROL = '#!/bin/bash\necho "$@" >> "$FAKE/requeued"; echo COMPLETING > "$FAKE/state"; kill -TERM $PPID\n'

@@ -10,11 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.callbacks.fitting import Interrupt, fit, rows
 from tests.tiny import tiny_model
-from tinv.boards import TensorBoard
 from tinv.errors import UserError
-from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
 from tinv.training.callbacks import Checkpoints, Samples
+from tinv.training.loggers import TensorBoard
+from tinv.training.loggers.csv_logger import MetricsFile
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 

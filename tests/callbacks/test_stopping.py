@@ -16,12 +16,12 @@ from lightning.pytorch import Callback
 from tests.callbacks.fitting import fit, rows
 from tinv import formats
 from tinv.errors import UserError
-from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
 from tinv.training.callbacks import Checkpoints, Export, KeepBest, RunCard, StopAtRest, StopWhenStale
 from tinv.training.callbacks.dvar_stopping import share_of_variance, stride
 from tinv.training.callbacks.early_stopping import last_improvement
 from tinv.training.callbacks.logging import log_metrics
+from tinv.training.loggers.csv_logger import MetricsFile
 
 
 class Measure(Callback):

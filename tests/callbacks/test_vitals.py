@@ -8,12 +8,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.callbacks.fitting import Interrupt, fit, rows
 from tests.tiny import tiny_tokenizer
-from tinv.boards import TensorBoard
 from tinv.errors import UserError
-from tinv.logger import MetricsFile
 from tinv.models import StableDiffusion
 from tinv.training.callbacks import Checkpoints, Vitals
 from tinv.training.callbacks.embedding_stats import nearest_words, norm_percentiles
+from tinv.training.loggers import TensorBoard
+from tinv.training.loggers.csv_logger import MetricsFile
 
 
 def test_a_percentile_counts_the_words_that_are_shorter() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tinv.logger import MetricsFile
 from tinv.runs.files import write_json, write_text
 from tinv.runs.image_grid import labelled_grid, save_sheet
 from tinv.runs.status import Status, write_status
 from tinv.sweeps.plan_file import write_plan
 from tinv.sweeps.points import Point
 from tinv.sweeps.results import Ledger
+from tinv.training.loggers.csv_logger import MetricsFile
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 SEEDS = ["seed 0", "seed 1"]

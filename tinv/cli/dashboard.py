@@ -29,8 +29,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Save it, and say where it is."""
-    from tinv.dashboard import dashboard, save, spec
     from tinv.runs.files import write_json
+    from tinv.training.loggers.wandb_workspace import dashboard, save, spec
 
     given = {name: getattr(arguments, name) for name in ("entity", "name", "monitor", "swept")}
     workspace = dashboard(arguments.project, **given)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tinv.boards.afterwards import is_known, tell_wandb
 from tinv.evaluation.subjects import Subject
 from tinv.publish.run_facts import read_config, setting
+from tinv.training.loggers.wandb_summary import is_known, tell_wandb
 
 PREFIX = "evaluation"
 

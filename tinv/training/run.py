@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tinv import cache
-from tinv.boards import watched
 from tinv.config.validate import build
 from tinv.data.latent_cache import KnownMoments
 from tinv.errors import UserError
@@ -29,6 +28,7 @@ from tinv.training.callbacks.checkpoints import newest_valid
 from tinv.training.callbacks.timing import phase
 from tinv.training.concept_task import Lesson
 from tinv.training.initializer_search import begun
+from tinv.training.loggers import watched
 from tinv.training.module import TextualInversion
 from tinv.training.preflight import prepare
 

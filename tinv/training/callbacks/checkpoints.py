@@ -11,12 +11,12 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from tinv.errors import UserError
-from tinv.logger import MetricsFile
 from tinv.runs.files import atomic
 from tinv.runs.layout import CHECKPOINTS, checkpoints, step_of
 from tinv.training.callbacks.every_n_steps import Every
 from tinv.training.callbacks.missed_validation import make_up
 from tinv.training.callbacks.timing import Stopwatch
+from tinv.training.loggers.csv_logger import MetricsFile
 
 _NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
 

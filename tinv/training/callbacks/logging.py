@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from lightning.pytorch import Trainer
 from PIL import Image
 
-from tinv.boards import Board
 from tinv.training.callbacks.metric_monitor import spread
+from tinv.training.loggers import Board
 
 
 def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from tinv.logger import MetricsFile
 from tinv.training.callbacks.metric_monitor import Listener
+from tinv.training.loggers.csv_logger import MetricsFile
 
 
 def make_up(trainer: Trainer, tables: Sequence[MetricsFile]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinv.boards.wandb_run import ID_FILE, WandbRun
+from tinv.training.loggers.wandb_run import ID_FILE, WandbRun
 
 
 def is_known(run: Path) -> bool:

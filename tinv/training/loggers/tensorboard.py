@@ -11,11 +11,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from tinv.boards.board import Board, said
-from tinv.boards.leavings import words
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.optional_deps import remedy
+from tinv.training.loggers.base import Board, said
+from tinv.training.loggers.run_artifacts import words
 
 
 class TensorBoard(TensorBoardLogger, Board):

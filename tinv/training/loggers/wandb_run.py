@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tinv.boards.transactions import last_step
 from tinv.credentials import check_credentials, load_wandb, mode_of, unreachable
 from tinv.errors import UserError
 from tinv.runs.files import write_text
+from tinv.training.loggers.wandb_datastore import last_step
 
 STEP = "trainer/global_step"
 """The number under every chart; Lightning's own logger calls it so, too."""

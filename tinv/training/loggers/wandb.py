@@ -10,14 +10,14 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from tinv.boards.board import Board, said
-from tinv.boards.leavings import pictures, sheets, words
-from tinv.boards.wandb_run import WandbRun
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.logger import read_rows
 from tinv.runs.layout import checkpoints
 from tinv.runs.sweep_point import place_of
+from tinv.training.loggers.base import Board, said
+from tinv.training.loggers.csv_logger import read_rows
+from tinv.training.loggers.run_artifacts import pictures, sheets, words
+from tinv.training.loggers.wandb_run import WandbRun
 
 _LONGEST_NAME = 120
 _STOPPED = 255
