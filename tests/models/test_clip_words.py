@@ -7,8 +7,8 @@ import torch
 
 from tests.clip_words import NUM_WORDS, clip_tokenizer, original_ids
 from tests.models.published import save, sd1, sdxl
-from tests.test_module import one_batch
 from tests.tiny import tiny_data, tiny_module
+from tests.training.test_module import one_batch
 from tinv.concept import Concept
 from tinv.embedding import TokenEmbedding
 from tinv.errors import UserError

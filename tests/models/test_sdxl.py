@@ -10,8 +10,8 @@ from diffusers import DPMSolverMultistepScheduler
 from PIL import Image
 
 from tests.models.published import SIDE, published, sdxl
-from tests.test_module import one_batch
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
+from tests.training.test_module import one_batch
 from tinv.concept import Concept
 from tinv.models import StableDiffusionXL, load
 

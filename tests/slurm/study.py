@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.boards.reading import sessions
 from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import ROOT
+from tests.training.loggers.reading import sessions
 from tinv.sweeps.progress_table import Standing, as_text, standings
 
 STEPS = 60

@@ -12,7 +12,7 @@ import pytest
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import PATIENCE_S, ROOT, until
-from tests.sweep.test_grid import column, sweep_of
+from tests.sweeps.test_grid_sweeper import column, sweep_of
 from tinv.cli import main as tinv
 
 STUB = Path(__file__).with_name("stub.py")

@@ -1,0 +1,187 @@
+"""DreamBench's layout is read, its protocol kept, and what was begun is gone on with."""
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.test_cli import learn
+from tinv.cli import main
+from tinv.errors import UserError
+from tinv.evaluation.dreambench import subject_runs as training
+from tinv.evaluation.dreambench.dataset import PUBLISHED, read_subjects
+from tinv.evaluation.dreambench.dreambench import SETTINGS, measure, planned
+from tinv.evaluation.dreambench.summary import text
+from tinv.models import StableDiffusion
+
+CLASSES = {"backpack_dog": "backpack", "bear_plushie": "stuffed animal", "dog2": "dog"}
+PROMPTS = """
+Prompts
+
+Object Prompts
+
+prompt_list = [
+'a {0} {1} in the jungle'.format(unique_token, class_token),
+'a red {0} {1}'.format(unique_token, class_token)
+]
+
+Live Subject Prompts
+
+prompt_list = [
+'a {0} {1} wearing a red hat'.format(unique_token, class_token)
+]
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A small folder of the layout."""
+    folder = tmp_path / "dataset"
+    for i, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for j in range(2):
+            Image.new("RGB", (40, 40), (80 * i, 60 * j, 90)).save(folder / name / f"{j:02d}.jpg")
+    lines = "\n".join(f"{name},{noun}" for name, noun in CLASSES.items())
+    (folder / "prompts_and_classes.txt").write_text(f"Classes\n\nsubject_name,class\n{lines}\n{PROMPTS}")
+    return folder
+
+
+def test_subjects_have_their_class_and_the_prompts_of_their_kind(data: Path) -> None:
+    subjects = {subject.name: subject for subject in read_subjects(data)}
+    assert {name: subject.noun for name, subject in subjects.items()} == CLASSES
+    assert subjects["backpack_dog"].prompts == ["a {} in the jungle", "a red {}"]
+    assert subjects["dog2"].prompts == ["a {} wearing a red hat"]
+    assert subjects["bear_plushie"].placeholder == "<bear-plushie>"
+
+
+def test_a_file_without_prompts_gets_the_published_ones(data: Path) -> None:
+    file = data / "prompts_and_classes.txt"
+    file.write_text(file.read_text().partition("Prompts")[0])
+    subjects = {subject.name: subject for subject in read_subjects(data)}
+    assert subjects["dog2"].prompts == PUBLISHED["live"]
+    assert subjects["bear_plushie"].prompts == PUBLISHED["object"]
+
+
+def test_the_published_lists_have_25_prompts_each_of_which_15_are_common() -> None:
+    assert {kind: len(set(prompts)) for kind, prompts in PUBLISHED.items()} == {"object": 25, "live": 25}
+    assert len(set(PUBLISHED["object"]) & set(PUBLISHED["live"])) == 15
+    assert all(prompt.count("{}") == 1 for prompts in PUBLISHED.values() for prompt in prompts)
+
+
+def test_training_is_a_sweep_over_the_subjects_with_the_settings_that_were_typed(data: Path, tmp_path: Path) -> None:
+    typed = planned(data, tmp_path / "out", ["model=sd15", "hydra/launcher=slurm"], only=["dog2", "bear_plushie"])
+    assert typed[3:] == [
+        f"--config-dir={tmp_path / 'out' / 'conf'}",
+        "-m",
+        "model=sd15",
+        "hydra/launcher=slurm",
+        f"paths.outputs={tmp_path / 'out'}",
+        "name=runs",
+        "+subject=bear_plushie,dog2",
+    ]
+
+
+def test_what_was_begun_is_gone_on_with(data: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "out" / "runs" / "2026-11-22_20-00-00"
+    begun.mkdir(parents=True)
+    (begun / "plan.json").write_text("{}")
+    assert planned(data, tmp_path / "out", ["model=sd15"])[-1] == f"sweep.resume={begun}"
+
+
+def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Path, model: StableDiffusion) -> None:
+    """A subject with two seeds counts once."""
+    folder = tmp_path / "sweep"
+    for point, (name, seed) in enumerate([("backpack_dog", 0), ("backpack_dog", 1), ("dog2", 0)]):
+        learn(folder / str(point), model, word=f"<{name.replace('_', '-')}>", seed=seed)
+    settings = replace(SETTINGS, seeds=(0, 1), steps=1, guidance=2.0, towers="toybox", device="cpu")
+    whole = measure(folder, tmp_path / "out", read_subjects(data), settings=settings)
+    own = [json.loads((folder / str(i) / "evaluation.json").read_text())["scores"]["clip_t"] for i in range(3)]
+    (group,) = whole["groups"]
+    assert group["subjects"]["backpack_dog"]["scores"]["clip_t"] == pytest.approx((own[0] + own[1]) / 2, abs=1e-5)
+    assert group["scores"]["clip_t"] == pytest.approx(((own[0] + own[1]) / 2 + own[2]) / 2, abs=1e-5)
+    assert group["count"]["clip_t"] == 2
+    assert group["missing"] == ["bear_plushie"]
+    assert whole["protocol"]["samples"] == (2 + 2 + 1) * 2
+    first = json.loads((folder / "2" / "evaluation.json").read_text())
+    assert (first["noun"], first["prompts"][0]["caption"]) == ("dog", "a dog wearing a red hat")
+    assert first["images"] == ["00.jpg", "01.jpg"]
+    assert (first["drawn"]["sampler"], first["drawn"]["sampling"]["sampler"]) == ("DDIM (eta 0)", "ddim")
+    assert whole["protocol"]["sampler"] == "ddim"
+    assert "missing: bear_plushie" in text(whole)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda data: (data / "prompts_and_classes.txt").unlink(), "has no prompts_and_classes.txt"),
+        (
+            lambda data: (data / "dog2" / "00.jpg").rename(data / "a.jpg") and (data / "dog2" / "01.jpg").unlink(),
+            "of dog2",
+        ),
+        (lambda data: (data / "dog2").rename(data / "dog9"), "no class for dog9"),
+    ],
+)
+def test_another_layout_is_refused_in_words(data: Path, spoil, complaint: str) -> None:
+    spoil(data)
+    with pytest.raises(UserError, match=complaint):
+        read_subjects(data)
+
+
+def test_subjects_that_are_not_there_are_named(data: Path) -> None:
+    with pytest.raises(UserError, match="has no cat; it has backpack_dog, bear_plushie, dog2"):
+        read_subjects(data, ["dog2", "cat"])
+
+
+def test_the_command_can_be_printed_to_be_typed_elsewhere(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["benchmark", "dreambench", "--data", str(data), "--out", str(out), "--print", "model=sd15"]) == 0
+    said = shlex.split(capsys.readouterr().out)
+    assert said[1:3] == ["-m", "tinv.training.main"]
+    assert "model=sd15" in said
+    assert not (out / "runs").exists()
+
+
+def test_the_subjects_settings_compose_with_any_experiment(data: Path, tmp_path: Path) -> None:
+    """In a process of its own, as it is started: the plan of the sweep, without a run."""
+    import subprocess
+
+    out = tmp_path / "out"
+    typed = planned(data, out, ["model=toybox", "sweep.dry_run=true"])
+    done = subprocess.run(typed, capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in CLASSES)
+    assert "mean" in (out / "conf" / training.GROUP / "bear_plushie.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_a_whole_benchmark_learns_draws_and_measures_and_is_done_only_once(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["benchmark", "dreambench", "--data", str(data), "--out", str(tmp_path / "out"), "--seeds", "0"]
+    typed += ["--steps", "2", "--guidance", "2", "--device", "cpu", "--subjects", "dog2,backpack_dog"]
+    settings = [
+        "model=toybox",
+        "trainer=cpu",
+        "trainer.max_steps=3",
+        "callbacks=none",
+        "logger=none",
+        "data.batch_size=1",
+    ]
+    settings += ["data.resolution=64", "data.val_draws=2", "monitor=null", "callbacks=[export]"]
+    assert main([*typed, *settings]) == 0
+    whole = json.loads((tmp_path / "out" / "dreambench.json").read_text())
+    (group,) = whole["groups"]
+    assert set(group["subjects"]) == {"backpack_dog", "dog2"}
+    assert group["missing"] == []
+    assert whole["towers"]["name"] == "toybox"
+    assert whole["protocol"]["sampler"] == "ddim"
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    capfd.readouterr()
+    assert main([*typed, *settings]) == 0
+    assert "(was there)" in capfd.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")} == stamps

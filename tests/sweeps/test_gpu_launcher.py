@@ -1,0 +1,62 @@
+"""Several points at once, each in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps.test_grid_sweeper import column, sweep_of, table
+
+STUB = Path(__file__).with_name("stub.py")
+CAT = "+experiment=cat_toy"
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")]
+
+
+def start(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "HYDRA_FULL_ERROR": "1"}
+    env.pop("OMP_NUM_THREADS", None)
+    command = [sys.executable, str(STUB), "-m", CAT, "hydra/launcher=gpus", *argv]
+    return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_every_point_has_a_device_of_its_own_and_a_dead_one_is_a_failed_one(tmp_path):
+    run = start(tmp_path, "seed=0,3,1,2,4,5", "hydra.launcher.devices=[6,7]")
+    out, err = run.communicate(timeout=600)
+    folder = sweep_of(tmp_path)
+    assert run.returncode == 1
+    assert column(folder, "status") == ["done", "failed", "done", "failed", "failed", "done"]
+    reasons = column(folder, "reason")
+    assert "killed by SIGKILL" in reasons[1] and "killed by SIGSEGV" in reasons[4]
+    assert reasons[3] == "seed 2 is unlucky"
+    assert column(folder, "val/loss")[2] == "0.1"
+    seen = [json.loads((folder / number / "seen.json").read_text()) for number in ("0", "2", "5")]
+    assert {one["CUDA_VISIBLE_DEVICES"] for one in seen} <= {"6", "7"}
+    for one in seen:
+        others = [o for o in seen if o is not one and o["CUDA_VISIBLE_DEVICES"] == one["CUDA_VISIBLE_DEVICES"]]
+        assert all(o["began"] >= one["ended"] or o["ended"] <= one["began"] for o in others)
+    assert "point 1 (seed=3) starts on device" in out
+    assert "seed 2 is unlucky" in (folder / "3" / "log.txt").read_text()
+    assert "3 of 6 points failed" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_goes_on_when_the_sweep_is_ended(tmp_path, number):
+    run = start(tmp_path, "seed=9", "optimizer.lr=1e-3,2e-3,3e-3", "hydra.launcher.devices=[]", "hydra.launcher.jobs=2")
+    while len(list(tmp_path.glob("outputs/*/*/*/waiting"))) < 2:
+        assert run.poll() is None
+        time.sleep(0.1)
+    run.send_signal(number)
+    _, err = run.communicate(timeout=60)
+    folder = sweep_of(tmp_path)
+    assert run.returncode == 128 + number
+    assert [row["status"] for row in table(folder)] == ["interrupted", "interrupted", "waiting"]
+    for point in ("0", "1"):
+        process = json.loads((folder / point / "status.json").read_text())["process"]
+        assert not Path(f"/proc/{process.rpartition(':')[2]}").exists()
+    assert (number == signal.SIGINT) == ("interrupted" in err)

@@ -1,0 +1,172 @@
+"""A search: each point is chosen by how those before it went, by any number of processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps.test_grid_sweeper import column, sweep_of
+from tests.tiny import tiny_images, tiny_pipeline
+from tinv.errors import UserError
+from tinv.runs.trial import StudyPlace
+from tinv.sweeps.optuna_sweeper import JOURNAL
+
+ROOT = Path(__file__).resolve().parents[2]
+SEARCH = ["-m", "+experiment=cat_toy", "hydra/sweeper=optuna", "optimizer.lr=tag(log, interval(1e-4, 1e-1))"]
+
+
+def valley(cfg):
+    """The closer to 1e-2 the better."""
+    valley.seen.append(cfg.optimizer.lr)
+    return abs(cfg.optimizer.lr - 1e-2)
+
+
+valley.seen = []
+
+
+def states(folder: Path, name: str = "cat_toy") -> list[str]:
+    trials = StudyPlace(str(folder / JOURNAL), name).open().get_trials(deepcopy=False)
+    return [trial.state.name for trial in trials]
+
+
+@pytest.mark.slow
+def test_a_failed_trial_survives_and_is_made_up_for_when_the_study_is_taken_up(door, tmp_path):
+    valley.seen.clear()
+
+    def train(cfg):
+        if len(valley.seen) == 1:
+            valley.seen.append(None)
+            raise UserError("the second one is unlucky")
+        return valley(cfg)
+
+    said = door(*SEARCH, "hydra.sweeper.n_trials=3", train=train)
+    folder = sweep_of(tmp_path)
+    assert (said.code, "1 of 3 points failed" in said.err) == (1, True)
+    assert column(folder, "status") == ["done", "failed", "done"]
+    assert states(folder) == ["COMPLETE", "FAIL", "COMPLETE"]
+    said = door(f"sweep.resume={folder}", train=valley)
+    assert said.code == 0, said.err
+    assert states(folder) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert column(folder, "status") == ["done", "failed", "done", "done"]
+    assert {path.name for path in (folder / "plots").iterdir()} >= {"optimization_history.png", "slice.png"}
+
+
+def test_a_trial_that_was_interrupted_is_gone_on_with(door, tmp_path):
+    def interrupted(cfg):
+        raise KeyboardInterrupt
+
+    said = door(*SEARCH, "hydra.sweeper.n_trials=1", train=interrupted)
+    folder = sweep_of(tmp_path)
+    assert (said.code, states(folder)) == (130, ["RUNNING"])
+    valley.seen.clear()
+    assert door(f"sweep.resume={folder}", train=valley).code == 0
+    assert (states(folder), column(folder, "status"), column(folder, "point")) == (["COMPLETE"], ["done"], ["0"])
+    told = StudyPlace(str(folder / JOURNAL), "cat_toy").open().trials[0]
+    assert valley.seen == [told.params["optimizer.lr"]], "exactly what the study knows"
+
+
+@pytest.mark.slow
+def test_a_search_finds_the_valley_and_the_same_way_each_time(door, tmp_path):
+    ways = []
+    for name in ("one", "two"):
+        valley.seen.clear()
+        said = door(*SEARCH, f"name={name}", "hydra.sweeper.n_trials=16", train=valley)
+        ways.append(list(valley.seen))
+        best = ways[-1].index(min(ways[-1], key=lambda lr: abs(lr - 1e-2)))
+        assert (said.code, f"the best is point {best} (lr=" in said.out) == (0, True)
+    assert ways[0] == ways[1]
+    assert len(set(ways[0])) == 16
+    late, early = ways[0][-4:], ways[0][:4]
+    assert sum(abs(lr - 1e-2) for lr in late) < sum(abs(lr - 1e-2) for lr in early)
+
+
+@pytest.mark.slow
+def test_every_kind_of_value_can_be_searched(door, tmp_path):
+    seen = []
+    swept = [
+        "embedding.num_vectors=choice(1,2,4)",
+        "seed=range(0,9,2)",
+        "optimizer.weight_decay=interval(0,0.1)",
+        "data.batch_size=int(interval(1,4))",
+        "objective=plain,min_snr",
+        "tags=[a]",
+    ]
+    options = ["hydra.sweeper.n_trials=3", "hydra.sweeper.sampler=random"]
+    said = door(*SEARCH[:3], *swept, *options, train=lambda cfg: seen.append(cfg) or 0.0)
+    assert said.code == 0, said.err
+    for cfg in seen:
+        assert cfg.embedding.num_vectors in (1, 2, 4) and cfg.seed in (0, 2, 4, 6, 8)
+        assert 0 <= cfg.optimizer.weight_decay <= 0.1 and cfg.data.batch_size in (1, 2, 3, 4)
+    assert len({cfg.optimizer.weight_decay for cfg in seen}) == 3
+    assert len(column(sweep_of(tmp_path), "objective")) == 3
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([*SEARCH[:3]], "nothing is to be searched"),
+        ([*SEARCH, "hydra.sweeper.pruner=mean"], "hydra.sweeper.pruner: must be median or none, got 'mean'"),
+        ([*SEARCH, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be 1 or more, got 0"),
+        ([*SEARCH, "monitor=null"], "monitor is null"),
+        ([*SEARCH[:3], "optimizer.lr=tag(log, interval(0, 1))"], "cannot be searched"),
+    ],
+)
+def test_what_cannot_be_searched_is_said_before_any_point_is_run(door, tmp_path, argv, expected):
+    said = door(*argv, train=pytest.fail)
+    assert (said.code, "Traceback" in said.err) == (1, False)
+    assert expected in said.err
+    assert not list(tmp_path.glob("outputs/*/*/*"))
+
+
+def test_a_dry_run_says_what_would_be_searched(door, tmp_path):
+    said = door(*SEARCH, "sweep.dry_run=true", train=pytest.fail)
+    assert (said.code, list(tmp_path.iterdir())) == (0, [])
+    assert "20 points are to choose\n  optimizer.lr from tag(log, interval(1e-4, 1e-1))" in said.out
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_study_and_end_early_what_is_worse(tmp_path):
+    tiny_pipeline(tmp_path / "model")
+    tiny_images(tmp_path / "pictures")
+    command = [
+        *[sys.executable, str(ROOT / "train.py"), "-m", "hydra/sweeper=optuna", "+debug=fast", "~callbacks.samples"],
+        *["model=local", "model.pretrained=model", "data.folder=pictures", "trainer=cpu", "name=shared"],
+        *["concept.placeholder=my-cat", "concept.initializer=toy", "optimizer.lr=1e-9,1", "trainer.max_steps=6"],
+        *["hydra.sweeper.storage=study.journal", "hydra.sweeper.sampler=random", "hydra.sweeper.n_trials=8"],
+        "hydra.sweeper.pruner_startup_trials=1",
+        "hydra.sweeper.seed=10",  # the first five are good ones, the last three are not
+    ]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    runs = [subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for run in runs:
+        assert run.wait(timeout=900) == 0, run.stderr.read()
+        run.stderr.close()
+    trials = StudyPlace(str(tmp_path / "study.journal"), "shared").open().get_trials(deepcopy=False)
+    assert {trial.state.name for trial in trials} == {"COMPLETE", "PRUNED"}
+    assert len(trials) == 8
+    folders = sorted((tmp_path / "outputs" / "shared").iterdir())
+    assert len(folders) == 2
+    points = [[int(number) for number in column(folder, "point")] for folder in folders]
+    assert sorted(points[0] + points[1]) == list(range(8)), "each trial was run once"
+    for folder in folders:
+        for number, status in zip(column(folder, "point"), column(folder, "status")):
+            assert status == {"COMPLETE": "done", "PRUNED": "pruned"}[trials[int(number)].state.name]
+            assert (folder / number / "learned_embeds.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_search_on_several_slots_goes_on_after_one_is_killed(tmp_path):
+    stub = Path(__file__).with_name("stub.py")
+    command = [sys.executable, str(stub), *SEARCH[:3], "seed=choice(0,3)", "hydra/launcher=gpus"]
+    command += ["hydra.launcher.devices=[0,1]", "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler=random"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900, check=False)
+    folder = sweep_of(tmp_path)
+    fate = {"0": "done", "1": "done", "3": "failed"}
+    assert column(folder, "status") == [fate[seed] for seed in column(folder, "seed")]
+    assert len(column(folder, "status")) == 6
+    assert set(column(folder, "status")) == {"done", "failed"}
+    assert done.returncode == 1

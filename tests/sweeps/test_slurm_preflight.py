@@ -1,0 +1,137 @@
+"""What contradicts itself in a job's shape is said in a line that names what to change; no Slurm is needed for that."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tinv.config.compose import Groups
+from tinv.errors import UserError
+from tinv.slurm import this_job
+from tinv.sweeps.dry_run import _unfit
+from tinv.sweeps.slurm_launcher import Slurm
+from tinv.sweeps.slurm_preflight import contradictions, refuse_contradictions
+from tinv.sweeps.slurm_script import batch_script, job_options
+
+BATCH = {"SLURM_JOB_ID": "7", "ENVIRONMENT": "BATCH", "SLURM_JOB_NAME": "tinv"}
+STEP = {**BATCH, "SLURM_STEP_ID": "0"}
+ASKED = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": None}
+ROOT = Path(__file__).resolve().parents[2]
+ONE, TWO = {"devices": 1}, {"devices": 2}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "env", "remedies"),
+    [
+        (ONE, {}, []),
+        (ONE, {**STEP, "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, []),
+        (TWO, {**STEP, "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}, []),
+        ({"devices": 2, "num_nodes": 2}, {**STEP, "SLURM_NTASKS": "4", "SLURM_NNODES": "2"}, []),
+        ({"devices": "auto"}, {**STEP, "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}, []),
+        (ONE, {**STEP, "SLURM_NTASKS": "4", "SLURM_NNODES": "1"}, ["trainer.devices=4", "--ntasks-per-node=1"]),
+        (TWO, {**STEP, "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, ["--ntasks-per-node=2", "trainer.devices=1"]),
+        (ONE, {**STEP, "SLURM_NTASKS": "2", "SLURM_NNODES": "2"}, ["+trainer.num_nodes=2", "--nodes=1"]),
+        ({"devices": 1, "num_nodes": 2}, {**STEP, "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, ["trainer.num_nodes=1"]),
+        (TWO, {**BATCH, "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}, ["start it with srun"]),
+        (ONE, {**BATCH, "ENVIRONMENT": "", "SLURM_NTASKS": "3", "SLURM_NNODES": "1"}, ["trainer.devices=3", "srun"]),
+        (TWO, {**BATCH, "SLURM_JOB_NAME": "bash", "ENVIRONMENT": "", "SLURM_NTASKS": "1"}, []),
+        ({"devices": 1, "accelerator": "gpu"}, {**STEP, "SLURM_NTASKS": "1"}, ["--gpus-per-node", "trainer=cpu"]),
+        ({"devices": 1, "accelerator": "gpu"}, {**STEP, "SLURM_NTASKS": "1", "SLURM_GPUS_ON_NODE": "1"}, []),
+    ],
+)
+def test_inside_of_a_job(trainer, env, remedies):
+    found = "\n".join(contradictions(trainer, env))
+    assert bool(found) == bool(remedies), found
+    for remedy in remedies:
+        assert remedy in found
+
+
+@pytest.mark.parametrize(
+    ("trainer", "shape", "remedies"),
+    [
+        (ONE, (1, 1, None), []),
+        ({"devices": 2, "accelerator": "gpu"}, (1, 2, "a100:2"), []),
+        ({"devices": [0, 1]}, (1, 2, None), []),
+        (ONE, (2, 1, None), ["hydra.launcher.nodes=1", "+trainer.num_nodes=2"]),
+        (ONE, (1, 4, None), ["hydra.launcher.tasks_per_node=1", "trainer.devices=4"]),
+        ({"devices": "auto"}, (1, 2, None), ["trainer.devices=2"]),
+        ({"devices": 1, "accelerator": "gpu"}, (1, 1, None), ["hydra.launcher.gpus_per_node=1", "trainer=cpu"]),
+        ({"devices": 1, "accelerator": "cpu"}, (1, 1, 1), ["hydra.launcher.gpus_per_node=null"]),
+        (
+            {"devices": 1, "accelerator": "auto"},
+            (1, 1, "h100:4"),
+            ["hydra.launcher.gpus_per_node=1", "trainer.devices=4"],
+        ),
+    ],
+)
+def test_before_a_job_is_submitted(trainer, shape, remedies):
+    told = dict(zip(("nodes", "tasks_per_node", "gpus_per_node"), shape))
+    if not remedies:
+        refuse_contradictions(trainer, **told)
+        return
+    with pytest.raises(UserError) as refused:
+        refuse_contradictions(trainer, **told)
+    for remedy in remedies:
+        assert remedy in str(refused.value)
+
+
+def test_gpus_may_be_asked_for_in_slurms_other_words():
+    refuse_contradictions({"devices": 1, "accelerator": "gpu"}, **ASKED, gpus_elsewhere=True)
+
+
+def test_a_run_in_a_job_of_another_shape_ends_before_anything_is_loaded(door, monkeypatch):
+    for name, value in {**STEP, "SLURM_NTASKS": "4", "SLURM_NNODES": "1"}.items():
+        monkeypatch.setenv(name, value)
+    said = door("+experiment=cat_toy")
+    assert said.code == 1
+    assert said.err.startswith("this run cannot start:\n  the job has 4 tasks on each node")
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "my_cluster"])
+def test_a_site_file_fits_the_launcher_and_a_misspelt_line_is_named(launcher):
+    groups = Groups(str(ROOT / "sweep"))
+    assert not _unfit(groups.join([f"hydra/launcher={launcher}"]).hydra.launcher, "hydra.launcher")
+    wrong = groups.join([f"hydra/launcher={launcher}", "+hydra.launcher.mem_gbs=3"])
+    (problem,) = _unfit(wrong.hydra.launcher, "hydra.launcher")
+    assert problem == "hydra.launcher.mem_gbs: Slurm takes no such argument (did you mean mem_gb?)"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"timeout_min": 3, "signal_delay_s": 180}, "signal_delay_s=180 is as long as a whole session"),
+        ({"array_parallelism": 0}, "array_parallelism must be 1 or more"),
+        ({"options": {"mem-per-cpu": "2G"}}, "two limits of the same memory"),
+    ],
+)
+def test_settings_of_the_launcher_that_contradict_each_other_are_refused(settings, reason):
+    with pytest.raises(UserError, match=reason):
+        Slurm(**settings)
+
+
+def test_a_job_is_known_by_the_number_that_slurm_takes_and_a_shell_on_loan_is_none():
+    array = {**BATCH, "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "2"}
+    assert (this_job(array).id, this_job(array).restarts) == ("5_3", 2)
+    assert this_job(BATCH).id == "7"
+    assert this_job({"SLURM_JOB_ID": "7"}) is None and this_job({}) is None
+
+
+def test_options_that_are_not_set_are_left_to_the_cluster_and_those_of_a_site_win():
+    told = {"partition": None, "account": "lab", "time": 60, "signal": "USR2@90", "nodes": 1, "tasks_per_node": 1}
+    more = {"gpus_per_node": None, "cpus_per_task": 4, "mem_gb": 0.5}
+    found = job_options(**told, **more, further={"qos": "long", "mem": "1G", "exclusive": None})
+    assert "partition" not in found and "gpus-per-node" not in found
+    assert (found["account"], found["mem"], found["qos"], found["exclusive"]) == ("lab", "1G", "long", None)
+    assert found["requeue"] is None and found["signal"] == "USR2@90"
+
+
+def test_a_script_passes_on_every_argument_as_it_is(tmp_path):
+    odd = ["a b", "it's", '"x"', "$HOME", "tags=['${now:%f}']"]
+    fake = tmp_path / "srun"
+    fake.write_text('#!/bin/bash\nwhile [ "$1" != - ]; do shift; done; shift; printf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    script = tmp_path / "job.sh"
+    script.write_text(batch_script({0: ["no"], 3: ["echo", *odd]}, cpus_per_task=1, source=tmp_path / "a folder"))
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "3"}
+    said = subprocess.run(["bash", str(script)], env=env, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["echo", *odd]

@@ -1,0 +1,58 @@
+"""A sweep over runs of several processes each, as it is typed, on a tiny model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+
+from tests.sweeps.test_grid_sweeper import column
+from tests.tiny import tiny_images, tiny_pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_a_sweep_over_runs_of_two_processes_makes_one_folder_for_each_point(tmp_path):
+    tiny_pipeline(tmp_path / "model")
+    tiny_images(tmp_path / "pictures")
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "-m",
+        "seed=1,2",
+        "+debug=fast",
+        "~callbacks.samples",
+        "name=two",
+        "model=local",
+        "model.pretrained=model",
+        "data.folder=pictures",
+        "concept.placeholder=my-cat",
+        "concept.initializer=toy",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+    ]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True
+    ) as run:
+        try:
+            out, err = run.communicate(timeout=600)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)  # the second process too, if the first one did not end
+    assert run.returncode == 0, err
+    (sweep,) = (tmp_path / "outputs" / "two").iterdir()
+    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1"]
+    assert column(sweep, "status") == ["done", "done"]
+    for point in ("0", "1"):
+        assert (sweep / point / "learned_embeds.safetensors").is_file()
+        assert len((sweep / point / "metrics.csv").read_text().splitlines()) >= 5
+        assert json.loads((sweep / point / "run.json").read_text())["processes"] == 2
+    assert out.count("learned my-cat in 4 steps") == 2

@@ -1,0 +1,107 @@
+"""The W&B sweeps of sweep/wandb compose at every edge of what they search, and their runs are the agent's."""
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+import wandb
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+from wandb.wandb_agent import Agent
+
+from tests import composing
+from tests.tiny import tiny_images, tiny_pipeline
+from tests.training.loggers.reading import sessions
+from tinv.config.override_errors import find_problems
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "sweep" / "wandb").glob("*.yaml"))
+KNOWN = {"program", "method", "metric", "parameters", "command", "early_terminate"}
+
+
+def edges(parameter):
+    """The values of a parameter; of an interval its ends and one between them."""
+    if "values" in parameter:
+        return parameter["values"]
+    low, high = parameter["min"], parameter["max"]
+    return [low, high, (low + high) // 2 if "int" in parameter["distribution"] else (low * high) ** 0.5]
+
+
+def commands(sweep):
+    """What the agent would type for every combination of the edges."""
+    names, choices = zip(*((name, edges(parameter)) for name, parameter in sweep["parameters"].items()), strict=True)
+    for values in itertools.product(*choices):
+        given = create_sweep_command_args({"args": {n: {"value": v} for n, v in zip(names, values, strict=True)}})
+        macros = {**given, "interpreter": ["python"], "program": [sweep["program"]]}
+        words = [macros[c[2:-1]] if c.startswith("${") else [c] for c in create_sweep_command([*sweep["command"]])]
+        yield dict(zip(names, values, strict=True)), [word for part in words for word in part]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_command_composes_to_what_the_sweep_chose(path):
+    sweep, groups = yaml.safe_load(path.read_text()), composing.groups()
+    assert sweep.keys() <= KNOWN
+    typed = list(commands(sweep))
+    assert len(typed) >= 12
+    for chosen, words in typed:
+        assert words[:2] == ["python", "train.py"]
+        assert not find_problems(groups, words[2:]), words
+        cfg = groups.compose(words[2:])
+        for name, value in chosen.items():
+            if name in groups.names():
+                assert HydraConfig.get().runtime.choices[name] == value
+            else:
+                node = cfg
+                for key in name.split("."):
+                    node = node[key]
+                assert node == value
+                assert type(node) is type(value)
+        assert cfg.monitor == sweep["metric"]["name"]
+        assert "WandbBoard" in cfg.logger.wandb._target_
+        assert cfg.name == f"wandb_{path.stem}"
+    HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_first_and_the_last_command_compose(path):
+    typed = [words[2:] for _, words in commands(yaml.safe_load(path.read_text()))]
+    assert not find_problems(composing.groups(), typed[0]) + find_problems(composing.groups(), typed[-1])
+
+
+@pytest.mark.slow
+def test_a_run_under_the_agent_is_the_agent_s_and_logs_what_the_sweep_optimises(tmp_path, monkeypatch):
+    """W&B's own agent, told to run a point as its server would tell it."""
+    wandb.teardown()
+    tiny_pipeline(tmp_path / "model")
+    tiny_images(tmp_path / "pictures")
+    settings = """model=local model.pretrained=model data.folder=pictures concept.placeholder=my-cat
+    concept.initializer=toy data.batch_size=2 data.val_draws=2 trainer.max_steps=3 trainer=cpu
+    trainer.val_check_interval=2 callbacks.samples.steps=1 callbacks.samples.seeds=[0] logger=wandb""".split()
+    for name, value in {
+        "WANDB_MODE": "offline",
+        "WANDB_SWEEP_ID": "sweep123",
+        "WANDB_RUN_ID": "replaced",
+        "WANDB_SWEEP_PARAM_PATH": "replaced",
+        "WANDB_DIR": str(tmp_path / "agent"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "agent").mkdir()
+    monkeypatch.chdir(tmp_path)
+    agent = object.__new__(Agent)
+    command = ["${interpreter}", "${program}", *settings, "${args_no_hyphens}"]
+    vars(agent).update(_in_jupyter=False, _function=None, _forward_signals=False, _run_processes={})
+    agent._sweep_command = command
+    monkeypatch.setenv("PATH", f"{Path(os.sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    args = {"optimizer.lr": {"value": 0.001}, "seed": {"value": 7}}
+    agent._command_run({"run_id": "point1", "program": str(ROOT / "train.py"), "args": args})
+    assert agent._run_processes["point1"].wait() == 0
+    (run,) = (tmp_path / "outputs" / "untitled").iterdir()
+    (found,) = sessions(run)
+    assert (found.run.run_id, found.run.sweep_id, found.exit_code) == ("point1", "sweep123", 0)
+    assert found.config["optimizer.lr"] == found.config["optimizer"]["lr"] == 0.001
+    assert found.config["seed"] == 7
+    assert isinstance(found.summary["val/loss"], float)
+    assert found.run.project != "replaced"

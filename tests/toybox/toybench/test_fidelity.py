@@ -1,0 +1,132 @@
+"""The measure measures: renders of the toy come to one, the plain noun to none, and the tower can tell the twelve."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.toybox.toybench.test_toybench import NAMES
+from tinv import formats
+from tinv.errors import UserError
+from tinv.evaluation import find_subjects
+from tinv.evaluation.metrics.feature_extractors import Choice, Towers
+from tinv.evaluation.subjects import Subject
+from tinv.formats import LearnedEmbedding
+from tinv.toybox import concepts
+from tinv.toybox.concepts import toy_of_kind
+from tinv.toybox.tower import area_under_curve
+from tinv.toybox.toybench import class_of
+from tinv.toybox.toybench.fidelity import EDITS, FAITHFUL, PROMPTS, SCENES, AgainstRenders, measured, renders_on
+from tinv.toybox.toybench.known import noun_of, toy_of
+from tinv.toybox.toybench.toys import TOYS, resembles
+from tinv.toybox.toys import Toy
+
+TOLD = {"model": "m", "sampling": {}}
+
+
+@pytest.fixture(scope="module")
+def towers() -> Towers:
+    return Choice.of("toybox").load()
+
+
+def subject(word: str) -> Subject:
+    return Subject(Path(), Path(), LearnedEmbedding(word, {}, {}))
+
+
+def shown(toy: Toy, prompt: str, seed: int) -> list[Image.Image]:
+    """What a perfect generator draws: the toy, in the scene of the prompt if it has one."""
+    scene = next((scene for scene, text in FAITHFUL.items() if text == prompt), "table")
+    return renders_on(toy, scene, 4, seed=seed)
+
+
+class Generator:
+    """Draws renders of another toy for the plain noun."""
+
+    def __init__(self, toy: Toy) -> None:
+        self.toy, self.calls = toy, 0
+
+    def generate(self, prompts: Sequence[str], vectors: Any, *, seeds: Sequence[int]) -> list[Image.Image]:
+        self.calls += 1
+        assert not vectors
+        assert len(prompts) == len(seeds)
+        asked = next(prompt for prompt in PROMPTS if prompt.replace("{}", "mug") == prompts[0])
+        return shown(self.toy, asked, 50)
+
+
+def other_mug() -> Toy:
+    rng = np.random.default_rng(0)
+    return next(toy for toy in iter(lambda: toy_of_kind(rng, "mug"), None) if resembles(toy) is None)
+
+
+def test_the_toy_itself_recovers_wholly_and_the_plain_noun_not_at_all(towers: Towers) -> None:
+    also, model = AgainstRenders(seeds=range(4)), Generator(other_mug())
+    options = {"towers": towers, "model": model, "told": TOLD}
+    perfect = also(subject("<teal-mug>"), {p: shown(TOYS["teal_mug"], p, 7) for p in PROMPTS}, **options)
+    plain = also(subject("<teal-mug>"), {p: shown(model.toy, p, 50) for p in PROMPTS}, **options)
+    assert perfect["recovery"] == pytest.approx(1, abs=0.15)
+    assert plain["recovery"] == pytest.approx(0, abs=1e-6)
+    assert plain["editability"] == pytest.approx(1, abs=1e-6)
+    assert perfect["matched"] > plain["matched"] + 0.1
+    assert model.calls == len(PROMPTS), "what does not depend on the word is done once"
+
+
+def test_words_find_their_toys_and_others_are_refused() -> None:
+    assert toy_of("<teal-mug>") == TOYS["teal_mug"]
+    assert toy_of("<cat-toy>") == concepts.CAT
+    assert toy_of("<robot-toy>") == concepts.ROBOT
+    with pytest.raises(UserError, match="<sepia-ink> is none of the toys that can be rendered"):
+        toy_of("<sepia-ink>")
+
+
+@pytest.mark.parametrize(
+    ("word", "noun"),
+    [
+        ("<teal-mug>", "mug"),
+        ("<lime-cat>", "cat"),
+        ("<cat-toy>", "toy"),
+        ("<robot-toy>", "robot"),
+        ("<car-toy>", "car"),
+    ],
+)
+def test_the_noun_is_that_of_the_class_whatever_the_word_was_started_from(word: str, noun: str) -> None:
+    assert noun_of(word) == noun
+
+
+def test_two_toys_in_a_folder_are_held_against_their_own_nouns_and_starts_do_not_matter(tmp_path: Path) -> None:
+    """A run that began nowhere says nothing of a noun; a sweep of two toys has two."""
+    words = {"<teal-mug>": "mug", "<lime-star>": "star"}
+    for point, word in enumerate(words):
+        told = {"base_model": "pkg://tinv/toybox/pipeline"}
+        learned = LearnedEmbedding(word, {"clip_l": torch.zeros(1, 128)}, told)
+        formats.write(tmp_path / str(point) / "learned_embeds.safetensors", learned)
+    toys = find_subjects([tmp_path])[tmp_path]
+    done = measured(toys, seeds=(0,), steps=1)
+    assert {result["placeholder"]: result["noun"] for result in done} == words
+    assert all(result["scores"]["recovery"] is not None for result in done)
+    again = [json.loads((tmp_path / str(point) / "evaluation.json").read_text()) for point in range(2)]
+    assert again == done
+    assert measured(toys, seeds=(0,), steps=1) == done
+
+
+def test_edits_and_places_are_asked_for_once_each() -> None:
+    assert len(set(PROMPTS)) == len(PROMPTS) == len(SCENES) + len(EDITS)
+    assert all(prompt.count("{}") == 1 for prompt in PROMPTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tower_tells_each_from_other_toys_of_its_class(name: str, towers: Towers) -> None:
+    """Before it may judge, as for the five."""
+    rng, areas = np.random.default_rng(1), []
+    for scene in SCENES:
+        own = towers.clip.images(renders_on(TOYS[name], scene, seed=0))
+        new = towers.clip.images(renders_on(TOYS[name], scene, seed=1))
+        others = [toy_of_kind(rng, class_of(name)) for _ in range(40)]
+        unlike = towers.clip.images([renders_on(toy, scene, 1, seed=2 + i)[0] for i, toy in enumerate(others)])
+        areas.append(area_under_curve((new @ own.T).mean(1), (unlike @ own.T).mean(1)))
+    assert np.mean(areas) >= 0.95

@@ -1,0 +1,56 @@
+"""One bar for the whole run; where nobody watches, a line every tenth."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.training.callbacks.fitting import Interrupt, fit
+from tinv.models import StableDiffusion
+from tinv.training.callbacks import Checkpoints, Progress
+
+
+class Terminal(io.StringIO):
+    """Text that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_there_is_a_line_every_tenth(
+    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(tmp_path, model, [Progress()], max_steps=20)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("<cat-toy>")]
+    assert [line.split()[2] for line in lines] == [f"{step}/20" for step in range(2, 21, 2)]
+    assert all(part in lines[-1] for part in ("loss ", "val ", "lr 0.005", "steps/s", "00:00 left"))
+
+
+def test_on_a_terminal_there_is_one_bar_of_optimizer_steps(
+    tmp_path: Path, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    fit(tmp_path, model, [Progress()], max_steps=5, accumulate=2)
+    bars = [part for part in screen.getvalue().replace("\n", "\r").split("\r") if part.startswith("<cat-toy>")]
+    assert "0/5" in bars[0]
+    assert "5/5" in bars[-1]
+    assert all(part in bars[-1] for part in ("100%", "steps/s", "loss=", "val=", "lr=0.005"))
+
+
+def test_a_resumed_run_begins_where_it_stood(
+    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RuntimeError):
+        fit(tmp_path, model, [Checkpoints(tmp_path, 4), Interrupt(5, RuntimeError())], max_steps=10)
+    bar = Progress()
+    resume = tmp_path / "checkpoints/step_000004.ckpt"
+    fit(tmp_path, model, [bar], max_steps=10, resume=resume)
+    assert (bar.train_progress_bar.initial, bar.train_progress_bar.n, bar.train_progress_bar.total) == (4, 10, 10)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("<cat-toy>")]
+    assert [line.split()[2] for line in lines] == [f"{step}/10" for step in range(5, 11)]
+
+
+def test_a_rate_of_zero_keeps_quiet(tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(tmp_path, model, [Progress(refresh_rate=0)], max_steps=2)
+    assert "<cat-toy>" not in capsys.readouterr().out

@@ -1,0 +1,146 @@
+"""Sheets appear when they should, say what they are, and leave no trace in the training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.tiny import tiny_model
+from tests.training.callbacks.fitting import Interrupt, fit, rows
+from tinv.errors import UserError
+from tinv.models import StableDiffusion
+from tinv.training.callbacks import Checkpoints, Samples
+from tinv.training.loggers import TensorBoard
+from tinv.training.loggers.csv_logger import MetricsFile
+
+PROMPTS = ["a photo of a {}", "a {} on the beach"]
+
+
+def samples(folder: Path, every_n_steps: int | None = 4) -> Samples:
+    return Samples(folder, PROMPTS, seeds=[0, 1, 2], every_n_steps=every_n_steps, steps=1, guidance=2.0)
+
+
+def steps_on_disk(folder: Path) -> list[int]:
+    return [int(path.stem.removeprefix("step_")) for path in sorted((folder / "samples").glob("*.png"))]
+
+
+def table(folder: Path) -> dict[int, dict[str, str]]:
+    lines = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    return {int(line[0]): dict(zip(lines[0], line, strict=True)) for line in lines[1:]}
+
+
+def test_there_is_a_sheet_at_the_start_every_n_optimizer_steps_and_at_the_end(
+    tmp_path: Path, model: StableDiffusion
+) -> None:
+    """E-19: the reference script counts its validations in epochs times samples."""
+    fit(tmp_path, model, [samples(tmp_path)], max_steps=6, accumulate=2)
+    assert steps_on_disk(tmp_path) == [0, 4, 6]
+
+
+def test_without_an_interval_there_are_the_first_and_the_last_sheet(tmp_path: Path, model: StableDiffusion) -> None:
+    fit(tmp_path, model, [samples(tmp_path, every_n_steps=None)], max_steps=3)
+    assert steps_on_disk(tmp_path) == [0, 3]
+
+
+def test_a_sheet_has_a_row_for_each_prompt_and_a_column_for_each_seed(tmp_path: Path, model: StableDiffusion) -> None:
+    """E-15: the reference script has one prompt, and its steps and guidance are fixed."""
+    fit(tmp_path, model, [samples(tmp_path, None)], max_steps=1)
+    sheet = Image.open(tmp_path / "samples/step_000000.png")
+    cells = [sheet.crop((4 + 132 * x, 19 + 151 * y, 132 + 132 * x, 147 + 151 * y)) for y in range(2) for x in range(3)]
+    assert len({cell.tobytes() for cell in cells}) == 6
+    assert all(np.asarray(cell).std() > 1 for cell in cells)
+
+
+def test_sheets_of_the_same_embedding_are_the_same_to_the_last_bit(tmp_path: Path, model: StableDiffusion) -> None:
+    for name in ("a", "b"):
+        torch.manual_seed(len(name) + ord(name))
+        fit(tmp_path, model, [samples(tmp_path / name)], max_steps=2)
+    for sheet in ("step_000000.png", "step_000002.png"):
+        assert (tmp_path / "a/samples" / sheet).read_bytes() == (tmp_path / "b/samples" / sheet).read_bytes()
+
+
+def test_sampling_changes_nothing_in_the_training(tmp_path: Path, model: StableDiffusion) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = {name: module.training for name, module in model.named_modules()}
+    torch.manual_seed(7)
+    plain = fit(tmp_path, model, [])
+    plain_state = torch.get_rng_state()
+    torch.manual_seed(7)
+    sampled = fit(tmp_path, model, [samples(tmp_path, every_n_steps=1)])
+    assert torch.equal(rows(plain), rows(sampled))
+    assert torch.equal(plain_state, torch.get_rng_state())
+    assert modes == {name: module.training for name, module in model.named_modules()}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_samples_are_drawn_in_the_precision_of_the_training(tmp_path: Path, model: StableDiffusion) -> None:
+    seen = set()
+
+    def look(*_: object) -> None:
+        seen.add((torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()))
+
+    hook = model.unet.register_forward_hook(look)
+    fit(tmp_path, model, [samples(tmp_path, None)], max_steps=1, trainer={"precision": "bf16-mixed"})
+    hook.remove()
+    assert seen == {(True, True), (True, False)}
+
+
+@pytest.mark.parametrize(("bias", "counts"), [(float("nan"), ("0", "6")), (-9.0, ("6", "0"))])
+def test_black_pictures_and_numbers_that_are_not_finite_are_told_apart(
+    tmp_path: Path, bias: float, counts: tuple[str, str]
+) -> None:
+    broken = tiny_model(tmp_path / "model")
+    broken.vae.decoder.conv_out.weight.fill_(0.0)
+    broken.vae.decoder.conv_out.bias.fill_(bias)
+    fit(tmp_path, broken, [samples(tmp_path, None)], max_steps=1, loggers=[MetricsFile(tmp_path)])
+    assert [(row["samples/black"], row["samples/nonfinite"]) for row in table(tmp_path).values()] == [counts] * 2
+    is_black = np.asarray(Image.open(tmp_path / "samples/step_000001.png").convert("L")).mean() < 128
+    assert is_black == (bias == -9.0)
+
+
+def test_the_sheet_that_a_killed_run_did_not_get_to_is_drawn_on_resume(tmp_path: Path, model: StableDiffusion) -> None:
+    with pytest.raises(RuntimeError):
+        fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=4), Interrupt(4, RuntimeError()), samples(tmp_path)])
+    assert steps_on_disk(tmp_path) == [0]
+    fit(tmp_path, model, [samples(tmp_path)], resume=tmp_path / "checkpoints/step_000004.ckpt")
+    assert steps_on_disk(tmp_path) == [0, 4, 6]
+
+
+def test_the_sheets_in_tensorboard_bear_the_steps_of_the_files(tmp_path: Path, model: StableDiffusion) -> None:
+    """E-32: in the reference script they bear the epoch, and three of them are step 0."""
+    board = TensorBoard(tmp_path)
+    fit(tmp_path, model, [samples(tmp_path)], accumulate=2, loggers=[board])
+    events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
+    assert [image.step for image in events.Images("samples")] == steps_on_disk(tmp_path) == [0, 4, 6]
+    sheet = Image.open(tmp_path / "samples/step_000004.png")
+    assert (events.Images("samples")[1].width, events.Images("samples")[1].height) == sheet.size
+    assert [scalar.step for scalar in events.Scalars("val/loss")] == [4, 6]
+
+
+@pytest.mark.parametrize("prompt", ["a } of", "a {name}", "{{}}"])
+def test_a_stray_brace_in_a_prompt_is_refused(tmp_path: Path, prompt: str) -> None:
+    with pytest.raises(UserError, match="stray brace"):
+        Samples(tmp_path, [prompt], [0])
+
+
+def test_no_more_pictures_than_the_batch_size_are_drawn_at_once(
+    tmp_path: Path, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    decode = StableDiffusion.decode_latents
+    monkeypatch.setattr(StableDiffusion, "decode_latents", lambda self, x: drawn.append(len(x)) or decode(self, x))
+    few = Samples(tmp_path, PROMPTS, seeds=[0, 1, 2], every_n_steps=None, steps=1, batch_size=4)
+    fit(tmp_path, model, [few], max_steps=1)
+    assert drawn == [4, 2, 4, 2]
+
+
+def test_no_prompts_and_an_interval_of_zero_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs a prompt and a seed"):
+        Samples(tmp_path, [], [0])
+    with pytest.raises(UserError, match=r"callbacks\.samples\.every_n_steps must be 1 or more, got 0"):
+        Samples(tmp_path, PROMPTS, [0], every_n_steps=0)
+    with pytest.raises(UserError, match="batch_size must be 1 or more, got 0"):
+        Samples(tmp_path, PROMPTS, [0], batch_size=0)

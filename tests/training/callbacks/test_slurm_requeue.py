@@ -1,0 +1,131 @@
+"""A run that Slurm asks to end is saved, given back once, and goes on as if nothing had been; Slurm is two scripts."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from tests.training.callbacks.fitting import fit, rows
+from tinv.models import StableDiffusion
+from tinv.runs import slurm_signals as signals
+from tinv.runs.layout import checkpoints, step_of
+from tinv.runs.status import Status, read_status, write_status
+from tinv.training.callbacks import Checkpoints, Requeue
+from tinv.training.callbacks.checkpoints import newest_valid
+from tinv.training.loggers.csv_logger import MetricsFile
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+SCONTROL = '#!/bin/bash\necho "$@" >> "$FAKE/requeued"; echo COMPLETING > "$FAKE/state"; kill -TERM $PPID\n'
+SQUEUE = '#!/bin/bash\ncat "$FAKE/state"\n'
+
+
+class Send(Callback):
+    """Sends a signal to the process in the middle of a step."""
+
+    def __init__(self, number: signal.Signals, during_step: int):
+        self.number, self.during_step = number, during_step
+
+    def on_before_optimizer_step(self, trainer, *_):
+        if trainer.global_step + 1 == self.during_step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A batch job; gives the requeues that were asked for."""
+    handlers = {number: signal.getsignal(number) for number in (signals.TERM, signals.NEAR_THE_END)}
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    (fake / "state").write_text("RUNNING\n")
+    for name, text in (("scontrol", SCONTROL), ("squeue", SQUEUE)):
+        (fake / name).write_text(text)
+        (fake / name).chmod(0o755)
+    env = {"FAKE": str(fake), "PATH": f"{fake}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "ENVIRONMENT": "BATCH"}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(
+        "tinv.training.callbacks.slurm_requeue.os._exit", lambda code: (_ for _ in ()).throw(SystemExit(code))
+    )
+    monkeypatch.setattr("tinv.training.callbacks.slurm_requeue.TICK_S", 0.01)
+    yield lambda: (fake / "requeued").read_text().splitlines() if (fake / "requeued").exists() else []
+    signals._heard.clear()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def go(run: Path, model: StableDiffusion, *more: Callback, accumulate: int = 1):
+    """A run of nine steps in its folder, from where it stands."""
+    signals._heard.clear()
+    found = checkpoints(run)
+    return fit(
+        run,
+        model,
+        [*more, Checkpoints(run, every_n_steps=4), Requeue(run)],
+        max_steps=9,
+        accumulate=accumulate,
+        loggers=[MetricsFile(run)],
+        resume=newest_valid(found) if found else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(model, tmp_path_factory):
+    """Runs without a signal and their folders, by how much they accumulate."""
+    folders = {accumulate: tmp_path_factory.mktemp("unbroken") for accumulate in (1, 2)}
+    return {accumulate: (go(run, model, accumulate=accumulate), run) for accumulate, run in folders.items()}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("number", [signals.NEAR_THE_END, signals.TERM])
+@pytest.mark.parametrize("step", [1, 3, 4, 8])  # 4 and 8 are saved, and measured, in any case
+def test_the_step_is_finished_and_saved_and_the_job_requeued_once(
+    tmp_path, model, unbroken, slurm, number, step, accumulate
+):
+    whole, folder = unbroken[accumulate]
+    run = tmp_path / "run"
+    write_status(run, Status(started="2026-11-22T20:00:00Z"))
+    with pytest.raises(SystemExit):
+        go(run, model, Send(number, during_step=step), accumulate=accumulate)
+    assert slurm() == ["requeue 7"]
+    assert step_of(checkpoints(run)[0]) == step
+    told = read_status(run)
+    assert told.status == "requeued" and f"saved at step {step}" in told.reason
+    (tmp_path / "fake" / "state").write_text("RUNNING\n")
+    assert torch.equal(rows(go(run, model, accumulate=accumulate)), rows(whole))
+    assert (run / "metrics.csv").read_text() == (folder / "metrics.csv").read_text()
+
+
+def test_a_job_that_was_cancelled_is_saved_and_not_requeued(tmp_path, model, slurm):
+    (tmp_path / "fake" / "state").write_text("COMPLETING\n")
+    with pytest.raises(SystemExit):
+        go(tmp_path, model, Send(signals.TERM, during_step=3))
+    assert slurm() == []
+    assert step_of(checkpoints(tmp_path)[0]) == 3
+    assert (read_status(tmp_path).status, read_status(tmp_path).reason) == ("interrupted", "ended by Slurm")
+
+
+def test_a_run_in_its_last_step_just_ends(tmp_path, model, slurm):
+    assert go(tmp_path, model, Send(signals.TERM, during_step=9)).global_step == 9
+    assert slurm() == []
+
+
+def test_outside_of_a_job_signals_are_none_of_its_business(tmp_path, model, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    before = signal.getsignal(signals.NEAR_THE_END)
+    fit(tmp_path, model, [Checkpoints(tmp_path), Requeue(tmp_path)], max_steps=2)
+    assert signal.getsignal(signals.NEAR_THE_END) == before and signals.heard() is None
+
+
+def test_what_breaks_because_of_the_signal_is_no_failure(tmp_path, model, slurm):
+    class Broken(Callback):
+        def on_train_batch_end(self, *_):
+            os.kill(os.getpid(), signals.TERM)
+            raise ConnectionResetError("the logger's process is gone")
+
+    with pytest.raises(SystemExit):
+        go(tmp_path, model, Broken())
+    assert slurm() == ["requeue 7"]
+    assert "ConnectionResetError after SIGTERM" in read_status(tmp_path).reason

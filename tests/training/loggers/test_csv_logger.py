@@ -1,0 +1,100 @@
+"""metrics.csv is complete whenever it is read, and a resumed run goes on in it."""
+
+import csv
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_model
+from tests.training.callbacks.fitting import Interrupt, fit
+from tinv.training.callbacks import Checkpoints, Vitals
+from tinv.training.loggers.csv_logger import MetricsFile
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_step_is_one_row_and_a_metric_one_column(tmp_path: Path) -> None:
+    logger = MetricsFile(tmp_path)
+    logger.log_metrics({"train/loss": 0.5, "epoch": 0}, step=0)
+    logger.log_metrics({"val/loss": 0.25}, step=10)
+    logger.log_metrics({"train/loss": 1 / 3}, step=10)
+    logger.finalize("success")
+    assert table(tmp_path) == [
+        {"step": "0", "train/loss": "0.5", "val/loss": ""},
+        {"step": "10", "train/loss": repr(1 / 3), "val/loss": "0.25"},
+    ]
+
+
+def test_a_run_that_goes_on_keeps_the_rows_up_to_there(tmp_path: Path) -> None:
+    first = MetricsFile(tmp_path)
+    for step in (0, 10, 20, 30):
+        first.log_metrics({"train/loss": float(step)}, step=step)
+    first.flush()
+    second = MetricsFile(tmp_path)
+    second.rewind(20)
+    second.log_metrics({"samples/black": 0}, step=20)
+    second.log_metrics({"train/loss": 25.0}, step=25)
+    second.finalize("success")
+    assert [(row["step"], row["train/loss"], row["samples/black"]) for row in table(tmp_path)] == [
+        ("0", "0.0", ""),
+        ("10", "10.0", ""),
+        ("20", "20.0", "0"),
+        ("25", "25.0", ""),
+    ]
+
+
+def test_the_file_is_written_at_intervals(tmp_path: Path) -> None:
+    patient = MetricsFile(tmp_path / "patient", flush_every_s=60)
+    eager = MetricsFile(tmp_path / "eager", flush_every_s=0)
+    for logger in (patient, eager):
+        logger.log_metrics({"train/loss": 1.0}, step=1)
+        logger.save()
+    assert not patient.path.exists()
+    assert eager.path.exists()
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_table(tmp_path: Path) -> None:
+    writes_for_minutes = f"""
+from tinv.training.loggers.csv_logger import MetricsFile
+logger = MetricsFile({str(tmp_path)!r}, flush_every_s=0)
+for step in range(20_000):
+    logger.log_metrics({{"train/loss": 1.0, f"column/{{step % 50}}": 2.0}}, step=step)
+    logger.save()
+"""
+    with subprocess.Popen([sys.executable, "-c", writes_for_minutes]) as run:
+        try:
+            while not (tmp_path / "metrics.csv").is_file():
+                assert run.poll() is None
+                time.sleep(0.01)
+            time.sleep(0.2)
+        finally:
+            run.kill()
+    rows = table(tmp_path)
+    assert [int(row["step"]) for row in rows] == list(range(len(rows)))
+    assert all(row["train/loss"] == "1.0" and None not in row.values() for row in rows)
+    assert {path.name for path in tmp_path.iterdir() if path.suffix == ".csv"} == {"metrics.csv"}
+
+
+@pytest.mark.parametrize("crash", [3, 5])
+def test_a_crashed_and_resumed_run_leaves_the_table_of_an_unbroken_one(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, crash: int
+) -> None:
+    model = tiny_model(tmp_path_factory.mktemp("model"))
+
+    def run(folder: Path, *, crash: int | None = None, resume: Path | None = None) -> None:
+        watch = [Vitals(every_n_steps=3), Checkpoints(folder, every_n_steps=3)]
+        stop = [Interrupt(crash, RuntimeError())] if crash else []
+        fit(folder, model, [*watch, *stop], max_steps=8, resume=resume, loggers=[MetricsFile(folder, flush_every_s=0)])
+
+    run(tmp_path / "unbroken")
+    with pytest.raises(RuntimeError):
+        run(tmp_path / "broken", crash=crash)
+    run(tmp_path / "broken", resume=tmp_path / "broken/checkpoints/step_000003.ckpt")
+    assert table(tmp_path / "broken") == table(tmp_path / "unbroken")
+    assert [row["step"] for row in table(tmp_path / "broken")] == [str(step) for step in range(9)]
