@@ -25,7 +25,7 @@ TOLD = "BENCH_RSS"
 """Environment variable: a file in which a script that runs through leaves its `rss`."""
 
 
-class Pace:
+class EffectiveBatch:
     """Sends the seconds of every step and waits."""
 
     def __init__(self, connection: Connection):
@@ -53,7 +53,7 @@ class Pace:
 class Introduced(MetaPathFinder):
     """Introduces the pace to torch's optimizers when the script itself imports them: so that its start is its own."""
 
-    def __init__(self, pace: Pace):
+    def __init__(self, pace: EffectiveBatch):
         """Args:
         pace: is called after every step.
         """
@@ -96,7 +96,7 @@ def main(port: str, script: str, *words: str) -> None:
     if told := os.environ.get(TOLD):
         atexit.register(lambda: Path(told).write_text(str(rss())))
     if int(port):
-        sys.meta_path.insert(0, Introduced(Pace(Client(("localhost", int(port))))))
+        sys.meta_path.insert(0, Introduced(EffectiveBatch(Client(("localhost", int(port))))))
     sys.argv = [script, *words]
     if Path(script).with_name("torchvision.py").is_file():  # a stand-in, for the script alone
         from transformers.utils import is_torchvision_available

@@ -16,7 +16,7 @@ from tinv.runs.files import atomic, locate
 from tinv.toybox.concepts import concept
 from tinv.toybox.recovery import Baseline, baseline, fidelity, obedience, prompt_on
 from tinv.toybox.sampling import load_pipeline, sample
-from tinv.toybox.tower import Tower
+from tinv.toybox.tower import FeatureExtractor
 
 CONCEPTS = ("cat_toy", "robot", "teapot")
 PLOT = Path(__file__).parent / "results" / "quality.png"
@@ -25,7 +25,7 @@ HEAD = ("", "step", "CPU s", "S", "editability")
 
 def run(options: Namespace) -> list[dict[str, Any]]:
     """S of every concept on the way, by seconds of the process from its start on."""
-    tower, rows = Tower(), []
+    tower, rows = FeatureExtractor(), []
     for name in CONCEPTS[:1] if options.tiny else CONCEPTS:
         before = baseline(load_pipeline(), name, concept(name).initializer, tower)
         with TemporaryDirectory() as place:
@@ -81,7 +81,7 @@ def learn(command: Command, steps: int, every: int, folder: Path) -> Iterator[tu
         yield step, seconds[step - 1], folder / f"learned_embeds-steps-{step}.safetensors"
 
 
-def score(file: Path, before: Baseline, tower: Tower) -> dict[str, float]:
+def score(file: Path, before: Baseline, tower: FeatureExtractor) -> dict[str, float]:
     """S of a word, and the mean of what its edits have of the class's own word's CLIP-T."""
     pipeline, word = load_pipeline(), formats.read(file).placeholder
     pipeline.load_textual_inversion(file, token=word)

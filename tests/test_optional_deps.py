@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tinv.config.target_allowlist import distrust
+from tinv.config.target_allowlist import check_targets
 from tinv.optional_deps import remedy
 
 
@@ -20,7 +20,7 @@ def test_what_no_extra_brings_has_no_such_remedy(package):
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
 def test_settings_that_call_a_missing_package_name_the_extra():
-    assert distrust("bitsandbytes.optim.AdamW8bit") == (
+    assert check_targets("bitsandbytes.optim.AdamW8bit") == (
         "cannot find bitsandbytes.optim.AdamW8bit (the package bitsandbytes is not installed); "
         'pip install "tinv[optimizers]"'
     )

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.token_parts import (
     MOST_STAGES,
-    Place,
-    Spread,
+    ConditioningSlot,
+    SlotLayout,
+    expand_parts,
     num_stages,
     one,
     part_at,
@@ -16,7 +17,6 @@ from tinv.token_parts import (
     said,
     stage_names,
     stage_of,
-    unfolded,
 )
 
 
@@ -37,7 +37,7 @@ def test_timesteps_of_solvers_between_and_beyond_the_schedules_have_stages_too()
 @pytest.mark.parametrize(("some", "others"), [(4, 10), (3, 7), (1, 6)])
 def test_words_with_other_stages_keep_their_own_in_a_joint_spread(some, others):
     words = [word(some) if some > 1 else {"clip_l": torch.zeros(1, 4)}, word(others)]
-    spread = Spread.over(words)
+    spread = SlotLayout.over(words)
     for t in range(0, 1000, 7):
         place = spread.places()[stage_of(torch.tensor(t), spread.stages, 1000)]
         for rows, stages in zip(words, (some, others), strict=True):
@@ -53,7 +53,7 @@ def test_parts_are_told_from_the_names_in_their_order():
 def test_each_part_becomes_a_word_of_its_own_and_other_text_stays():
     words = {"<cat>": word(12), "sks": word(4), "<dog>": {"clip_l": torch.ones(1, 4)}}
     captions = ["a <CAT>s and a <dog>, asks sks", "a <cat> a <cat>"]
-    texts, plain = unfolded(words, captions, [Place(1, 12), Place(11, 12)])
+    texts, plain = expand_parts(words, captions, [ConditioningSlot(1, 12), ConditioningSlot(11, 12)])
     assert len(plain) == 12 + 4 + 1 and plain["<dog>"] is not words["<dog>"]
     first, second = (next(name for name in plain if f"<cat>/stage.{n}\ue001" in name) for n in (1, 11))
     third = next(name for name in plain if "sks/stage.0" in name)
@@ -75,4 +75,4 @@ def test_one_part_or_the_mean_of_all_is_an_ordinary_word():
 @pytest.mark.parametrize("stages", [0, MOST_STAGES + 1])
 def test_more_stages_than_a_file_holds_are_refused(stages):
     with pytest.raises(UserError, match=r"embedding\.stages must be 1 to 30"):
-        TokenEmbedding(stages=stages)
+        EmbeddingConfig(stages=stages)

@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from tinv.concept import Concept
 from tinv.data.datamodule import ConceptDataModule
 from tinv.diffusion.loss import DiffusionLoss
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.models import StableDiffusion, load
 from tinv.training.module import TextualInversion
 
@@ -128,7 +128,7 @@ def tiny_module(
     return TextualInversion(
         model=model,
         concept=concept or Concept(placeholder="<cat-toy>", initializer="toy"),
-        embedding=TokenEmbedding(**options),
+        embedding=EmbeddingConfig(**options),
         seed=seed,
         **parts,
     )

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tinv.config.validate import ConfigError, build
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.optim import RiemannianSGD, averages_by_itself
 
@@ -22,7 +22,7 @@ _OBJECTIONS = (MisconfigurationException, ValueError, TypeError, AssertionError,
 """How libraries say that they do not like their arguments."""
 
 
-def rehearse(cfg: DictConfig, embeddings: Mapping[str, TokenEmbedding | None]) -> None:
+def try_optimizer(cfg: DictConfig, embeddings: Mapping[str, EmbeddingConfig | None]) -> None:
     """Build trainer, optimizer and schedule, make one step, and throw all of it away.
 
     Args:
@@ -111,7 +111,7 @@ def _of_the_rates(cfg: DictConfig) -> list[str]:
     ]
 
 
-def _of_the_average(optimizer: Optimizer, embedding: TokenEmbedding | None) -> list[str]:
+def _of_the_average(optimizer: Optimizer, embedding: EmbeddingConfig | None) -> list[str]:
     if embedding is None or not averages_by_itself(optimizer):
         return []
     problems = []
@@ -128,14 +128,14 @@ def _of_the_average(optimizer: Optimizer, embedding: TokenEmbedding | None) -> l
     return problems
 
 
-def _of_the_end(cfg: DictConfig, embedding: TokenEmbedding | None) -> list[str]:
+def _of_the_end(cfg: DictConfig, embedding: EmbeddingConfig | None) -> list[str]:
     if embedding is None or not embedding.tail or not cfg.stop:
         return []
     said = "which steps are the last nobody knows where stop may end the run before; set stop=none, or embedding.ema"
     return [f"embedding.tail: {said}"]
 
 
-def _of_the_sphere(optimizer: Optimizer, embedding: TokenEmbedding | None) -> Iterator[str]:
+def _of_the_sphere(optimizer: Optimizer, embedding: EmbeddingConfig | None) -> Iterator[str]:
     turns = isinstance(optimizer, RiemannianSGD)
     if embedding is None or turns == (embedding.norm == "directional"):
         return

@@ -10,7 +10,7 @@ from torch import Tensor
 from tinv.data.datamodule import ConceptDataModule
 
 
-class Together(LightningDataModule):
+class MultiConceptDataModule(LightningDataModule):
     """One datamodule made of those of the concepts, each of which shows what it would show alone."""
 
     def __init__(self, parts: Sequence[ConceptDataModule]):

@@ -30,7 +30,7 @@ _MARKS = "\ue000", "\ue001"
 
 
 @dataclass(frozen=True)
-class Place:
+class ConditioningSlot:
     """Where a caption is used."""
 
     stage: int
@@ -43,7 +43,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Spread:
+class SlotLayout:
     """Over which places the features of captions are spread."""
 
     stages: int = 1
@@ -60,13 +60,13 @@ class Spread:
         known = [parts(rows) for rows in words]
         return cls(lcm(*map(num_stages, known)), next((names for names in known if is_of_layers(names)), ()))
 
-    def places(self, *, is_negative: bool = False) -> list[Place]:
+    def places(self, *, is_negative: bool = False) -> list[ConditioningSlot]:
         """All of them: the layers of the first stage, those of the next."""
         return [place for stage in range(self.stages) for place in self.at_stage(stage, is_negative=is_negative)]
 
-    def at_stage(self, stage: int, *, is_negative: bool = False) -> list[Place]:
+    def at_stage(self, stage: int, *, is_negative: bool = False) -> list[ConditioningSlot]:
         """The places of one stage."""
-        return [Place(stage, self.stages, layer, is_negative) for layer in self.layers or ("",)]
+        return [ConditioningSlot(stage, self.stages, layer, is_negative) for layer in self.layers or ("",)]
 
 
 def stage_names(count: int) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def is_of_layers(names: Sequence[str]) -> bool:
     return bool(names) and not _STAGE.fullmatch(names[0])
 
 
-def part_at(rows: Iterable[str], place: Place) -> str:
+def part_at(rows: Iterable[str], place: ConditioningSlot) -> str:
     """The part of a word that is meant in a place, by the names of its rows; none of an ordinary word."""
     if place.is_negative and has_negative(rows):
         return NEGATIVE
@@ -135,7 +135,9 @@ def says(word: str, captions: Iterable[str]) -> bool:
     return re.search(whole(word), "\n".join(captions), flags=re.IGNORECASE) is not None
 
 
-def unfolded(words: Vectors, captions: Sequence[str], places: Sequence[Place]) -> tuple[list[str], Vectors]:
+def expand_parts(
+    words: Vectors, captions: Sequence[str], places: Sequence[ConditioningSlot]
+) -> tuple[list[str], Vectors]:
     """Captions and ordinary words, one for each part, that say the same each in its place.
 
     Args:
@@ -150,7 +152,7 @@ def unfolded(words: Vectors, captions: Sequence[str], places: Sequence[Place]) -
     longest_first = sorted(words, key=len, reverse=True)
     pattern = re.compile("|".join(map(whole, longest_first)), flags=re.IGNORECASE)
 
-    def texted(caption: str, place: Place) -> str:
+    def texted(caption: str, place: ConditioningSlot) -> str:
         return pattern.sub(lambda hit: _spelled(hit[0].lower(), part_at(words[hit[0].lower()], place)), caption)
 
     return [texted(caption, place) for caption, place in zip(captions, places, strict=True)], plain

@@ -17,7 +17,7 @@ Vectors = Mapping[str, Mapping[str, Tensor]]
 A word that has parts has rows for each of them: {"<cat-toy>": {"clip_l/stage.0": [K, D], ...}}; see tinv/token_parts.py."""
 
 
-def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     """A tensor on another device, without waiting for what that is still computing.
 
     CUDA has put ordinary memory aside when the call returns. Apple's devices have not, and are waited for.
@@ -58,7 +58,7 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its tensors on another device, but for the draws: they seed generators on the CPU."""
         moved: dict[str, Any] = {
-            name: sent(value, device) if isinstance(value, Tensor) and name != "draws" else value
+            name: to_device(value, device) if isinstance(value, Tensor) and name != "draws" else value
             for name, value in vars(self).items()
         }
         return Batch(**moved)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tinv.data.captions import Captions
-from tinv.data.dataset import RunSampler, Shown, TrainingSamples, ValidationSamples, collate
+from tinv.data.dataset import EncodedImage, RunSampler, TrainingSamples, ValidationSamples, collate
 from tinv.data.encode_latents import Views
 from tinv.seeding import generator
 
@@ -16,7 +16,7 @@ def picture(i, repeats=1, height=1, masked=False):
     """Two views; a view's moments are its number."""
     moments = torch.arange(2 * i, 2 * i + 2, dtype=torch.float32).view(2, 1, 1, 1).expand(2, 2, height, 1)
     mask = torch.zeros(2, 1, height, 1) if masked else None
-    return Shown(Views(moments, torch.zeros(2, 6, dtype=torch.int64), mask), CAPTIONS, repeats)
+    return EncodedImage(Views(moments, torch.zeros(2, 6, dtype=torch.int64), mask), CAPTIONS, repeats)
 
 
 def training(seed=0, repeats=1):

@@ -20,7 +20,7 @@ from tinv import cache, formats
 from tinv.concept import Concept
 from tinv.config.validate import ConfigError, check
 from tinv.data.datamodule import ConceptDataModule
-from tinv.data.latent_cache import KnownMoments, make_room
+from tinv.data.latent_cache import LatentCache, make_room
 from tinv.models import StableDiffusion
 from tinv.models.encoder import encoder_of
 from tinv.training.preflight import prepare
@@ -40,8 +40,8 @@ class Counted:
         return self.model.encode_images(pixels)
 
 
-def known(model: StableDiffusion, folder: Path, most_bytes: int = 10**9) -> KnownMoments:
-    return KnownMoments(Counted(model), folder, encoder=encoder_of(model.vae, CPU), most_bytes=most_bytes)
+def known(model: StableDiffusion, folder: Path, most_bytes: int = 10**9) -> LatentCache:
+    return LatentCache(Counted(model), folder, encoder=encoder_of(model.vae, CPU), most_bytes=most_bytes)
 
 
 def shown(model: StableDiffusion, pictures: Path, encode: Any, **options: Any) -> list[Tensor]:

@@ -2,14 +2,14 @@ from collections import Counter
 
 import pytest
 
-from tinv.data.dealing import Deck, batches_of_one_size, deal
+from tinv.data.dealing import ShuffledOrder, batches_of_one_size, deal
 
 SIZES = ["square"] * 3 + ["wide"] * 5 + ["tall"]
 CARDS = list(range(len(SIZES)))
 
 
 def deck(batch_size=4, seed=0, sizes=SIZES):
-    return Deck(CARDS, sizes, batch_size=batch_size, seed=seed)
+    return ShuffledOrder(CARDS, sizes, batch_size=batch_size, seed=seed)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4])

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.data.captions import Captions
-from tinv.data.dataset import RunSampler, Shown, TrainingSamples
+from tinv.data.dataset import EncodedImage, RunSampler, TrainingSamples
 from tinv.data.encode_latents import Views
 from tinv.diffusion.process import timesteps
 from tinv.diffusion.timestep_samplers import Cosine, LogSnr, Range, Uniform, at_shares
@@ -85,7 +85,7 @@ def test_what_cannot_be_is_said(make, message):
 
 def samples(strata, seed=0, batch_size=2):
     views = Views(torch.zeros(1, 2, 1, 1), torch.zeros(1, 6, dtype=torch.int64), None)
-    shown = [Shown(views, Captions("<x>", ("a",))) for _ in range(5)]
+    shown = [EncodedImage(views, Captions("<x>", ("a",))) for _ in range(5)]
     return TrainingSamples(shown, batch_size=batch_size, seed=seed, strata=strata)
 
 

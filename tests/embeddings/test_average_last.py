@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.training.callbacks.fitting import fit, rows
-from tinv.embedding import Rows, TokenEmbedding
+from tinv.embedding import EmbeddingConfig, TokenParameters
 from tinv.embedding.tail import TailAverage
 from tinv.errors import UserError
-from tinv.rehearsal import rehearse
+from tinv.rehearsal import try_optimizer
 from tinv.training.callbacks import Checkpoints
 
 
@@ -15,13 +15,13 @@ def walk(average: TailAverage, places: torch.Tensor) -> list[torch.Tensor]:
     """What is shown after each step of rows that go from place to place."""
     seen = []
     for place in places:
-        average.update(Rows("<cat-toy>", {"clip_l": place[None]}))
+        average.update(TokenParameters("<cat-toy>", {"clip_l": place[None]}))
         seen.append(average.rows.vectors()["<cat-toy>"]["clip_l"].detach()[0].clone())
     return seen
 
 
 def average_over(share: float, max_steps: int) -> TailAverage:
-    average = TailAverage(Rows("<cat-toy>", {"clip_l": torch.zeros(1, 3)}), share)
+    average = TailAverage(TokenParameters("<cat-toy>", {"clip_l": torch.zeros(1, 3)}), share)
     average.expect(max_steps)
     return average
 
@@ -85,9 +85,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(model, tmp_path,
 
 def test_two_averages_at_once_are_refused():
     with pytest.raises(UserError, match="two averages of the same rows; set one of them to 0"):
-        TokenEmbedding(ema=0.9, tail=0.2)
+        EmbeddingConfig(ema=0.9, tail=0.2)
     with pytest.raises(UserError, match=r"embedding\.tail must be 0 or more and less than 1"):
-        TokenEmbedding(tail=1.0)
+        EmbeddingConfig(tail=1.0)
 
 
 @pytest.mark.parametrize(
@@ -100,5 +100,5 @@ def test_two_averages_at_once_are_refused():
 def test_what_does_not_go_with_it_is_refused_before_the_model_loads(compose, typed, said):
     cfg = compose("+experiment=cat_toy", typed)
     with pytest.raises(UserError, match=said):
-        rehearse(cfg, {"": TokenEmbedding(tail=0.2)})
-    rehearse(cfg, {"": TokenEmbedding()})
+        try_optimizer(cfg, {"": EmbeddingConfig(tail=0.2)})
+    try_optimizer(cfg, {"": EmbeddingConfig()})

@@ -4,7 +4,7 @@ import torch
 from tests.tiny import tiny_tokenizer
 from tinv import formats
 from tinv.concept import Concept
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.templates import templates
 
@@ -18,7 +18,7 @@ def concept(placeholder="<cat-toy>", initializer="toy"):
 
 
 def start(seed=0, word=None, **settings):
-    rows = TokenEmbedding(**settings).start(
+    rows = EmbeddingConfig(**settings).start(
         word or concept(), tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE}, seed=seed
     )
     return rows.vectors()["<cat-toy>"]["clip_l"].detach()
@@ -70,7 +70,7 @@ def test_a_file_is_gone_on_from(tmp_path):
 
 
 def test_rows_are_float32_under_every_precision():
-    rows = TokenEmbedding().start(concept(), tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE.half()}, seed=0)
+    rows = EmbeddingConfig().start(concept(), tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE.half()}, seed=0)
     before = rows.rows["clip_l"].detach().clone()
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         rows.to(dtype)
@@ -97,24 +97,24 @@ def test_rows_are_float32_under_every_precision():
 )
 def test_words_that_cannot_be_learned_are_refused_with_their_tokens(word, settings, message):
     with pytest.raises(UserError, match=message):
-        TokenEmbedding(**settings).check(word, TOKENIZER, CAPTIONS)
+        EmbeddingConfig(**settings).check(word, TOKENIZER, CAPTIONS)
 
 
 def test_as_many_vectors_as_the_prompt_holds(recwarn):
-    TokenEmbedding(num_vectors=68).check(concept(), TOKENIZER, CAPTIONS)
+    EmbeddingConfig(num_vectors=68).check(concept(), TOKENIZER, CAPTIONS)
     assert not recwarn
 
 
 def test_a_caption_that_loses_its_end_is_named_with_its_file():
     captions = {"<cat-toy>" + ", toy" * n: f"{n}.txt" for n in (2, 36, 40)}
     with pytest.warns(UserWarning, match=r"reads 75 tokens.*; 1 of 3 captions are longer.*\(40\.txt\)"):
-        TokenEmbedding(num_vectors=3).check(concept(), TOKENIZER, captions)
+        EmbeddingConfig(num_vectors=3).check(concept(), TOKENIZER, captions)
 
 
 def test_a_caption_that_loses_the_word_is_refused():
     captions = {"toy, " * 40 + "a <CAT-TOY>": "a.txt"}
     with pytest.raises(UserError, match=r"takes 81 of .* before <cat-toy> \(a\.txt\); say the word earlier in it"):
-        TokenEmbedding().check(concept(), TOKENIZER, captions)
+        EmbeddingConfig().check(concept(), TOKENIZER, captions)
 
 
 @pytest.mark.parametrize(
@@ -129,4 +129,4 @@ def test_a_caption_that_loses_the_word_is_refused():
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        TokenEmbedding(**settings)
+        EmbeddingConfig(**settings)

@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity
 
 from tests.tiny import WIDTH, tiny_module, tiny_tokenizer
 from tinv.concept import Concept
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 
 TOKENIZER = tiny_tokenizer()
@@ -18,7 +18,7 @@ ENCODERS = {"tokenizers": {"clip_l": TOKENIZER}, "tables": {"clip_l": TABLE}}
 
 
 def started(**settings):
-    return TokenEmbedding(**settings).start(TOY, **ENCODERS, seed=0).rows["clip_l"].detach()
+    return EmbeddingConfig(**settings).start(TOY, **ENCODERS, seed=0).rows["clip_l"].detach()
 
 
 def test_the_mean_of_all_words_is_as_short_as_their_spread_makes_it():
@@ -68,10 +68,10 @@ def test_cross_starts_far_longer_than_words_and_elsewhere(model):
 
 def test_cross_refuses_more_tokens_than_rows_and_lengths_that_are_held():
     with pytest.raises(UserError, match="is 2 tokens"):
-        TokenEmbedding(init="cross").check(Concept(placeholder="<x>", initializer="red cat"), TOKENIZER, {})
+        EmbeddingConfig(init="cross").check(Concept(placeholder="<x>", initializer="red cat"), TOKENIZER, {})
     for norm in ("fixed", "soft", "directional"):
         with pytest.raises(UserError, match=f"embedding.norm={norm} would take from them; set embedding.norm=free"):
-            TokenEmbedding(init="cross", norm=norm)
+            EmbeddingConfig(init="cross", norm=norm)
 
 
 def test_the_word_that_rows_start_from_is_recorded_where_there_is_one(model):

@@ -5,8 +5,8 @@ import torch
 
 from tests.tiny import tiny_tokenizer
 from tinv.concept import Concept
-from tinv.embedding import Rows, TokenEmbedding
-from tinv.embeddings.norm_constraint import Hold
+from tinv.embedding import EmbeddingConfig, TokenParameters
+from tinv.embeddings.norm_constraint import NormConstraint
 from tinv.errors import UserError
 
 TOKENIZER = tiny_tokenizer()
@@ -14,15 +14,15 @@ TABLE = torch.randn(len(TOKENIZER), 8, generator=torch.Generator().manual_seed(0
 MEDIAN = TABLE.norm(dim=1).median().item()
 
 
-def some_rows(*norms: float) -> Rows:
+def some_rows(*norms: float) -> TokenParameters:
     directions = torch.nn.functional.normalize(torch.randn(len(norms), 8), dim=1)
-    return Rows("<cat-toy>", {"clip_l": torch.tensor(norms)[:, None] * directions})
+    return TokenParameters("<cat-toy>", {"clip_l": torch.tensor(norms)[:, None] * directions})
 
 
 def test_a_fixed_norm_is_the_vocabularys_median_and_leaves_the_direction():
     rows = some_rows(20.0, 0.001, MEDIAN)
     before = rows.rows["clip_l"].detach().clone()
-    TokenEmbedding(norm="fixed").hold({"clip_l": TABLE})(rows)
+    EmbeddingConfig(norm="fixed").hold({"clip_l": TABLE})(rows)
     after = rows.rows["clip_l"].detach()
     torch.testing.assert_close(after.norm(dim=1), torch.full((3,), MEDIAN))
     torch.testing.assert_close(torch.nn.functional.cosine_similarity(before, after), torch.ones(3))
@@ -32,27 +32,27 @@ def test_a_fixed_norm_is_the_vocabularys_median_and_leaves_the_direction():
 def test_a_soft_norm_goes_its_share_of_the_way(strength):
     rows = some_rows(20.0, 0.001)
     before = rows.rows["clip_l"].detach().norm(dim=1)
-    TokenEmbedding(norm="soft", norm_strength=strength).hold({"clip_l": TABLE})(rows)
+    EmbeddingConfig(norm="soft", norm_strength=strength).hold({"clip_l": TABLE})(rows)
     ratio = rows.rows["clip_l"].detach().norm(dim=1) / before
     torch.testing.assert_close(ratio.log(), strength * (MEDIAN / before).log())
 
 
 def test_each_encoder_has_its_own_length():
-    rows = Rows("<cat-toy>", {"clip_l": torch.ones(1, 4), "clip_g": torch.ones(1, 9)})
-    TokenEmbedding(norm="fixed").hold({"clip_l": torch.full((5, 4), 2.0), "clip_g": torch.full((5, 9), 3.0)})(rows)
+    rows = TokenParameters("<cat-toy>", {"clip_l": torch.ones(1, 4), "clip_g": torch.ones(1, 9)})
+    EmbeddingConfig(norm="fixed").hold({"clip_l": torch.full((5, 4), 2.0), "clip_g": torch.full((5, 9), 3.0)})(rows)
     norms = {encoder: parameter.detach().norm().item() for encoder, parameter in rows.rows.items()}
     assert norms == pytest.approx({"clip_l": 4.0, "clip_g": 9.0})
 
 
 def test_a_row_of_nothing_stays_finite():
-    rows = Rows("<cat-toy>", {"clip_l": torch.zeros(1, 8)})
-    Hold({"clip_l": 1.0}, strength=1.0)(rows)
+    rows = TokenParameters("<cat-toy>", {"clip_l": torch.zeros(1, 8)})
+    NormConstraint({"clip_l": 1.0}, strength=1.0)(rows)
     assert rows.rows["clip_l"].isfinite().all()
 
 
 @pytest.mark.parametrize(("norm", "held"), [("fixed", True), ("soft", False), ("free", False)])
 def test_only_a_fixed_norm_holds_from_the_start(norm, held):
-    embedding = TokenEmbedding(norm=norm, init_noise=1.0, num_vectors=3)
+    embedding = EmbeddingConfig(norm=norm, init_noise=1.0, num_vectors=3)
     concept = Concept(placeholder="<cat-toy>", initializer="toy")
     rows = embedding.start(concept, tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE}, seed=0)
     norms = rows.rows["clip_l"].detach().norm(dim=1)
@@ -60,7 +60,7 @@ def test_only_a_fixed_norm_holds_from_the_start(norm, held):
 
 
 def test_a_free_norm_is_nobodys_business():
-    assert TokenEmbedding().hold({"clip_l": TABLE}) is None
+    assert EmbeddingConfig().hold({"clip_l": TABLE}) is None
 
 
 @pytest.mark.parametrize(
@@ -75,5 +75,5 @@ def test_a_free_norm_is_nobodys_business():
 )
 def test_settings_out_of_range_are_refused(settings, said):
     with pytest.raises(UserError) as caught:
-        TokenEmbedding(**settings)
+        EmbeddingConfig(**settings)
     assert said in str(caught.value)

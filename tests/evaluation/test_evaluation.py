@@ -19,7 +19,7 @@ from tinv.errors import UserError
 from tinv.evaluation import Settings, evaluate, find_subjects, results, table
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.measure import NAMES
-from tinv.evaluation.metrics.scores import agreement, likeness
+from tinv.evaluation.metrics.scores import agreement, image_similarity
 from tinv.evaluation.samples import fingerprint_of
 from tinv.inference import generate
 from tinv.models import StableDiffusion
@@ -56,7 +56,7 @@ def test_the_numbers_are_those_of_the_pictures_beside_them(
     samples = clip.images([Image.open(run / "evaluation" / name) for name in names])
     own = clip.images([Image.open(path) for path in sorted(images.iterdir())])
     captions = clip.texts(["a photo of a toy"] * 2 + ["a red toy"] * 2)
-    assert result["scores"]["clip_i"] == pytest.approx(likeness(samples, own), abs=1e-5)
+    assert result["scores"]["clip_i"] == pytest.approx(image_similarity(samples, own), abs=1e-5)
     assert result["scores"]["clip_t"] == pytest.approx(agreement(samples, captions), abs=1e-5)
     assert [row["caption_bare"] for row in result["prompts"]] == ["a photo of a", "a red"]
     assert result["scores"]["dino"] is None

@@ -10,7 +10,7 @@ from tests.models.published import save, sd1, sdxl
 from tests.tiny import tiny_data, tiny_module
 from tests.training.test_module import one_batch
 from tinv.concept import Concept
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load, load_tokenizers
 from tinv.models.prompts import Prompts
@@ -62,26 +62,26 @@ def test_a_word_that_clip_knows_cannot_be_learned_again(word):
     """E-9: CLIP keeps whole words as `toy</w>`, so looking for `toy` alone misses them."""
     concept = Concept(placeholder=word, initializer="toy")
     with pytest.raises(UserError, match="is already a word of the tokenizer"):
-        TokenEmbedding().check(concept, clip_tokenizer(), CAPTIONS)
+        EmbeddingConfig().check(concept, clip_tokenizer(), CAPTIONS)
 
 
 def test_a_piece_of_words_cannot_be_learned_either():
     """E-9: `orche` is no word of its own, and `orchestra` is built from it."""
     assert "orche" in clip_tokenizer().get_vocab() and ids("orche") != [clip_tokenizer().get_vocab()["orche"]]
     with pytest.raises(UserError, match="is a sub-word"):
-        TokenEmbedding().check(Concept(placeholder="orche", initializer="toy"), clip_tokenizer(), CAPTIONS)
+        EmbeddingConfig().check(Concept(placeholder="orche", initializer="toy"), clip_tokenizer(), CAPTIONS)
 
 
 @pytest.mark.parametrize("word", ["", "  ", None])
 def test_an_initializer_of_no_token_is_said_so(word):
     """E-9"""
     with pytest.raises(UserError, match=r"concept\.initializer must be a word"):
-        TokenEmbedding().check(Concept(placeholder="<cat-toy>", initializer=word), clip_tokenizer(), CAPTIONS)
+        EmbeddingConfig().check(Concept(placeholder="<cat-toy>", initializer=word), clip_tokenizer(), CAPTIONS)
 
 
 def test_an_initializer_of_several_tokens_is_shown_with_the_choices():
     with pytest.raises(UserError, match=r"is 2 tokens \(`toy` `box</w>`\), embedding\.init=word takes one"):
-        TokenEmbedding().check(Concept(placeholder="<cat-toy>", initializer="toybox"), clip_tokenizer(), CAPTIONS)
+        EmbeddingConfig().check(Concept(placeholder="<cat-toy>", initializer="toybox"), clip_tokenizer(), CAPTIONS)
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])

@@ -83,9 +83,9 @@ def model(tmp_path):
 
 def test_without_a_sweep_nothing_is_kept(model):
     other = object()
-    assert shelf.take("settings", lambda: model) is model
-    shelf.put_back(model)
-    assert shelf.take("settings", lambda: other) is other
+    assert shelf.get("settings", lambda: model) is model
+    shelf.put(model)
+    assert shelf.get("settings", lambda: other) is other
 
 
 def add_one(tensor):
@@ -109,17 +109,17 @@ def add_one(tensor):
 def test_what_a_run_can_do_to_a_model_is_noticed(model, spoil, is_kept):
     fresh = object()
     with shelf.kept():
-        spoil(shelf.take("settings", lambda: model))
-        shelf.put_back(model)
+        spoil(shelf.get("settings", lambda: model))
+        shelf.put(model)
         with suppress(AttributeError):  # a fresh one would be looked at
-            fresh = shelf.take("settings", object)
+            fresh = shelf.get("settings", object)
         assert (fresh is model) == is_kept
 
 
 def test_a_model_is_lent_to_one_run_and_for_its_settings_only(model, tmp_path):
     other = tiny_model(tmp_path / "other")
     with shelf.kept():
-        assert shelf.take("settings", lambda: model) is model
-        assert shelf.take("settings", lambda: other) is other, "the first is away"
-        shelf.put_back(other)
-        assert shelf.take("other settings", lambda: model) is model
+        assert shelf.get("settings", lambda: model) is model
+        assert shelf.get("settings", lambda: other) is other, "the first is away"
+        shelf.put(other)
+        assert shelf.get("other settings", lambda: model) is model

@@ -5,7 +5,7 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from tests.tiny import RESOLUTION, tiny_data, tiny_images, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
-from tinv.models.oncall import OnCall
+from tinv.models.oncall import OffloadedModule
 from tinv.training.run import train
 
 
@@ -23,7 +23,7 @@ class Traveller(nn.Linear):
 
 def test_a_part_comes_when_called_and_goes_home_whatever_happens():
     part = Traveller()
-    with pytest.raises(ZeroDivisionError), OnCall(part).at("cuda"):
+    with pytest.raises(ZeroDivisionError), OffloadedModule(part).at("cuda"):
         assert part.journey == ["cuda"]
         raise ZeroDivisionError
     assert part.journey == ["cuda", "cpu"]
@@ -31,11 +31,11 @@ def test_a_part_comes_when_called_and_goes_home_whatever_happens():
 
 def test_an_inner_call_does_not_send_the_part_home():
     part = nn.Linear(1, 1)
-    on_call = OnCall(part)
+    on_call = OffloadedModule(part)
     with on_call.at("cpu") as outer, on_call.at("cpu") as inner:
         assert outer is inner is part
     with torch.device("meta"):
-        on_call = OnCall(nn.Linear(1, 1))
+        on_call = OffloadedModule(nn.Linear(1, 1))
     with on_call.at("meta"):
         with on_call.at("meta"):
             pass

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tinv.config.validate import CONF_DIR, build
-from tinv.rehearsal import rehearse
+from tinv.rehearsal import try_optimizer
 
 PAGE = (ROOT / "docs" / "steps.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
@@ -16,7 +16,7 @@ COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_heard_without_an_objection(compose, command):
     cfg = compose(*shlex.split(command))
-    rehearse(cfg, {"": build(cfg.embedding)})
+    try_optimizer(cfg, {"": build(cfg.embedding)})
 
 
 @pytest.mark.parametrize("group", ["optimizer", "scheduler"])

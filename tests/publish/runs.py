@@ -15,7 +15,7 @@ SETTINGS = {
     "name": "cat_toy",
     "data": {"recursive": False},
     "callbacks": {"samples": {"steps": 25, "guidance": 7.5}},
-    "hub": {"_target_": "tinv.publish.Publishing", "name": "${name}", "push": False, "repo_id": None, "private": True},
+    "hub": {"_target_": "tinv.publish.Publisher", "name": "${name}", "push": False, "repo_id": None, "private": True},
 }
 WIDTHS = {"clip_l": 768, "clip_g": 1280, "clip_h": 1024}
 CARD = {

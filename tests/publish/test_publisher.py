@@ -10,7 +10,7 @@ from tests.publish.runs import finished_run
 from tests.tiny import tiny_images
 from tinv import cli
 from tinv.errors import UserError
-from tinv.publish import Publishing
+from tinv.publish import Publisher
 from tinv.publish.account import repository_name
 
 NOT_FOR_OTHERS = b"not for others"
@@ -28,7 +28,7 @@ def logged_in(hub, monkeypatch):
 
 
 def publishing(**options):
-    return Publishing(**{"name": "cat_toy", "push": True} | options)
+    return Publisher(**{"name": "cat_toy", "push": True} | options)
 
 
 def test_what_is_staged_arrives_and_no_other_file(logged_in, run):

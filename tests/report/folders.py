@@ -13,8 +13,8 @@ from tinv.runs.image_grid import labelled_grid, save_sheet
 from tinv.runs.status import Status, write_status
 from tinv.sweeps.plan_file import write_plan
 from tinv.sweeps.points import Point
-from tinv.sweeps.results import Ledger
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.sweeps.results import SweepResults
+from tinv.training.loggers.csv_logger import CSVLogger
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 SEEDS = ["seed 0", "seed 1"]
@@ -57,7 +57,7 @@ def write_run(
 ) -> None:
     """Everything but the pictures and the embedding."""
     run.mkdir(parents=True, exist_ok=True)
-    numbers = MetricsFile(run)
+    numbers = CSVLogger(run)
     for i, loss in enumerate(losses):
         numbers.log_metrics({"val/loss": loss, "train/loss": loss * 1.5, "train/lr": 1e-3}, step=i * 10)
         numbers.log_metrics({"embedding/norm": 0.4 + i, "embedding/norm_percentile": 50.0 + i}, step=i * 10)
@@ -87,7 +87,7 @@ def write_sweep(folder: Path, swept: Sequence[Mapping[str, str]], statuses: Mapp
         settings={"monitor": "val/loss", "seed": 0},
         points=[(point, {}) for point in points],
     )
-    ledger = Ledger(folder, monitor="val/loss")
+    ledger = SweepResults(folder, monitor="val/loss")
     ledger.enter(points)
     for number, status in (statuses or {}).items():
         ledger.note(points[number], status)

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import ROOT
 from tests.training.loggers.reading import sessions
-from tinv.sweeps.progress_table import Standing, as_text, standings
+from tinv.sweeps.progress_table import RunProgress, as_text, read_progress
 
 STEPS = 60
 COMMAND = [
@@ -49,7 +49,7 @@ def main(folder: Path) -> None:
 
 def check(sweep: Path) -> None:
     """Nothing was lost, and nothing is there twice."""
-    found = standings(sweep)
+    found = read_progress(sweep)
     print(as_text(found))
     for one in found:
         assert one.status.status == "done", one
@@ -71,8 +71,8 @@ def _interfere(cluster: Cluster, place: Path, run: "subprocess.Popen[bytes]") ->
     (sweep,) = [path.parent for path in place.glob("*/plan.json")]
     disturbed: set[str] = set()
 
-    def in_the_middle() -> Standing | None:
-        running = (one for one in standings(sweep) if one.status.status == "running" and one.name not in disturbed)
+    def in_the_middle() -> RunProgress | None:
+        running = (one for one in read_progress(sweep) if one.status.status == "running" and one.name not in disturbed)
         return next((one for one in running if 12 <= one.progress.get("step", 0) < STEPS - 10), None)
 
     for turn in range(PRE_EMPTIONS + 1):

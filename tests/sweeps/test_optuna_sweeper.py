@@ -10,7 +10,7 @@ import pytest
 from tests.sweeps.test_grid_sweeper import column, sweep_of
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv.errors import UserError
-from tinv.runs.trial import StudyPlace
+from tinv.runs.trial import OptunaTrialRef
 from tinv.sweeps.optuna_sweeper import JOURNAL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ valley.seen = []
 
 
 def states(folder: Path, name: str = "cat_toy") -> list[str]:
-    trials = StudyPlace(str(folder / JOURNAL), name).open().get_trials(deepcopy=False)
+    trials = OptunaTrialRef(str(folder / JOURNAL), name).open().get_trials(deepcopy=False)
     return [trial.state.name for trial in trials]
 
 
@@ -63,7 +63,7 @@ def test_a_trial_that_was_interrupted_is_gone_on_with(door, tmp_path):
     valley.seen.clear()
     assert door(f"sweep.resume={folder}", train=valley).code == 0
     assert (states(folder), column(folder, "status"), column(folder, "point")) == (["COMPLETE"], ["done"], ["0"])
-    told = StudyPlace(str(folder / JOURNAL), "cat_toy").open().trials[0]
+    told = OptunaTrialRef(str(folder / JOURNAL), "cat_toy").open().trials[0]
     assert valley.seen == [told.params["optimizer.lr"]], "exactly what the study knows"
 
 
@@ -143,7 +143,7 @@ def test_two_processes_share_a_study_and_end_early_what_is_worse(tmp_path):
     for run in runs:
         assert run.wait(timeout=900) == 0, run.stderr.read()
         run.stderr.close()
-    trials = StudyPlace(str(tmp_path / "study.journal"), "shared").open().get_trials(deepcopy=False)
+    trials = OptunaTrialRef(str(tmp_path / "study.journal"), "shared").open().get_trials(deepcopy=False)
     assert {trial.state.name for trial in trials} == {"COMPLETE", "PRUNED"}
     assert len(trials) == 8
     folders = sorted((tmp_path / "outputs" / "shared").iterdir())

@@ -60,7 +60,7 @@ def test_every_command_composes_to_what_the_sweep_chose(path):
                 assert node == value
                 assert type(node) is type(value)
         assert cfg.monitor == sweep["metric"]["name"]
-        assert "WandbBoard" in cfg.logger.wandb._target_
+        assert "WandbLogger" in cfg.logger.wandb._target_
         assert cfg.name == f"wandb_{path.stem}"
     HydraConfig.instance().cfg = None
 

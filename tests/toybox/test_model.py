@@ -15,7 +15,7 @@ from tinv.toybox.pretrain.settings import Recipe
 from tinv.toybox.pretrain.vae import new_vae
 from tinv.toybox.recovery import look_at
 from tinv.toybox.sampling import load_pipeline, sample
-from tinv.toybox.tower import Tower, pixels
+from tinv.toybox.tower import FeatureExtractor, pixels
 from tinv.toybox.world import picture
 
 CARD = PIPELINE.parent / "card"
@@ -39,7 +39,7 @@ def test_plain_diffusers_loads_the_folder():
 
 def test_the_text_encoder_is_the_text_tower():
     """Trained together, shipped twice, still the same."""
-    tower, pipeline = Tower(), StableDiffusionPipeline.from_pretrained(PIPELINE)
+    tower, pipeline = FeatureExtractor(), StableDiffusionPipeline.from_pretrained(PIPELINE)
     ids = pipeline.tokenizer(["a red cat toy on the beach"], return_tensors="pt").input_ids
     with torch.no_grad():
         ours = pipeline.text_encoder(ids).last_hidden_state
@@ -81,7 +81,7 @@ def test_the_card_says_what_was_measured(card):
 @pytest.mark.parametrize("name", [concept.name for concept in ALL])
 def test_the_tower_knows_each_concept_from_its_like(name):
     """The judge proves itself before it judges: area under the curve at least 0.95."""
-    assert look_at(name, Tower()).area_under_curve >= 0.95
+    assert look_at(name, FeatureExtractor()).area_under_curve >= 0.95
 
 
 def test_a_picture_is_a_function_of_its_prompt_and_its_place():

@@ -21,7 +21,7 @@ from tinv.toybox.recovery import (
     renders_on,
 )
 from tinv.toybox.sampling import denoising_losses, load_pipeline
-from tinv.toybox.tower import Tower, area_under_curve
+from tinv.toybox.tower import FeatureExtractor, area_under_curve
 
 SCENE_OF = {places[0]: scene for scene, places in PLACES.items()}
 
@@ -35,7 +35,7 @@ def draw_renders(name, prompts, seed, *, others=False):
 @pytest.mark.parametrize("name", ["cat_toy", pytest.param("sepia", marks=pytest.mark.slow)])
 def test_recovery_is_one_for_the_concept_and_less_for_its_like(name, monkeypatch):
     monkeypatch.setattr("tinv.toybox.recovery.RENDERS", 8)
-    tower = Tower()
+    tower = FeatureExtractor()
     target = look_at(name, tower)
     ask = partial(prompt_on, name, "x")
     perfect = fidelity(target, ask, partial(draw_renders, name), tower)
@@ -60,7 +60,7 @@ def test_the_same_word_twice_makes_no_difference():
 
 def test_obedience_follows_the_picture_and_not_the_word():
     """Robots on the beach obey "a robot on the beach", whatever they were asked for by; teapots do not."""
-    tower = Tower()
+    tower = FeatureExtractor()
     scores = {}
     for name in ("robot", "teapot"):
         pictures = renders_on(name, "beach", 8, seed=1, others=True)

@@ -9,15 +9,15 @@ from PIL import Image
 from tests.tiny import tiny_tokenizer
 from tinv.concept import Concept
 from tinv.config.validate import ConfigError, build
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.word_ranking import _short_texts, ranked, whole_words
 from tinv.models import load_tokenizers
 from tinv.toybox import CLIP
 from tinv.toybox.toybench import NAMES, class_of
-from tinv.training.concept_task import Lesson
-from tinv.training.initializer_search import begun, find_tower
+from tinv.training.concept_task import ConceptTask
+from tinv.training.initializer_search import find_clip, resolve_initializer
 from tinv.training.preflight import prepare
 
 CLASSES = ["star", "house", "teapot", "mug", "car", "robot", "dog", "cat"]
@@ -62,18 +62,18 @@ def test_whole_words_are_single_tokens_and_nothing_else():
 def test_from_there_on_it_is_as_if_the_word_had_been_set(compose):
     cfg = compose("+experiment=toybench", "concept.name=teal_robot", "embedding.init=clip")
     concept = Concept(placeholder="<teal-robot>", initializer=None)
-    settings = TokenEmbedding(init="clip", init_words=CLASSES, num_vectors=2, init_noise=0.3)
-    lesson = Lesson(concept=concept, data=build(cfg.data), embedding=settings)
-    chosen, said = begun(lesson, TOYBOX, load_tokenizers(TOYBOX))
+    settings = EmbeddingConfig(init="clip", init_words=CLASSES, num_vectors=2, init_noise=0.3)
+    lesson = ConceptTask(concept=concept, data=build(cfg.data), embedding=settings)
+    chosen, said = resolve_initializer(lesson, TOYBOX, load_tokenizers(TOYBOX))
     assert chosen.concept == Concept(placeholder="<teal-robot>", initializer="robot")
-    assert chosen.embedding == TokenEmbedding(init="word", num_vectors=2, init_noise=0.3)
+    assert chosen.embedding == EmbeddingConfig(init="word", num_vectors=2, init_noise=0.3)
     assert said.startswith("<teal-robot>: starts from 'robot' (0.5") and ", before " in said
 
 
 def test_other_starts_are_left_alone(compose):
     cfg = compose("+experiment=cat_toy")
-    lesson = Lesson(concept=build(cfg.concept), data=build(cfg.data), embedding=build(cfg.embedding))
-    assert begun(lesson, TOYBOX, {}) == (lesson, None)
+    lesson = ConceptTask(concept=build(cfg.concept), data=build(cfg.data), embedding=build(cfg.embedding))
+    assert resolve_initializer(lesson, TOYBOX, {}) == (lesson, None)
 
 
 def test_without_its_clip_a_model_is_told_of_another_start(monkeypatch, tmp_path):
@@ -82,7 +82,7 @@ def test_without_its_clip_a_model_is_told_of_another_start(monkeypatch, tmp_path
     with pytest.raises(
         UserError, match=r"embedding\.init=clip: .*clip-vit-large-patch14.* or take embedding\.init=word"
     ):
-        find_tower("stable-diffusion-v1-5/stable-diffusion-v1-5")
+        find_clip("stable-diffusion-v1-5/stable-diffusion-v1-5")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_without_its_clip_a_model_is_told_of_another_start(monkeypatch, tmp_path
 )
 def test_words_to_choose_from_go_with_clip_alone(settings, said):
     with pytest.raises(UserError, match=said):
-        TokenEmbedding(**settings)
+        EmbeddingConfig(**settings)
 
 
 def test_words_of_several_tokens_are_refused_before_anything_loads(compose):

@@ -15,7 +15,7 @@ import pytest
 from tinv.toybox import concept_images
 from tinv.toybox.recovery import baseline, concept_of, report
 from tinv.toybox.sampling import load_pipeline
-from tinv.toybox.tower import Tower
+from tinv.toybox.tower import FeatureExtractor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +36,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(run):
     """What has been learned, by the measures of docs/toybox.md, through diffusers' own loader."""
-    pipeline, tower = load_pipeline(), Tower()
+    pipeline, tower = load_pipeline(), FeatureExtractor()
     word = (run / "token_identifier.txt").read_text().strip()
     initializer = json.loads((run / "run.json").read_text())["concept"]["initializer"]
     before = baseline(pipeline, concept_of(word), initializer, tower)

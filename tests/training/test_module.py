@@ -28,7 +28,7 @@ def test_the_gradient_is_that_of_training_the_full_table_to_the_last_bit(model, 
     ours = module.words[0].embedding.rows["clip_l"].grad
 
     encoder = copy.deepcopy(model.text_encoder)
-    full = torch.cat([model.lens.weight, module.words[0].embedding.rows["clip_l"].detach()]).requires_grad_()
+    full = torch.cat([model.token_lookup.weight, module.words[0].embedding.rows["clip_l"].detach()]).requires_grad_()
     encoder.set_input_embeddings(_Table(full))
     streams = [torch.Generator().manual_seed(seed) for seed in batch.draws.tolist()]
     posterior, noise = torch.stack([torch.randn(2, 4, 16, 16, generator=stream) for stream in streams], dim=1)
@@ -36,14 +36,14 @@ def test_the_gradient_is_that_of_training_the_full_table_to_the_last_bit(model, 
     mean, logvar = batch.moments.chunk(2, dim=1)
     clean = (mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * posterior) * model.vae.config.scaling_factor
     t = (batch.level * 1000).long()
-    prompts = Prompts(model.tokenizer, num_embeddings=model.lens.num_embeddings)
+    prompts = Prompts(model.tokenizer, num_embeddings=model.token_lookup.num_embeddings)
     ids = prompts.ids(batch.captions, {"<cat-toy>": num_vectors})
     hidden = encoder(ids).last_hidden_state
     theirs = F.mse_loss(model.unet(schedule.add_noise(clean, noise, t), t, hidden).sample, noise, reduction="none")
     theirs = theirs.mean(dim=(1, 2, 3)).mean()
     theirs.backward()
     assert torch.equal(loss, theirs)
-    assert torch.equal(ours, full.grad[model.lens.num_embeddings :])
+    assert torch.equal(ours, full.grad[model.token_lookup.num_embeddings :])
     assert (ours != 0).any(dim=1).all()
 
 

@@ -12,15 +12,15 @@ from PIL import Image
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.concept import Concept
 from tinv.diffusion.timestep_samplers import Cosine
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.optim import RiemannianSGD
 from tinv.regulariser import ContextRegulariser
-from tinv.together import Together
-from tinv.training.callbacks import StopIfStuck, StopOnNonFinite
+from tinv.together import MultiConceptDataModule
+from tinv.training.callbacks import CheckLearning, StopOnNonFinite
 from tinv.training.callbacks.check_learning import StuckError
 from tinv.training.callbacks.nonfinite import NonFiniteError
-from tinv.training.concept_task import Lesson, borrowed, clashes
+from tinv.training.concept_task import ConceptTask, borrowed, clashes
 from tinv.training.module import TextualInversion
 
 CAT = Concept(placeholder="<cat-toy>", initializer="toy")
@@ -46,12 +46,12 @@ def dogs(model, tmp_path_factory):
 def fit(module: TextualInversion, parts: list[Any], max_steps: int = 4, **options: Any) -> Trainer:
     callbacks, resume = options.pop("callbacks", []), options.pop("resume", None)
     trainer = tiny_trainer(max_steps=max_steps, callbacks=callbacks, **options)
-    trainer.fit(module, Together(parts), ckpt_path=resume, weights_only=True)
+    trainer.fit(module, MultiConceptDataModule(parts), ckpt_path=resume, weights_only=True)
     return trainer
 
 
-def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> Lesson:
-    return Lesson(concept=DOG, data=dogs, embedding=TokenEmbedding(**embedding), lr=lr)
+def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> ConceptTask:
+    return ConceptTask(concept=DOG, data=dogs, embedding=EmbeddingConfig(**embedding), lr=lr)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_the_guards_name_the_concept(model, cats, dogs):
     with pytest.raises(
         StuckError, match=r"2 optimizer steps rows.clip_l of <my-dog> \(the one vector\) had no gradient"
     ):
-        run(0.0, StopIfStuck(after_steps=2))
+        run(0.0, CheckLearning(after_steps=2))
 
 
 def test_a_caption_with_two_words_teaches_both(model, cats, tmp_path):

@@ -25,7 +25,7 @@ from tinv.cli import main
 from tinv.config.override_errors import find_problems
 from tinv.config.validate import ConfigError
 from tinv.errors import UserError
-from tinv.publish import Publishing
+from tinv.publish import Publisher
 from tinv.training.prefetch import prefetch
 from tinv.training.preflight import prepare
 from tinv.training.run import train
@@ -182,7 +182,7 @@ def test_a_preview_shows_what_is_seen_of_each(place, tmp_path, capsys):
 
 def test_each_word_goes_to_a_repository_of_its_own(finished, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert Publishing.of_run(finished.folder, push=True).publish(finished.folder).splitlines() == [
+    assert Publisher.of_run(finished.folder, push=True).publish(finished.folder).splitlines() == [
         f"{hub.url}/alice/pair-my-cat",
         f"{hub.url}/alice/pair-my-dog",
     ]
@@ -193,7 +193,7 @@ def test_each_word_goes_to_a_repository_of_its_own(finished, hub, monkeypatch):
     assert "| learned in one run with | `my-cat` |" in card
     assert "others.dog.data.folder=concept_images" in card
     assert "data.folder=cats" in card  # without this machine's folders
-    assert Publishing(name="pair", repo_id="alice/x").repository("my-cat") == "alice/x-my-cat"
+    assert Publisher(name="pair", repo_id="alice/x").repository("my-cat") == "alice/x-my-cat"
 
 
 def test_every_repository_is_looked_at_before_the_training(place, hub, monkeypatch):

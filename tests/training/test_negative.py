@@ -8,7 +8,7 @@ from safetensors import safe_open
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.cli import main
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
 from tinv.formats.negative import beside, negative_of
@@ -166,7 +166,7 @@ def test_convert_and_inspect_know_both(model, tmp_path, capsys):
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        TokenEmbedding(**settings)
+        EmbeddingConfig(**settings)
 
 
 def test_the_card_of_a_published_word_loads_both(model):

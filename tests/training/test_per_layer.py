@@ -10,13 +10,13 @@ from diffusers.models.attention_processor import Attention, AttnProcessor, Slice
 
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load
 from tinv.models.compiling import compile_unet
 from tinv.models.conditioning import layers_of
 from tinv.token_parts import part_of
-from tinv.training.callbacks import StopIfStuck
+from tinv.training.callbacks import CheckLearning
 from tinv.training.callbacks.check_learning import StuckError
 
 FAST = {"seeds": [1, 2], "steps": 3, "guidance": 3.0}
@@ -149,7 +149,7 @@ def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_he
     names = layers_of(model.unet)
 
     def learn():
-        watch = StopIfStuck(after_steps=2)
+        watch = CheckLearning(after_steps=2)
         tiny_trainer(callbacks=[watch]).fit(tiny_module(model, layers=True), tiny_data(tmp_path / "data", model))
 
     model.unet.get_submodule(names[1]).to_v.weight.data.zero_()
@@ -164,10 +164,10 @@ def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_he
 
 def test_stages_and_layers_of_a_word_are_refused_and_so_is_sdxl():
     with pytest.raises(UserError, match="a word has rows for stages or for layers; set stages=1 or layers=false"):
-        TokenEmbedding(stages=2, layers=True)
-    TokenEmbedding(layers=True).check_model(1)
+        EmbeddingConfig(stages=2, layers=True)
+    EmbeddingConfig(layers=True).check_model(1)
     with pytest.raises(UserError, match="is for Stable Diffusion 1 and 2: SDXL has 70 layers"):
-        TokenEmbedding(layers=True).check_model(2)
+        EmbeddingConfig(layers=True).check_model(2)
 
 
 @pytest.mark.slow

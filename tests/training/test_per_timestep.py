@@ -7,10 +7,10 @@ from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.diffusion.process import timesteps
 from tinv.errors import UserError
-from tinv.models.conditioning import encode_throughout, told_by_stage
+from tinv.models.conditioning import encode_all_parts, route_by_timestep
 from tinv.seeding import normal_pair
-from tinv.token_parts import Spread
-from tinv.training.callbacks import StopIfStuck
+from tinv.token_parts import SlotLayout
+from tinv.training.callbacks import CheckLearning
 
 STAGES = 5
 FAST = {"seeds": [1, 2], "steps": 4, "guidance": 3.0}
@@ -52,13 +52,13 @@ def test_training_and_drawing_tell_the_unet_the_same(model, batch):
     """The one encodes each caption for its own timestep, the other for all, and lets the U-Net choose."""
     module = apart(model)
     expected = module.losses(batch)
-    told = encode_throughout(model, batch.captions, module.vectors(), Spread(STAGES))
+    told = encode_all_parts(model, batch.captions, module.vectors(), SlotLayout(STAGES))
     assert told.hidden.shape[-1] == STAGES * 32
     t = timesteps(batch.level, 1000)
     posterior, noise = normal_pair(batch.draws.tolist(), batch.moments[0].chunk(2)[0].shape)
     clean = model.sample_latents(batch.moments, posterior)
     a = model.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
-    with told_by_stage(model.unet, STAGES, 1000):
+    with route_by_timestep(model.unet, STAGES, 1000):
         predicted = model.predict(a.sqrt() * clean + (1 - a).sqrt() * noise, t, told, batch.geometry)
     torch.testing.assert_close((predicted - noise).square().mean(dim=(1, 2, 3)), expected)
 
@@ -100,7 +100,7 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path)
 
 def test_stages_that_had_no_sample_yet_are_not_stuck(model, tmp_path):
     module = tiny_module(model, stages=30)
-    trainer = tiny_trainer(max_steps=2, callbacks=[StopIfStuck(after_steps=2)])
+    trainer = tiny_trainer(max_steps=2, callbacks=[CheckLearning(after_steps=2)])
     trainer.fit(module, tiny_data(tmp_path, model, batch_size=1))
     moved = (rows_of(module) != tiny_module(model, stages=30).words[0].embedding.rows["clip_l"]).any(dim=1)
     assert 1 <= moved.sum() <= 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tinv.config.validate import ConfigError, build
-from tinv.rehearsal import rehearse
+from tinv.rehearsal import try_optimizer
 
 CAT = "+experiment=cat_toy"
 
@@ -16,7 +16,7 @@ CAT = "+experiment=cat_toy"
 def rehearsed(compose):
     def run(*overrides: str) -> None:
         cfg = compose(CAT, "trainer=cpu", *overrides)
-        rehearse(cfg, {"": build(cfg.embedding)})
+        try_optimizer(cfg, {"": build(cfg.embedding)})
 
     return run
 

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.concept import Concept
 from tinv.config.validate import ConfigError
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.regulariser import NOTHING, ContextRegulariser, DistanceRegulariser
 from tinv.templates import CONTEXT, read_templates
@@ -169,7 +169,7 @@ def test_an_accumulated_step_counts_it_once(model, tmp_path, merge_batches):
 )
 def test_context_refuses_what_it_cannot_compare(concept, embedding, said):
     with pytest.raises(UserError, match=said):
-        ContextRegulariser().check(Concept(placeholder="<x>", **concept), TokenEmbedding(**embedding))
+        ContextRegulariser().check(Concept(placeholder="<x>", **concept), EmbeddingConfig(**embedding))
 
 
 def test_a_run_that_cannot_be_regularised_is_refused_before_anything_loads(compose):
@@ -201,5 +201,5 @@ def test_prompts_of_ones_own_need_something_behind_the_word(tmp_path):
     (tmp_path / "own.txt").write_text("a photo of a {}\n")
     with pytest.raises(UserError, match=r"own\.txt has no prompt in which something stands behind"):
         ContextRegulariser(templates_file=str(tmp_path / "own.txt")).check(
-            Concept(placeholder="<x>", initializer="toy"), TokenEmbedding()
+            Concept(placeholder="<x>", initializer="toy"), EmbeddingConfig()
         )

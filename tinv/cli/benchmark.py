@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         guidance=arguments.guidance,
         sampler=arguments.sampler,
-        towers=arguments.towers,
+        feature_extractors=arguments.feature_extractors,
         device=arguments.device,
     )
     whole = dreambench(arguments.data, arguments.out, arguments.overrides, only=arguments.subjects, settings=settings)

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         sampler=arguments.sampler,
         noun=arguments.noun,
         images=arguments.images,
-        towers=arguments.towers,
+        feature_extractors=arguments.feature_extractors,
         clip=arguments.clip,
         dino=arguments.dino,
         model=arguments.model,

@@ -25,8 +25,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Upload, and say where it is."""
-    from tinv.publish import Publishing
+    from tinv.publish import Publisher
 
     given = {name: getattr(arguments, name) for name in ("repo_id", "private", "licence", "concept_images", "message")}
     changes = {name: value for name, value in given.items() if value is not None}
-    print(Publishing.of_run(arguments.run, push=True, **changes).publish(arguments.run))
+    print(Publisher.of_run(arguments.run, push=True, **changes).publish(arguments.run))

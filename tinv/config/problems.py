@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from tinv.config.signatures import Signature, accepts, describe, signature
-from tinv.config.target_allowlist import distrust, join
+from tinv.config.target_allowlist import check_targets, join
 from tinv.errors import UserError
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
@@ -38,7 +38,7 @@ def walk(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]:
     taken = None
     if isinstance(node, DictConfig) and not OmegaConf.is_missing(node, "_target_") and "_target_" in node:
         target = str(node["_target_"])
-        if reason := distrust(target):
+        if reason := check_targets(target):
             yield Problem(f"{path}._target_: {reason}")
         else:
             taken = signature(target)

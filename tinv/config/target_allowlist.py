@@ -27,7 +27,7 @@ TRUST_VARIABLE = "TINV_TRUST"
 """Environment variable that adds packages of your own, separated by commas. Deliberately not a setting."""
 
 
-def distrust(target: str) -> str:
+def check_targets(target: str) -> str:
     """Why a target may not be called, or nothing."""
     own = tuple(name for name in os.environ.get(TRUST_VARIABLE, "").replace(" ", "").split(",") if name)
     if not any(target.startswith(f"{package}.") for package in (*TRUSTED, *own)):
@@ -49,17 +49,17 @@ def _remedy(target: str) -> str:
     return "" if find_spec(package) else remedy(package)
 
 
-def untrusted(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def disallowed_targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """The paths below a node whose targets may not be called, each with the reason."""
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
     if isinstance(plain, dict):
-        if "_target_" in plain and (reason := distrust(str(plain["_target_"]))):
+        if "_target_" in plain and (reason := check_targets(str(plain["_target_"]))):
             yield path, reason
         for key, value in plain.items():
-            yield from untrusted(value, join(path, key))
+            yield from disallowed_targets(value, join(path, key))
     elif isinstance(plain, list):
         for position, value in enumerate(plain):
-            yield from untrusted(value, join(path, position))
+            yield from disallowed_targets(value, join(path, position))
 
 
 def join(path: str, key: Any) -> str:

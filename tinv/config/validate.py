@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tinv.config import secrets as secret
 from tinv.config.problems import Problem, did_you_mean, unfit, unknown, walk
 from tinv.config.signatures import Signature, signature
-from tinv.config.target_allowlist import untrusted
+from tinv.config.target_allowlist import disallowed_targets
 from tinv.errors import UserError
 
 _HERE = Path(__file__).resolve().parent.parent
@@ -157,7 +157,7 @@ def build(node: DictConfig | dict[str, Any], **late: Any) -> Any:
         ConfigError: a target is none that settings may call.
         UserError: whatever the target had to say.
     """
-    if problems := [f"{path or 'this node'}: {reason}" for path, reason in untrusted(node)]:
+    if problems := [f"{path or 'this node'}: {reason}" for path, reason in disallowed_targets(node)]:
         raise ConfigError(problems)
     try:
         target = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
@@ -201,7 +201,7 @@ def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
 
 def _misfits(node: Any, path: str) -> Iterator[Problem]:
     """What is wrong with one of the other concepts of a run, in so far as its parts do not tell."""
-    lesson = signature("tinv.training.concept_task.Lesson")
+    lesson = signature("tinv.training.concept_task.ConceptTask")
     remedy = f"; begin with +another@{path}=object"
     if not isinstance(node, DictConfig):
         yield Problem(f"{path}: must be a concept with its pictures, got {node!r}{remedy}")

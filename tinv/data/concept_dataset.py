@@ -11,7 +11,7 @@ from tinv import heap
 from tinv.concept import Concept
 from tinv.data.crop_config import Framing
 from tinv.data.crops import Size
-from tinv.data.dataset import Shown
+from tinv.data.dataset import EncodedImage
 from tinv.data.encode_latents import encode_views, together
 from tinv.data.images import Picture, cut_picture, find_images, listed, open_picture
 from tinv.data.masks import ALPHA, check_alpha, find_masks, read_mask
@@ -94,7 +94,7 @@ class ConceptPictures:
             )
         return counting
 
-    def encode(self, encode: Callable[[Tensor], Tensor], resolution: int) -> list[Shown]:
+    def encode(self, encode: Callable[[Tensor], Tensor], resolution: int) -> list[EncodedImage]:
         """The pictures as the frozen VAE sees them, one after the other: only their moments are kept.
 
         Args:
@@ -118,7 +118,8 @@ class ConceptPictures:
         views[:] = together(views)
         heap.give_back()
         return [
-            Shown(each, self.captions[path], self.repeats[path]) for each, path in zip(views, self.images, strict=True)
+            EncodedImage(each, self.captions[path], self.repeats[path])
+            for each, path in zip(views, self.images, strict=True)
         ]
 
     def _mask(self, path: Path, size: Size) -> Image.Image | None:

@@ -12,7 +12,7 @@ from tinv.concept import Concept
 from tinv.data.captions import Tags
 from tinv.data.concept_dataset import ConceptPictures
 from tinv.data.crop_config import Framing
-from tinv.data.dataset import RunSampler, Sample, Shown, TrainingSamples, ValidationSamples, collate
+from tinv.data.dataset import EncodedImage, RunSampler, TrainingExample, TrainingSamples, ValidationSamples, collate
 from tinv.data.images import Picture
 from tinv.data.locate import locate_folder
 from tinv.data.masks import ALPHA
@@ -109,7 +109,7 @@ class ConceptDataModule(LightningDataModule):
             mask_floor=mask_floor,
             seed=seed,
         )
-        self.shown: list[Shown] = []
+        self.shown: list[EncodedImage] = []
 
     @property
     def parts(self) -> "list[ConceptDataModule]":
@@ -143,7 +143,7 @@ class ConceptDataModule(LightningDataModule):
         """
         self.shown = self.pictures.encode(encode, resolution)
 
-    def train_dataloader(self) -> DataLoader[Sample]:
+    def train_dataloader(self) -> DataLoader[TrainingExample]:
         """Micro-batches from where the run stands to its end."""
         trainer = self.trainer
         assert self.shown and trainer is not None, "connect() comes before fit"
@@ -158,13 +158,13 @@ class ConceptDataModule(LightningDataModule):
         samples = TrainingSamples(self.shown, batch_size=self.batch_size, seed=self.seed, strata=strata)
         return self._loader(samples, sampler, num_workers=self.num_workers)
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> DataLoader[TrainingExample]:
         """The fixed draws of `val/loss`."""
         assert self.shown, "connect() comes before fit"
         samples = ValidationSamples(self.shown, num_draws=self.val_draws)
         return self._loader(samples, samples.batches(self.batch_size))
 
-    def _loader(self, samples: Any, batches: Any, *, num_workers: int = 0) -> DataLoader[Sample]:
+    def _loader(self, samples: Any, batches: Any, *, num_workers: int = 0) -> DataLoader[TrainingExample]:
         return DataLoader(
             samples,
             batch_sampler=batches,

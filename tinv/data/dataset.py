@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from tinv.data.captions import Captions
-from tinv.data.dealing import Deck, batches_of_one_size, deal
+from tinv.data.dealing import ShuffledOrder, batches_of_one_size, deal
 from tinv.data.encode_latents import Views
 from tinv.seeding import generator, seed_of
 from tinv.types import Batch
 
 
 @dataclass(frozen=True)
-class Shown:
+class EncodedImage:
     """A picture, what may be said of it, and how often it comes."""
 
     views: Views
@@ -32,7 +32,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrainingExample:
     """What one sample of the run consists of."""
 
     moments: Tensor
@@ -50,10 +50,10 @@ class Sample:
     """[1, h, w]"""
 
 
-class TrainingSamples(Dataset[Sample]):
+class TrainingSamples(Dataset[TrainingExample]):
     """Sample n for n = 0, 1, 2 ... of the run."""
 
-    def __init__(self, shown: Sequence[Shown], *, batch_size: int, seed: int, strata: int | None = None):
+    def __init__(self, shown: Sequence[EncodedImage], *, batch_size: int, seed: int, strata: int | None = None):
         """Args:
         shown: the pictures; a pass shows each as often as it repeats.
         batch_size: samples in a micro-batch of one process.
@@ -63,15 +63,15 @@ class TrainingSamples(Dataset[Sample]):
         rounds = range(max(picture.repeats for picture in shown))
         cards = [i for turn in rounds for i, picture in enumerate(shown) if picture.repeats > turn]
         self.shown, self.seed, self.strata = shown, seed, strata
-        self.deck = Deck(cards, [shown[i].size for i in cards], batch_size=batch_size, seed=seed)
+        self.deck = ShuffledOrder(cards, [shown[i].size for i in cards], batch_size=batch_size, seed=seed)
 
-    def __getitem__(self, n: int) -> Sample:
+    def __getitem__(self, n: int) -> TrainingExample:
         index = self.deck[n]
         views, captions = self.shown[index].views, self.shown[index].captions
         chance = generator(self.seed, "sample", n)
         said = int(torch.randint(len(captions), (), generator=chance))
         view = int(torch.randint(len(views), (), generator=chance))
-        return Sample(
+        return TrainingExample(
             moments=views.moments[view],
             caption=captions.varied(said, generator(self.seed, "tags", n)) if captions.varies else captions[said],
             geometry=views.geometry[view],
@@ -89,14 +89,14 @@ class TrainingSamples(Dataset[Sample]):
         return (deal(self.seed, step, self.strata, "levels")[place] + share) / self.strata
 
 
-class ValidationSamples(Dataset[Sample]):
+class ValidationSamples(Dataset[TrainingExample]):
     """A fixed set of draws, spread evenly over the noise schedule: the same embedding gives the same loss, always.
 
     The level of draw i is stratified (Voronov et al. 2023, arXiv 2302.04841, fix the draws to make the loss tell
     something; spreading the levels makes few of them enough); pictures, views and captions take turns.
     """
 
-    def __init__(self, shown: Sequence[Shown], *, num_draws: int):
+    def __init__(self, shown: Sequence[EncodedImage], *, num_draws: int):
         """Args:
         shown: the pictures.
         num_draws: how many draws there are.
@@ -106,12 +106,12 @@ class ValidationSamples(Dataset[Sample]):
     def __len__(self) -> int:
         return self.num_draws
 
-    def __getitem__(self, i: int) -> Sample:
+    def __getitem__(self, i: int) -> TrainingExample:
         index = i % len(self.shown)
         views, captions = self.shown[index].views, self.shown[index].captions
         view = i // len(self.shown) % len(views)
         order = deal(0, -1, self.num_draws)
-        return Sample(
+        return TrainingExample(
             moments=views.moments[view],
             caption=captions[i % len(captions)],
             geometry=views.geometry[view],
@@ -151,7 +151,7 @@ class RunSampler(Sampler[list[int]]):
             yield list(range(first, first + self.batch_size))
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
+def collate(samples: Sequence[TrainingExample]) -> Batch:
     """Samples side by side; a picture without a mask beside one that has one counts as a whole."""
     masks = [sample.mask for sample in samples]
     whole = torch.ones(1, *samples[0].moments.shape[-2:])

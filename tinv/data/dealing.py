@@ -14,7 +14,7 @@ def deal(seed: int, turn: int, cards: int, what: str = "order") -> tuple[int, ..
     return tuple(torch.randperm(cards, generator=generator(seed, what, turn)).tolist())
 
 
-class Deck:
+class ShuffledOrder:
     """Deals cards in passes, each in an order of its own, so that a micro-batch holds pictures of one size.
 
     Each size has its own deck, and a micro-batch takes the next `batch_size` cards of one of them. Which one is dealt,

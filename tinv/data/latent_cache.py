@@ -26,7 +26,7 @@ _ABANDONED_S = 24 * 3600.0
 """A draft that is older than this belongs to nobody."""
 
 
-class KnownMoments:
+class LatentCache:
     """An encoder that looks up what it has made before. Leaving the block makes room if there is too much."""
 
     def __init__(self, encode: Callable[[Tensor], Tensor], folder: Path, *, encoder: str, most_bytes: int):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinv.embeddings.parameters import Rows
+from tinv.embeddings.parameters import TokenParameters
 
 
 class TailAverage(nn.Module):
@@ -16,7 +16,7 @@ class TailAverage(nn.Module):
     to forget, and does not follow behind.
     """
 
-    def __init__(self, rows: Rows, share: float):
+    def __init__(self, rows: TokenParameters, share: float):
         """Args:
         rows: at their start.
         share: of the run's steps, in (0, 1); 0.1 to 0.5 are usual.
@@ -32,7 +32,7 @@ class TailAverage(nn.Module):
         self._skipped = max_steps - max(1, round(self.share * max_steps))
 
     @torch.no_grad()
-    def update(self, rows: Rows) -> None:
+    def update(self, rows: TokenParameters) -> None:
         """Take in the rows as they are after a step; a number that is none stays out."""
         self.steps += 1
         self.taken = self.taken + 1 if self.steps > self._skipped else 0

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinv.embeddings.parameters import Rows
+from tinv.embeddings.parameters import TokenParameters
 
 
-class MovingAverage(nn.Module):
+class EMA(nn.Module):
     """The exponential moving average of rows, over optimizer steps.
 
     After n steps it takes 1 - min(decay, (1 + n) / (10 + n)) of the rows and keeps the rest of itself, so that the
@@ -17,7 +17,7 @@ class MovingAverage(nn.Module):
     The average follows the rows some 1 / (1 - decay) steps behind.
     """
 
-    def __init__(self, rows: Rows, decay: float):
+    def __init__(self, rows: TokenParameters, decay: float):
         """Args:
         rows: at their start.
         decay: in (0, 1); 0.99 to 0.999 are usual.
@@ -28,7 +28,7 @@ class MovingAverage(nn.Module):
         self.steps = 0
 
     @torch.no_grad()
-    def update(self, rows: Rows) -> None:
+    def update(self, rows: TokenParameters) -> None:
         """Take in the rows as they are after a step; a number that is none stays out."""
         self.steps += 1
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from tinv.concept import Concept
 from tinv.embedding.tail import TailAverage
-from tinv.embeddings.averaging import MovingAverage
+from tinv.embeddings.averaging import EMA
 from tinv.embeddings.checks import check_placeholder, check_room, check_whole, initializer_ids
 from tinv.embeddings.init import at_random, from_file, from_mean, from_outputs, from_tokens, spread
-from tinv.embeddings.norm_constraint import Hold, mean_length, usual_length
-from tinv.embeddings.parameters import Rows
+from tinv.embeddings.norm_constraint import NormConstraint, mean_length, usual_length
+from tinv.embeddings.parameters import TokenParameters
 from tinv.errors import UserError
 from tinv.token_parts import MOST_STAGES, stage_names
 from tinv.types import Conditioning
@@ -28,7 +28,7 @@ Norm = Literal["free", "fixed", "soft", "directional"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenEmbedding:
+class EmbeddingConfig:
     """The settings of conf/embedding/token; `start` turns them into rows."""
 
     num_vectors: int = 1
@@ -179,7 +179,7 @@ class TokenEmbedding:
         seed: int,
         encode_text: Callable[..., Conditioning] | None = None,
         layers: Sequence[str] = (),
-    ) -> Rows:
+    ) -> TokenParameters:
         """The rows at their start, float32 on the CPU.
 
         Args:
@@ -216,24 +216,24 @@ class TokenEmbedding:
                 start_KD = from_tokens(table_VD, ids, self.num_vectors)
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
         parts = layers if self.layers else stage_names(self.stages)
-        started = Rows(concept.placeholder, rows, parts, self.negative)
+        started = TokenParameters(concept.placeholder, rows, parts, self.negative)
         if (hold := self.hold(tables)) and hold.is_exact:
             hold(started)
         return started
 
-    def hold(self, tables: Mapping[str, Tensor]) -> Hold | None:
+    def hold(self, tables: Mapping[str, Tensor]) -> NormConstraint | None:
         """What is done to the rows' norms after each optimizer step, given the frozen vocabularies [V, D]."""
         if self.norm == "free":
             return None
         length = mean_length if self.norm == "directional" else usual_length
         lengths = {encoder: length(table_VD) for encoder, table_VD in tables.items()}
-        return Hold(lengths, strength=self.norm_strength if self.norm == "soft" else 1.0)
+        return NormConstraint(lengths, strength=self.norm_strength if self.norm == "soft" else 1.0)
 
-    def average(self, rows: Rows) -> MovingAverage | TailAverage | None:
+    def average(self, rows: TokenParameters) -> EMA | TailAverage | None:
         """The average that is kept of the rows, which are at their start."""
         if self.tail:
             return TailAverage(rows, self.tail)
-        return MovingAverage(rows, self.ema) if self.ema else None
+        return EMA(rows, self.ema) if self.ema else None
 
     def _initializer_ids(self, concept: Concept, tokenizer: Any) -> list[int]:
         if self.init not in FROM_WORDS:

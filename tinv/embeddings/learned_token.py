@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from tinv.concept import Concept
 from tinv.embedding.tail import TailAverage
-from tinv.embeddings.config import FROM_WORDS, TokenEmbedding
+from tinv.embeddings.config import FROM_WORDS, EmbeddingConfig
 from tinv.token_parts import says
 from tinv.types import Conditioning, Vectors
 
 
-class Word(nn.Module):
+class LearnedToken(nn.Module):
     """One concept of a run. Words know nothing of each other: each learns what it would learn alone."""
 
     def __init__(
         self,
         concept: Concept,
-        settings: TokenEmbedding,
+        settings: EmbeddingConfig,
         *,
         tokenizers: Mapping[str, Any],
         tables: Mapping[str, Tensor],
@@ -92,7 +92,7 @@ class Word(nn.Module):
                 self.hold(self.average.rows)
 
 
-def guidance_of(words: Iterable[Word], captions: Sequence[str]) -> float | None:
+def guidance_of(words: Iterable[LearnedToken], captions: Sequence[str]) -> float | None:
     """How far a word and its negative are pulled apart, of the first that captions say and that has one."""
     with_negative = (word for word in words if word.guidance is not None)
     return next((word.guidance for word in with_negative if says(word.placeholder, captions)), None)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tinv.embeddings.parameters import Rows
+from tinv.embeddings.parameters import TokenParameters
 
 
 @dataclass(frozen=True)
-class Hold:
+class NormConstraint:
     """Draws each row towards a length: once after every optimizer step, in place."""
 
     lengths: Mapping[str, float]
@@ -28,7 +28,7 @@ class Hold:
         return self.strength == 1
 
     @torch.no_grad()
-    def __call__(self, rows: Rows) -> None:
+    def __call__(self, rows: TokenParameters) -> None:
         """Scale each row [D] by (length / norm) ** strength.
 
         With strength 1 the row is projected back onto the sphere of that length, as OneTrainer's

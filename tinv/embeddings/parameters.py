@@ -13,7 +13,7 @@ from tinv.token_parts import NEGATIVE, joined
 from tinv.types import Vectors
 
 
-class Rows(nn.Module):
+class TokenParameters(nn.Module):
     """One concept's rows [K, D], or [P * K, D], a parameter for each text encoder; float32 under every precision."""
 
     def __init__(self, placeholder: str, start: Mapping[str, Tensor], parts: Sequence[str] = (), num_negative: int = 0):

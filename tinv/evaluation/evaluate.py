@@ -14,7 +14,7 @@ from tinv.evaluation import results
 from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
 from tinv.evaluation.metrics.measure import References, Scores, measure
 from tinv.evaluation.metrics.prompts import prompts_for
-from tinv.evaluation.samples import Album, fingerprint, fingerprint_of
+from tinv.evaluation.samples import SampleStore, fingerprint, fingerprint_of
 from tinv.evaluation.settings import Settings
 from tinv.evaluation.subjects import Subject
 from tinv.inference.generate import Request, load_model, model_settings, sampling_options
@@ -37,7 +37,13 @@ class Also(Protocol):
     """What decides its numbers, as JSON can hold it."""
 
     def __call__(
-        self, subject: Subject, samples: Mapping[str, Sequence[Image.Image]], *, towers: Towers, model: Any, told: Any
+        self,
+        subject: Subject,
+        samples: Mapping[str, Sequence[Image.Image]],
+        *,
+        feature_extractors: Towers,
+        model: Any,
+        told: Any,
     ) -> Scores:
         """Numbers by names of their own; `model` drew the samples, `told` is what with."""
 
@@ -127,7 +133,7 @@ class Bench:
         }
         mark = fingerprint(decisive)
         before = results.read(subject.folder)
-        album = Album(subject.folder / PICTURES, word, prompts, settings.seeds)
+        album = SampleStore(subject.folder / PICTURES, word, prompts, settings.seeds)
         if before and before.get("fingerprint") == mark and not album.missing():
             return before, False
         shown = [open_picture(path, background="white")[0] for path in images]
@@ -135,10 +141,14 @@ class Bench:
             model = self._loaded(subject, request, told["model"])
             album.draw(model, subject.learned, told, batch_size=settings.batch_size)
             samples = album.read()
-        towers = self._seeing(choice)
-        references = References.seen_by(towers, shown) if shown else None
-        found = measure(towers, samples, references, noun=noun)
-        more = self.also(subject, samples, towers=towers, model=model, told=told) if self.also else {}
+        feature_extractors = self._seeing(choice)
+        references = References.seen_by(feature_extractors, shown) if shown else None
+        found = measure(feature_extractors, samples, references, noun=noun)
+        more = (
+            self.also(subject, samples, feature_extractors=feature_extractors, model=model, told=told)
+            if self.also
+            else {}
+        )
         result = {
             "scores": {**found.scores, **more},
             "reference_points": references.points() if references else {},
@@ -158,7 +168,7 @@ class Bench:
         return results.rounded(result), True
 
     def _chosen(self, settings: Settings, model: str) -> Choice:
-        wanted = settings.towers or towers_for(model), settings.clip, settings.dino
+        wanted = settings.feature_extractors or towers_for(model), settings.clip, settings.dino
         if self._choice is None or self._wanted != wanted:
             self._choice, self._towers = Choice.of(wanted[0], clip=settings.clip, dino=settings.dino), None
             self._wanted = wanted

@@ -22,7 +22,7 @@ STAMP = "drawn.json"
 """Beside the pictures: what they were drawn with."""
 
 
-class Album:
+class SampleStore:
     """The samples of one word in a folder: `a-teal-mug-on-the-beach_0.png`."""
 
     def __init__(self, folder: Path, word: str, prompts: Sequence[str], seeds: Sequence[int]):

@@ -23,7 +23,7 @@ class Settings:
     """The plain name of what the word is one of; None is the word that it was started from."""
     images: Path | None = None
     """What it was learned from; None is the run's own pictures."""
-    towers: str | None = None
+    feature_extractors: str | None = None
     """None is those that go with the model."""
     clip: str | None = None
     dino: str | None = None

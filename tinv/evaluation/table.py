@@ -77,8 +77,10 @@ def summary(place: Path, subjects: Sequence[Subject], found: Sequence[Mapping[st
     if len(subjects) < 2 or not place.is_dir():
         return None
     whole = results.macro([each["scores"] for each in found])
-    towers = [each["towers"] for each in found]
-    same = {"towers": towers[0]} if all(each == towers[0] for each in towers) else {}
+    feature_extractors = [each["towers"] for each in found]
+    same = (
+        {"towers": feature_extractors[0]} if all(each == feature_extractors[0] for each in feature_extractors) else {}
+    )
     return results.write(place, {**whole, "groups": groups(subjects, found), **same})
 
 

@@ -19,8 +19,8 @@ from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import halves
-from tinv.models.conditioning import layers_of, side_by_side, tell_by_layer, tell_by_stage
-from tinv.token_parts import Place, Spread, described, encoder_of, is_of_layers, joined, part_at, parts
+from tinv.models.conditioning import layers_of, route_by_layer, route_by_timestep_hook, side_by_side
+from tinv.token_parts import ConditioningSlot, SlotLayout, described, encoder_of, is_of_layers, joined, part_at, parts
 
 _TAUGHT: WeakSet[nn.Module] = WeakSet()
 """Text encoders that read words with parts."""
@@ -54,15 +54,15 @@ def load(pipe: Any, *files: Path | str, token: str | None = None) -> list[str]:
             _teach(pipe, encoders, word, ("",))
         return [word.placeholder for word in learned]
     _check_pipeline(pipe, learned)
-    spread = Spread.over(word.vectors for word in learned)
+    spread = SlotLayout.over(word.vectors for word in learned)
     for word in learned:
         _teach(pipe, encoders, word, parts(word.vectors) or ("",))
     ((tokenizer, encoder),) = encoders.values()
     _read_in_all_places(encoder, [_lookup(tokenizer, learned, place) for place in spread.places()])
     if spread.stages > 1:
-        tell_by_stage(pipe.unet, spread.stages, pipe.scheduler.config.num_train_timesteps)
+        route_by_timestep_hook(pipe.unet, spread.stages, pipe.scheduler.config.num_train_timesteps)
     if spread.layers:
-        tell_by_layer(pipe.unet)
+        route_by_layer(pipe.unet)
     return [word.placeholder for word in learned]
 
 
@@ -117,7 +117,7 @@ def _token(word: LearnedEmbedding, part: str) -> str:
     return word.placeholder if not known or part == known[0] else f"{word.placeholder}/{part}"
 
 
-def _lookup(tokenizer: Any, learned: Sequence[LearnedEmbedding], place: Place) -> Tensor:
+def _lookup(tokenizer: Any, learned: Sequence[LearnedEmbedding], place: ConditioningSlot) -> Tensor:
     """[V]: by the ids of all words those that are meant in a place."""
     ids = torch.arange(len(tokenizer))
     for word in learned:

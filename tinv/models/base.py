@@ -14,10 +14,10 @@ from transformers import CLIPTokenizer
 
 from tinv.models import vae as latents
 from tinv.models.fingerprint import fingerprint
-from tinv.models.oncall import OnCall
+from tinv.models.oncall import OffloadedModule
 from tinv.models.sampling import sample_pixels, to_pictures
 from tinv.models.schedule import Schedule
-from tinv.models.text_encoder import LensedEncoder
+from tinv.models.text_encoder import TextEncoder
 from tinv.types import Conditioning, NoiseSchedule, Vectors
 
 
@@ -33,7 +33,7 @@ class LatentDiffusion(nn.Module, ABC):
 
     def __init__(
         self,
-        texts: Sequence[LensedEncoder],
+        texts: Sequence[TextEncoder],
         *,
         name: str,
         vae: AutoencoderKL,
@@ -54,7 +54,7 @@ class LatentDiffusion(nn.Module, ABC):
         super().__init__()
         self.name, self.revision = name, revision
         self.unet, self.scheduler = unet, scheduler
-        self.vae_on_call = OnCall(vae)
+        self.vae_on_call = OffloadedModule(vae)
         self._texts, self._schedule = texts, Schedule(scheduler)
         for part in (unet, vae, *(text.encoder for text in texts)):
             part.requires_grad_(False).eval()

@@ -14,7 +14,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from tinv.diffusion.process import guided
-from tinv.token_parts import Place, Spread, is_of_layers, part_of, parts, said, stage_of, unfolded
+from tinv.token_parts import ConditioningSlot, SlotLayout, expand_parts, is_of_layers, part_of, parts, said, stage_of
 from tinv.types import Batch, Conditioning, Vectors
 
 if TYPE_CHECKING:
@@ -74,17 +74,17 @@ def encode_at(
         is_negative: whether words that have a negative are to mean that.
     """
     words = said(vectors, captions)
-    spread = Spread.over(words.values())
+    spread = SlotLayout.over(words.values())
     stages = stage_of(t_B, spread.stages, len(model.schedule.alphas_cumprod)).tolist()
     by_layer = zip(*(spread.at_stage(stage, is_negative=is_negative) for stage in stages), strict=True)
     return _encode(model, captions, words, [[*places] for places in by_layer])
 
 
-def encode_throughout(
+def encode_all_parts(
     model: "LatentDiffusion",
     captions: Sequence[str],
     vectors: Vectors,
-    spread: Spread,
+    spread: SlotLayout,
     *,
     is_negative: bool = False,
 ) -> Conditioning:
@@ -94,19 +94,19 @@ def encode_throughout(
 
 
 @contextmanager
-def told_by_stage(unet: nn.Module, stages: int, num_timesteps: int) -> Iterator[None]:
+def route_by_timestep(unet: nn.Module, stages: int, num_timesteps: int) -> Iterator[None]:
     """While the block runs, the U-Net takes of what it is told, side by side, that of the stage of its timestep."""
     if stages == 1:
         yield
         return
-    handle = tell_by_stage(unet, stages, num_timesteps)
+    handle = route_by_timestep_hook(unet, stages, num_timesteps)
     try:
         yield
     finally:
         handle.remove()
 
 
-def tell_by_stage(unet: nn.Module, stages: int, num_timesteps: int) -> Any:
+def route_by_timestep_hook(unet: nn.Module, stages: int, num_timesteps: int) -> Any:
     """The same until the handle that it gives is removed."""
 
     def choose(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
@@ -127,7 +127,7 @@ def layers_of(unet: nn.Module) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: _BLOCKS.index(name.partition(".")[0])))
 
 
-def tell_by_layer(unet: nn.Module) -> None:
+def route_by_layer(unet: nn.Module) -> None:
     """Have each layer that looks at the text take, of what all are told side by side, its own.
 
     For good, since activations may be computed again in the backward pass. What is told to all layers alike passes as
@@ -167,15 +167,15 @@ def _encode(
     model: "LatentDiffusion",
     captions: Sequence[str],
     vectors: Vectors,
-    places: Sequence[Sequence[Place]],
+    places: Sequence[Sequence[ConditioningSlot]],
 ) -> Conditioning:
     """What is told of the captions in each of P places, side by side."""
     if not any(part_of(name) for rows in vectors.values() for name in rows):
         return model.encode_text(captions, vectors)
     if any(is_of_layers(parts(rows)) for rows in vectors.values()):
-        tell_by_layer(model.unet)
+        route_by_layer(model.unet)
     flat = [place for of_all in places for place in of_all]
-    texts, words = unfolded(vectors, [*captions] * len(places), flat)
+    texts, words = expand_parts(vectors, [*captions] * len(places), flat)
     told = model.encode_text(texts, words)
     pooled = None if told.pooled is None else side_by_side(told.pooled, len(places))
     return Conditioning(side_by_side(told.hidden, len(places)), pooled)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Lens(nn.Module):
+class TokenLookup(nn.Module):
     """A token embedding of V frozen words, over which K learned rows can be laid."""
 
     def __init__(self, table: nn.Embedding):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 
-class Shelf:
+class ModelCache:
     """Holds one model, or none."""
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class Shelf:
         self._settings = ""
         self._condition: list[Any] = []
 
-    def take(self, settings: str, load: Callable[[], Any]) -> Any:
+    def get(self, settings: str, load: Callable[[], Any]) -> Any:
         """The model with these settings, loaded if it is not there; one with others is let go of first."""
         model, self._model = self._model, None
         if model is None or settings != self._settings:
@@ -26,35 +26,35 @@ class Shelf:
             self._settings, self._condition = settings, _condition(model)
         return model
 
-    def put_back(self, model: Any) -> None:
+    def put(self, model: Any) -> None:
         """Keep the model for the next run, if it is as it was when it was loaded."""
         if _condition(model) == self._condition:
             self._model = model
 
 
-_shelf: Shelf | None = None
+_shelf: ModelCache | None = None
 
 
 @contextmanager
 def kept() -> Iterator[None]:
     """Keep the model between the runs of the block."""
     global _shelf
-    _shelf = Shelf()
+    _shelf = ModelCache()
     try:
         yield
     finally:
         _shelf = None
 
 
-def take(settings: str, load: Callable[[], Any]) -> Any:
+def get(settings: str, load: Callable[[], Any]) -> Any:
     """The model with these settings: the one that was kept, or one that is loaded now."""
-    return _shelf.take(settings, load) if _shelf else load()
+    return _shelf.get(settings, load) if _shelf else load()
 
 
-def put_back(model: Any) -> None:
+def put(model: Any) -> None:
     """Let the next run have the model. Without a sweep there is none."""
     if _shelf:
-        _shelf.put_back(model)
+        _shelf.put(model)
 
 
 def _condition(model: Any) -> list[Any]:

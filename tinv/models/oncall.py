@@ -10,7 +10,7 @@ from torch import nn
 Part = TypeVar("Part", bound=nn.Module)
 
 
-class OnCall(Generic[Part]):
+class OffloadedModule(Generic[Part]):
     """Holds a part that waits where it was loaded, on the CPU, until it is called.
 
     Deliberately no Module: what Lightning does to the whole model (`to(device)`, `half()`, wrapping it for several

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tinv.models.conditioning import encode_throughout, told_by_stage
+from tinv.models.conditioning import encode_all_parts, route_by_timestep
 from tinv.models.solvers import DPM, solver
-from tinv.token_parts import Spread, has_negative, said, says
+from tinv.token_parts import SlotLayout, has_negative, said, says
 from tinv.types import Conditioning, Vectors
 
 if TYPE_CHECKING:
@@ -53,17 +53,17 @@ def sample_pixels(
     pipeline = model.pipeline(solver(sampler, model.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
     words = said(vectors, [*prompts, negative])
-    spread = Spread.over(words.values())
+    spread = SlotLayout.over(words.values())
     pixels = []
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
-        positive = encode_throughout(model, prompts[part], words, spread)
+        positive = encode_all_parts(model, prompts[part], words, spread)
         away = [against(prompt, words, negative) for prompt in prompts[part]]
         if any(away) or not model.zero_for_nothing:
-            opposite = encode_throughout(model, away, words, spread, is_negative=True)
+            opposite = encode_all_parts(model, away, words, spread, is_negative=True)
         else:
             opposite = _zeros_like(positive)
-        with told_by_stage(pipeline.unet, spread.stages, len(model.schedule.alphas_cumprod)):
+        with route_by_timestep(pipeline.unet, spread.stages, len(model.schedule.alphas_cumprod)):
             latents = pipeline(
                 **_features(positive, prefix=""),
                 **_features(opposite, prefix="negative_"),

@@ -12,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tinv.formats import encoder_of_width
 from tinv.models.base import LatentDiffusion
-from tinv.models.text_encoder import LensedEncoder
+from tinv.models.text_encoder import TextEncoder
 from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
 
@@ -45,10 +45,10 @@ class StableDiffusion(LatentDiffusion):
             revision: the Hub's commit of what was loaded, if it came from there.
         """
         width = text_encoder.get_input_embeddings().embedding_dim
-        text = LensedEncoder(encoder_of_width(width), tokenizer=tokenizer, encoder=text_encoder)
+        text = TextEncoder(encoder_of_width(width), tokenizer=tokenizer, encoder=text_encoder)
         super().__init__([text], name=name, vae=vae, unet=unet, scheduler=scheduler, revision=revision)
-        self.lens, self.text_encoder, self.tokenizer = text.lens, text_encoder, tokenizer
-        self.fingerprint = self._fingerprint({"lens": self.lens, "text_encoder": text_encoder})
+        self.token_lookup, self.text_encoder, self.tokenizer = text.token_lookup, text_encoder, tokenizer
+        self.fingerprint = self._fingerprint({"lens": self.token_lookup, "text_encoder": text_encoder})
 
     def encode_text(self, captions: Sequence[str], vectors: Vectors) -> Conditioning:
         """The last hidden state of captions in which the learned words may stand; gradients reach the rows."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from tinv.models.base import LatentDiffusion
-from tinv.models.text_encoder import LensedEncoder
+from tinv.models.text_encoder import TextEncoder
 from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
 
@@ -52,7 +52,7 @@ class StableDiffusionXL(LatentDiffusion):
         """
         parts = ((tokenizer, text_encoder), (tokenizer_2, text_encoder_2))
         texts = [
-            LensedEncoder(encoder, tokenizer=words, encoder=module)
+            TextEncoder(encoder, tokenizer=words, encoder=module)
             for encoder, (words, module) in zip(ENCODERS, parts, strict=True)
         ]
         super().__init__(texts, name=name, vae=vae, unet=unet, scheduler=scheduler, revision=revision)

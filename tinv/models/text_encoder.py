@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tinv.models.lens import Lens
+from tinv.models.lens import TokenLookup
 from tinv.models.prompts import Prompts
-from tinv.types import Vectors, sent
+from tinv.types import Vectors, to_device
 
 
-class LensedEncoder:
+class TextEncoder:
     """A text encoder, its tokenizer, and the lens over its vocabulary.
 
     No Module: the model that the encoder belongs to holds its weights.
@@ -30,19 +30,19 @@ class LensedEncoder:
             encoder: its token embedding is replaced by a lens with the same weight.
         """
         self.name, self.tokenizer, self.encoder = name, tokenizer, encoder
-        self.lens = Lens(encoder.get_input_embeddings())
-        encoder.set_input_embeddings(self.lens)
-        self.prompts = Prompts(tokenizer, num_embeddings=self.lens.num_embeddings)
+        self.token_lookup = TokenLookup(encoder.get_input_embeddings())
+        encoder.set_input_embeddings(self.token_lookup)
+        self.prompts = Prompts(tokenizer, num_embeddings=self.token_lookup.num_embeddings)
 
     @property
     def table(self) -> Tensor:
         """The frozen vocabulary [V, D]."""
-        return self.lens.weight.detach()
+        return self.token_lookup.weight.detach()
 
     def read(self, captions: Sequence[str], vectors: Vectors, **options: Any) -> tuple[Any, Tensor]:
         """The encoder's own output, through which gradients reach the rows, and the token ids [B, L]."""
         rows = {placeholder: by_encoder[self.name] for placeholder, by_encoder in vectors.items()}
-        device = self.lens.weight.device
-        ids_BL = sent(self.prompts.ids(captions, {word: len(rows_KD) for word, rows_KD in rows.items()}), device)
-        with self.lens.over(torch.cat(list(rows.values())).to(device) if rows else None):
+        device = self.token_lookup.weight.device
+        ids_BL = to_device(self.prompts.ids(captions, {word: len(rows_KD) for word, rows_KD in rows.items()}), device)
+        with self.token_lookup.over(torch.cat(list(rows.values())).to(device) if rows else None):
             return self.encoder(ids_BL, **options), ids_BL

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class EffectiveBatch:
     """The effective batch and the learning rate, and what they are made of."""
 
     batch_size: int

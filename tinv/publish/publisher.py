@@ -16,7 +16,7 @@ from tinv.runs.layout import concept_dirs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Publishing:
+class Publisher:
     """The settings of an upload. The token is none of them: it comes from HF_TOKEN or from `hf auth login`."""
 
     name: str

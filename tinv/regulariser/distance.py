@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tinv.concept import Concept
-from tinv.embedding import TokenEmbedding, Word
+from tinv.embedding import EmbeddingConfig, LearnedToken
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 
@@ -29,10 +29,10 @@ class DistanceRegulariser:
         if self.weight <= 0:
             raise UserError(f"regulariser.weight must be above 0, got {self.weight}; regulariser=none leaves it out")
 
-    def check(self, concept: Concept, embedding: TokenEmbedding) -> None:
+    def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
         """Goes with every word."""
 
-    def __call__(self, word: Word, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
+    def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
         """weight x mean over the rows of |row - start|, the encoders' added up."""
         distances = [
             (rows_KD - word.start[encoder].to(rows_KD.device)).norm(dim=1).mean()

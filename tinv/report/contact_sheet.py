@@ -46,7 +46,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Album:
+class ContactSheet:
     """All rows, and what is common to them."""
 
     rows: list[Row]
@@ -77,7 +77,9 @@ class Album:
         return not any(row.frames for row in self.rows)
 
 
-def make_album(sources: Sequence[Source], *, most_pictures: int = MOST_PICTURES, most_bytes: int = MOST_BYTES) -> Album:
+def make_album(
+    sources: Sequence[Source], *, most_pictures: int = MOST_PICTURES, most_bytes: int = MOST_BYTES
+) -> ContactSheet:
     """Take the pictures off the sheets, as many and as large as there is room for.
 
     First steps between the first and the last are left out, then seeds, then prompts.
@@ -98,7 +100,7 @@ def make_album(sources: Sequence[Source], *, most_pictures: int = MOST_PICTURES,
                 row.frames[step] = frame
         row.missing = bool(source.sheets) and not row.frames
         rows.append(row)
-    return Album(rows, columns.shown, seeds.shown, room.omitted)
+    return ContactSheet(rows, columns.shown, seeds.shown, room.omitted)
 
 
 class _Names:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tinv.config.secrets import hide
 from tinv.report.commands import generate_command, python_code, run_command
-from tinv.report.contact_sheet import Album, Source, make_album
+from tinv.report.contact_sheet import ContactSheet, Source, make_album
 from tinv.report.downsample import curve_data
 from tinv.report.page import link, render
 from tinv.report.read_run import read_text
@@ -61,7 +61,7 @@ def run_page(run: Run, *, output: Path, as_of: str) -> str:
     )
 
 
-def _steps(run: Run, album: Album) -> list[dict[str, Any]]:
+def _steps(run: Run, album: ContactSheet) -> list[dict[str, Any]]:
     """The rows of the contact sheet, with the validation loss of that step."""
     losses = dict(run.curves.get("val/loss", []))
     return [

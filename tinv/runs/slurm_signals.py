@@ -1,7 +1,7 @@
 """The signals by which Slurm asks a job to end, with one owner.
 
 `SIGTERM`: pre-emption, or `scancel`, or the time limit has passed. `SIGUSR2`: the time limit is near. A handler only
-notes them; `tinv.training.callbacks.Requeue` heeds them where a run can be gone on with.
+notes them; `tinv.training.callbacks.SlurmRequeue` heeds them where a run can be gone on with.
 """
 
 import os

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Place:
+class SweepPointRef:
     """A run's place in its sweep."""
 
     sweep: str
@@ -22,7 +22,7 @@ class Place:
         return " ".join(f"{names[name]}={value}" for name, value in self.swept.items())
 
 
-def place_of(run: Path | str) -> Place | None:
+def place_of(run: Path | str) -> SweepPointRef | None:
     """The place of the run in a folder, or None if it belongs to no sweep."""
     run = Path(run).absolute()
     try:
@@ -30,4 +30,4 @@ def place_of(run: Path | str) -> Place | None:
         swept = next(row["swept"] for row in stand["points"] if str(row["point"]) == run.name)
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
-    return Place(f"{run.parent.name}-{plan['id']}", swept)
+    return SweepPointRef(f"{run.parent.name}-{plan['id']}", swept)

@@ -22,7 +22,7 @@ PRUNED_AT = "pruned_at"
 
 
 @dataclass(frozen=True)
-class StudyPlace:
+class OptunaTrialRef:
     """Where a study is kept, and when its runs are ended early."""
 
     storage: str
@@ -79,7 +79,7 @@ class StudyPlace:
         return optuna.pruners.MedianPruner(self.pruner_startup_trials, self.pruner_warmup_steps)
 
 
-def write_trial(run: Path, place: StudyPlace, trial_id: int) -> None:
+def write_trial(run: Path, place: OptunaTrialRef, trial_id: int) -> None:
     """Make a run the trial of a study."""
     write_json(run / FILE, {"study": asdict(place), "trial": trial_id})
 
@@ -91,7 +91,7 @@ def read_trial(run: Path | str) -> "optuna.Trial | None":
     except FileNotFoundError:
         return None
     optuna = load_optuna()
-    return optuna.Trial(StudyPlace(**told["study"]).open(), told["trial"])
+    return optuna.Trial(OptunaTrialRef(**told["study"]).open(), told["trial"])
 
 
 def load_optuna() -> Any:

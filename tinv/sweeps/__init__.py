@@ -9,14 +9,17 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 
 from tinv.runs import layout as rundir
-from tinv.sweeps.gpu_launcher import Pool
-from tinv.sweeps.grid_sweeper import Grid
-from tinv.sweeps.optuna_sweeper import Search
-from tinv.sweeps.slurm_launcher import Slurm
+from tinv.sweeps.gpu_launcher import GpuLauncher
+from tinv.sweeps.grid_sweeper import GridSweeper
+from tinv.sweeps.optuna_sweeper import OptunaSweeper
+from tinv.sweeps.slurm_launcher import SlurmLauncher
 
-__all__ = ["Grid", "Pool", "Search", "Slurm", "place", "register"]
+__all__ = ["GpuLauncher", "GridSweeper", "OptunaSweeper", "SlurmLauncher", "place", "register"]
 
-NAMES = {f"hydra_plugins.tinv.{plugin.__name__}": plugin for plugin in (Grid, Pool, Search, Slurm)}
+NAMES = {
+    f"hydra_plugins.tinv.{plugin.__name__}": plugin
+    for plugin in (GridSweeper, GpuLauncher, OptunaSweeper, SlurmLauncher)
+}
 """What `_target_` says in conf/hydra, and what it means."""
 
 

@@ -22,7 +22,7 @@ from tinv.sweeps.results_table import Row, as_text
 from tinv.sweeps.search_space import Space, space
 
 
-def foresee(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> str | None:
+def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> str | None:
     """What a dry run has to say; None if this is to be no dry run.
 
     Args:

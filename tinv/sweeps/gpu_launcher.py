@@ -26,7 +26,7 @@ LOG = "log.txt"
 TICK_S = 0.1
 
 
-class Pool(Launcher):
+class GpuLauncher(Launcher):
     """As many runs at once as there are slots; the next point starts when one of them is free."""
 
     def __init__(self, devices: Sequence[int | str] | None = None, jobs: int | None = None):

@@ -9,12 +9,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.sweeps.launchers import carry_out
+from tinv.sweeps.launchers import run_points
 from tinv.sweeps.points import combinations
-from tinv.sweeps.sweep_run import Campaign
+from tinv.sweeps.sweep_run import SweepRun
 
 
-class Grid(Sweeper):
+class GridSweeper(Sweeper):
     """Knows all points from the start."""
 
     def __init__(self, params: Mapping[str, Any] | None = None):
@@ -33,11 +33,11 @@ class Grid(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run every point that has not been run."""
         assert self.config is not None and self.launcher is not None, "setup() comes first"
-        campaign = Campaign(self.config, arguments)
+        campaign = SweepRun(self.config, arguments)
         with campaign.underway():
             points = campaign.plan(combinations(campaign.groups, campaign.command))
             campaign.ledger.enter(points)
-            runs = carry_out(self.launcher, campaign.waiting(points), campaign.folder, batch_size=None)
+            runs = run_points(self.launcher, campaign.waiting(points), campaign.folder, batch_size=None)
             with closing(runs):
                 for point, status in runs:
                     campaign.note(point, status)

@@ -35,7 +35,7 @@ class Queueing(Protocol):
         ...
 
 
-def carry_out(
+def run_points(
     launcher: Launcher, points: Iterator[Point], folder: Path, *, batch_size: int | None
 ) -> Generator[tuple[Point, Status], None, None]:
     """Run the points with any launcher of Hydra's; each comes back when it has ended.
@@ -91,7 +91,7 @@ def as_returned(point: Point, status: Status) -> JobReturn:
     return returned
 
 
-def announce(point: Point, status: Status) -> None:
+def report_failure(point: Point, status: Status) -> None:
     """Say at once that a point failed."""
     if status.status == "failed":
         sys.stdout.flush()

@@ -11,17 +11,17 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
-from tinv.runs.trial import StudyPlace, load_optuna
-from tinv.sweeps.launchers import carry_out
+from tinv.runs.trial import OptunaTrialRef, load_optuna
+from tinv.sweeps.launchers import run_points
 from tinv.sweeps.optuna_plots import draw
 from tinv.sweeps.optuna_trials import Trials
 from tinv.sweeps.search_space import space
-from tinv.sweeps.sweep_run import Campaign
+from tinv.sweeps.sweep_run import SweepRun
 
 JOURNAL = "study.journal"
 
 
-class Search(Sweeper):
+class OptunaSweeper(Sweeper):
     """Optuna's ask and tell around a `Campaign` whose points are found on the way."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Search(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run points until enough of them have ended well."""
         assert self.config is not None and self.launcher is not None, "setup() comes first"
-        campaign = Campaign(self.config, arguments)
+        campaign = SweepRun(self.config, arguments)
         searched = space(campaign.groups, campaign.command, load_optuna())
         with campaign.underway():
             campaign.plan([searched.example], also={f"search of {key}": text for key, text in searched.texts.items()})
@@ -79,15 +79,15 @@ class Search(Sweeper):
                 sampler=self.sampler,
                 seed=self.seed,
             )
-            runs = carry_out(self.launcher, trials.points(), campaign.folder, batch_size=1)
+            runs = run_points(self.launcher, trials.points(), campaign.folder, batch_size=1)
             with closing(runs):
                 for point, status in runs:
                     campaign.note(point, trials.tell(point, status))
             print(f"\n{trials.best()}", flush=True)
             draw(trials.study, campaign.folder, self.config.monitor)
 
-    def _place(self, folder: Path, name: str) -> StudyPlace:
-        return StudyPlace(
+    def _place(self, folder: Path, name: str) -> OptunaTrialRef:
+        return OptunaTrialRef(
             storage=self.storage or str((folder / JOURNAL).absolute()),
             name=self.study or name,
             direction=self.direction,

@@ -6,10 +6,10 @@ from hashlib import blake2b
 from typing import Any
 
 from tinv.runs.status import Status, write_status
-from tinv.runs.trial import PRUNED_AT, StudyPlace, load_optuna, write_trial
+from tinv.runs.trial import PRUNED_AT, OptunaTrialRef, load_optuna, write_trial
 from tinv.sweeps.points import Point, point
 from tinv.sweeps.search_space import Space
-from tinv.sweeps.sweep_run import Campaign
+from tinv.sweeps.sweep_run import SweepRun
 
 SWEEP, SURPLUS = "sweep", "surplus"
 """A trial's attributes: which sweep runs it, and that it was one too many."""
@@ -18,7 +18,9 @@ SWEEP, SURPLUS = "sweep", "surplus"
 class Trials:
     """Shares a study with any number of other processes."""
 
-    def __init__(self, place: StudyPlace, space: Space, campaign: Campaign, *, n_trials: int, sampler: str, seed: int):
+    def __init__(
+        self, place: OptunaTrialRef, space: Space, campaign: SweepRun, *, n_trials: int, sampler: str, seed: int
+    ):
         """Args:
         place: of the study.
         space: what is searched.

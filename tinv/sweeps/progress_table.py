@@ -18,7 +18,7 @@ SILENT_S = 600.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunProgress:
     """A run, as it says of itself."""
 
     name: str
@@ -35,7 +35,7 @@ class Standing:
         return self.status.status == "running" and self.silent_s > SILENT_S
 
 
-def standings(folder: Path) -> list[Standing]:
+def read_progress(folder: Path) -> list[RunProgress]:
     """The runs in a sweep's folder, or the run whose folder it is.
 
     Raises:
@@ -54,7 +54,7 @@ def standings(folder: Path) -> list[Standing]:
     return [found]
 
 
-def as_text(found: list[Standing]) -> str:
+def as_text(found: list[RunProgress]) -> str:
     """A table, and below it what went wrong."""
     keys = list(dict.fromkeys(key for one in found for key in one.swept))
     heads = ["point", *short(keys).values(), "status", "step", "rate", "left", "restarts", "loss", "job"]
@@ -73,7 +73,7 @@ def as_text(found: list[Standing]) -> str:
     return "\n".join([columns(lines), *_remarks(found), *([total] if len(found) > 1 else [])])
 
 
-def as_rows(found: list[Standing]) -> list[dict[str, Any]]:
+def as_rows(found: list[RunProgress]) -> list[dict[str, Any]]:
     """The same for programs."""
     return [
         {"name": one.name, "swept": dict(one.swept), **vars(one.status), **one.progress, "is_silent": one.is_silent}
@@ -81,7 +81,7 @@ def as_rows(found: list[Standing]) -> list[dict[str, Any]]:
     ]
 
 
-def _remarks(found: list[Standing]) -> list[str]:
+def _remarks(found: list[RunProgress]) -> list[str]:
     remarks = []
     for one in found:
         if one.is_silent:
@@ -92,16 +92,16 @@ def _remarks(found: list[Standing]) -> list[str]:
     return remarks
 
 
-def _job(one: Standing) -> str:
+def _job(one: RunProgress) -> str:
     return one.status.job or ""
 
 
-def _standing(run: Path, name: str, swept: Mapping[str, str]) -> Standing:
+def _standing(run: Path, name: str, swept: Mapping[str, str]) -> RunProgress:
     status = read_status(run)
     if status is None:
-        return Standing(name, swept)
+        return RunProgress(name, swept)
     written = [path.stat().st_mtime for path in (run / PROGRESS, run / "status.json") if path.exists()]
-    return Standing(name, swept, status, _json(run / PROGRESS), max(0.0, time.time() - max(written)))
+    return RunProgress(name, swept, status, _json(run / PROGRESS), max(0.0, time.time() - max(written)))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ GOOD = ("done", "pruned")
 """What a point can have come to that need not be run again."""
 
 
-class Ledger:
+class SweepResults:
     """Keeps `sweep.csv` and `sweep.json` up to date; only the process that holds the sweep's folder writes them."""
 
     def __init__(self, folder: Path, *, monitor: str | None):

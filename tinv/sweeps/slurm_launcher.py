@@ -31,7 +31,7 @@ GONE_AFTER = 3
 """A run whose job has ended may still be on its way through a network's file system: looked for so many times."""
 
 
-class Slurm(Launcher):
+class SlurmLauncher(Launcher):
     """Submits, and then only looks: at the runs' own files, and at the queue for those that died without a word."""
 
     def __init__(

@@ -14,14 +14,14 @@ from tinv.errors import UserError
 from tinv.models import model_cache as shelf
 from tinv.runs.status import Status
 from tinv.sweeps import plan_file as kept
-from tinv.sweeps.launchers import announce
+from tinv.sweeps.launchers import report_failure
 from tinv.sweeps.points import Point, differences, key, settings
-from tinv.sweeps.results import GOOD, Ledger, held
+from tinv.sweeps.results import GOOD, SweepResults, held
 from tinv.sweeps.results_table import Row
 from tinv.sweeps.subprocess_run import config_dir
 
 
-class Campaign:
+class SweepRun:
     """A sweep in its folder, new or taken up again."""
 
     def __init__(self, config: DictConfig, arguments: Sequence[str]):
@@ -37,7 +37,7 @@ class Campaign:
         self.stops = config.sweep.on_failure == "stop"
         self.is_left_alone = config.hydra.launcher.get("wait") is False
         self.folder = Path(config.hydra.sweep.dir)
-        self.ledger = Ledger(self.folder, monitor=config.monitor)
+        self.ledger = SweepResults(self.folder, monitor=config.monitor)
         self.id = ""
         """Tells this sweep from all others; settled by `plan`."""
 
@@ -109,7 +109,7 @@ class Campaign:
 
     def note(self, point: Point, status: Status) -> None:
         """A point has ended."""
-        announce(point, status)
+        report_failure(point, status)
         self.ledger.note(point, status)
 
     def _settings(self, point: Point) -> dict[str, Any]:

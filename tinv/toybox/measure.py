@@ -22,7 +22,7 @@ from tinv.toybox.pretrain.vae import psnr
 from tinv.toybox.recovery import look_at
 from tinv.toybox.sampling import GUIDANCE, STEPS, load_pipeline, sample
 from tinv.toybox.sheet import sheet
-from tinv.toybox.tower import Tower, pixels
+from tinv.toybox.tower import FeatureExtractor, pixels
 from tinv.toybox.toys import KINDS
 from tinv.toybox.world import Description, describe, picture, recaption
 
@@ -125,7 +125,7 @@ def measure(target: Path, *, out: Path | None = None, pictures: int = 80_000) ->
         training = {stage: json.loads(path.read_text()) for stage, path in stages.items()}
         training["pictures"] = pictures
     judge = prepared_judge(out / "judge.pt" if out is not None else None)
-    tower = Tower(target / "clip")
+    tower = FeatureExtractor(target / "clip")
     areas = {concept.name: look_at(concept.name, tower).area_under_curve for concept in ALL}
     figures = {
         "training": training,

@@ -26,7 +26,7 @@ from tinv.runs.layout import concept_dirs
 from tinv.toybox.captions import PLACES
 from tinv.toybox.concepts import ALL, any_concept_view, any_other_view, concept
 from tinv.toybox.sampling import denoising_losses, load_pipeline, sample
-from tinv.toybox.tower import Tower, area_under_curve
+from tinv.toybox.tower import FeatureExtractor, area_under_curve
 from tinv.toybox.views import render
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Target:
     """Of similarity to the concept's renders: other renders of it against other toys of its class in the same scene."""
 
 
-def look_at(name: str, tower: Tower, *, seed: int = 0) -> Target:
+def look_at(name: str, tower: FeatureExtractor, *, seed: int = 0) -> Target:
     """Render a concept in the four scenes, and put the tower to the test."""
     features, areas = {}, []
     for scene in SCENES:
@@ -118,7 +118,9 @@ def look_at(name: str, tower: Tower, *, seed: int = 0) -> Target:
     return Target(name, features, ceiling, float(np.mean(areas)))
 
 
-def fidelity(target: Target, ask: Callable[[str], str], generate: Generate, tower: Tower, *, seed: int = 0) -> float:
+def fidelity(
+    target: Target, ask: Callable[[str], str], generate: Generate, tower: FeatureExtractor, *, seed: int = 0
+) -> float:
     """S of what `ask` says for each scene."""
     scores = []
     for scene, own in target.features.items():
@@ -132,7 +134,7 @@ def recovery(learned: float, initializer: float, renders: float) -> float:
     return (learned - initializer) / (renders - initializer)
 
 
-def obedience(name: str, word: str, generate: Generate, tower: Tower, *, seed: int = 0) -> dict[str, float]:
+def obedience(name: str, word: str, generate: Generate, tower: FeatureExtractor, *, seed: int = 0) -> dict[str, float]:
     """CLIP-T of each edit with a word in it, always against the edit with the class's own word as the caption."""
     scores = {}
     for edit in EDITS[concept(name).kind]:
@@ -222,7 +224,7 @@ class Report:
     """For each edit, the learned word's CLIP-T as a share of the class word's."""
 
 
-def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, tower: Tower) -> Baseline:
+def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, tower: FeatureExtractor) -> Baseline:
     """Measure the words that were there before."""
     generate = partial(_generate, pipeline)
     target = look_at(name, tower)
@@ -237,7 +239,7 @@ def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, t
     )
 
 
-def report(pipeline: "StableDiffusionPipeline", word: str, before: Baseline, tower: Tower) -> Report:
+def report(pipeline: "StableDiffusionPipeline", word: str, before: Baseline, tower: FeatureExtractor) -> Report:
     """Measure a learned word, `pipeline` having it loaded."""
     generate, losses = partial(_generate, pipeline), partial(denoising_losses, pipeline)
     name, target = before.target.name, before.target
@@ -280,7 +282,7 @@ def main() -> None:
     parser.add_argument("--concept", choices=[c.name for c in ALL], help="default: by the placeholder's name")
     parser.add_argument("--initializer", help="the word that learning began from (default: the concept's own)")
     arguments = parser.parse_args()
-    tower, baselines = Tower(), dict[tuple[str, str], Baseline]()
+    tower, baselines = FeatureExtractor(), dict[tuple[str, str], Baseline]()
     for folder in (place for run in arguments.run for place in concept_dirs(run)):
         word = (folder / "token_identifier.txt").read_text().strip()
         name = arguments.concept or concept_of(word)

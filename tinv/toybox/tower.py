@@ -17,7 +17,7 @@ def pixels(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-class Tower:
+class FeatureExtractor:
     """Unit-length features of rendered pictures and of captions, through `tinv.evaluation.metrics.clip`."""
 
     def __init__(self, folder: Path = CLIP) -> None:

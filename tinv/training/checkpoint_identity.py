@@ -8,7 +8,7 @@ from tinv.optim import unwrap
 from tinv.token_parts import described
 
 
-def identity(module: Any) -> dict[str, Any]:
+def checkpoint_identity(module: Any) -> dict[str, Any]:
     """What a run that goes on must have in common with its checkpoint.
 
     The optimizer's settings are among it because a checkpoint brings its own: others would pass unheard.

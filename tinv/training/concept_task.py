@@ -7,19 +7,19 @@ from itertools import combinations
 
 from tinv.concept import Concept, whole
 from tinv.data.datamodule import ConceptDataModule
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class ConceptTask:
     """One concept: what is learned, from what, and how. The nodes of `others` are such."""
 
     concept: Concept
     """The word, and the word that it starts from."""
     data: ConceptDataModule
     """Its own pictures and captions."""
-    embedding: TokenEmbedding
+    embedding: EmbeddingConfig
     """How many rows, where they start, and what holds them."""
     lr: float | None = None
     """A rate of its own; None is the optimizer's."""
@@ -48,7 +48,7 @@ def clashes(concepts: Mapping[str, Concept]) -> Iterator[str]:
             yield f"{pair}: both would have the folder concepts/{one.slug}; call one of them otherwise"
 
 
-def borrowed(lesson: Lesson, words: Iterable[str]) -> dict[str, list[str]]:
+def borrowed(lesson: ConceptTask, words: Iterable[str]) -> dict[str, list[str]]:
     """The captions of a concept that also say the words of others, whose rows then learn from its pictures, too."""
     sayings = {
         word: [text for text in lesson.data.captions if re.search(whole(word), text, re.IGNORECASE)]

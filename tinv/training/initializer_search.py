@@ -10,7 +10,7 @@ from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.feature_extractors import towers_for
 from tinv.evaluation.metrics.word_ranking import at_work, ranked, whole_words
 from tinv.metrics.places import Found, find
-from tinv.training.concept_task import Lesson
+from tinv.training.concept_task import ConceptTask
 
 TOWERS = {
     "toybox": "pkg://tinv/toybox/clip",
@@ -19,7 +19,7 @@ TOWERS = {
 """The toybox's own, and the one whose text tower Stable Diffusion 1 and, as its first, XL has."""
 
 
-def find_tower(pretrained: str) -> Found:
+def find_clip(pretrained: str) -> Found:
     """The CLIP that ranks words for a model.
 
     Args:
@@ -34,7 +34,9 @@ def find_tower(pretrained: str) -> Found:
         raise UserError(f"embedding.init=clip: {error}; or take embedding.init=word") from error
 
 
-def begun(lesson: Lesson, pretrained: str, tokenizers: Mapping[str, Any]) -> tuple[Lesson, str | None]:
+def resolve_initializer(
+    lesson: ConceptTask, pretrained: str, tokenizers: Mapping[str, Any]
+) -> tuple[ConceptTask, str | None]:
     """The lesson with a word to start from, and what there is to say about it.
 
     With `init=clip` that is the word which a CLIP finds the likest to the pictures; from there on it is as if that had
@@ -52,10 +54,10 @@ def begun(lesson: Lesson, pretrained: str, tokenizers: Mapping[str, Any]) -> tup
         return lesson, None
     framing = lesson.data.pictures.framing
     pictures = [open_picture(path, background=framing.background)[0] for path in lesson.data.images]
-    clip = at_work(Clip.load(find_tower(pretrained).folder))
+    clip = at_work(Clip.load(find_clip(pretrained).folder))
     words = lesson.embedding.init_words or whole_words(next(iter(tokenizers.values())))
     (best, cosine), *rest = ranked(clip, pictures, words, kind=lesson.concept.kind)
-    others = ", ".join(f"{word} ({likeness:.3f})" for word, likeness in rest[:3]) or "no other"
+    others = ", ".join(f"{word} ({image_similarity:.3f})" for word, image_similarity in rest[:3]) or "no other"
     concept = replace(lesson.concept, initializer=best)
     embedding = replace(lesson.embedding, init="word", init_words=None)
     said = f"{concept.placeholder}: starts from {best!r} ({cosine:.3f}), before {others}"

@@ -33,7 +33,7 @@ from tinv.runs import layout as rundir
 from tinv.runs.slurm_signals import listen
 from tinv.runs.status import TIME, recorded
 from tinv.slurm import this_job
-from tinv.sweeps.dry_run import foresee
+from tinv.sweeps.dry_run import check_sweep
 from tinv.sweeps.plan_file import read_plan
 from tinv.sweeps.slurm_preflight import contradictions
 from tinv.sweeps.subprocess_run import as_a_process, takes_processes
@@ -132,7 +132,7 @@ def _look_ahead(args: Namespace) -> None:
         _leave(_sentence([Problem(text) for text in found_in_job]))
     if cfg.sweep.dry_run and not multirun:
         _leave("sweep.dry_run=true lists the points of a sweep; add -m")
-    if multirun and (listing := foresee(groups, overrides, cfg)):
+    if multirun and (listing := check_sweep(groups, overrides, cfg)):
         print(listing)
         sys.exit()
     HydraConfig.instance().cfg = None

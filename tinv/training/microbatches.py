@@ -16,7 +16,7 @@ SHARE = 0.5
 """Of the memory that is free: what the backward pass works with comes on top of what is kept for it."""
 
 
-class Merger:
+class MicroBatchMerger:
     """Holds micro-batches back until there are as many as are computed at once."""
 
     def __init__(self, at_once: int | None):
@@ -41,7 +41,7 @@ class Merger:
         return due
 
 
-def sum_of_means(losses: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> Tensor:
+def sum_of_mean_losses(losses: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> Tensor:
     """The mean loss of each micro-batch, added up.
 
     Args:
@@ -60,7 +60,7 @@ def side_by_side(batches: Iterable[Batch]) -> list[Batch]:
     return [_joined(alike) if len(alike) > 1 else alike[0] for alike in by_size.values()]
 
 
-def fitting(compute: Callable[[], object], *, frozen: Iterable[Tensor], device: torch.device) -> int:
+def micro_batches_that_fit(compute: Callable[[], object], *, frozen: Iterable[Tensor], device: torch.device) -> int:
     """How many times what a forward pass keeps for its backward pass fits into the memory that is free, 1 at least.
 
     Args:

@@ -17,19 +17,19 @@ from tinv.concept import Concept, names
 from tinv.diffusion.loss import DiffusionLoss
 from tinv.diffusion.process import noise_latents, timesteps
 from tinv.diffusion.timestep_samplers import UNIFORM, Timesteps, weighted
-from tinv.embedding import TokenEmbedding, Word, guidance_of
+from tinv.embedding import EmbeddingConfig, LearnedToken, guidance_of
 from tinv.formats import LearnedEmbedding
 from tinv.means import Mean, by_name
 from tinv.models import LatentDiffusion
 from tinv.models.conditioning import layers_of, predict_at
-from tinv.optim import Pace, as_text, averages_by_itself, evaluated, unwrap
+from tinv.optim import EffectiveBatch, as_text, averages_by_itself, evaluated, unwrap
 from tinv.provenance import provenance
 from tinv.regulariser import NOTHING, Regulariser
 from tinv.seeding import normal_pair
-from tinv.training.checkpoint_identity import check_identity, identity
-from tinv.training.concept_task import Lesson
-from tinv.training.microbatches import Merger, fitting, sum_of_means
-from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept, sent
+from tinv.training.checkpoint_identity import check_identity, checkpoint_identity
+from tinv.training.concept_task import ConceptTask
+from tinv.training.microbatches import MicroBatchMerger, micro_batches_that_fit, sum_of_mean_losses
+from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept, to_device
 
 
 class TextualInversion(LightningModule):
@@ -39,7 +39,7 @@ class TextualInversion(LightningModule):
     get, to the last bit, the gradient that they would get if it were the only one.
     """
 
-    words: list[Word]
+    words: list[LearnedToken]
     """One for each concept, that of `concept` first."""
     steps_of_rows: int | None
     """How many optimizer steps the rows hold where those after them were void; None is all."""
@@ -49,7 +49,7 @@ class TextualInversion(LightningModule):
         *,
         model: LatentDiffusion,
         concept: Concept,
-        embedding: TokenEmbedding,
+        embedding: EmbeddingConfig,
         objective: DiffusionLoss,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
@@ -58,7 +58,7 @@ class TextualInversion(LightningModule):
         merge_batches: bool = False,
         timesteps: Timesteps = UNIFORM,
         regulariser: Regulariser = NOTHING,
-        others: Sequence[Lesson] = (),
+        others: Sequence[ConceptTask] = (),
     ):
         """Put the rows at their start.
 
@@ -87,12 +87,12 @@ class TextualInversion(LightningModule):
         known: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables, "seed": seed}
         known |= {"encode_text": model.encode_text, "layers": layers_of(model.unet)}
         self.words = nn.ModuleList(  # type: ignore[assignment]
-            Word(concept, embedding, name=name, lr=lr, **known)
+            LearnedToken(concept, embedding, name=name, lr=lr, **known)
             for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)
         )
         self._weights_T = timesteps.weights(model.schedule.alphas_cumprod)
-        self._mover: Optimizer | None = None
-        self._merger = Merger(None if merge_batches else 1)
+        self._optimizer: Optimizer | None = None
+        self._merger = MicroBatchMerger(None if merge_batches else 1)
         self._means: list[Mean] = []
         self.steps_of_rows: int | None = None
 
@@ -106,7 +106,7 @@ class TextualInversion(LightningModule):
         """
         vectors = vectors or _joined(word.embedding.vectors() for word in self.words)
         latent = batch.moments[0].chunk(2)[0].shape
-        posterior_BChw, noise_BChw = sent(normal_pair(batch.draws.tolist(), latent), self.device)
+        posterior_BChw, noise_BChw = to_device(normal_pair(batch.draws.tolist(), latent), self.device)
         clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
@@ -179,10 +179,10 @@ class TextualInversion(LightningModule):
             optimizer.register_step_post_hook(self._after_step)
         if averages_by_itself(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
-        self._mover = optimizer
+        self._optimizer = optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
-    def paces(self, trainer: Trainer, data: Any) -> list[Pace]:
+    def paces(self, trainer: Trainer, data: Any) -> list[EffectiveBatch]:
         """How much a run takes in of each concept at each step, and the rate that its rows are given.
 
         Args:
@@ -191,7 +191,7 @@ class TextualInversion(LightningModule):
         """
         lr = signature(self.optimizer).parameters["lr"].default
         return [
-            Pace(
+            EffectiveBatch(
                 batch_size=part.batch_size,
                 accumulate=trainer.accumulate_grad_batches,
                 processes=trainer.world_size,
@@ -217,9 +217,9 @@ class TextualInversion(LightningModule):
 
     def shown(self) -> Vectors:
         """The rows as everybody else gets them: those that are trained, or their averages where these are kept."""
-        if self._mover is None or not averages_by_itself(self._mover):
+        if self._optimizer is None or not averages_by_itself(self._optimizer):
             return _joined(word.shown() for word in self.words)
-        with evaluated(self._mover):
+        with evaluated(self._optimizer):
             shown = _joined(word.shown() for word in self.words)
             return {word: {name: rows.detach().clone() for name, rows in of.items()} for word, of in shown.items()}
 
@@ -261,7 +261,7 @@ class TextualInversion(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what this is a checkpoint of."""
-        checkpoint["tinv"] = identity(self)
+        checkpoint["tinv"] = checkpoint_identity(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on from a checkpoint of something else.
@@ -269,14 +269,14 @@ class TextualInversion(LightningModule):
         Raises:
             UserError: naming every difference.
         """
-        check_identity(checkpoint.get("tinv"), identity(self))
+        check_identity(checkpoint.get("tinv"), checkpoint_identity(self))
 
     def _due(self, micro: Sequence[Batch | None], batch_idx: int) -> list[Sequence[Batch | None]]:
         """The micro-batches that are computed now, this one among them; none as long as more are to come."""
         most = self.trainer.accumulate_grad_batches
         if most > 1 and self._merger.at_once is None:
             compute = partial(self._over_words, [micro], self.losses)
-            self._merger.at_once = fitting(compute, frozen=self.model.parameters(), device=self.device)
+            self._merger.at_once = micro_batches_that_fit(compute, frozen=self.model.parameters(), device=self.device)
         return self._merger.take(micro, is_first=batch_idx % most == 0, is_last=self._is_last(batch_idx))
 
     def _is_last(self, batch_idx: int) -> bool:
@@ -296,12 +296,12 @@ class TextualInversion(LightningModule):
 
     def _over_words(
         self, micro: Sequence[Sequence[Batch | None]], losses: Callable[[Batch], Tensor]
-    ) -> list[tuple[Word, Tensor, list[Batch]]]:
+    ) -> list[tuple[LearnedToken, Tensor, list[Batch]]]:
         """Of each concept that is shown: the sum of the mean losses of its micro-batches, and these."""
         found = []
         for word, parts in zip(self.words, zip(*micro, strict=True), strict=True):
             if shown := [part for part in parts if part is not None]:
-                found.append((word, sum_of_means(losses, shown), shown))
+                found.append((word, sum_of_mean_losses(losses, shown), shown))
         return found
 
     def _after_step(self, *_: Any) -> None:
@@ -309,7 +309,7 @@ class TextualInversion(LightningModule):
             word.after_step()
 
 
-def _mean(found: tuple[Word, Tensor, list[Batch]]) -> Mean:
+def _mean(found: tuple[LearnedToken, Tensor, list[Batch]]) -> Mean:
     word, loss, parts = found
     return Mean(word.suffix, (loss / len(parts)).detach(), sum(map(len, parts)))
 

@@ -11,28 +11,28 @@ from omegaconf import DictConfig
 from tinv.concept import Concept, names
 from tinv.config.validate import ConfigError, build
 from tinv.data.datamodule import ConceptDataModule
-from tinv.embedding import TokenEmbedding
+from tinv.embedding import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load_tokenizers
 from tinv.models.cpu_features import warn_of_emulation
 from tinv.models.onednn_linear import check_products
 from tinv.models.runtime import check_loss_scale
 from tinv.regulariser import Regulariser
-from tinv.rehearsal import rehearse
-from tinv.training.concept_task import Lesson, borrowed, clashes
-from tinv.training.initializer_search import find_tower
+from tinv.rehearsal import try_optimizer
+from tinv.training.concept_task import ConceptTask, borrowed, clashes
+from tinv.training.initializer_search import find_clip
 
 THUMBNAIL = 64
 """Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""
 
 
-def prepare(cfg: DictConfig) -> list[Lesson]:
+def prepare(cfg: DictConfig) -> list[ConceptTask]:
     """The concepts of a run, its own first.
 
     Raises:
         ConfigError: naming every problem.
     """
-    heard = _Heard()
+    heard = ProblemCollector()
     if cfg.trainer.max_steps < 1:
         heard.problems.append(
             f"trainer.max_steps is the length of the run and must be 1 or more, got {cfg.trainer.max_steps}"
@@ -42,7 +42,10 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
         heard.problems.append(
             f"paths.cache_gb must be above 0, got {cfg.paths.cache_gb}; paths.cache=null keeps nothing"
         )
-    drafts = [_Draft.of(cfg, "", heard), *(_Draft.of(n, f"others.{name}", heard) for name, n in cfg.others.items())]
+    drafts = [
+        TaskBuilder.of(cfg, "", heard),
+        *(TaskBuilder.of(n, f"others.{name}", heard) for name, n in cfg.others.items()),
+    ]
     told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
     tokenizers = heard.attempt(lambda: load_tokenizers(**told)) or {}
     takes = {d.concept.placeholder: d.embedding.num_vectors for d in drafts if d.concept and d.embedding}
@@ -61,7 +64,7 @@ def prepare(cfg: DictConfig) -> list[Lesson]:
     accelerator = cfg.trainer.get("accelerator")
     heard.attempt(lambda: check_loss_scale(**numbers))
     heard.attempt(lambda: check_products(cfg.model.get("products"), accelerator=accelerator, **numbers))
-    heard.attempt(lambda: rehearse(cfg, {draft.where: draft.embedding for draft in drafts}))
+    heard.attempt(lambda: try_optimizer(cfg, {draft.where: draft.embedding for draft in drafts}))
     for draft in drafts:
         draft.open_pictures()
     concepts = [draft.concept for draft in drafts if draft.concept]
@@ -93,7 +96,7 @@ def _unmeasured(cfg: DictConfig) -> Iterator[str]:
                 yield f"{setting}={name}: nothing in this run measures that; {remedy}"
 
 
-class _Heard:
+class ProblemCollector:
     """Every objection, where a run would stop at the first."""
 
     def __init__(self) -> None:
@@ -112,19 +115,19 @@ class _Heard:
 
 
 @dataclass(frozen=True)
-class _Draft:
+class TaskBuilder:
     """The parts of a concept, as far as they can be built."""
 
     where: str
     """Empty, or `others.robot`."""
-    heard: _Heard
+    heard: ProblemCollector
     concept: Concept | None
     data: ConceptDataModule | None
-    embedding: TokenEmbedding | None
+    embedding: EmbeddingConfig | None
     lr: float | None
 
     @classmethod
-    def of(cls, node: DictConfig, where: str, heard: _Heard) -> "_Draft":
+    def of(cls, node: DictConfig, where: str, heard: ProblemCollector) -> "TaskBuilder":
         """What can be built of a node that has the groups `concept`, `data` and `embedding`."""
         concept, embedding = (heard.attempt(partial(build, node[key]), where) for key in ("concept", "embedding"))
         data = heard.attempt(partial(build, node.data), where) if concept else None
@@ -145,7 +148,7 @@ class _Draft:
     def ask_tower(self, pretrained: str) -> None:
         """Whether there is something to choose its first word with."""
         if self.embedding and self.embedding.init == "clip":
-            self.heard.attempt(partial(find_tower, pretrained), self.where)
+            self.heard.attempt(partial(find_clip, pretrained), self.where)
 
     def ask_regulariser(self, regulariser: Regulariser) -> None:
         """Whether it goes with this."""
@@ -158,7 +161,7 @@ class _Draft:
             for path in self.data.images:
                 self.heard.attempt(partial(self.data.open, path, resolution=THUMBNAIL), self.where)
 
-    def lesson(self) -> Iterator[Lesson]:
+    def lesson(self) -> Iterator[ConceptTask]:
         """The whole, if no part is missing."""
         if self.concept and self.data and self.embedding:
             parts: dict[str, Any] = {
@@ -167,11 +170,11 @@ class _Draft:
                 "embedding": self.embedding,
                 "lr": self.lr,
             }
-            lesson = self.heard.attempt(lambda: Lesson(**parts), self.where)
+            lesson = self.heard.attempt(lambda: ConceptTask(**parts), self.where)
             yield from [lesson] if lesson else []
 
 
-def _tell_of_borrowed_words(lessons: list[Lesson]) -> None:
+def _tell_of_borrowed_words(lessons: list[ConceptTask]) -> None:
     for lesson in lessons:
         for word, texts in borrowed(lesson, [other.concept.placeholder for other in lessons]).items():
             warnings.warn(

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tinv.data.datamodule import ConceptDataModule
-from tinv.data.dataset import Sample, TrainingSamples
+from tinv.data.dataset import TrainingExample, TrainingSamples
 from tinv.models.families import read_json
 from tinv.models.sources import find
 from tinv.runs.files import atomic
@@ -59,7 +59,7 @@ def preview(parts: Sequence[ConceptDataModule], *, resolution: int, num_samples:
     return Preview(lines, out)
 
 
-def first_batches(data: ConceptDataModule, *, resolution: int, num_samples: int) -> list[list[Sample]]:
+def first_batches(data: ConceptDataModule, *, resolution: int, num_samples: int) -> list[list[TrainingExample]]:
     """The first micro-batches of a run, with small pictures [3, h, w] in [-1, 1] where it has moments."""
     data.connect(_thumbnail, resolution=resolution)
     samples = TrainingSamples(data.shown, batch_size=data.batch_size, seed=data.seed)
@@ -103,12 +103,12 @@ class _Row:
     """Pictures side by side."""
 
     title: str
-    samples: Sequence[Sample]
+    samples: Sequence[TrainingExample]
     names: Sequence[str]
     """Of the files, by the samples' index."""
 
 
-def _rows(word: str, data: ConceptDataModule, batches: Sequence[Sequence[Sample]]) -> list[_Row]:
+def _rows(word: str, data: ConceptDataModule, batches: Sequence[Sequence[TrainingExample]]) -> list[_Row]:
     """A row for each micro-batch, or several where it is too long."""
     names = [path.name for path in data.images]
     rows = []
@@ -150,7 +150,7 @@ def _draw(row: _Row, *, across: int, font: ImageFont.FreeTypeFont) -> Image.Imag
     return picture
 
 
-def _masked(sample: Sample) -> Image.Image:
+def _masked(sample: TrainingExample) -> Image.Image:
     """The picture, under a veil where it does not count."""
     pixels_3HW = sample.moments / 2 + 0.5
     if sample.mask is not None:

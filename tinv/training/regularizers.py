@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from tinv.concept import Concept
-from tinv.embedding import TokenEmbedding, Word
+from tinv.embedding import EmbeddingConfig, LearnedToken
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.runs.files import locate
@@ -43,7 +43,7 @@ class ContextRegulariser:
         if self.num_prompts < 1:
             raise UserError(f"regulariser.num_prompts must be 1 or more, got {self.num_prompts}")
 
-    def check(self, concept: Concept, embedding: TokenEmbedding) -> None:
+    def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
         """Whether there is an ordinary word to compare with, and something to compare.
 
         Raises:
@@ -65,7 +65,7 @@ class ContextRegulariser:
             )
         self._prompts()
 
-    def __call__(self, word: Word, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
+    def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
         """weight x mean of 1 - cosine, of prompts that are drawn for the step."""
         prompts = self._prompts()
         chance = generator(seed, "context", step)

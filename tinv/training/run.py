@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tinv import cache
 from tinv.config.validate import build
-from tinv.data.latent_cache import KnownMoments
+from tinv.data.latent_cache import LatentCache
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.models import model_cache as shelf
@@ -22,13 +22,13 @@ from tinv.models.compiling import keep_compiled
 from tinv.models.encoder import encoder_of
 from tinv.runs import layout as rundir
 from tinv.runs.environment import hydra_choices
-from tinv.together import Together
+from tinv.together import MultiConceptDataModule
 from tinv.training.callbacks import KeepBest
 from tinv.training.callbacks.checkpoints import newest_valid
 from tinv.training.callbacks.timing import phase
-from tinv.training.concept_task import Lesson
-from tinv.training.initializer_search import begun
-from tinv.training.loggers import watched
+from tinv.training.concept_task import ConceptTask
+from tinv.training.initializer_search import resolve_initializer
+from tinv.training.loggers import logging_run
 from tinv.training.module import TextualInversion
 from tinv.training.preflight import prepare
 
@@ -51,7 +51,7 @@ def train(cfg: DictConfig) -> float | None:
     warnings.formatwarning = in_a_line
     loggers: list[Logger] = [build(node) for node in cfg.logger.values()]
     settings = sentence(cfg)
-    with watched(loggers, settings):
+    with logging_run(loggers, settings):
         return _learn(cfg, loggers, settings)
 
 
@@ -64,12 +64,12 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
             logger.log_hyperparams(settings)
         if cfg.model.compile and (kept := cache.folder(cfg.paths.cache)):
             keep_compiled(kept / "compiled")
-        model = shelf.take(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
+        model = shelf.get(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
         first, *others = [_begun(lesson, cfg.model.pretrained, model) for lesson in lessons]
         late = {"model": model, "concept": first.concept, "embedding": first.embedding, "others": others}
         wiring = OmegaConf.masked_copy(cfg.module, [key for key in cfg.module if key not in late])
         module: TextualInversion = build(wiring, **late)
-    data = Together([lesson.data for lesson in lessons])
+    data = MultiConceptDataModule([lesson.data for lesson in lessons])
     trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
     device = trainer.strategy.root_device
     with phase(callbacks, "encoding"), _encoder(cfg.paths, model, device) as encode, model.vae_on_call.at(device):
@@ -81,7 +81,7 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
     if trainer.is_global_zero:
         print(_farewell(module, Path(cfg.paths.run)))
     result = _monitored(cfg.monitor, trainer, module, data)
-    shelf.put_back(model)
+    shelf.put(model)
     if cfg.hub.push and trainer.is_global_zero:
         print(f"uploaded: {build(cfg.hub).publish(Path(cfg.paths.run))}")
     return result
@@ -99,12 +99,12 @@ def _encoder(paths: DictConfig, model: LatentDiffusion, device: torch.device) ->
     if (folder := cache.folder(paths.cache)) is None:
         return nullcontext(model.encode_images)
     encoder = encoder_of(model.vae, device)
-    return KnownMoments(model.encode_images, folder, encoder=encoder, most_bytes=int(paths.cache_gb * 1e9))
+    return LatentCache(model.encode_images, folder, encoder=encoder, most_bytes=int(paths.cache_gb * 1e9))
 
 
-def _begun(lesson: Lesson, pretrained: str, model: LatentDiffusion) -> Lesson:
+def _begun(lesson: ConceptTask, pretrained: str, model: LatentDiffusion) -> ConceptTask:
     """The lesson with its first word; says which that is, if it was looked for."""
-    chosen, said = begun(lesson, pretrained, model.tokenizers)
+    chosen, said = resolve_initializer(lesson, pretrained, model.tokenizers)
     if said:
         rank_zero_only(print)(said, flush=True)
     return chosen
@@ -132,7 +132,9 @@ def _own_checkpoint(run: Path) -> Path | None:
         return None
 
 
-def _monitored(name: str | None, trainer: Trainer, module: TextualInversion, data: Together) -> float | None:
+def _monitored(
+    name: str | None, trainer: Trainer, module: TextualInversion, data: MultiConceptDataModule
+) -> float | None:
     if name is None:
         return None
     for callback in trainer.callbacks:  # type: ignore[attr-defined]

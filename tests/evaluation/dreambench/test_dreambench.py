@@ -96,7 +96,7 @@ def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Pa
     folder = tmp_path / "sweep"
     for point, (name, seed) in enumerate([("backpack_dog", 0), ("backpack_dog", 1), ("dog2", 0)]):
         learn(folder / str(point), model, word=f"<{name.replace('_', '-')}>", seed=seed)
-    settings = replace(SETTINGS, seeds=(0, 1), steps=1, guidance=2.0, towers="toybox", device="cpu")
+    settings = replace(SETTINGS, seeds=(0, 1), steps=1, guidance=2.0, feature_extractors="toybox", device="cpu")
     whole = measure(folder, tmp_path / "out", read_subjects(data), settings=settings)
     own = [json.loads((folder / str(i) / "evaluation.json").read_text())["scores"]["clip_t"] for i in range(3)]
     (group,) = whole["groups"]

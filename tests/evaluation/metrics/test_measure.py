@@ -56,7 +56,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def towers(places: dict[str, Path]) -> Towers:
+def feature_extractors(places: dict[str, Path]) -> Towers:
     return Choice.of("clip", clip=str(places["clip"]), dino=str(places["dino"])).load()
 
 
@@ -75,7 +75,7 @@ def pictures(count: int, seed: int) -> list[Image.Image]:
     return [Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)) for _ in range(count)]
 
 
-def test_clip_t_is_that_of_torchmetrics(towers: Towers, places: dict[str, Path]) -> None:
+def test_clip_t_is_that_of_torchmetrics(feature_extractors: Towers, places: dict[str, Path]) -> None:
     """A second implementation, with transformers' own processor: its score is 100 times the mean cosine."""
     processor = CLIPProcessor(CLIPImageProcessorPil.from_pretrained(places["clip"]), tiny_tokenizer())
     theirs = CLIPScore(lambda: (AsTensors.from_pretrained(places["clip"]), processor))
@@ -83,7 +83,7 @@ def test_clip_t_is_that_of_torchmetrics(towers: Towers, places: dict[str, Path])
     for prompt, shown in samples.items():
         tensors = [torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in shown]
         theirs.update(tensors, [with_noun(prompt, "toy")] * len(shown))
-    ours = measure(towers, samples, None, noun="toy").scores["clip_t"]
+    ours = measure(feature_extractors, samples, None, noun="toy").scores["clip_t"]
     assert ours is not None
     assert max(ours, 0.0) * 100 == pytest.approx(float(theirs.compute()), abs=0.05)
     assert ours > 0.02
@@ -102,10 +102,10 @@ def test_dino_is_the_class_token_of_transformers_own_model(places: dict[str, Pat
     assert torch.allclose(seen.norm(dim=1), torch.ones(40), atol=1e-5)
 
 
-def test_numbers_of_all_samples_are_means_over_prompts_of_equal_size(towers: Towers) -> None:
-    references = References.seen_by(towers, pictures(3, 9))
+def test_numbers_of_all_samples_are_means_over_prompts_of_equal_size(feature_extractors: Towers) -> None:
+    references = References.seen_by(feature_extractors, pictures(3, 9))
     samples = {prompt: pictures(4, seed) for seed, prompt in enumerate(PROMPTS)}
-    found = measure(towers, samples, references, noun="toy")
+    found = measure(feature_extractors, samples, references, noun="toy")
     assert set(found.scores) == set(NAMES)
     for name in set(NAMES) - {"score"}:
         values = [float(row[name]) for row in found.prompts]  # type: ignore[arg-type]
@@ -113,10 +113,10 @@ def test_numbers_of_all_samples_are_means_over_prompts_of_equal_size(towers: Tow
     assert [row["caption"] for row in found.prompts] == ["a photo of a toy", "a toy on the beach"]
 
 
-def test_samples_that_are_the_references_come_to_the_reference_points(towers: Towers) -> None:
+def test_samples_that_are_the_references_come_to_the_reference_points(feature_extractors: Towers) -> None:
     shown = pictures(4, 9)
-    references = References.seen_by(towers, shown)
-    found = measure(towers, {PROMPTS[0]: shown}, references, noun="toy").scores
+    references = References.seen_by(feature_extractors, shown)
+    found = measure(feature_extractors, {PROMPTS[0]: shown}, references, noun="toy").scores
     points = references.points()
     for name in ("clip_i", "dino"):
         assert found[name] == pytest.approx((4 * 3 * float(points[name] or 0) + 4) / 16, abs=1e-5)
@@ -124,8 +124,8 @@ def test_samples_that_are_the_references_come_to_the_reference_points(towers: To
     assert found["copies"] == 1.0
 
 
-def test_what_cannot_be_measured_is_said_to_be_nothing(towers: Towers) -> None:
-    found = measure(Towers(towers.clip), {PROMPTS[0]: pictures(1, 0)}, None, noun="toy").scores
+def test_what_cannot_be_measured_is_said_to_be_nothing(feature_extractors: Towers) -> None:
+    found = measure(Towers(feature_extractors.clip), {PROMPTS[0]: pictures(1, 0)}, None, noun="toy").scores
     assert {name for name, value in found.items() if value is None} == set(NAMES) - {"clip_t", "clip_t_bare"}
 
 

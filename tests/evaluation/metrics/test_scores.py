@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from tinv.evaluation.metrics.scores import agreement, among, both, copies, diversity, likeness, nearest
+from tinv.evaluation.metrics.scores import (
+    copy_rate,
+    diversity,
+    geometric_mean,
+    image_similarity,
+    mean_pairwise_cosine,
+    nearest,
+    text_alignment,
+)
 
 SAMPLES = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0]])
 REFERENCES = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8]])
@@ -20,23 +28,25 @@ def features(count: int, seed: int) -> torch.Tensor:
 
 
 def test_the_numbers_of_stored_features():
-    assert likeness(SAMPLES, REFERENCES) == pytest.approx((1 + 0 + 0 + 0.6 + 0.8 + 0.48) / 6)
-    assert agreement(SAMPLES, CAPTIONS) == pytest.approx((0.8 + 0.8) / 2)
+    assert image_similarity(SAMPLES, REFERENCES) == pytest.approx((1 + 0 + 0 + 0.6 + 0.8 + 0.48) / 6)
+    assert text_alignment(SAMPLES, CAPTIONS) == pytest.approx((0.8 + 0.8) / 2)
     assert diversity(SAMPLES) == pytest.approx(1 - 0.6)
-    assert among(REFERENCES) == pytest.approx((0 + 0 + 0.6) / 3)
+    assert mean_pairwise_cosine(REFERENCES) == pytest.approx((0 + 0 + 0.6) / 3)
     assert nearest(SAMPLES, REFERENCES) == pytest.approx((1 + 0.8) / 2)
-    assert copies(SAMPLES, REFERENCES) == 1.0  # both are nearer to a reference than .6
-    assert copies(SAMPLES, torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.0, 0.6]])) == 0.5  # the first is
-    assert both(0.81, 0.25) == pytest.approx(0.45)
+    assert copy_rate(SAMPLES, REFERENCES) == 1.0  # both are nearer to a reference than .6
+    assert copy_rate(SAMPLES, torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.0, 0.6]])) == 0.5  # the first is
+    assert geometric_mean(0.81, 0.25) == pytest.approx(0.45)
 
 
 def test_they_are_what_numpy_makes_of_the_published_formulae():
     samples, references, captions = features(7, 0), features(5, 1), features(7, 2)
     s, r, t = (np.asarray(x, np.float64) for x in (samples, references, captions))
     cosines = np.array([[np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for b in r] for a in s])
-    assert likeness(samples, references) == pytest.approx(cosines.sum() / 35, abs=1e-6)
+    assert image_similarity(samples, references) == pytest.approx(cosines.sum() / 35, abs=1e-6)
     assert nearest(samples, references) == pytest.approx(np.mean([row.max() for row in cosines]), abs=1e-6)
-    assert agreement(samples, captions) == pytest.approx(np.mean([a @ b for a, b in zip(s, t, strict=True)]), abs=1e-6)
+    assert text_alignment(samples, captions) == pytest.approx(
+        np.mean([a @ b for a, b in zip(s, t, strict=True)]), abs=1e-6
+    )
     pairs = [1 - s[i] @ s[j] for i in range(7) for j in range(i)]
     assert diversity(samples) == pytest.approx(np.mean(pairs), abs=1e-6)
 
@@ -46,20 +56,22 @@ def test_the_mean_of_cosines_is_not_the_cosine_of_the_mean():
     samples, caption = features(9, 3), features(1, 4)
     middle = samples.mean(0)
     of_the_mean = float(normalize(middle, dim=0) @ caption[0])
-    assert agreement(samples, caption.expand_as(samples)) == pytest.approx(of_the_mean * float(middle.norm()), abs=1e-6)
+    assert text_alignment(samples, caption.expand_as(samples)) == pytest.approx(
+        of_the_mean * float(middle.norm()), abs=1e-6
+    )
     assert float(middle.norm()) < 0.9
 
 
 def test_a_word_that_gives_its_references_back_is_a_copy_and_a_single_sample_has_no_diversity():
     references = features(4, 5)
     assert nearest(references, references) == pytest.approx(1)
-    assert copies(references, references) == 1.0
-    assert likeness(references[:1], references[:1]) == pytest.approx(1)
+    assert copy_rate(references, references) == 1.0
+    assert image_similarity(references[:1], references[:1]) == pytest.approx(1)
     assert diversity(references[:1]) is None
-    assert copies(references, references[:1]) is None
+    assert copy_rate(references, references[:1]) is None
 
 
 def test_the_score_weighs_a_percent_of_each_alike_and_never_fails():
-    assert both(0.8 * 1.01, 0.25) == pytest.approx(both(0.8, 0.25 * 1.01))
-    assert both(0.8, -0.1) == 0.0
-    assert not math.isnan(both(-0.2, -0.1))
+    assert geometric_mean(0.8 * 1.01, 0.25) == pytest.approx(geometric_mean(0.8, 0.25 * 1.01))
+    assert geometric_mean(0.8, -0.1) == 0.0
+    assert not math.isnan(geometric_mean(-0.2, -0.1))

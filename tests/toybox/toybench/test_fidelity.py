@@ -30,7 +30,7 @@ TOLD = {"model": "m", "sampling": {}}
 
 
 @pytest.fixture(scope="module")
-def towers() -> Towers:
+def feature_extractors() -> Towers:
     return Choice.of("toybox").load()
 
 
@@ -63,9 +63,9 @@ def other_mug() -> Toy:
     return next(toy for toy in iter(lambda: toy_of_kind(rng, "mug"), None) if resembles(toy) is None)
 
 
-def test_the_toy_itself_recovers_wholly_and_the_plain_noun_not_at_all(towers: Towers) -> None:
+def test_the_toy_itself_recovers_wholly_and_the_plain_noun_not_at_all(feature_extractors: Towers) -> None:
     also, model = AgainstRenders(seeds=range(4)), Generator(other_mug())
-    options = {"towers": towers, "model": model, "told": TOLD}
+    options = {"towers": feature_extractors, "model": model, "told": TOLD}
     perfect = also(subject("<teal-mug>"), {p: shown(TOYS["teal_mug"], p, 7) for p in PROMPTS}, **options)
     plain = also(subject("<teal-mug>"), {p: shown(model.toy, p, 50) for p in PROMPTS}, **options)
     assert perfect["recovery"] == pytest.approx(1, abs=0.15)
@@ -120,13 +120,15 @@ def test_edits_and_places_are_asked_for_once_each() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_tower_tells_each_from_other_toys_of_its_class(name: str, towers: Towers) -> None:
+def test_the_tower_tells_each_from_other_toys_of_its_class(name: str, feature_extractors: Towers) -> None:
     """Before it may judge, as for the five."""
     rng, areas = np.random.default_rng(1), []
     for scene in SCENES:
-        own = towers.clip.images(renders_on(TOYS[name], scene, seed=0))
-        new = towers.clip.images(renders_on(TOYS[name], scene, seed=1))
+        own = feature_extractors.clip.images(renders_on(TOYS[name], scene, seed=0))
+        new = feature_extractors.clip.images(renders_on(TOYS[name], scene, seed=1))
         others = [toy_of_kind(rng, class_of(name)) for _ in range(40)]
-        unlike = towers.clip.images([renders_on(toy, scene, 1, seed=2 + i)[0] for i, toy in enumerate(others)])
+        unlike = feature_extractors.clip.images(
+            [renders_on(toy, scene, 1, seed=2 + i)[0] for i, toy in enumerate(others)]
+        )
         areas.append(area_under_curve((new @ own.T).mean(1), (unlike @ own.T).mean(1)))
     assert np.mean(areas) >= 0.95

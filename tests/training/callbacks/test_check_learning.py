@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.training.callbacks.fitting import Interrupt, fit
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
-from tinv.training.callbacks import Checkpoints, StopIfStuck
+from tinv.training.callbacks import CheckLearning, Checkpoints
 from tinv.training.callbacks.check_learning import StuckError
 
 
@@ -27,7 +27,7 @@ class ForgetRow(Callback):
 
 
 def test_a_run_that_learns_passes(tmp_path: Path, model: StableDiffusion) -> None:
-    fit(tmp_path, model, [StopIfStuck(after_steps=3)], max_steps=4, num_vectors=2)
+    fit(tmp_path, model, [CheckLearning(after_steps=3)], max_steps=4, num_vectors=2)
 
 
 def test_a_detached_text_is_noticed(tmp_path: Path, model: StableDiffusion) -> None:
@@ -38,20 +38,20 @@ def test_a_detached_text_is_noticed(tmp_path: Path, model: StableDiffusion) -> N
     hook = model.text_encoder.register_forward_hook(detach)
     try:
         with pytest.raises(StuckError, match=r"after 3 optimizer steps .* \(the one vector\) had no gradient"):
-            fit(tmp_path, model, [StopIfStuck(after_steps=3)], accumulate=2)
+            fit(tmp_path, model, [CheckLearning(after_steps=3)], accumulate=2)
     finally:
         hook.remove()
 
 
 def test_a_single_row_without_a_gradient_is_named(tmp_path: Path, model: StableDiffusion) -> None:
     with pytest.raises(StuckError, match=r"vector 1 of rows\.clip_l had no gradient: the captions"):
-        fit(tmp_path, model, [StopIfStuck(after_steps=2), ForgetRow(1)], num_vectors=3)
+        fit(tmp_path, model, [CheckLearning(after_steps=2), ForgetRow(1)], num_vectors=3)
 
 
 @pytest.mark.parametrize("lr", [0.0, 1e-12])
 def test_a_rate_too_small_to_count_is_noticed(tmp_path: Path, model: StableDiffusion, lr: float) -> None:
     with pytest.raises(StuckError, match=r"\(all 2 vectors\) had a gradient but did not move: optimizer\.lr"):
-        fit(tmp_path, model, [StopIfStuck(2)], num_vectors=2, optimizer=partial(torch.optim.AdamW, lr=lr))
+        fit(tmp_path, model, [CheckLearning(2)], num_vectors=2, optimizer=partial(torch.optim.AdamW, lr=lr))
 
 
 def test_a_resumed_run_is_measured_from_its_very_start(tmp_path: Path, model: StableDiffusion) -> None:
@@ -59,11 +59,11 @@ def test_a_resumed_run_is_measured_from_its_very_start(tmp_path: Path, model: St
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Checkpoints(tmp_path, 2), Interrupt(3, RuntimeError())])
     resume = tmp_path / "checkpoints" / "step_000002.ckpt"
-    moved = fit(tmp_path, model, [StopIfStuck(4)], resume=resume, max_steps=5, scheduler=frozen)
+    moved = fit(tmp_path, model, [CheckLearning(4)], resume=resume, max_steps=5, scheduler=frozen)
     assert moved.global_step == 5
-    fit(tmp_path, model, [StopIfStuck(2), ForgetRow(0)], resume=resume)  # it has passed the look before
+    fit(tmp_path, model, [CheckLearning(2), ForgetRow(0)], resume=resume)  # it has passed the look before
 
 
 def test_looking_before_the_first_step_is_refused() -> None:
     with pytest.raises(UserError, match=r"callbacks\.movement\.after_steps must be 1 or more, got 0"):
-        StopIfStuck(0)
+        CheckLearning(0)

@@ -13,7 +13,7 @@ from tinv.models import StableDiffusion
 from tinv.runs.layout import checkpoints, step_of
 from tinv.training.callbacks import Checkpoints
 from tinv.training.callbacks.checkpoints import newest_valid, verify
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.training.loggers.csv_logger import CSVLogger
 
 
 def saved_steps(folder: Path) -> list[int]:
@@ -81,7 +81,7 @@ def test_a_measurement_that_a_killed_run_did_not_get_to_is_made_up_for(
     def go(name: str, *more: Callback, resume: Path | None = None) -> str:
         run = tmp_path / name
         parts = [Checkpoints(run, every_n_steps=4), *more]
-        fit(run, model, parts, max_steps=9, accumulate=accumulate, loggers=[MetricsFile(run)], resume=resume)
+        fit(run, model, parts, max_steps=9, accumulate=accumulate, loggers=[CSVLogger(run)], resume=resume)
         return (run / "metrics.csv").read_text()
 
     with pytest.raises(RuntimeError):

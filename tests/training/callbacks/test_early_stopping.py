@@ -17,11 +17,11 @@ from tests.training.callbacks.fitting import fit, rows
 from tinv import formats
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
-from tinv.training.callbacks import Checkpoints, Export, KeepBest, RunCard, StopAtRest, StopWhenStale
+from tinv.training.callbacks import Checkpoints, DVARStopping, EarlyStopping, Export, KeepBest, RunCard
 from tinv.training.callbacks.dvar_stopping import share_of_variance, stride
 from tinv.training.callbacks.early_stopping import last_improvement
 from tinv.training.callbacks.logging import log_metrics
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.training.loggers.csv_logger import CSVLogger
 
 
 class Measure(Callback):
@@ -36,7 +36,7 @@ class Measure(Callback):
 
 
 def losses(folder: Path) -> dict[int, str]:
-    table = MetricsFile(folder)._rows
+    table = CSVLogger(folder)._rows
     return {step: row["train/loss"] for step, row in table.items() if "train/loss" in row}
 
 
@@ -53,7 +53,7 @@ def test_the_share_of_variance_is_the_papers_and_numpy_agrees():
 
 
 def test_a_falling_curve_is_not_at_rest_and_one_that_has_fallen_is():
-    rule = StopAtRest(window=10, threshold=0.15)
+    rule = DVARStopping(window=10, threshold=0.15)
     falling = [(step, 1 - step / 1000) for step in range(0, 250, 10)]
     assert rule.why_flat(falling) is None
     longer = [(step, 1 - step / 1000) for step in range(0, 270, 10)]
@@ -78,14 +78,14 @@ def test_looks_take_less_than_a_twentieth_of_the_training_whatever_the_batch():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: StopAtRest(draws=0), "stop.draws must be 1 or more"),
-        (lambda: StopAtRest(window=1), "stop.window must be 2 or more"),
-        (lambda: StopAtRest(stride=0), "stop.stride must be 1 or more"),
-        (lambda: StopAtRest(threshold=1.0), "stop.threshold must be above 0 and less than 1"),
-        (lambda: StopWhenStale(patience=0), "stop.patience must be 1 or more"),
-        (lambda: StopWhenStale(min_delta=-1), "stop.min_delta must be 0 or more"),
-        (lambda: StopWhenStale(min_steps=-1), "stop.min_steps must be 0 or more"),
-        (lambda: StopWhenStale(monitor=None), "stop.monitor must name a number"),
+        (lambda: DVARStopping(draws=0), "stop.draws must be 1 or more"),
+        (lambda: DVARStopping(window=1), "stop.window must be 2 or more"),
+        (lambda: DVARStopping(stride=0), "stop.stride must be 1 or more"),
+        (lambda: DVARStopping(threshold=1.0), "stop.threshold must be above 0 and less than 1"),
+        (lambda: EarlyStopping(patience=0), "stop.patience must be 1 or more"),
+        (lambda: EarlyStopping(min_delta=-1), "stop.min_delta must be 0 or more"),
+        (lambda: EarlyStopping(min_steps=-1), "stop.min_steps must be 0 or more"),
+        (lambda: EarlyStopping(monitor=None), "stop.monitor must name a number"),
         (lambda: KeepBest(monitor=None), "keep.monitor must name a number"),
         (lambda: KeepBest(mode="least"), "keep.mode must be auto, min or max"),
     ],
@@ -99,9 +99,9 @@ def test_settings_that_make_no_sense_are_refused_in_words(make, said):
 
 
 def test_looking_changes_no_bit_of_the_training(tmp_path, model: StableDiffusion):
-    plain = fit(tmp_path, model, [], loggers=[MetricsFile(tmp_path / "plain")])
-    rule = StopAtRest(stride=1, window=5)
-    looked = fit(tmp_path, model, [rule, KeepBest()], loggers=[MetricsFile(tmp_path / "looked")])
+    plain = fit(tmp_path, model, [], loggers=[CSVLogger(tmp_path / "plain")])
+    rule = DVARStopping(stride=1, window=5)
+    looked = fit(tmp_path, model, [rule, KeepBest()], loggers=[CSVLogger(tmp_path / "looked")])
     assert [step for step, _ in rule.curves[""]] == [1, 2, 3, 4, 5, 6]
     assert len({value for _, value in rule.curves[""]}) == 6
     assert torch.equal(rows(plain), rows(looked))
@@ -118,14 +118,14 @@ def test_a_look_passes_the_model_forward_once_with_the_same_draws_and_no_gradien
         return predict(self, x, t, *rest)
 
     monkeypatch.setattr(type(model), "predict", counted)
-    fit(tmp_path, model, [StopAtRest(stride=2, draws=3, window=5)], max_steps=6)
+    fit(tmp_path, model, [DVARStopping(stride=2, draws=3, window=5)], max_steps=6)
     assert len(seen) == 3 and len(set(seen)) == 1, "steps 2, 4 and 6"
     assert sorted(seen[0]) == [166, 500, 833], "levels spread evenly"
 
 
 def test_a_run_whose_loss_has_come_to_rest_stops_in_order(tmp_path, model, capsys):
     run = tmp_path / "run"
-    rule = StopAtRest(stride=1, window=4, threshold=0.4)
+    rule = DVARStopping(stride=1, window=4, threshold=0.4)
     module = fit(
         tmp_path,
         model,
@@ -144,7 +144,7 @@ def test_a_run_whose_loss_has_come_to_rest_stops_in_order(tmp_path, model, capsy
 
 def test_patience_ends_a_run_when_a_number_gets_no_better(tmp_path, model):
     values = {2: 0.5, 4: 0.6, 6: 0.61, 8: 0.55, 10: 0.9}
-    rule = StopWhenStale("eval/clip_i", patience=2, min_delta=0.02)
+    rule = EarlyStopping("eval/clip_i", patience=2, min_delta=0.02)
     module = fit(tmp_path, model, [Measure(values), rule], max_steps=12)
     assert module.global_step == 8
     assert "eval/clip_i has not improved by more than 0.02 in 2 measurements, since 0.6 at step 4" in str(rule.told)
@@ -152,12 +152,12 @@ def test_patience_ends_a_run_when_a_number_gets_no_better(tmp_path, model):
 
 def test_min_steps_puts_the_end_off(tmp_path, model):
     values = dict.fromkeys(range(1, 13), 0.5)
-    rule = StopWhenStale("eval/clip_i", patience=2, min_steps=9)
+    rule = EarlyStopping("eval/clip_i", patience=2, min_steps=9)
     assert fit(tmp_path, model, [rule, Measure(values)], max_steps=12).global_step == 9
 
 
 def test_a_number_that_nobody_measures_is_said_at_the_end(tmp_path, model, capsys):
-    module = fit(tmp_path, model, [StopWhenStale("eval/clip_i"), KeepBest("eval/clip_i")])
+    module = fit(tmp_path, model, [EarlyStopping("eval/clip_i"), KeepBest("eval/clip_i")])
     assert module.global_step == 6
     said = capsys.readouterr().out
     assert "stop.monitor=eval/clip_i: nothing measured that" in said
@@ -170,24 +170,24 @@ def test_a_stopped_run_that_is_gone_on_with_ends_at_once_and_without_the_rule_is
 ):
     run, straight = tmp_path / "run", tmp_path / "straight"
 
-    def rule() -> StopWhenStale:
-        return StopWhenStale("eval/clip_i", patience=1, min_steps=stopped_at)
+    def rule() -> EarlyStopping:
+        return EarlyStopping("eval/clip_i", patience=1, min_steps=stopped_at)
 
     values = dict.fromkeys(range(1, 9), 0.5)
-    first = fit(tmp_path, model, [rule(), Measure(values), Checkpoints(run)], max_steps=8, loggers=[MetricsFile(run)])
+    first = fit(tmp_path, model, [rule(), Measure(values), Checkpoints(run)], max_steps=8, loggers=[CSVLogger(run)])
     assert first.global_step == stopped_at
     ckpt = Checkpoints(run).path(stopped_at)
     again = fit(tmp_path, model, [rule(), Measure(values), Checkpoints(run)], max_steps=8, resume=ckpt)
     assert again.global_step == stopped_at
     assert torch.equal(rows(first), rows(again))
-    free = fit(tmp_path, model, [Checkpoints(run)], max_steps=8, resume=ckpt, loggers=[MetricsFile(run)])
-    whole = fit(tmp_path, model, [Checkpoints(straight)], max_steps=8, loggers=[MetricsFile(straight)])
+    free = fit(tmp_path, model, [Checkpoints(run)], max_steps=8, resume=ckpt, loggers=[CSVLogger(run)])
+    whole = fit(tmp_path, model, [Checkpoints(straight)], max_steps=8, loggers=[CSVLogger(straight)])
     assert free.global_step == whole.global_step == 8
     assert torch.equal(rows(free), rows(whole))
     assert losses(run) == losses(straight)
 
 
-@pytest.mark.parametrize("make", [lambda: StopAtRest(stride=1, window=3, threshold=0.9), StopWhenStale])
+@pytest.mark.parametrize("make", [lambda: DVARStopping(stride=1, window=3, threshold=0.9), EarlyStopping])
 def test_a_curve_that_is_gone_on_with_is_the_uninterrupted_one(tmp_path, model, make):
     whole, begun, rest = make(), make(), make()
     fit(tmp_path, model, [whole, Checkpoints(tmp_path / "a", every_n_steps=4)], max_steps=10)
@@ -236,7 +236,7 @@ def kept(model, tmp_path_factory):
     """The callbacks of a whole run, and its folder."""
     run = tmp_path_factory.mktemp("kept")
     callbacks = keeping(run)
-    fit(run, model, callbacks, max_steps=8, loggers=[MetricsFile(run)])
+    fit(run, model, callbacks, max_steps=8, loggers=[CSVLogger(run)])
     return callbacks, run
 
 
@@ -248,14 +248,14 @@ def test_what_is_kept_survives_a_resume_wherever_it_is_cut(tmp_path, model, kept
     (cut / "learned_embeds.safetensors").unlink()
     second = keeping(cut)
     resume = Checkpoints(cut).path(at)
-    fit(tmp_path, model, second, max_steps=8, loggers=[MetricsFile(cut)], resume=resume)
+    fit(tmp_path, model, second, max_steps=8, loggers=[CSVLogger(cut)], resume=resume)
     assert (second[0].told, second[0].value) == (first[0].told, first[0].value)
     old, new = formats.read(whole), formats.read(cut)
     assert torch.equal(old.vectors["clip_l"], new.vectors["clip_l"])
 
 
 def test_steps_of_the_whole_curve_are_a_stride_apart_under_accumulation(tmp_path, model):
-    rule = StopAtRest(stride=2, window=3)
+    rule = DVARStopping(stride=2, window=3)
     fit(tmp_path, model, [rule], max_steps=8, accumulate=2)
     steps = [step for step, _ in rule.curves[""]]
     assert steps[0] == 2 and {after - before for before, after in pairwise(steps)} == {2}

@@ -10,10 +10,10 @@ from tests.tiny import tiny_tokenizer
 from tests.training.callbacks.fitting import Interrupt, fit, rows
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
-from tinv.training.callbacks import Checkpoints, Vitals
+from tinv.training.callbacks import Checkpoints, EmbeddingStats
 from tinv.training.callbacks.embedding_stats import nearest_words, norm_percentiles
-from tinv.training.loggers import TensorBoard
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.training.loggers import TensorBoardLogger
+from tinv.training.loggers.csv_logger import CSVLogger
 
 
 def test_a_percentile_counts_the_words_that_are_shorter() -> None:
@@ -36,8 +36,8 @@ def test_the_nearest_words_are_those_of_the_smallest_angle_and_never_special_one
 
 
 def test_a_run_begins_at_its_start_and_moves_away_from_it(tmp_path: Path, model: StableDiffusion) -> None:
-    vitals = Vitals(every_n_steps=4, nearest=2)
-    fit(tmp_path, model, [vitals], num_vectors=2, loggers=[MetricsFile(tmp_path)])
+    vitals = EmbeddingStats(every_n_steps=4, nearest=2)
+    fit(tmp_path, model, [vitals], num_vectors=2, loggers=[CSVLogger(tmp_path)])
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     column = lines[0].split(",").index("embedding/cosine_to_start")
     cosines = {int(line.split(",")[0]): line.split(",")[column] for line in lines[1:]}
@@ -49,8 +49,8 @@ def test_a_run_begins_at_its_start_and_moves_away_from_it(tmp_path: Path, model:
 
 
 def test_before_the_first_step_the_initializer_is_the_nearest_word(tmp_path: Path, model: StableDiffusion) -> None:
-    board = TensorBoard(tmp_path)
-    fit(tmp_path, model, [Vitals(every_n_steps=1000)], max_steps=1, loggers=[board])
+    board = TensorBoardLogger(tmp_path)
+    fit(tmp_path, model, [EmbeddingStats(every_n_steps=1000)], max_steps=1, loggers=[board])
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     first, last = events.Tensors("embedding/nearest/text_summary")
     assert b"| `<cat-toy>` | toy, " in first.tensor_proto.string_val[0]
@@ -58,7 +58,7 @@ def test_before_the_first_step_the_initializer_is_the_nearest_word(tmp_path: Pat
 
 
 def test_a_resumed_run_is_compared_with_its_very_start(tmp_path: Path, model: StableDiffusion) -> None:
-    unbroken, resumed = Vitals(), Vitals()
+    unbroken, resumed = EmbeddingStats(), EmbeddingStats()
     fit(tmp_path, model, [unbroken], max_steps=5)
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Checkpoints(tmp_path, 2), Interrupt(3, RuntimeError())], max_steps=5)
@@ -69,4 +69,4 @@ def test_a_resumed_run_is_compared_with_its_very_start(tmp_path: Path, model: St
 
 def test_naming_no_word_is_refused() -> None:
     with pytest.raises(UserError, match=r"callbacks\.vitals\.nearest must be 1 or more, got 0"):
-        Vitals(nearest=0)
+        EmbeddingStats(nearest=0)

@@ -13,23 +13,23 @@ from tests.training.callbacks.test_samples import table
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.prompts import few_prompts_for
-from tinv.evaluation.metrics.scores import both, likeness
+from tinv.evaluation.metrics.scores import both, image_similarity
 from tinv.models import StableDiffusion
 from tinv.models.sampling import to_pictures
 from tinv.training.callbacks import Checkpoints, Evaluation, KeepBest
 from tinv.training.callbacks.evaluation import _means
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.training.loggers.csv_logger import CSVLogger
 
 PROMPTS = ["a photo of a {}", "a red {}"]
 NAMES = {"eval/clip_i", "eval/clip_t", "eval/score"}
 
 
 def evaluation(every_n_steps: int | None = 4) -> Evaluation:
-    return Evaluation(every_n_steps, PROMPTS, seeds=[0, 1], steps=1, guidance=2.0, towers="toybox")
+    return Evaluation(every_n_steps, PROMPTS, seeds=[0, 1], steps=1, guidance=2.0, feature_extractors="toybox")
 
 
 def test_it_measures_the_first_step_every_nth_and_the_last(tmp_path: Path, model: StableDiffusion) -> None:
-    module = fit(tmp_path, model, [evaluation()], loggers=[MetricsFile(tmp_path)])
+    module = fit(tmp_path, model, [evaluation()], loggers=[CSVLogger(tmp_path)])
     found = {step: row for step, row in table(tmp_path).items() if row.get("eval/clip_i")}
     assert sorted(found) == [0, 4, 6]
     assert set(module.trainer.callback_metrics) >= NAMES
@@ -44,7 +44,7 @@ def test_its_numbers_are_those_of_the_samples_of_that_step(tmp_path: Path, model
     pixels = module.model.sample(words, module.vectors(), seeds=[0, 1] * 2, steps=1, guidance=2.0)
     clip = Clip.load("pkg://tinv/toybox/clip")
     own = clip.images([Image.open(path) for path in sorted((tmp_path / "images").glob("*.png"))])
-    expected = likeness(clip.images(to_pictures(pixels)), own)
+    expected = image_similarity(clip.images(to_pictures(pixels)), own)
     assert float(module.trainer.callback_metrics["eval/clip_i"]) == pytest.approx(expected, abs=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_switched_off_it_loads_nothing(tmp_path: Path, model: StableDiffusion, m
 
 def test_the_best_step_by_its_numbers_can_be_kept(tmp_path: Path, model: StableDiffusion) -> None:
     keep = KeepBest("eval/score")
-    fit(tmp_path, model, [evaluation(1), keep], loggers=[MetricsFile(tmp_path)])
+    fit(tmp_path, model, [evaluation(1), keep], loggers=[CSVLogger(tmp_path)])
     scores = {step: float(row["eval/score"]) for step, row in table(tmp_path).items() if row.get("eval/score")}
     assert len(scores) == 7
     assert json.dumps(keep.told).count(str(max(scores, key=lambda step: scores[step])))
@@ -80,7 +80,7 @@ def test_a_run_that_is_stopped_is_measured_at_its_end(tmp_path: Path, model: Sta
         def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
             trainer.should_stop = trainer.global_step == 3
 
-    fit(tmp_path, model, [evaluation(), Stop()], loggers=[MetricsFile(tmp_path)])
+    fit(tmp_path, model, [evaluation(), Stop()], loggers=[CSVLogger(tmp_path)])
     assert [step for step, row in table(tmp_path).items() if row.get("eval/clip_i")] == [0, 3]
 
 

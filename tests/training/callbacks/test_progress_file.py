@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from tests.training.callbacks.fitting import fit
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
-from tinv.training.callbacks import Heartbeat
+from tinv.training.callbacks import ProgressFile
 
 
 class Read(Callback):
@@ -25,7 +25,7 @@ class Read(Callback):
 
 def test_step_rate_time_left_and_loss_are_there_at_every_moment(tmp_path: Path, model: StableDiffusion) -> None:
     read = Read(tmp_path / "progress.json")
-    fit(tmp_path, model, [Heartbeat(tmp_path, every_s=0), read], max_steps=4)
+    fit(tmp_path, model, [ProgressFile(tmp_path, every_s=0), read], max_steps=4)
     assert [told["step"] for told in read.seen] == [1, 2, 3, 4]
     told = read.seen[2]
     assert told["of"] == 4 and told["steps_per_s"] > 0 and told["loss"] > 0
@@ -34,8 +34,8 @@ def test_step_rate_time_left_and_loss_are_there_at_every_moment(tmp_path: Path, 
 
 def test_it_writes_no_more_often_than_it_is_told_but_for_the_end(tmp_path: Path, model: StableDiffusion) -> None:
     read = Read(tmp_path / "progress.json")
-    fit(tmp_path, model, [Heartbeat(tmp_path, every_s=3600), read], max_steps=4)
+    fit(tmp_path, model, [ProgressFile(tmp_path, every_s=3600), read], max_steps=4)
     assert {told["step"] for told in read.seen} == {0}
     assert json.loads(read.path.read_text())["step"] == 4
     with pytest.raises(UserError, match="every_s must be 0 or more"):
-        Heartbeat(tmp_path, every_s=-1)
+        ProgressFile(tmp_path, every_s=-1)

@@ -14,7 +14,7 @@ from tests.training.callbacks.fitting import Interrupt, fit
 from tinv.models import StableDiffusion
 from tinv.runs import environment as surroundings
 from tinv.runs.environment import git_state, hydra_choices, mask
-from tinv.training.callbacks import Checkpoints, RunCard, Samples, Vitals
+from tinv.training.callbacks import Checkpoints, EmbeddingStats, RunCard, Samples
 from tinv.training.callbacks.timing import Stopwatch, phase
 
 
@@ -23,7 +23,7 @@ def card(folder: Path) -> dict[str, Any]:
 
 
 def test_a_finished_run_says_what_ran_and_what_came_of_it(tmp_path: Path, model: StableDiffusion) -> None:
-    callbacks = [RunCard(tmp_path), Vitals(), Samples(tmp_path, ["a {}"], [0], steps=1), Checkpoints(tmp_path)]
+    callbacks = [RunCard(tmp_path), EmbeddingStats(), Samples(tmp_path, ["a {}"], [0], steps=1), Checkpoints(tmp_path)]
     with phase(callbacks, "loading"):
         pass
     fit(tmp_path, model, callbacks, max_steps=4, accumulate=3)
@@ -146,9 +146,11 @@ def test_git_is_asked_about_the_code_that_runs_and_may_be_missing(
     source.write_text("")
     monkeypatch.setattr(surroundings, "__file__", str(source))
     assert git_state() is None
-    identity = {f"GIT_{role}_{field}": "a@b" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
+    checkpoint_identity = {
+        f"GIT_{role}_{field}": "a@b" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")
+    }
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True, env={**os.environ, **identity})
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, env={**os.environ, **checkpoint_identity})
     os.utime(source, (1, 1))  # git would note that it looked
     index = (tmp_path / ".git" / "index").read_bytes()
     clean = git_state()

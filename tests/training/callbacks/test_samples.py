@@ -13,8 +13,8 @@ from tests.training.callbacks.fitting import Interrupt, fit, rows
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
 from tinv.training.callbacks import Checkpoints, Samples
-from tinv.training.loggers import TensorBoard
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.training.loggers import TensorBoardLogger
+from tinv.training.loggers.csv_logger import CSVLogger
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 
@@ -95,7 +95,7 @@ def test_black_pictures_and_numbers_that_are_not_finite_are_told_apart(
     broken = tiny_model(tmp_path / "model")
     broken.vae.decoder.conv_out.weight.fill_(0.0)
     broken.vae.decoder.conv_out.bias.fill_(bias)
-    fit(tmp_path, broken, [samples(tmp_path, None)], max_steps=1, loggers=[MetricsFile(tmp_path)])
+    fit(tmp_path, broken, [samples(tmp_path, None)], max_steps=1, loggers=[CSVLogger(tmp_path)])
     assert [(row["samples/black"], row["samples/nonfinite"]) for row in table(tmp_path).values()] == [counts] * 2
     is_black = np.asarray(Image.open(tmp_path / "samples/step_000001.png").convert("L")).mean() < 128
     assert is_black == (bias == -9.0)
@@ -111,7 +111,7 @@ def test_the_sheet_that_a_killed_run_did_not_get_to_is_drawn_on_resume(tmp_path:
 
 def test_the_sheets_in_tensorboard_bear_the_steps_of_the_files(tmp_path: Path, model: StableDiffusion) -> None:
     """E-32: in the reference script they bear the epoch, and three of them are step 0."""
-    board = TensorBoard(tmp_path)
+    board = TensorBoardLogger(tmp_path)
     fit(tmp_path, model, [samples(tmp_path)], accumulate=2, loggers=[board])
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
     assert [image.step for image in events.Images("samples")] == steps_on_disk(tmp_path) == [0, 4, 6]

@@ -13,9 +13,9 @@ from tinv.models import StableDiffusion
 from tinv.runs import slurm_signals as signals
 from tinv.runs.layout import checkpoints, step_of
 from tinv.runs.status import Status, read_status, write_status
-from tinv.training.callbacks import Checkpoints, Requeue
+from tinv.training.callbacks import Checkpoints, SlurmRequeue
 from tinv.training.callbacks.checkpoints import newest_valid
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.training.loggers.csv_logger import CSVLogger
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 SCONTROL = '#!/bin/bash\necho "$@" >> "$FAKE/requeued"; echo COMPLETING > "$FAKE/state"; kill -TERM $PPID\n'
@@ -63,10 +63,10 @@ def go(run: Path, model: StableDiffusion, *more: Callback, accumulate: int = 1):
     return fit(
         run,
         model,
-        [*more, Checkpoints(run, every_n_steps=4), Requeue(run)],
+        [*more, Checkpoints(run, every_n_steps=4), SlurmRequeue(run)],
         max_steps=9,
         accumulate=accumulate,
-        loggers=[MetricsFile(run)],
+        loggers=[CSVLogger(run)],
         resume=newest_valid(found) if found else None,
     )
 
@@ -115,7 +115,7 @@ def test_a_run_in_its_last_step_just_ends(tmp_path, model, slurm):
 def test_outside_of_a_job_signals_are_none_of_its_business(tmp_path, model, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     before = signal.getsignal(signals.NEAR_THE_END)
-    fit(tmp_path, model, [Checkpoints(tmp_path), Requeue(tmp_path)], max_steps=2)
+    fit(tmp_path, model, [Checkpoints(tmp_path), SlurmRequeue(tmp_path)], max_steps=2)
     assert signal.getsignal(signals.NEAR_THE_END) == before and signals.heard() is None
 
 

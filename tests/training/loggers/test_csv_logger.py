@@ -10,8 +10,8 @@ import pytest
 
 from tests.tiny import tiny_model
 from tests.training.callbacks.fitting import Interrupt, fit
-from tinv.training.callbacks import Checkpoints, Vitals
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.training.callbacks import Checkpoints, EmbeddingStats
+from tinv.training.loggers.csv_logger import CSVLogger
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -20,7 +20,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_step_is_one_row_and_a_metric_one_column(tmp_path: Path) -> None:
-    logger = MetricsFile(tmp_path)
+    logger = CSVLogger(tmp_path)
     logger.log_metrics({"train/loss": 0.5, "epoch": 0}, step=0)
     logger.log_metrics({"val/loss": 0.25}, step=10)
     logger.log_metrics({"train/loss": 1 / 3}, step=10)
@@ -32,11 +32,11 @@ def test_a_step_is_one_row_and_a_metric_one_column(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_keeps_the_rows_up_to_there(tmp_path: Path) -> None:
-    first = MetricsFile(tmp_path)
+    first = CSVLogger(tmp_path)
     for step in (0, 10, 20, 30):
         first.log_metrics({"train/loss": float(step)}, step=step)
     first.flush()
-    second = MetricsFile(tmp_path)
+    second = CSVLogger(tmp_path)
     second.rewind(20)
     second.log_metrics({"samples/black": 0}, step=20)
     second.log_metrics({"train/loss": 25.0}, step=25)
@@ -50,8 +50,8 @@ def test_a_run_that_goes_on_keeps_the_rows_up_to_there(tmp_path: Path) -> None:
 
 
 def test_the_file_is_written_at_intervals(tmp_path: Path) -> None:
-    patient = MetricsFile(tmp_path / "patient", flush_every_s=60)
-    eager = MetricsFile(tmp_path / "eager", flush_every_s=0)
+    patient = CSVLogger(tmp_path / "patient", flush_every_s=60)
+    eager = CSVLogger(tmp_path / "eager", flush_every_s=0)
     for logger in (patient, eager):
         logger.log_metrics({"train/loss": 1.0}, step=1)
         logger.save()
@@ -88,9 +88,9 @@ def test_a_crashed_and_resumed_run_leaves_the_table_of_an_unbroken_one(
     model = tiny_model(tmp_path_factory.mktemp("model"))
 
     def run(folder: Path, *, crash: int | None = None, resume: Path | None = None) -> None:
-        watch = [Vitals(every_n_steps=3), Checkpoints(folder, every_n_steps=3)]
+        watch = [EmbeddingStats(every_n_steps=3), Checkpoints(folder, every_n_steps=3)]
         stop = [Interrupt(crash, RuntimeError())] if crash else []
-        fit(folder, model, [*watch, *stop], max_steps=8, resume=resume, loggers=[MetricsFile(folder, flush_every_s=0)])
+        fit(folder, model, [*watch, *stop], max_steps=8, resume=resume, loggers=[CSVLogger(folder, flush_every_s=0)])
 
     run(tmp_path / "unbroken")
     with pytest.raises(RuntimeError):

@@ -11,9 +11,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tests.training.callbacks.fitting import fit
 from tests.training.loggers.test_wandb import PROMPTS
 from tinv.errors import UserError
-from tinv.training.callbacks import Export, Samples, Vitals
-from tinv.training.loggers import TensorBoard, watched
-from tinv.training.loggers.csv_logger import MetricsFile, read_rows
+from tinv.training.callbacks import EmbeddingStats, Export, Samples
+from tinv.training.loggers import TensorBoardLogger, logging_run
+from tinv.training.loggers.csv_logger import CSVLogger, read_rows
 
 SETTINGS = {
     "seed": 0,
@@ -26,11 +26,15 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory, model):
     run = tmp_path_factory.mktemp("board") / "run"
-    board = TensorBoard(run)
+    board = TensorBoardLogger(run)
     board.log_hyperparams(SETTINGS)
-    callbacks = [Vitals(every_n_steps=2), Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, steps=1), Export(run)]
-    with watched([board]):
-        fit(run.parent / "x", model, callbacks, loggers=[MetricsFile(run), board])
+    callbacks = [
+        EmbeddingStats(every_n_steps=2),
+        Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, steps=1),
+        Export(run),
+    ]
+    with logging_run([board]):
+        fit(run.parent / "x", model, callbacks, loggers=[CSVLogger(run), board])
     return run, EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "tensors": 0}).Reload()
 
 
@@ -71,9 +75,9 @@ def test_the_settings_and_the_word_can_be_read(learned):
 
 
 def test_what_a_run_failed_of_can_be_read(tmp_path):
-    board = TensorBoard(tmp_path)
+    board = TensorBoardLogger(tmp_path)
     board.log_hyperparams({})
-    with pytest.raises(UserError), watched([board]):
+    with pytest.raises(UserError), logging_run([board]):
         raise UserError("the disk is full")
     assert text(EventAccumulator(str(tmp_path / "tensorboard")).Reload(), "error") == "the disk is full"
 
@@ -86,5 +90,5 @@ def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(TensorBoardLogger, "__init__", missing)
     with pytest.raises(UserError, match=r'pip install "tinv\[tensorboard\]"'):
-        TensorBoard(tmp_path)
+        TensorBoardLogger(tmp_path)
     assert "tensorboard" in sys.modules

@@ -16,9 +16,9 @@ from tests.training.loggers.reading import Session, sessions
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
 from tinv.runs.image_grid import read_headings, read_pictures
-from tinv.training.callbacks import Checkpoints, Export, Samples, Vitals
-from tinv.training.loggers import WandbBoard
-from tinv.training.loggers.csv_logger import MetricsFile, read_rows
+from tinv.training.callbacks import Checkpoints, EmbeddingStats, Export, Samples
+from tinv.training.loggers import WandbLogger
+from tinv.training.loggers.csv_logger import CSVLogger, read_rows
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 STEP = "trainer/global_step"
@@ -26,17 +26,17 @@ STEP = "trainer/global_step"
 
 def learn(run: Path, model: StableDiffusion, *others: Any, settings: dict[str, Any] | None = None, **options: Any):
     """A run with its board, as `tinv.training.run` has it."""
-    board = WandbBoard(run, name="cat", mode="offline", tags=["first"])
+    board = WandbLogger(run, name="cat", mode="offline", tags=["first"])
     board.log_hyperparams(settings or {})
     callbacks = [
-        Vitals(every_n_steps=2),
+        EmbeddingStats(every_n_steps=2),
         Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, steps=1),
         Export(run),
         Checkpoints(run, every_n_steps=2),
         *others,
     ]
     try:
-        fit(run.parent / "x", model, callbacks, loggers=[MetricsFile(run), board], **options)
+        fit(run.parent / "x", model, callbacks, loggers=[CSVLogger(run), board], **options)
     except RuntimeError as error:
         board.end(error)
     else:
@@ -172,7 +172,7 @@ def test_what_a_killed_client_had_not_written_comes_with_the_next_one(tmp_path, 
 
 
 def test_what_a_client_had_in_hand_when_it_was_killed_at_the_end_is_sent_again(tmp_path):
-    table, board = MetricsFile(tmp_path), WandbBoard(tmp_path, name="x", mode="offline")
+    table, board = CSVLogger(tmp_path), WandbLogger(tmp_path, name="x", mode="offline")
     board.log_hyperparams({})
     for step in range(4):
         for logger in (table, board):
@@ -188,7 +188,7 @@ def test_what_a_client_had_in_hand_when_it_was_killed_at_the_end_is_sent_again(t
 
 
 def test_a_run_whose_client_cannot_live_goes_on_without(tmp_path, monkeypatch):
-    board = WandbBoard(tmp_path, name="x", mode="offline")
+    board = WandbLogger(tmp_path, name="x", mode="offline")
     board.log_hyperparams({})
     monkeypatch.setattr(board.link.wandb, "init", lambda **_: (_ for _ in ()).throw(OSError("no room")))
     kill_clients()
@@ -203,7 +203,7 @@ def test_a_run_whose_client_cannot_live_goes_on_without(tmp_path, monkeypatch):
 
 def test_rows_that_come_late_are_put_in_their_place(tmp_path):
     """Lightning logs the loss of step 3 after the callbacks have logged what came of it, as of step 4."""
-    board = WandbBoard(tmp_path, name="x", mode="offline")
+    board = WandbLogger(tmp_path, name="x", mode="offline")
     board.log_hyperparams({})
     for name, step in {"a": 0, "b": 0, "d": 1, "c": 0, "vital": 4, "loss": 3, "val": 4, "e": 9, "late": 2}.items():
         board.log_metrics({name: float(step), "epoch": 0.0}, step)
@@ -215,7 +215,7 @@ def test_rows_that_come_late_are_put_in_their_place(tmp_path):
 
 def test_a_point_has_its_sweep_s_name_and_group_even_if_it_failed_before_it_began(point):
     run = point({"optimizer.lr": "1e30", "embedding.num_vectors": "2"}, number=1)
-    WandbBoard(run, name="cat", mode="offline").end(UserError("the rate is too high"))
+    WandbLogger(run, name="cat", mode="offline").end(UserError("the rate is too high"))
     (found,) = sessions(run)
     assert found.run.display_name == "cat lr=1e30 num_vectors=2"
     assert found.run.run_group == "2026-11-22_20-00-00-0123456789ab"
@@ -223,19 +223,19 @@ def test_a_point_has_its_sweep_s_name_and_group_even_if_it_failed_before_it_bega
 
 
 def test_a_single_run_that_could_not_begin_leaves_nothing(tmp_path):
-    WandbBoard(tmp_path, name="cat", mode="offline").end(UserError("no such folder"))
+    WandbLogger(tmp_path, name="cat", mode="offline").end(UserError("no such folder"))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_somebody_ended_did_not_fail(tmp_path):
-    board = WandbBoard(tmp_path, name="cat", mode="offline")
+    board = WandbLogger(tmp_path, name="cat", mode="offline")
     board.log_hyperparams({})
     board.end(KeyboardInterrupt())
     assert sessions(tmp_path)[0].exit_code == 255
 
 
 def test_disabled_writes_nothing(tmp_path):
-    board = WandbBoard(tmp_path, name="cat", mode="disabled")
+    board = WandbLogger(tmp_path, name="cat", mode="disabled")
     board.log_hyperparams({"seed": 0})
     board.log_metrics({"train/loss": 1.0}, 0)
     board.log_words("nearest", {"<cat>": "toy"}, 0)

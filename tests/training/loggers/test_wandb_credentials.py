@@ -12,8 +12,8 @@ import wandb
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv.credentials import check_credentials, mode_of
 from tinv.errors import UserError
-from tinv.runs.sweep_point import Place
-from tinv.training.loggers import WandbBoard
+from tinv.runs.sweep_point import ConditioningSlot
+from tinv.training.loggers import WandbLogger
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -82,8 +82,10 @@ def test_what_was_chosen_wins_over_the_environment(stranger, chosen, variable, m
 @pytest.mark.slow
 def test_a_server_that_does_not_answer_is_one_sentence_before_the_model_loads(stranger, tmp_path):
     stranger(WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_INIT_TIMEOUT="3")
-    board = WandbBoard(tmp_path / "run", name="x", mode="online")
-    board.place = Place("a sweep", {})  # whose points have a run even if they fail, but nobody waits for it twice
+    board = WandbLogger(tmp_path / "run", name="x", mode="online")
+    board.place = ConditioningSlot(
+        "a sweep", {}
+    )  # whose points have a run even if they fail, but nobody waits for it twice
     with pytest.raises(UserError, match="does not take the run") as caught:
         board.log_hyperparams({})
     began = time.monotonic()

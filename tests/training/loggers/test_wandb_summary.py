@@ -10,14 +10,14 @@ from tests.training.loggers.reading import sessions
 from tinv.cli.evaluate_wandb import tell
 from tinv.evaluation import find_subjects
 from tinv.models import StableDiffusion
-from tinv.training.loggers import WandbBoard
+from tinv.training.loggers import WandbLogger
 
 
 @pytest.fixture
 def run(tmp_path: Path, model: StableDiffusion) -> Path:
     """A run that W&B has heard of, offline."""
     folder = learn(tmp_path / "run", model)
-    board = WandbBoard(folder, name="cat", mode="offline", project="mine")
+    board = WandbLogger(folder, name="cat", mode="offline", project="mine")
     board.log_hyperparams({"seed": 0})
     board.log_metrics({"val/loss": 0.5}, step=3)
     board.end(None)

@@ -7,10 +7,10 @@ from typing import Any
 
 from tinv.evaluation import results, table
 from tinv.evaluation.evaluate import Result
-from tinv.evaluation.subjects import Subject as Word
+from tinv.evaluation.subjects import Subject as LearnedToken
 from tinv.runs.files import write_json
 
-Measured = tuple[Word, Result]
+Measured = tuple[LearnedToken, Result]
 
 
 def write(path: Path, measured: Sequence[Measured], names: Mapping[str, str], protocol: Mapping[str, Any]) -> Result:

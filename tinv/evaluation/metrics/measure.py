@@ -11,7 +11,15 @@ from PIL import Image
 from torch import Tensor, cat
 
 from tinv.evaluation.metrics.feature_extractors import Towers
-from tinv.evaluation.metrics.scores import agreement, among, both, copies, diversity, likeness, nearest
+from tinv.evaluation.metrics.scores import (
+    copy_rate,
+    diversity,
+    geometric_mean,
+    image_similarity,
+    mean_pairwise_cosine,
+    nearest,
+    text_alignment,
+)
 
 GAP = "{}"
 NAMES = ("clip_i", "clip_t", "clip_t_bare", "dino", "diversity", "nearest", "copies", "score")
@@ -31,15 +39,21 @@ class References:
     """[M, D] of DINO's own width."""
 
     @classmethod
-    def seen_by(cls, towers: Towers, pictures: Sequence[Image.Image]) -> "References":
+    def seen_by(cls, feature_extractors: Towers, pictures: Sequence[Image.Image]) -> "References":
         """Of the training pictures."""
-        return cls(towers.clip.images(pictures), towers.dino.images(pictures) if towers.dino else None)
+        return cls(
+            feature_extractors.clip.images(pictures),
+            feature_extractors.dino.images(pictures) if feature_extractors.dino else None,
+        )
 
     def points(self) -> Scores:
         """The pictures among themselves: what samples would come to that were as good."""
         if len(self.clip) < 2:
             return {}
-        return {"clip_i": among(self.clip), "dino": None if self.dino is None else among(self.dino)}
+        return {
+            "clip_i": mean_pairwise_cosine(self.clip),
+            "dino": None if self.dino is None else mean_pairwise_cosine(self.dino),
+        }
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,11 @@ def without_word(prompt: str) -> str:
 
 
 def measure(
-    towers: Towers, samples: Mapping[str, Sequence[Image.Image]], references: References | None, *, noun: str
+    feature_extractors: Towers,
+    samples: Mapping[str, Sequence[Image.Image]],
+    references: References | None,
+    *,
+    noun: str,
 ) -> Measured:
     """Measure the samples of a word.
 
@@ -72,10 +90,10 @@ def measure(
         noun: the plain name of what it is one of.
     """
     prompts = list(samples)
-    said = towers.clip.texts([with_noun(prompt, noun) for prompt in prompts])
-    bare = towers.clip.texts([without_word(prompt) for prompt in prompts])
+    said = feature_extractors.clip.texts([with_noun(prompt, noun) for prompt in prompts])
+    bare = feature_extractors.clip.texts([without_word(prompt) for prompt in prompts])
     parts = [
-        _Part.of(towers, samples[prompt], said_D, bare_D)
+        _Part.of(feature_extractors, samples[prompt], said_D, bare_D)
         for prompt, said_D, bare_D in zip(prompts, said, bare, strict=True)
     ]
     rows: list[dict[str, str | int | float | None]] = [
@@ -108,9 +126,9 @@ class _Part:
     """[N, D] of DINO's own width."""
 
     @classmethod
-    def of(cls, towers: Towers, pictures: Sequence[Image.Image], said_D: Tensor, bare_D: Tensor) -> "_Part":
-        seen_ND = towers.clip.images(pictures)
-        dino_ND = towers.dino.images(pictures) if towers.dino else None
+    def of(cls, feature_extractors: Towers, pictures: Sequence[Image.Image], said_D: Tensor, bare_D: Tensor) -> "_Part":
+        seen_ND = feature_extractors.clip.images(pictures)
+        dino_ND = feature_extractors.dino.images(pictures) if feature_extractors.dino else None
         return cls(seen_ND, said_D.expand_as(seen_ND), bare_D.expand_as(seen_ND), dino_ND)
 
     @classmethod
@@ -125,14 +143,14 @@ class _Part:
 
     def scores(self, references: References | None) -> Scores:
         found: Scores = dict.fromkeys(NAMES)
-        found["clip_t"] = clip_t = agreement(self.clip, self.said)
-        found["clip_t_bare"] = agreement(self.clip, self.bare)
+        found["clip_t"] = clip_t = text_alignment(self.clip, self.said)
+        found["clip_t_bare"] = text_alignment(self.clip, self.bare)
         found["diversity"] = diversity(self.clip)
         if references is not None:
-            found["clip_i"] = clip_i = likeness(self.clip, references.clip)
+            found["clip_i"] = clip_i = image_similarity(self.clip, references.clip)
             found["nearest"] = nearest(self.clip, references.clip)
-            found["copies"] = copies(self.clip, references.clip)
-            found["score"] = both(clip_i, clip_t)
+            found["copies"] = copy_rate(self.clip, references.clip)
+            found["score"] = geometric_mean(clip_i, clip_t)
             if self.dino is not None and references.dino is not None:
-                found["dino"] = likeness(self.dino, references.dino)
+                found["dino"] = image_similarity(self.dino, references.dino)
         return found

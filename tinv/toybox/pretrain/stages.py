@@ -14,7 +14,7 @@ from tinv.toybox.pretrain.clip_image_tower import train_eyes
 from tinv.toybox.pretrain.pca_encoder import Components, encode, principal_components
 from tinv.toybox.pretrain.settings import Recipe
 from tinv.toybox.pretrain.tokenizer import load_tokenizer, make_tokenizer
-from tinv.toybox.pretrain.unet import Lessons, train_unet
+from tinv.toybox.pretrain.unet import TrainingSet, train_unet
 from tinv.toybox.pretrain.vae import EXAMPLES, start_vae, train_vae
 
 UNSEEN = 400
@@ -64,18 +64,18 @@ def run_unet(out: Path, recipe: Recipe) -> None:
     scaling = start_vae(out, images, recipe.vae).config.scaling_factor
     components = principal_components(pixels(images[:EXAMPLES]), recipe.vae.latent_channels)
     captions = pictures.load_captions(out, recipe.pictures)
-    lessons = lessons_of(images, captions, tokenizer, components, scaling)
+    lessons = build_training_set(images, captions, tokenizer, components, scaling)
     new_images, new_captions = pictures.unseen_pictures(UNSEEN)
     unseen_images = torch.from_numpy(new_images).permute(0, 3, 1, 2)
-    unseen = lessons_of(unseen_images, [[c] for c in new_captions], tokenizer, components, scaling)
+    unseen = build_training_set(unseen_images, [[c] for c in new_captions], tokenizer, components, scaling)
     text_encoder = CLIPTextModel.from_pretrained(out / "clip").eval().to(recipe.unet.device)
     text_encoder.requires_grad_(False)
     train_unet(out, lessons, unseen, text_encoder, recipe.unet)
 
 
-def lessons_of(
+def build_training_set(
     images: Tensor, captions: list[list[str]], tokenizer: CLIPTokenizer, components: Components, scaling: float
-) -> Lessons:
+) -> TrainingSet:
     """Latents of pictures and of their mirror images, and their captions as ids."""
     both = (images, images.flip(3))
     latents = [(encode(pixels(part), components) * scaling).bfloat16() for half in both for part in half.split(1000)]
@@ -83,4 +83,4 @@ def lessons_of(
     ids = caption_ids(tokenizer, captions)
     padding = ids.new_full((*ids.shape[:2], length - ids.shape[2]), tokenizer.pad_token_id)
     empty = tokenizer("", padding="max_length", max_length=length, return_tensors="pt").input_ids[0]
-    return Lessons(torch.cat(latents), torch.cat([ids, padding], dim=2), empty, scaling)
+    return TrainingSet(torch.cat(latents), torch.cat([ids, padding], dim=2), empty, scaling)

@@ -32,7 +32,7 @@ POSTERIOR_STD = 0.05
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingSet:
     """What the denoiser learns from."""
 
     latents: Tensor
@@ -46,7 +46,7 @@ class Lessons:
 
 
 @dataclass(frozen=True)
-class Exercise:
+class NoisyBatch:
     """One batch: noisy latents, and the noise to be told."""
 
     noisy: Tensor
@@ -73,8 +73,8 @@ def new_unet(settings: UnetSettings, *, latent_channels: int, text_width: int) -
 
 
 def draw_exercise(
-    lessons: Lessons, text_encoder: CLIPTextModel, settings: UnetSettings, chosen: Tensor, rng: torch.Generator
-) -> Exercise:
+    lessons: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings, chosen: Tensor, rng: torch.Generator
+) -> NoisyBatch:
     """Noise, timesteps and captions for the chosen pictures, all from one generator; of these, this process's share.
 
     Args:
@@ -96,10 +96,10 @@ def draw_exercise(
     noisy, noise, timesteps, ids = (parallel.share(whole).to(device) for whole in (noisy, noise, timesteps, ids))
     with torch.no_grad(), in_bfloat16(device):
         text = text_encoder(ids).last_hidden_state
-    return Exercise(noisy, noise, timesteps, text)
+    return NoisyBatch(noisy, noise, timesteps, text)
 
 
-def errors(unet: UNet2DConditionModel, exercise: Exercise) -> Tensor:
+def errors(unet: UNet2DConditionModel, exercise: NoisyBatch) -> Tensor:
     """Mean squared error of the predicted noise for each sample, [B]."""
     with in_bfloat16(exercise.noisy.device.type):
         told = unet(exercise.noisy, exercise.timesteps, encoder_hidden_states=exercise.text).sample
@@ -108,7 +108,7 @@ def errors(unet: UNet2DConditionModel, exercise: Exercise) -> Tensor:
 
 @torch.no_grad()
 def held_out_error(
-    unet: UNet2DConditionModel, lessons: Lessons, text_encoder: CLIPTextModel, settings: UnetSettings
+    unet: UNet2DConditionModel, lessons: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings
 ) -> float:
     """Mean squared error on unseen pictures with fixed draws."""
     rng = generator(settings.seed + 1, 0)
@@ -118,7 +118,7 @@ def held_out_error(
 
 
 def train_unet(
-    out: Path, lessons: Lessons, unseen: Lessons, text_encoder: CLIPTextModel, settings: UnetSettings
+    out: Path, lessons: TrainingSet, unseen: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings
 ) -> None:
     """Train the denoiser into `out/unet`.
 

@@ -31,7 +31,7 @@ from tinv.evaluation import Bench, Settings, find_subjects, table
 from tinv.evaluation.evaluate import Result
 from tinv.evaluation.metrics.feature_extractors import Towers
 from tinv.evaluation.metrics.measure import Scores, with_noun
-from tinv.evaluation.metrics.scores import agreement, among, likeness
+from tinv.evaluation.metrics.scores import image_similarity, mean_pairwise_cosine, text_alignment
 from tinv.evaluation.subjects import Subject
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named
@@ -84,46 +84,56 @@ class AgainstRenders:
         self._known: dict[str, _Known] = {}
 
     def __call__(
-        self, subject: Subject, samples: Mapping[str, Sequence[Image.Image]], *, towers: Towers, model: Any, told: Any
+        self,
+        subject: Subject,
+        samples: Mapping[str, Sequence[Image.Image]],
+        *,
+        feature_extractors: Towers,
+        model: Any,
+        told: Any,
     ) -> Scores:
         """The three numbers of a word."""
         word = subject.learned.placeholder
         noun = noun_of(word)
         key = f"{word} {told['model']} {told['sampling']}"
         if key not in self._known:
-            self._known[key] = self._look(toy_of(word), noun, towers, model, told["sampling"])
+            self._known[key] = self._look(toy_of(word), noun, feature_extractors, model, told["sampling"])
         known = self._known[key]
-        matched = _matched(samples, known.renders, towers)
-        obeyed = _obeyed(samples, noun, towers)
+        matched = _matched(samples, known.renders, feature_extractors)
+        obeyed = _obeyed(samples, noun, feature_extractors)
         return {
             "matched": matched,
             "recovery": (matched - known.start) / (known.ceiling - known.start),
             "editability": mean(obeyed[edit] / known.obedience[edit] for edit in EDITS),
         }
 
-    def _look(self, toy: Toy, noun: str, towers: Towers, model: Any, sampling: Mapping[str, Any]) -> _Known:
-        renders = {scene: towers.clip.images(renders_on(toy, scene)) for scene in SCENES}
+    def _look(self, toy: Toy, noun: str, feature_extractors: Towers, model: Any, sampling: Mapping[str, Any]) -> _Known:
+        renders = {scene: feature_extractors.clip.images(renders_on(toy, scene)) for scene in SCENES}
         plain = {
             prompt: model.generate([with_noun(prompt, noun)] * len(self.seeds), {}, seeds=self.seeds, **sampling)
             for prompt in PROMPTS
         }
         return _Known(
             renders,
-            mean(among(features) for features in renders.values()),
-            _matched(plain, renders, towers),
-            _obeyed(plain, noun, towers),
+            mean(mean_pairwise_cosine(features) for features in renders.values()),
+            _matched(plain, renders, feature_extractors),
+            _obeyed(plain, noun, feature_extractors),
         )
 
 
-def _matched(samples: Mapping[str, Sequence[Image.Image]], renders: Mapping[str, Tensor], towers: Towers) -> float:
-    return mean(likeness(towers.clip.images(samples[FAITHFUL[scene]]), renders[scene]) for scene in SCENES)
+def _matched(
+    samples: Mapping[str, Sequence[Image.Image]], renders: Mapping[str, Tensor], feature_extractors: Towers
+) -> float:
+    return mean(
+        image_similarity(feature_extractors.clip.images(samples[FAITHFUL[scene]]), renders[scene]) for scene in SCENES
+    )
 
 
-def _obeyed(samples: Mapping[str, Sequence[Image.Image]], noun: str, towers: Towers) -> dict[str, float]:
+def _obeyed(samples: Mapping[str, Sequence[Image.Image]], noun: str, feature_extractors: Towers) -> dict[str, float]:
     found = {}
     for edit in EDITS:
-        seen = towers.clip.images(samples[edit])
-        found[edit] = agreement(seen, towers.clip.texts([with_noun(edit, noun)]).expand_as(seen))
+        seen = feature_extractors.clip.images(samples[edit])
+        found[edit] = text_alignment(seen, feature_extractors.clip.texts([with_noun(edit, noun)]).expand_as(seen))
     return found
 
 
@@ -143,7 +153,9 @@ def measured(
     """
     nouns = [noun_of(word.learned.placeholder) for word in words]
     bench, done = Bench(AgainstRenders(seeds=seeds)), []
-    common = Settings(prompts=PROMPTS, seeds=list(seeds), steps=steps, towers="toybox", device=device, batch_size=32)
+    common = Settings(
+        prompts=PROMPTS, seeds=list(seeds), steps=steps, feature_extractors="toybox", device=device, batch_size=32
+    )
     for word, noun in zip(words, nouns, strict=True):
         result, is_new = bench.result(word, replace(common, noun=noun))
         table.tell(word, result, is_new)

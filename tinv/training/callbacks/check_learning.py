@@ -18,7 +18,7 @@ class StuckError(UserError):
     """After a number of steps a learned row has had no gradient, or stands where it started."""
 
 
-class StopIfStuck(Callback):
+class CheckLearning(Callback):
     """Looks once, after the first steps of the run, whether every learned row had a gradient and moved."""
 
     def __init__(self, after_steps: int = 20):

@@ -13,10 +13,10 @@ from lightning.pytorch import Callback, Trainer
 from tinv.errors import UserError
 from tinv.runs.files import atomic
 from tinv.runs.layout import CHECKPOINTS, checkpoints, step_of
-from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.missed_validation import make_up
 from tinv.training.callbacks.timing import Stopwatch
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.training.loggers.csv_logger import CSVLogger
 
 _NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
 
@@ -35,7 +35,7 @@ class Checkpoints(Callback):
         self.run_dir = Path(dir)
         self.keep = keep
         self.stopwatch = Stopwatch()
-        self._every = Every(every_n_steps, setting="callbacks.checkpoints.every_n_steps")
+        self._every = EveryNSteps(every_n_steps, setting="callbacks.checkpoints.every_n_steps")
         self._saved: int | None = None
 
     def path(self, step: int) -> Path:
@@ -89,9 +89,9 @@ class Checkpoints(Callback):
                 path.unlink(missing_ok=True)
 
 
-def tables(trainer: Trainer) -> list[MetricsFile]:
+def tables(trainer: Trainer) -> list[CSVLogger]:
     """Those of the run's loggers that write `metrics.csv`."""
-    return [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
+    return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
 
 
 def _numbers_to_come(trainer: Any) -> dict[str, float]:

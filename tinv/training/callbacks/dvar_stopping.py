@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tinv.data.dataset import ValidationSamples, collate
 from tinv.errors import UserError
-from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_metrics
 from tinv.training.callbacks.stopping import Stopping
 from tinv.training.callbacks.timing import Stopwatch
@@ -19,7 +19,7 @@ from tinv.types import Batch
 _STRIDE = 10
 
 
-class StopAtRest(Stopping):
+class DVARStopping(Stopping):
     """Deterministic variance evaluation (Voronov et al. 2023, arXiv 2302.04841), with a stride.
 
     The training loss is noise for the most part: pictures, captions, noise and above all noise levels differ from step
@@ -56,7 +56,7 @@ class StopAtRest(Stopping):
             raise UserError(f"stop.threshold must be above 0 and less than 1, got {threshold}; 0.15 is the paper's")
         self.stride, self.draws, self.window, self.threshold = stride, draws, window, threshold
         self.stopwatch = Stopwatch()
-        self._every = Every(stride, setting="stop.stride")
+        self._every = EveryNSteps(stride, setting="stop.stride")
         self._batches: list[list[Batch]] = []
 
     def why_flat(self, curve: Sequence[tuple[int, float]]) -> str | None:
@@ -73,7 +73,7 @@ class StopAtRest(Stopping):
         """Settle what is looked at, and when."""
         parts = trainer.datamodule.parts  # type: ignore[attr-defined]
         smallest = min(part.batch_size for part in parts) * trainer.accumulate_grad_batches
-        self._every = Every(self.stride or stride(self.draws, smallest), setting="stop.stride")
+        self._every = EveryNSteps(self.stride or stride(self.draws, smallest), setting="stop.stride")
         self._every.begin(trainer.global_step)
         samples = [ValidationSamples(part.shown, num_draws=self.draws) for part in parts]
         self._batches = [

@@ -6,12 +6,12 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from tinv.errors import UserError
-from tinv.training.callbacks.every_n_steps import Every
-from tinv.training.callbacks.metric_monitor import Listener, Mode
+from tinv.training.callbacks.every_n_steps import EveryNSteps
+from tinv.training.callbacks.metric_monitor import MetricMonitor, Mode
 from tinv.training.callbacks.stopping import Stopping
 
 
-class StopWhenStale(Stopping, Listener):
+class EarlyStopping(Stopping, MetricMonitor):
     """Patience: so many measurements in a row that are no improvement, and the run is over."""
 
     def __init__(
@@ -30,13 +30,13 @@ class StopWhenStale(Stopping, Listener):
         min_steps: not to stop before.
         """
         Stopping.__init__(self, min_steps)
-        Listener.__init__(self, monitor, mode, setting="stop")
+        MetricMonitor.__init__(self, monitor, mode, setting="stop")
         if patience < 1:
             raise UserError(f"stop.patience must be 1 or more, got {patience}")
         if min_delta < 0:
             raise UserError(f"stop.min_delta must be 0 or more, got {min_delta}")
         self.patience, self.min_delta = patience, min_delta
-        self._every = Every(1, setting="stop")
+        self._every = EveryNSteps(1, setting="stop")
 
     def why_flat(self, curve: Sequence[tuple[int, float]]) -> str | None:
         """See the class."""

@@ -10,14 +10,14 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from tinv.embedding import Word
+from tinv.embedding import LearnedToken
 from tinv.errors import UserError
 from tinv.token_parts import encoder_of, part_of
-from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_metrics, log_words
 
 
-class Vitals(Callback):
+class EmbeddingStats(Callback):
     """Norm among the vocabulary's norms, cosine to the start, nearest words.
 
     A vector far longer than any word (percentile 100) tends to overpower the rest of a prompt; one that has left its
@@ -37,7 +37,7 @@ class Vitals(Callback):
         self.latest: dict[str, Any] = {}
         """The last look: step, norm, norm_percentile, cosine_to_start, and the nearest words of each vector; where
         there are several concepts, `norm/cat-toy` and so on for each."""
-        self._every = Every(every_n_steps, setting="callbacks.vitals.every_n_steps")
+        self._every = EveryNSteps(every_n_steps, setting="callbacks.vitals.every_n_steps")
         self._start: dict[str, dict[str, Tensor]] = {}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
@@ -65,7 +65,7 @@ class Vitals(Callback):
             for word in pl_module.words:
                 self._look_at(trainer, pl_module, word)
 
-    def _look_at(self, trainer: Trainer, pl_module: Any, word: Word) -> None:
+    def _look_at(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> None:
         norms, percentiles, cosines = [], [], []
         nearest: dict[str, list[str]] = {}
         for key, rows_KD in pl_module.vectors()[word.placeholder].items():

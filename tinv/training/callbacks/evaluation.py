@@ -8,13 +8,13 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from tinv.data.images import open_picture
-from tinv.embedding import Word
+from tinv.embedding import LearnedToken
 from tinv.errors import UserError
 from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
 from tinv.evaluation.metrics.measure import GAP, References, measure
 from tinv.evaluation.metrics.prompts import few_prompts_for
 from tinv.models.sampling import to_pictures
-from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_metrics
 from tinv.training.callbacks.timing import Stopwatch
 
@@ -39,7 +39,7 @@ class Evaluation(Callback):
         guidance: float | None = None,
         negative: str = "",
         noun: str | None = None,
-        towers: Literal["toybox", "clip", "dinov2"] | None = None,
+        feature_extractors: Literal["toybox", "clip", "dinov2"] | None = None,
         batch_size: int = 8,
     ):
         """Args:
@@ -56,7 +56,7 @@ class Evaluation(Callback):
         Raises:
             UserError: no seed, or a prompt without a place for the word.
         """
-        self._every = Every(every_n_steps, setting="callbacks.evaluation.every_n_steps")
+        self._every = EveryNSteps(every_n_steps, setting="callbacks.evaluation.every_n_steps")
         self.is_on = every_n_steps is not None
         if not seeds:
             raise UserError("callbacks.evaluation.seeds needs a seed; every_n_steps=null turns the evaluation off")
@@ -64,7 +64,7 @@ class Evaluation(Callback):
             if prompt.count(GAP) != 1 or set(GAP) & set(prompt.replace(GAP, "")):
                 raise UserError(f"callbacks.evaluation.prompts: {prompt!r} must have one {{}} for the word")
         self.prompts, self.seeds, self.noun = tuple(prompts or ()), tuple(seeds), noun
-        self.towers_name, self.guidance = towers, guidance
+        self.towers_name, self.guidance = feature_extractors, guidance
         self.options: dict[str, Any] = {"steps": steps, "negative": negative, "batch_size": batch_size}
         self.stopwatch = Stopwatch()
         self.latest: dict[str, float] = {}
@@ -134,7 +134,7 @@ class Evaluation(Callback):
         if trainer.is_global_zero:
             log_metrics(trainer, self.latest)
 
-    def _measure(self, trainer: Trainer, pl_module: Any, word: Word) -> dict[str, float]:
+    def _measure(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> dict[str, float]:
         assert self._towers is not None
         prompts = self.prompts or few_prompts_for(word.concept.kind)
         asked = [prompt.replace(GAP, word.placeholder) for prompt in prompts for _ in self.seeds]
@@ -148,7 +148,7 @@ class Evaluation(Callback):
         scores = {name: found.scores[name] for name in LOGGED}
         return {f"eval/{name}{word.suffix}": value for name, value in scores.items() if value is not None}
 
-    def _noun_of(self, word: Word) -> str:
+    def _noun_of(self, word: LearnedToken) -> str:
         noun = self.noun or word.concept.initializer
         if not noun:
             raise UserError(

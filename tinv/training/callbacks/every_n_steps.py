@@ -3,7 +3,7 @@
 from tinv.errors import UserError
 
 
-class Every:
+class EveryNSteps:
     """Says once for each n-th optimizer step that it is time.
 
     Under accumulation several batches end on the same step; only the first of them counts.

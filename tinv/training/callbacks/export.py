@@ -14,7 +14,7 @@ from tinv.formats import FORMATS, NAMES, PIPELINE, LearnedEmbedding, write
 from tinv.inference import export_pipeline as merged
 from tinv.runs.files import write_text
 from tinv.runs.layout import concept_dir
-from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.keep_best import KeepBest
 from tinv.training.callbacks.timing import Stopwatch
 
@@ -56,7 +56,7 @@ class Export(Callback):
         self.keep, self.licence = keep, licence
         self._others = [chosen for chosen in FORMATS[1:] if chosen.name in formats]
         self._with_pipeline = PIPELINE in formats
-        self._every = Every(every_n_steps, setting="callbacks.export.every_n_steps")
+        self._every = EveryNSteps(every_n_steps, setting="callbacks.export.every_n_steps")
         self._began = datetime.now(UTC)
         self._has_begun = False
 

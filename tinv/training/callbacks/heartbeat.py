@@ -12,7 +12,7 @@ from tinv.runs.files import write_json
 from tinv.runs.status import PROGRESS, TIME
 
 
-class Heartbeat(Callback):
+class ProgressFile(Callback):
     """Writes the file when training starts, every few seconds while it goes on, and at its end."""
 
     def __init__(self, dir: Path | str, every_s: float = 10.0):

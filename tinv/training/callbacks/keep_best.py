@@ -9,11 +9,11 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from tinv.formats import LearnedEmbedding
-from tinv.training.callbacks.metric_monitor import Listener, Mode
+from tinv.training.callbacks.metric_monitor import MetricMonitor, Mode
 from tinv.training.callbacks.missed_validation import measure
 
 
-class KeepBest(Listener):
+class KeepBest(MetricMonitor):
     """Sets the rows aside whenever a number is better than ever before; these are then what is exported at the end.
 
     Each concept of a run has its own best, by its own number where there is one.

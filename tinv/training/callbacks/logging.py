@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from tinv.training.callbacks.metric_monitor import spread
-from tinv.training.loggers import Board
+from tinv.training.loggers import ExperimentLogger
 
 
 def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
@@ -32,5 +32,5 @@ def log_words(trainer: Trainer, name: str, rows: Mapping[str, str]) -> None:
         board.log_words(name, rows, trainer.global_step)
 
 
-def _boards(trainer: Trainer) -> list[Board]:
-    return [logger for logger in trainer.loggers if isinstance(logger, Board)]
+def _boards(trainer: Trainer) -> list[ExperimentLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, ExperimentLogger)]

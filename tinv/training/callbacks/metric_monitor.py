@@ -13,7 +13,7 @@ _OF_THE_LOOP = ("val/", "train/")
 """Numbers that Lightning knows; all others come through `boards.log_metrics`."""
 
 
-class Listener(Callback, ABC):
+class MetricMonitor(Callback, ABC):
     """Hears of every measurement of one number, once, and of each concept its own where it has one.
 
     `val/loss` comes after each validation, on every process; what callbacks measure, such as `eval/clip_i`, at once, on
@@ -67,5 +67,5 @@ class Listener(Callback, ABC):
 def spread(trainer: Any, numbers: Mapping[str, float]) -> None:
     """Tell all who listen what a callback has just measured."""
     for callback in trainer.callbacks:
-        if isinstance(callback, Listener) and not callback.follows_the_loop:
+        if isinstance(callback, MetricMonitor) and not callback.follows_the_loop:
             callback.listen(trainer, trainer.lightning_module, numbers)

@@ -5,11 +5,11 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from tinv.training.callbacks.metric_monitor import Listener
-from tinv.training.loggers.csv_logger import MetricsFile
+from tinv.training.callbacks.metric_monitor import MetricMonitor
+from tinv.training.loggers.csv_logger import CSVLogger
 
 
-def make_up(trainer: Trainer, tables: Sequence[MetricsFile]) -> None:
+def make_up(trainer: Trainer, tables: Sequence[CSVLogger]) -> None:
     """Measure `val/loss` now, if it was due at the step that the run goes on from, and somebody has missed it.
 
     Args:
@@ -34,10 +34,10 @@ def measure(trainer: Trainer) -> None:
     loop._has_run = had_run  # or a run that is made longer would take its training for done
 
 
-def _is_not_written(tables: Sequence[MetricsFile], step: int) -> bool:
+def _is_not_written(tables: Sequence[CSVLogger], step: int) -> bool:
     return bool(tables) and not any(table.has(step, "val/loss") for table in tables)
 
 
 def _is_not_heard(trainer: Any, step: int) -> bool:
-    listeners = [callback for callback in trainer.callbacks if isinstance(callback, Listener)]
+    listeners = [callback for callback in trainer.callbacks if isinstance(callback, MetricMonitor)]
     return any(callback.follows_the_loop and callback.lacks(step) for callback in listeners)

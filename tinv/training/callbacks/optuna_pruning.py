@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from tinv.runs.trial import FILE, PRUNED_AT, read_trial
 
 
-class Prune(Callback):
+class OptunaPruning(Callback):
     """Reports the monitored number to the study after each validation, and stops the run if the study says so.
 
     The run then ends as it would have at its last step: with its export, its samples and a checkpoint.

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tinv.runs.environment import command_line, git_state, hydra_choices, machine, versions
 from tinv.runs.files import write_json
-from tinv.training.callbacks.embedding_stats import Vitals
+from tinv.training.callbacks.embedding_stats import EmbeddingStats
 from tinv.training.callbacks.keep_best import KeepBest
 from tinv.training.callbacks.stopping import Stopping
 from tinv.training.callbacks.timing import Stopwatch, Time, add_up
@@ -82,7 +82,7 @@ class RunCard(Callback):
         if not trainer.is_global_zero:
             return
         numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if "/" in name}
-        vitals = [callback.latest for callback in trainer.callbacks if isinstance(callback, Vitals)]
+        vitals = [callback.latest for callback in trainer.callbacks if isinstance(callback, EmbeddingStats)]
         told = {k: v for c in trainer.callbacks if isinstance(c, Stopping | KeepBest) for k, v in c.told.items()}
         self.card["result"] = {
             "steps": trainer.global_step,

@@ -8,13 +8,13 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from tinv.embedding import Word
+from tinv.embedding import LearnedToken
 from tinv.errors import UserError
 from tinv.models.sampling import to_pictures
 from tinv.runs.files import atomic
 from tinv.runs.image_grid import labelled_grid, save_sheet
 from tinv.runs.layout import concept_dir
-from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_metrics, log_picture
 from tinv.training.callbacks.timing import Stopwatch
 
@@ -68,7 +68,7 @@ class Samples(Callback):
             "batch_size": batch_size,
         }
         self.stopwatch = Stopwatch()
-        self._every = Every(every_n_steps, setting="callbacks.samples.every_n_steps")
+        self._every = EveryNSteps(every_n_steps, setting="callbacks.samples.every_n_steps")
 
     def path(self, step: int, name: str = "") -> Path:
         """Where the sheet of a step is, of a concept that has a name among others."""
@@ -97,7 +97,7 @@ class Samples(Callback):
             for word in pl_module.words:
                 self._draw_one(trainer, pl_module, word)
 
-    def _draw_one(self, trainer: Trainer, pl_module: Any, word: Word) -> None:
+    def _draw_one(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> None:
         prompts = [prompt.replace("{}", word.placeholder) for prompt in self.prompts]
         with self.stopwatch("sampling"), isolate_rng(), trainer.precision_plugin.forward_context():
             pixels = self._sample(pl_module, prompts)

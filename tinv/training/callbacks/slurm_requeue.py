@@ -17,14 +17,14 @@ from tinv.runs.slurm_signals import NEAR_THE_END, TERM, heard, listen
 from tinv.runs.status import put_aside
 from tinv.slurm import Job, this_job
 from tinv.training.callbacks.checkpoints import Checkpoints, tables
-from tinv.training.callbacks.every_n_steps import Every
+from tinv.training.callbacks.every_n_steps import EveryNSteps
 
 PATIENCE_S = 10.0
 """How long to wait after Slurm has refused, before it is asked again."""
 TICK_S = 1.0
 
 
-class Requeue(Callback):
+class SlurmRequeue(Callback):
     """Does nothing outside of a batch job.
 
     What is asked for is looked at after each optimizer step, by all processes together, so that all of them save the
@@ -36,7 +36,7 @@ class Requeue(Callback):
         dir: the run's folder.
         """
         self.run_dir, self.job = Path(dir), this_job()
-        self._every = Every(1, setting="callbacks.requeue")
+        self._every = EveryNSteps(1, setting="callbacks.requeue")
         self._asked = 0
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:

@@ -1,7 +1,7 @@
 """Places where people watch runs, besides `metrics.csv`: TensorBoard, and Weights & Biases."""
 
-from tinv.training.loggers.base import Board, watched
-from tinv.training.loggers.tensorboard import TensorBoard
-from tinv.training.loggers.wandb import WandbBoard
+from tinv.training.loggers.base import ExperimentLogger, logging_run
+from tinv.training.loggers.tensorboard import TensorBoardLogger
+from tinv.training.loggers.wandb import WandbLogger
 
-__all__ = ["Board", "TensorBoard", "WandbBoard", "watched"]
+__all__ = ["ExperimentLogger", "TensorBoardLogger", "WandbLogger", "logging_run"]

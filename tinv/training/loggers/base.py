@@ -10,7 +10,7 @@ from PIL import Image
 from tinv.errors import UserError
 
 
-class Board(Logger):
+class ExperimentLogger(Logger):
     """A logger that takes pictures, words and files, too; each as far as it can."""
 
     def log_picture(self, name: str, picture: Image.Image, step: int) -> None:
@@ -29,14 +29,14 @@ class Board(Logger):
 
 
 @contextmanager
-def watched(loggers: Iterable[Logger], settings: dict[str, Any] | None = None) -> Iterator[None]:
+def logging_run(loggers: Iterable[Logger], settings: dict[str, Any] | None = None) -> Iterator[None]:
     """Tell the boards among the loggers how the block ends.
 
     Args:
         loggers: of a run.
         settings: of the run, which the block will tell them itself if it gets so far.
     """
-    boards = [logger for logger in loggers if isinstance(logger, Board)]
+    boards = [logger for logger in loggers if isinstance(logger, ExperimentLogger)]
     try:
         yield
     except BaseException as error:

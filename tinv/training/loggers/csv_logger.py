@@ -15,7 +15,7 @@ from tinv.runs.files import write_text
 FILE = "metrics.csv"
 
 
-class MetricsFile(Logger):
+class CSVLogger(Logger):
     """Writes `metrics.csv`: one row a step, one column a metric, in the order in which they first came.
 
     The file is replaced as a whole, so that it is complete whenever it is read, and a run that is killed loses the

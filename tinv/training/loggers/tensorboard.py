@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import yaml
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger as LightningTensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.optional_deps import remedy
-from tinv.training.loggers.base import Board, said
+from tinv.training.loggers.base import ExperimentLogger, said
 from tinv.training.loggers.run_artifacts import words
 
 
-class TensorBoard(TensorBoardLogger, Board):
+class TensorBoardLogger(LightningTensorBoardLogger, ExperimentLogger):
     """Keeps its files in `tensorboard/` of the run's folder. A run that goes on repeats nothing but equal numbers."""
 
     def __init__(self, dir: Path | str):

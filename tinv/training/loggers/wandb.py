@@ -14,7 +14,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.runs.layout import checkpoints
 from tinv.runs.sweep_point import place_of
-from tinv.training.loggers.base import Board, said
+from tinv.training.loggers.base import ExperimentLogger, said
 from tinv.training.loggers.csv_logger import read_rows
 from tinv.training.loggers.run_artifacts import pictures, sheets, words
 from tinv.training.loggers.wandb_run import WandbRun
@@ -24,7 +24,7 @@ _STOPPED = 255
 """The exit code of a run that somebody ended, as W&B has it."""
 
 
-class WandbBoard(Board):
+class WandbLogger(ExperimentLogger):
     """One run of W&B for a run, whatever becomes of it: its id stays in the run's folder.
 
     W&B counts rows unless it is told the steps, and then takes them in rising order only. Two rows are therefore held
