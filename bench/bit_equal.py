@@ -42,7 +42,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "per_timestep": (CAT_TOY, "embedding=per_timestep"),
     "per_layer": (CAT_TOY, "embedding=per_layer"),
     "negative": (CAT_TOY, "embedding=negative"),
-    "averaged": (CAT_TOY, "embedding.ema=0.9", "regulariser=context", "trainer.accumulate_grad_batches=2"),
+    "averaged": (CAT_TOY, "embedding.ema=0.9", "regularizer=context", "trainer.accumulate_grad_batches=2"),
     "sdxl": (CAT_TOY, "model=local", "model.pretrained={sdxl}", "data.resolution=64", "data.flip=true"),
     "ddp": (CAT_TOY, *DDP),
 }

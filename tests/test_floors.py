@@ -33,8 +33,8 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     },
     {"tinv.diffusion.loss", "tinv.diffusion.timestep_samplers"},
     # floor 2: parts
-    {"tinv.data", "tinv.embedding", "tinv.evaluation.metrics", "tinv.models", "tinv.optim"},
-    {"tinv.regulariser"},
+    {"tinv.data", "tinv.embeddings", "tinv.evaluation.metrics", "tinv.models", "tinv.optim"},
+    {"tinv.regularizer"},
     # a side wing over floor 2
     {"tinv.toybox"},
     # floor 3: the loop
@@ -73,7 +73,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
 )
 STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
 
-PARTS = {"tinv.data", "tinv.embedding", "tinv.evaluation.metrics", "tinv.models", "tinv.regulariser", "tinv.toybox"}
+PARTS = {"tinv.data", "tinv.embeddings", "tinv.evaluation.metrics", "tinv.models", "tinv.regularizer", "tinv.toybox"}
 LOOP = {
     "tinv.training.loggers",
     "tinv.training.callbacks",

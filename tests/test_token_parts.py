@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.token_parts import (
     MOST_STAGES,

@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from tinv.concept import Concept
 from tinv.data.datamodule import ConceptDataModule
 from tinv.diffusion.loss import DiffusionLoss
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.models import StableDiffusion, load
 from tinv.training.module import TextualInversion
 
@@ -120,7 +120,7 @@ def tiny_module(
     model: StableDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
 ) -> TextualInversion:
     """A module over a tiny model; `options` are embedding settings, or the module's own other arguments."""
-    own = ("optimizer", "scheduler", "objective", "scale_lr", "merge_batches", "others", "timesteps", "regulariser")
+    own = ("optimizer", "scheduler", "objective", "scale_lr", "merge_batches", "others", "timesteps", "regularizer")
     parts = {name: options.pop(name) for name in own if name in options}
     parts.setdefault("optimizer", partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0))
     parts.setdefault("scheduler", get_constant_schedule)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tinv.config.validate import ConfigError, build
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.optim import RiemannianSGD, averages_by_itself
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.training.callbacks.fitting import fit, rows
-from tinv.embedding import EmbeddingConfig, TokenParameters
-from tinv.embedding.tail import TailAverage
+from tinv.embeddings import EmbeddingConfig, TokenParameters
+from tinv.embeddings.averaging import TailAverage
 from tinv.errors import UserError
 from tinv.rehearsal import try_optimizer
 from tinv.training.callbacks import Checkpoints

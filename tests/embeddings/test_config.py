@@ -4,7 +4,7 @@ import torch
 from tests.tiny import tiny_tokenizer
 from tinv import formats
 from tinv.concept import Concept
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.templates import templates
 

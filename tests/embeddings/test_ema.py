@@ -2,7 +2,7 @@
 
 import torch
 
-from tinv.embedding import EmbeddingConfig, TokenParameters
+from tinv.embeddings import EmbeddingConfig, TokenParameters
 from tinv.embeddings.averaging import EMA
 
 

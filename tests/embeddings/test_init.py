@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity
 
 from tests.tiny import WIDTH, tiny_module, tiny_tokenizer
 from tinv.concept import Concept
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 
 TOKENIZER = tiny_tokenizer()

@@ -5,7 +5,7 @@ import torch
 
 from tests.tiny import tiny_tokenizer
 from tinv.concept import Concept
-from tinv.embedding import EmbeddingConfig, TokenParameters
+from tinv.embeddings import EmbeddingConfig, TokenParameters
 from tinv.embeddings.norm_constraint import NormConstraint
 from tinv.errors import UserError
 

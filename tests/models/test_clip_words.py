@@ -10,7 +10,7 @@ from tests.models.published import save, sd1, sdxl
 from tests.tiny import tiny_data, tiny_module
 from tests.training.test_module import one_batch
 from tinv.concept import Concept
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load, load_tokenizers
 from tinv.models.prompts import Prompts

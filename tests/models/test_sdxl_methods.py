@@ -11,7 +11,7 @@ from tests.models.test_sdxl import ours
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.embeddings.norm_constraint import mean_length
 from tinv.optim import RiemannianSGD
-from tinv.regulariser import ContextRegulariser, DistanceRegulariser
+from tinv.training.regularizers import ContextRegularizer, DistanceRegularizer
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,12 @@ def test_the_mean_of_all_words_is_each_encoders_own(model):
 
 def test_the_context_of_the_ordinary_word_costs_nothing_and_another_teaches_both_encoders(model):
     word = tiny_module(model).words[0]
-    regulariser = ContextRegulariser(weight=1.0, num_prompts=2)
-    assert abs(regulariser(word, model, seed=0, step=0).item()) < 1e-6
+    regularizer = ContextRegularizer(weight=1.0, num_prompts=2)
+    assert abs(regularizer(word, model, seed=0, step=0).item()) < 1e-6
     with torch.no_grad():
         for rows in word.embedding.parameters():
             rows.add_(0.3 * torch.randn(rows.shape, generator=torch.Generator().manual_seed(0)))
-    regulariser(word, model, seed=0, step=0).backward()
+    regularizer(word, model, seed=0, step=0).backward()
     assert all(rows.grad.abs().max() > 0 for rows in word.embedding.rows.values())
 
 
@@ -58,7 +58,7 @@ def test_the_distance_is_the_sum_over_the_encoders(model):
     with torch.no_grad():
         for rows, far in zip(word.embedding.rows.values(), (3.0, 4.0), strict=True):
             rows[:, 0] += far
-    assert DistanceRegulariser(weight=0.1)(word, model, seed=0, step=0).item() == pytest.approx(0.7, rel=1e-5)
+    assert DistanceRegularizer(weight=0.1)(word, model, seed=0, step=0).item() == pytest.approx(0.7, rel=1e-5)
 
 
 def test_directions_of_both_encoders_are_turned_at_their_own_lengths(model, tmp_path):

@@ -5,7 +5,7 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from tests.tiny import tiny_parts
-from tinv.models.lens import TokenLookup
+from tinv.models.token_lookup import TokenLookup
 
 V, K, D = 50, 3, 16
 IDS = torch.tensor([[0, 7, V, V + 1, V + 2, 7, V], [1, 2, 3, 4, 5, 6, V - 1]])

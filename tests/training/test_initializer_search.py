@@ -9,7 +9,7 @@ from PIL import Image
 from tests.tiny import tiny_tokenizer
 from tinv.concept import Concept
 from tinv.config.validate import ConfigError, build
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.word_ranking import _short_texts, ranked, whole_words

@@ -12,16 +12,16 @@ from PIL import Image
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.concept import Concept
 from tinv.diffusion.timestep_samplers import Cosine
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.optim import RiemannianSGD
-from tinv.regulariser import ContextRegulariser
 from tinv.together import MultiConceptDataModule
 from tinv.training.callbacks import CheckLearning, StopOnNonFinite
 from tinv.training.callbacks.check_learning import StuckError
 from tinv.training.callbacks.nonfinite import NonFiniteError
 from tinv.training.concept_task import ConceptTask, borrowed, clashes
 from tinv.training.module import TextualInversion
+from tinv.training.regularizers import ContextRegularizer
 
 CAT = Concept(placeholder="<cat-toy>", initializer="toy")
 DOG = Concept(placeholder="<my-dog>", initializer="dog")
@@ -64,14 +64,14 @@ def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> ConceptTask:
         {"dog": {"norm": "fixed", "ema": 0.5}},
         {"cat": {"norm": "soft", "ema": 0.9}, "dog": {"init": "random"}},
         {"cat": {"init": "cross"}, "dog": {"init": "vocabulary"}, "timesteps": Cosine()},
-        {"regulariser": ContextRegulariser(weight=1.0), "dog": {"num_vectors": 2}},
+        {"regularizer": ContextRegularizer(weight=1.0), "dog": {"num_vectors": 2}},
         {"cat": {"norm": "directional"}, "dog": {"norm": "directional"}, "optimizer": partial(RiemannianSGD, lr=0.1)},
         {"cat": {"negative": 2}},
         {"cat": {"stages": 5}},
         {"cat": {"layers": True}, "dog": {"stages": 3}},
     ],
     ids=[
-        *["plain", "accumulated", "merged", "clipped", "held", "averaged", "started", "regularised", "turned"],
+        *["plain", "accumulated", "merged", "clipped", "held", "averaged", "started", "regularized", "turned"],
         *["negative", "stages", "layers"],
     ],
 )

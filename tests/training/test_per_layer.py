@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor, Slice
 
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load
 from tinv.models.compiling import compile_unet

@@ -7,11 +7,11 @@ from lightning.pytorch import Callback
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.concept import Concept
 from tinv.config.validate import ConfigError
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
-from tinv.regulariser import NOTHING, ContextRegulariser, DistanceRegulariser
 from tinv.templates import CONTEXT, read_templates
 from tinv.training.preflight import prepare
+from tinv.training.regularizers import NOTHING, ContextRegularizer, DistanceRegularizer
 
 CAT = "+experiment=cat_toy"
 
@@ -32,22 +32,22 @@ def moved(word, by):
     return word
 
 
-def of(regulariser, word, model, step=0):
+def of(regularizer, word, model, step=0):
     """Its value, and its gradient of the rows."""
     word.zero_grad()
-    value = regulariser(word, model, seed=0, step=step)
+    value = regularizer(word, model, seed=0, step=step)
     value.backward()
     return value.item(), word.embedding.rows["clip_l"].grad.clone()
 
 
 def test_the_distance_is_nothing_at_the_start_and_pulls_to_it_with_its_weight(model):
     word = word_of(model, num_vectors=2)
-    value, gradient = of(DistanceRegulariser(weight=0.5), word, model)
+    value, gradient = of(DistanceRegularizer(weight=0.5), word, model)
     assert value == 0 and not gradient.any()
     direction = away(count=2)
     for far in (1.0, 10.0):
         moved(word, far * direction)
-        value, gradient = of(DistanceRegulariser(weight=0.5), word, model)
+        value, gradient = of(DistanceRegularizer(weight=0.5), word, model)
         moved(word, -far * direction)
         assert value == pytest.approx(0.5 * far * direction.norm(dim=1).mean().item(), rel=1e-4)
         expected = 0.5 / 2 * direction / direction.norm(dim=1, keepdim=True)
@@ -57,17 +57,17 @@ def test_the_distance_is_nothing_at_the_start_and_pulls_to_it_with_its_weight(mo
 @pytest.mark.parametrize(("initializer", "settings"), [("toy", {}), ("red cat", {"init": "phrase", "num_vectors": 2})])
 def test_the_context_of_the_ordinary_word_itself_costs_nothing(model, initializer, settings):
     for step in range(10):
-        value, gradient = of(ContextRegulariser(weight=1.0), word_of(model, initializer, **settings), model, step)
+        value, gradient = of(ContextRegularizer(weight=1.0), word_of(model, initializer, **settings), model, step)
         assert abs(value) < 1e-6 and gradient.abs().max() < 1e-4
 
 
 def test_another_word_costs_and_going_downhill_brings_its_context_back(model):
-    regulariser = ContextRegulariser(weight=1.0, num_prompts=8)
+    regularizer = ContextRegularizer(weight=1.0, num_prompts=8)
     word = moved(word_of(model), away(0.3))
     optimizer, values = torch.optim.Adam(word.embedding.parameters(), lr=1e-2), []
     for step in range(60):
         optimizer.zero_grad()
-        value = regulariser(word, model, seed=0, step=step)
+        value = regularizer(word, model, seed=0, step=step)
         value.backward()
         optimizer.step()
         values.append(value.item())
@@ -82,7 +82,7 @@ def test_the_context_is_compared_token_by_token_as_transformers_reads_it(model, 
     word = tiny_module(model, concept=concept, num_vectors=2).words[0]
     with torch.no_grad():
         word.embedding.rows["clip_l"].copy_(model.tables["clip_l"][model.tokenizer("red dog").input_ids[1:3]])
-    value, _ = of(ContextRegulariser(weight=2.0, templates_file=str(own)), word, model)
+    value, _ = of(ContextRegularizer(weight=2.0, templates_file=str(own)), word, model)
 
     def read(text):
         ids = model.tokenizer(text, padding="max_length", return_tensors="pt").input_ids
@@ -95,9 +95,9 @@ def test_the_context_is_compared_token_by_token_as_transformers_reads_it(model, 
 
 def test_each_step_draws_its_prompts_and_a_resumed_run_draws_the_same(model):
     word = moved(word_of(model), away(0.3))
-    values = [of(ContextRegulariser(), word, model, step)[0] for step in range(6)]
+    values = [of(ContextRegularizer(), word, model, step)[0] for step in range(6)]
     assert len(set(values)) > 3
-    assert values == [of(ContextRegulariser(), word, model, step)[0] for step in range(6)]
+    assert values == [of(ContextRegularizer(), word, model, step)[0] for step in range(6)]
 
 
 def test_every_prompt_says_something_behind_the_word():
@@ -111,26 +111,26 @@ class _Listen(Callback):
         self.logged, self.before = {}, None
 
     def on_train_batch_end(self, trainer, module, *_):
-        for name in ("train/loss", "train/regulariser"):
+        for name in ("train/loss", "train/regularizer"):
             if name in trainer.callback_metrics:
                 self.logged.setdefault(name, []).append(trainer.callback_metrics[name].item())
 
 
-def run(model, folder, regulariser, **options):
+def run(model, folder, regularizer, **options):
     listen, merge = _Listen(), options.pop("merge_batches", False)
-    module = tiny_module(model, regulariser=regulariser, merge_batches=merge)
+    module = tiny_module(model, regularizer=regularizer, merge_batches=merge)
     trainer = tiny_trainer(callbacks=[listen], **options)
     trainer.fit(module, tiny_data(folder, model))
     return module.vectors()["<cat-toy>"]["clip_l"], listen.logged, trainer.callback_metrics["val/loss"].item()
 
 
-@pytest.mark.parametrize("regulariser", [DistanceRegulariser(weight=1.0), ContextRegulariser(weight=10.0)])
-def test_it_moves_the_rows_and_has_a_number_of_its_own(model, tmp_path, regulariser):
+@pytest.mark.parametrize("regularizer", [DistanceRegularizer(weight=1.0), ContextRegularizer(weight=10.0)])
+def test_it_moves_the_rows_and_has_a_number_of_its_own(model, tmp_path, regularizer):
     plain, logged, _ = run(model, tmp_path, NOTHING)
-    assert "train/regulariser" not in logged
-    held, numbers, _ = run(model, tmp_path, regulariser)
+    assert "train/regularizer" not in logged
+    held, numbers, _ = run(model, tmp_path, regularizer)
     assert numbers["train/loss"][0] == logged["train/loss"][0], "the loss of the pictures stays what it is"
-    assert numbers["train/regulariser"][-1] > 0
+    assert numbers["train/regularizer"][-1] > 0
     assert not torch.equal(plain, held)
 
 
@@ -138,13 +138,13 @@ def test_val_loss_is_that_of_the_pictures_alone(model, tmp_path):
     """Rows that nothing moves have one val/loss, whatever is added to the loss of training."""
     still = {"gradient_clip_val": 1e-30}
     assert (
-        run(model, tmp_path, NOTHING, **still)[2] == run(model, tmp_path, ContextRegulariser(weight=10.0), **still)[2]
+        run(model, tmp_path, NOTHING, **still)[2] == run(model, tmp_path, ContextRegularizer(weight=10.0), **still)[2]
     )
 
 
 @pytest.mark.parametrize("merge_batches", [False, True])
 def test_an_accumulated_step_counts_it_once(model, tmp_path, merge_batches):
-    """Of nothing but the regulariser, four micro-batches must make the gradient of one."""
+    """Of nothing but the regularizer, four micro-batches must make the gradient of one."""
     gradients = []
 
     class Keep(Callback):
@@ -152,7 +152,7 @@ def test_an_accumulated_step_counts_it_once(model, tmp_path, merge_batches):
             gradients.append(module.words[0].embedding.rows["clip_l"].grad.clone())
 
     for accumulate in (1, 4):
-        module = tiny_module(model, regulariser=ContextRegulariser(weight=1e6), merge_batches=merge_batches)
+        module = tiny_module(model, regularizer=ContextRegularizer(weight=1e6), merge_batches=merge_batches)
         moved(module.words[0], away(0.1))
         settings = {"max_steps": 1, "accumulate_grad_batches": accumulate, "limit_val_batches": 0}
         tiny_trainer(callbacks=[Keep()], **settings).fit(module, tiny_data(tmp_path, model))
@@ -169,15 +169,15 @@ def test_an_accumulated_step_counts_it_once(model, tmp_path, merge_batches):
 )
 def test_context_refuses_what_it_cannot_compare(concept, embedding, said):
     with pytest.raises(UserError, match=said):
-        ContextRegulariser().check(Concept(placeholder="<x>", **concept), EmbeddingConfig(**embedding))
+        ContextRegularizer().check(Concept(placeholder="<x>", **concept), EmbeddingConfig(**embedding))
 
 
-def test_a_run_that_cannot_be_regularised_is_refused_before_anything_loads(compose):
-    with pytest.raises(ConfigError, match=r"others\.robot: regulariser=context compares with concept.initializer"):
+def test_a_run_that_cannot_be_regularized_is_refused_before_anything_loads(compose):
+    with pytest.raises(ConfigError, match=r"others\.robot: regularizer=context compares with concept.initializer"):
         prepare(
             compose(
                 "+experiment=two_toys",
-                "regulariser=context",
+                "regularizer=context",
                 "others.robot.concept.initializer=null",
                 "others.robot.embedding.init=random",
             )
@@ -187,9 +187,9 @@ def test_a_run_that_cannot_be_regularised_is_refused_before_anything_loads(compo
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: DistanceRegulariser(weight=0), "regulariser=none leaves it out"),
-        (lambda: ContextRegulariser(weight=-1), "regulariser.weight must be above 0, got -1"),
-        (lambda: ContextRegulariser(num_prompts=0), "num_prompts must be 1 or more"),
+        (lambda: DistanceRegularizer(weight=0), "regularizer=none leaves it out"),
+        (lambda: ContextRegularizer(weight=-1), "regularizer.weight must be above 0, got -1"),
+        (lambda: ContextRegularizer(num_prompts=0), "num_prompts must be 1 or more"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(make, said):
@@ -200,6 +200,6 @@ def test_settings_that_mean_nothing_are_refused(make, said):
 def test_prompts_of_ones_own_need_something_behind_the_word(tmp_path):
     (tmp_path / "own.txt").write_text("a photo of a {}\n")
     with pytest.raises(UserError, match=r"own\.txt has no prompt in which something stands behind"):
-        ContextRegulariser(templates_file=str(tmp_path / "own.txt")).check(
+        ContextRegularizer(templates_file=str(tmp_path / "own.txt")).check(
             Concept(placeholder="<x>", initializer="toy"), EmbeddingConfig()
         )

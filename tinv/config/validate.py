@@ -93,7 +93,7 @@ class Root:
     """What is minimised."""
     timesteps: dict[str, Any]
     """How often training shows each timestep."""
-    regulariser: dict[str, Any]
+    regularizer: dict[str, Any]
     """What is minimised besides."""
     optimizer: dict[str, Any]
     """Made for the learned rows alone."""

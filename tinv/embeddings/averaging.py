@@ -42,3 +42,42 @@ class EMA(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """As a checkpoint has it."""
         self.steps = int(state)
+
+
+class TailAverage(nn.Module):
+    """The rows themselves until the last steps begin, and from there on the mean over the steps made since.
+
+    Every one of these steps counts alike (Polyak & Juditsky 1992, over a tail): unlike a moving average it has no start
+    to forget, and does not follow behind.
+    """
+
+    def __init__(self, rows: TokenParameters, share: float):
+        """Args:
+        rows: at their start.
+        share: of the run's steps, in (0, 1); 0.1 to 0.5 are usual.
+        """
+        super().__init__()
+        self.rows = deepcopy(rows).requires_grad_(False)
+        self.share = share
+        self.steps, self.taken = 0, 0
+        self._skipped = 0
+
+    def expect(self, max_steps: int) -> None:
+        """How long the run will be: the last steps are a share of these, one at least."""
+        self._skipped = max_steps - max(1, round(self.share * max_steps))
+
+    @torch.no_grad()
+    def update(self, rows: TokenParameters) -> None:
+        """Take in the rows as they are after a step; a number that is none stays out."""
+        self.steps += 1
+        self.taken = self.taken + 1 if self.steps > self._skipped else 0
+        for mean_KD, rows_KD in zip(self.rows.parameters(), rows.parameters(), strict=True):
+            mean_KD.lerp_(torch.where(rows_KD.isfinite(), rows_KD, mean_KD), 1 / max(1, self.taken))
+
+    def get_extra_state(self) -> Tensor:
+        """How many steps there were, and how many are in the mean, for checkpoints."""
+        return torch.tensor([self.steps, self.taken])
+
+    def set_extra_state(self, state: Any) -> None:
+        """As a checkpoint has it."""
+        self.steps, self.taken = state.tolist()

@@ -11,8 +11,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from tinv.concept import Concept
-from tinv.embedding.tail import TailAverage
-from tinv.embeddings.averaging import EMA
+from tinv.embeddings.averaging import EMA, TailAverage
 from tinv.embeddings.checks import check_placeholder, check_room, check_whole, initializer_ids
 from tinv.embeddings.init import at_random, from_file, from_mean, from_outputs, from_tokens, spread
 from tinv.embeddings.norm_constraint import NormConstraint, mean_length, usual_length

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tinv.concept import Concept
-from tinv.embedding.tail import TailAverage
+from tinv.embeddings.averaging import TailAverage
 from tinv.embeddings.config import FROM_WORDS, EmbeddingConfig
 from tinv.token_parts import says
 from tinv.types import Conditioning, Vectors

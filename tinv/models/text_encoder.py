@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tinv.models.lens import TokenLookup
 from tinv.models.prompts import Prompts
+from tinv.models.token_lookup import TokenLookup
 from tinv.types import Vectors, to_device
 
 

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from tinv.concept import Concept, whole
 from tinv.data.datamodule import ConceptDataModule
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 
 

@@ -17,18 +17,18 @@ from tinv.concept import Concept, names
 from tinv.diffusion.loss import DiffusionLoss
 from tinv.diffusion.process import noise_latents, timesteps
 from tinv.diffusion.timestep_samplers import UNIFORM, Timesteps, weighted
-from tinv.embedding import EmbeddingConfig, LearnedToken, guidance_of
+from tinv.embeddings import EmbeddingConfig, LearnedToken, guidance_of
 from tinv.formats import LearnedEmbedding
 from tinv.means import Mean, by_name
 from tinv.models import LatentDiffusion
 from tinv.models.conditioning import layers_of, predict_at
 from tinv.optim import EffectiveBatch, as_text, averages_by_itself, evaluated, unwrap
 from tinv.provenance import provenance
-from tinv.regulariser import NOTHING, Regulariser
 from tinv.seeding import normal_pair
 from tinv.training.checkpoint_identity import check_identity, checkpoint_identity
 from tinv.training.concept_task import ConceptTask
 from tinv.training.microbatches import MicroBatchMerger, micro_batches_that_fit, sum_of_mean_losses
+from tinv.training.regularizers import NOTHING, Regularizer
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept, to_device
 
 
@@ -57,7 +57,7 @@ class TextualInversion(LightningModule):
         scale_lr: bool = False,
         merge_batches: bool = False,
         timesteps: Timesteps = UNIFORM,
-        regulariser: Regulariser = NOTHING,
+        regularizer: Regularizer = NOTHING,
         others: Sequence[ConceptTask] = (),
     ):
         """Put the rows at their start.
@@ -73,7 +73,7 @@ class TextualInversion(LightningModule):
             scale_lr: multiply the optimizer's rate by the effective batch.
             merge_batches: compute accumulated micro-batches side by side where memory allows.
             timesteps: how often training shows each timestep.
-            regulariser: what is added to the loss of each concept.
+            regularizer: what is added to the loss of each concept.
             others: what else is learned in the same run.
 
         Raises:
@@ -81,7 +81,7 @@ class TextualInversion(LightningModule):
         """
         super().__init__()
         self.model = model
-        self.objective, self.regulariser, self.seed = objective, regulariser, seed
+        self.objective, self.regularizer, self.seed = objective, regularizer, seed
         self.optimizer, self.scheduler, self.scale_lr = optimizer, scheduler, scale_lr
         parts = [(concept, embedding, None), *((other.concept, other.embedding, other.lr) for other in others)]
         known: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables, "seed": seed}
@@ -132,7 +132,7 @@ class TextualInversion(LightningModule):
             self._means += map(_mean, losses)
             if self._is_last(batch_idx):
                 self._log_means("train/loss", self._means)
-            terms = [*(loss for _, loss, _ in losses), *(len(due) * term for term in self._regularised())]
+            terms = [*(loss for _, loss, _ in losses), *(len(due) * term for term in self._regularized())]
             return torch.stack(terms).sum()
         return 0.0 * torch.stack([rows_KD.sum() for rows_KD in self.named_rows().values()]).sum()
 
@@ -283,11 +283,11 @@ class TextualInversion(LightningModule):
         """Whether a micro-batch is the last one of its optimizer step."""
         return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
 
-    def _regularised(self) -> Iterator[Tensor]:
+    def _regularized(self) -> Iterator[Tensor]:
         for word in self.words:
-            term = self.regulariser(word, self.model, seed=self.seed, step=self.global_step)
+            term = self.regularizer(word, self.model, seed=self.seed, step=self.global_step)
             if term is not None:
-                self.log(f"train/regulariser{word.suffix}", term.detach(), batch_size=1)
+                self.log(f"train/regularizer{word.suffix}", term.detach(), batch_size=1)
                 yield term
 
     def _log_means(self, name: str, means: Iterable[Mean]) -> None:

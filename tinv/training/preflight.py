@@ -11,16 +11,16 @@ from omegaconf import DictConfig
 from tinv.concept import Concept, names
 from tinv.config.validate import ConfigError, build
 from tinv.data.datamodule import ConceptDataModule
-from tinv.embedding import EmbeddingConfig
+from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load_tokenizers
 from tinv.models.cpu_features import warn_of_emulation
 from tinv.models.onednn_linear import check_products
 from tinv.models.runtime import check_loss_scale
-from tinv.regulariser import Regulariser
 from tinv.rehearsal import try_optimizer
 from tinv.training.concept_task import ConceptTask, borrowed, clashes
 from tinv.training.initializer_search import find_clip
+from tinv.training.regularizers import Regularizer
 
 THUMBNAIL = 64
 """Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""
@@ -57,9 +57,9 @@ def prepare(cfg: DictConfig) -> list[ConceptTask]:
     heard.problems += clashes({draft.at("concept"): draft.concept for draft in drafts if draft.concept})
     for draft in drafts:
         draft.ask_tower(cfg.model.pretrained)
-    if regulariser := heard.attempt(lambda: build(cfg.regulariser)):
+    if regularizer := heard.attempt(lambda: build(cfg.regularizer)):
         for draft in drafts:
-            draft.ask_regulariser(regulariser)
+            draft.ask_regularizer(regularizer)
     numbers = {"dtype": cfg.model.get("dtype"), "precision": cfg.trainer.get("precision")}
     accelerator = cfg.trainer.get("accelerator")
     heard.attempt(lambda: check_loss_scale(**numbers))
@@ -150,10 +150,10 @@ class TaskBuilder:
         if self.embedding and self.embedding.init == "clip":
             self.heard.attempt(partial(find_clip, pretrained), self.where)
 
-    def ask_regulariser(self, regulariser: Regulariser) -> None:
+    def ask_regularizer(self, regularizer: Regularizer) -> None:
         """Whether it goes with this."""
         if self.concept and self.embedding:
-            self.heard.attempt(partial(regulariser.check, self.concept, self.embedding), self.where)
+            self.heard.attempt(partial(regularizer.check, self.concept, self.embedding), self.where)
 
     def open_pictures(self) -> None:
         """Whether each can be shown."""

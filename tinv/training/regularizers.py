@@ -6,13 +6,14 @@ B prompts, L tokens, D width, K rows of the word, N tokens of the ordinary word.
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from tinv.concept import Concept
-from tinv.embedding import EmbeddingConfig, LearnedToken
+from tinv.embeddings import EmbeddingConfig, LearnedToken
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.runs.files import locate
@@ -20,9 +21,63 @@ from tinv.seeding import generator
 from tinv.templates import CONTEXT, read_templates
 
 
+class Regularizer(Protocol):
+    """Something to be minimised beside the loss: of one word, once an optimizer step, whatever the batch."""
+
+    def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
+        """Say what stands in the way, before anything loads.
+
+        Raises:
+            UserError: this word cannot be regularized like this.
+        """
+
+    def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor | None:
+        """What is added to the loss, weighted already; gradients reach the rows."""
+
+
+class Nothing:
+    """Adds nothing."""
+
+    def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
+        """Goes with everything."""
+
+    def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> None:
+        """None."""
+
+
+NOTHING = Nothing()
+
+
 @dataclass(frozen=True, kw_only=True)
-class ContextRegulariser:
-    """Context-embedding regularisation (CoRe, Wu et al. 2024, arXiv 2408.15914), without its attention maps.
+class DistanceRegularizer:
+    """The rows' mean distance from their start (Cross Initialization, Pang et al. 2023, arXiv 2312.15905).
+
+    As in the authors' code the distance is not squared: the pull is `weight` for a row alone, however far it has gone.
+    Gal et al. 2022 squared it, and found no gain.
+    """
+
+    weight: float = 1e-5
+    """What a distance of 1 costs; 1e-5 with starts at the text encoder's output, 1e-4 to 1e-2 with those at words."""
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise UserError(f"regularizer.weight must be above 0, got {self.weight}; regularizer=none leaves it out")
+
+    def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
+        """Goes with every word."""
+
+    def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
+        """weight x mean over the rows of |row - start|, the encoders' added up."""
+        distances = [
+            (rows_KD - word.start[encoder].to(rows_KD.device)).norm(dim=1).mean()
+            for encoder, rows_KD in word.embedding.rows.items()
+        ]
+        return self.weight * torch.stack(distances).sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextRegularizer:
+    """Context-embedding regularization (CoRe, Wu et al. 2024, arXiv 2408.15914), without its attention maps.
 
     Prompts such as "a photo of {} on the beach" are read twice, with the learned word and with `concept.initializer`.
     What the text encoder makes of the tokens behind the word, up to the end of the text, should be the same:
@@ -39,9 +94,9 @@ class ContextRegulariser:
 
     def __post_init__(self) -> None:
         if self.weight <= 0:
-            raise UserError(f"regulariser.weight must be above 0, got {self.weight}; regulariser=none leaves it out")
+            raise UserError(f"regularizer.weight must be above 0, got {self.weight}; regularizer=none leaves it out")
         if self.num_prompts < 1:
-            raise UserError(f"regulariser.num_prompts must be 1 or more, got {self.num_prompts}")
+            raise UserError(f"regularizer.num_prompts must be 1 or more, got {self.num_prompts}")
 
     def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
         """Whether there is an ordinary word to compare with, and something to compare.
@@ -51,17 +106,17 @@ class ContextRegulariser:
         """
         if not (concept.initializer or embedding.init == "clip"):
             raise UserError(
-                "regulariser=context compares with concept.initializer, which is null; name the thing with one word"
+                "regularizer=context compares with concept.initializer, which is null; name the thing with one word"
             )
         if concept.kind == "style" and self.templates_file is None:
             raise UserError(
-                "regulariser=context has prompts about things, not styles; give regulariser.templates_file, one prompt "
+                "regularizer=context has prompts about things, not styles; give regularizer.templates_file, one prompt "
                 "a line such as 'in the style of {}, a house by the sea'"
             )
         if embedding.has_parts:
             raise UserError(
-                "regulariser=context reads a word in one way, and this one has rows for each stage or layer; "
-                "take embedding=token, or another regulariser"
+                "regularizer=context reads a word in one way, and this one has rows for each stage or layer; "
+                "take embedding=token, or another regularizer"
             )
         self._prompts()
 
@@ -94,12 +149,12 @@ class ContextRegulariser:
         path = CONTEXT if self.templates_file is None else locate(self.templates_file)
         prompts = _behind(path)
         if not prompts:
-            raise UserError(f"regulariser.templates_file: {path} has no prompt in which something stands behind {{}}")
+            raise UserError(f"regularizer.templates_file: {path} has no prompt in which something stands behind {{}}")
         return prompts
 
 
 @lru_cache(maxsize=8)
 def _behind(path: Path) -> tuple[str, ...]:
     """The prompts in which something stands behind the word."""
-    prompts = read_templates(path, setting="regulariser.templates_file")
+    prompts = read_templates(path, setting="regularizer.templates_file")
     return tuple(prompt for prompt in prompts if prompt.partition("{}")[2].strip())

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from tinv.embedding import LearnedToken
+from tinv.embeddings import LearnedToken
 from tinv.errors import UserError
 from tinv.token_parts import encoder_of, part_of
 from tinv.training.callbacks.every_n_steps import EveryNSteps

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from tinv.data.images import open_picture
-from tinv.embedding import LearnedToken
+from tinv.embeddings import LearnedToken
 from tinv.errors import UserError
 from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
 from tinv.evaluation.metrics.measure import GAP, References, measure

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from tinv.embedding import LearnedToken
+from tinv.embeddings import LearnedToken
 from tinv.errors import UserError
 from tinv.models.sampling import to_pictures
 from tinv.runs.files import atomic
