@@ -65,7 +65,7 @@ def measure(name: str, *, memory: str, steps: int, tiny: bool, overrides: list[s
     """The figures of one run."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     register()
-    os.environ["TINV_TRUST"] = "bench"
+    os.environ["TINV_TARGETS"] = "bench"
     with tempfile.TemporaryDirectory() as place:
         cfg = check(Groups().compose(settings(Path(place), memory, steps, overrides), output_dir=place))
         dtype = getattr(torch, cfg.model.dtype)

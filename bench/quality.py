@@ -27,7 +27,7 @@ def run(options: Namespace) -> list[dict[str, Any]]:
     """S of every concept on the way, by seconds of the process from its start on."""
     tower, rows = FeatureExtractor(), []
     for name in CONCEPTS[:1] if options.tiny else CONCEPTS:
-        before = baseline(load_pipeline(), name, concept(name).initializer, tower)
+        before = baseline(load_pipeline(), name, concept(name).initializer_token, tower)
         with TemporaryDirectory() as place:
             for command, steps, every in contestants(name, Path(place), options):
                 for step, seconds, file in learn(command, steps, every, Path(place) / command.name):
@@ -52,7 +52,7 @@ def contestants(name: str, place: Path, options: Namespace) -> Iterator[tuple[Co
         steps, every = (4, 2) if options.tiny else (3000, 250)
         subject = subjects.Subject("toybox", locate(subjects.TOYBOX), 64, pictures_alone(name, place / "pictures"))
         saved = (*commands.AS_SHIPPED, f"--save_steps={every}", f"--checkpointing_steps={10**6}")
-        words = (f"--placeholder_token={placeholder}", f"--initializer_token={concept(name).initializer}")
+        words = (f"--placeholder_token={placeholder}", f"--initializer_token={concept(name).initializer_token}")
         yield (
             commands.theirs("reference", options.reference, subject, place / "reference", *saved, *words, steps=steps),
             steps,
@@ -83,7 +83,7 @@ def learn(command: Command, steps: int, every: int, folder: Path) -> Iterator[tu
 
 def score(file: Path, before: Baseline, tower: FeatureExtractor) -> dict[str, float]:
     """S of a word, and the mean of what its edits have of the class's own word's CLIP-T."""
-    pipeline, word = load_pipeline(), formats.read(file).placeholder
+    pipeline, word = load_pipeline(), formats.read(file).placeholder_token
     pipeline.load_textual_inversion(file, token=word)
     name = before.target.name
 

@@ -75,7 +75,7 @@ def started(command: Command) -> Iterator[Runner]:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.paced", str(listener.address[1]), str(command.script), *command.words],
             cwd=ROOT,
-            env={**os.environ, "TINV_TRUST": "bench"},
+            env={**os.environ, "TINV_TARGETS": "bench"},
             stdout=said,
             stderr=subprocess.STDOUT,
         )

@@ -35,7 +35,7 @@ def whole(command: Command) -> Whole:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.paced", "0", str(command.script), *command.words],
             cwd=ROOT,
-            env={**os.environ, "TINV_TRUST": "bench", TOLD: str(told)},
+            env={**os.environ, "TINV_TARGETS": "bench", TOLD: str(told)},
             stdout=said,
             stderr=subprocess.STDOUT,
         )

@@ -41,7 +41,7 @@ def read(places: Iterable[Path], key: str) -> dict[str, Runs]:
     found: dict[str, Runs] = {}
     for place in places:
         for line in kept(place) if place.suffix == ".jsonl" else measured(place, key):
-            whose = line["placeholder"], line["seed"]
+            whose = line["placeholder_token"], line["seed"]
             found.setdefault(line["value"], {})[whose] = {name: line[name] for name in COLUMNS if name in line}
     return found
 
@@ -53,7 +53,7 @@ def measured(sweep: Path, key: str) -> Iterator[dict]:
             run = sweep / row["folder"]
             if row["status"] == "done" and (run / "evaluation.json").exists():
                 card = json.loads((run / "run.json").read_text(encoding="utf-8"))
-                whose = {"placeholder": card["concept"]["placeholder"], "seed": card["seed"]}
+                whose = {"placeholder_token": card["concept"]["placeholder_token"], "seed": card["seed"]}
                 yield {"value": row[key], **whose, **numbers(run, card)}
 
 
@@ -64,11 +64,18 @@ def kept(file: Path) -> Iterator[dict]:
 
 def keep(found: Mapping[str, Runs], file: Path) -> None:
     """Write runs down, in place of those that the file holds of the same value, placeholder and seed."""
-    lines = {(line["value"], line["placeholder"], line["seed"]): line for line in kept(file)} if file.exists() else {}
+    lines = (
+        {(line["value"], line["placeholder_token"], line["seed"]): line for line in kept(file)} if file.exists() else {}
+    )
     for value, runs in found.items():
         for (placeholder, seed), figures in runs.items():
             rounded = {name: float(f"{figure:.4g}") for name, figure in figures.items()}
-            lines[value, placeholder, seed] = {"value": value, "placeholder": placeholder, "seed": seed, **rounded}
+            lines[value, placeholder, seed] = {
+                "value": value,
+                "placeholder_token": placeholder,
+                "seed": seed,
+                **rounded,
+            }
     write_text(file, "".join(f"{json.dumps(line)}\n" for line in lines.values()))
 
 

@@ -170,7 +170,7 @@ def test_the_shapes_at_full_size_are_the_published_ones(name):
 
 @pytest.mark.parametrize(("name", "memory"), [("sd15", "none"), pytest.param("sdxl", "8gb", marks=pytest.mark.slow)])
 def test_a_run_of_the_published_layout_is_watched(monkeypatch, name, memory):
-    monkeypatch.setenv("TINV_TRUST", "")
+    monkeypatch.setenv("TINV_TARGETS", "")
     steps = WARM_UP + 2
     figures = full_size.measure(name, memory=memory, steps=steps, tiny=True, overrides=["trainer.accelerator=cpu"])
     assert figures["fits"] and figures["steps"] == 2

@@ -7,19 +7,19 @@ from tinv.errors import UserError
 
 
 def test_vectors_are_spelled_as_diffusers_expands_them():
-    assert Concept(placeholder="<cat>").words(3) == ("<cat>", "<cat>_1", "<cat>_2")
+    assert Concept(placeholder_token="<cat>").words(3) == ("<cat>", "<cat>_1", "<cat>_2")
 
 
 @pytest.mark.parametrize(
-    ("placeholder", "slug"),
+    ("placeholder_token", "slug"),
     [("<cat-toy>", "cat-toy"), ("sks", "sks"), ("<a/b\\c:d>", "abcd"), ("***", "concept"), ("<où>", "où")],
 )
 def test_slug_is_a_file_name_on_every_system(placeholder, slug):
-    assert Concept(placeholder=placeholder).slug == slug
+    assert Concept(placeholder_token=placeholder).slug == slug
 
 
 @pytest.mark.parametrize(
-    ("placeholder", "remedy"),
+    ("placeholder_token", "remedy"),
     [
         ("<cat toy>", "<cattoy>"),
         ("<Cat-Toy>", "<cat-toy>"),
@@ -29,15 +29,15 @@ def test_slug_is_a_file_name_on_every_system(placeholder, slug):
     ],
 )
 def test_a_placeholder_that_cannot_be_typed_is_refused_with_one_that_can(placeholder, remedy):
-    with pytest.raises(UserError, match=r"concept\.placeholder") as error:
-        Concept(placeholder=placeholder)
+    with pytest.raises(UserError, match=r"concept\.placeholder_token") as error:
+        Concept(placeholder_token=placeholder)
     assert remedy in str(error.value)
 
 
 def test_a_kind_is_object_or_style():
     """E-24: the reference script takes any other word for object."""
     with pytest.raises(UserError, match=r"concept\.kind must be object or style, got 'thing'"):
-        Concept(placeholder="<x>", kind="thing")
+        Concept(placeholder_token="<x>", kind="thing")
 
 
 @pytest.mark.parametrize(

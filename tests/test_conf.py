@@ -18,7 +18,12 @@ APART = ("another", "experiment", "recipe", "debug", "hydra")  # chosen with a p
 GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name not in APART)
 LAID_OVER = {"memory"}  # sets what the other groups have
 OPTIONS = {group: sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")) for group in GROUPS}
-FILLED = ["concept.placeholder=new-word", "concept.initializer=toy", "data.folder=pictures", "model.pretrained=folder"]
+FILLED = [
+    "concept.placeholder_token=new-word",
+    "concept.initializer_token=toy",
+    "data.folder=pictures",
+    "model.pretrained=folder",
+]
 
 
 @pytest.mark.parametrize("mode", ["run", "multirun"])
@@ -106,8 +111,8 @@ def test_the_name_is_never_missing_so_that_a_run_always_has_a_folder():
     HydraConfig.instance().cfg = None
     assert bare.name == "untitled"
     assert {p.text.partition(":")[0] for p in problems} == {
-        "concept.placeholder",
-        "concept.initializer",
+        "concept.placeholder_token",
+        "concept.initializer_token",
         "data.folder",
     }
 
@@ -136,7 +141,11 @@ def test_the_published_recipe_is_there_in_full(compose):
     assert cfg.data.folder.startswith("hf://datasets/diffusers/cat_toy_example")
     assert (cfg.data.resolution, cfg.data.fit, cfg.data.flip, cfg.data.captions) == (512, "squash", True, "templates")
     assert (cfg.data.batch_size, cfg.trainer.accumulate_grad_batches, cfg.trainer.max_steps) == (1, 4, 3000)
-    assert (cfg.concept.placeholder, cfg.concept.initializer, cfg.concept.kind) == ("<cat-toy>", "toy", "object")
+    assert (cfg.concept.placeholder_token, cfg.concept.initializer_token, cfg.concept.kind) == (
+        "<cat-toy>",
+        "toy",
+        "object",
+    )
     assert (cfg.optimizer.lr, cfg.scale_lr, cfg.embedding.num_vectors) == (5e-4, True, 1)
     assert (list(cfg.optimizer.betas), cfg.optimizer.eps, cfg.optimizer.weight_decay) == ([0.9, 0.999], 1e-8, 0)
     assert cfg.scheduler._target_.endswith("get_constant_schedule")
@@ -152,7 +161,7 @@ def test_the_published_recipe_for_sdxl_is_there_in_full(compose):
     assert (cfg.data.resolution, cfg.data.batch_size, cfg.trainer.accumulate_grad_batches) == (1024, 1, 4)
     assert (cfg.trainer.max_steps, cfg.model.dtype) == (500, "bfloat16")
     assert (cfg.optimizer.lr, cfg.scale_lr, cfg.optimizer.weight_decay) == (5e-4, True, 0)
-    assert (cfg.concept.placeholder, cfg.concept.initializer) == ("<cat-toy>", "toy")
+    assert (cfg.concept.placeholder_token, cfg.concept.initializer_token) == ("<cat-toy>", "toy")
 
 
 def test_every_concept_of_the_toybox_has_its_experiment():

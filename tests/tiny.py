@@ -127,7 +127,7 @@ def tiny_module(
     parts.setdefault("objective", DiffusionLoss())
     return TextualInversion(
         model=model,
-        concept=concept or Concept(placeholder="<cat-toy>", initializer="toy"),
+        concept=concept or Concept(placeholder_token="<cat-toy>", initializer_token="toy"),
         embedding=EmbeddingConfig(**options),
         seed=seed,
         **parts,
@@ -140,7 +140,7 @@ def tiny_data(
     """A datamodule over three tiny pictures, encoded and ready for fit."""
     settings = {"batch_size": 2, "val_draws": 4} | options
     data = ConceptDataModule(
-        concept=concept or Concept(placeholder="<cat-toy>", initializer="toy"),
+        concept=concept or Concept(placeholder_token="<cat-toy>", initializer_token="toy"),
         seed=seed,
         folder=str(tiny_images(folder)),
         **settings,

@@ -12,25 +12,25 @@ from tinv.errors import UserError
 class Concept:
     """A concept to invert. Immutable, hashable, built by Hydra from conf/concept."""
 
-    placeholder: str
+    placeholder_token: str
     """The new word, as it appears in prompts: one word in lower case, e.g. `<cat-toy>`."""
-    initializer: str | None = None
+    initializer_token: str | None = None
     """An existing word or short phrase whose vectors the concept starts from, e.g. `toy`. Not needed when
     `embedding.init` is `random` or `file`."""
     kind: Literal["object", "style"] = "object"
     """Chooses the caption templates: `a photo of a {}` or `a painting in the style of {}`."""
 
     def __post_init__(self) -> None:
-        joined = "".join(self.placeholder.split()).lower()
-        if self.placeholder != joined or not joined:
+        joined = "".join(self.placeholder_token.split()).lower()
+        if self.placeholder_token != joined or not joined:
             raise UserError(
-                f"concept.placeholder must be a single word in lower case (CLIP's tokenizer lower-cases every prompt), "
-                f"got {self.placeholder!r}; write {joined or '<my-concept>'!r} instead"
+                f"concept.placeholder_token must be a single word in lower case (CLIP's tokenizer lower-cases every prompt), "
+                f"got {self.placeholder_token!r}; write {joined or '<my-concept>'!r} instead"
             )
         if "{" in joined or "}" in joined:
             raise UserError(
-                f"concept.placeholder must not contain braces (they mark the word's place in templates), "
-                f"got {self.placeholder!r}; write {joined.replace('{', '<').replace('}', '>')!r} instead"
+                f"concept.placeholder_token must not contain braces (they mark the word's place in templates), "
+                f"got {self.placeholder_token!r}; write {joined.replace('{', '<').replace('}', '>')!r} instead"
             )
         if self.kind not in ("object", "style"):
             raise UserError(f"concept.kind must be object or style, got {self.kind!r}")
@@ -40,12 +40,12 @@ class Concept:
 
         The spelling is the one diffusers expands at inference: `<cat>`, `<cat>_1`, `<cat>_2`, ...
         """
-        return (self.placeholder, *(f"{self.placeholder}_{i}" for i in range(1, num_vectors)))
+        return (self.placeholder_token, *(f"{self.placeholder_token}_{i}" for i in range(1, num_vectors)))
 
     @property
     def slug(self) -> str:
         """The placeholder as a file name that every operating system accepts: `<cat-toy>` -> `cat-toy`."""
-        return slug(self.placeholder)
+        return slug(self.placeholder_token)
 
 
 def slug(word: str) -> str:

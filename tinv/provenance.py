@@ -1,7 +1,7 @@
 """Where a learned word comes from, as its file says."""
 
 from tinv import __version__
-from tinv.hub.licenses import licence_of
+from tinv.hub.licenses import license_of
 from tinv.models import LatentDiffusion
 
 
@@ -21,5 +21,5 @@ def provenance(model: LatentDiffusion, *, steps: int, seed: int) -> dict[str, st
         "seed": str(seed),
         "tinv_version": __version__,
     }
-    if_known = {"base_revision": model.revision, "base_license": licence_of(model.name)}
+    if_known = {"base_revision": model.revision, "base_license": license_of(model.name)}
     return always | {key: text for key, text in if_known.items() if text}

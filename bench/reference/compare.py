@@ -102,7 +102,7 @@ def _shown(tensors: Sequence[Tensor]) -> str:
 def _loaded(model: str, folder: Path, names: Sequence[str]) -> list[Tensor]:
     """Text features [1, L, D] of a prompt with the word, the file loaded as diffusers' users do."""
     pipeline = DiffusionPipeline.from_pretrained(model, unet=None, vae=None, safety_checker=None)
-    word = formats.read(folder / names[0]).placeholder
+    word = formats.read(folder / names[0]).placeholder_token
     for name, suffix in zip(names, ("", "_2"), strict=False):
         parts = {part: getattr(pipeline, f"{part}{suffix}") for part in ("text_encoder", "tokenizer")}
         pipeline.load_textual_inversion(str(folder / name), **parts)

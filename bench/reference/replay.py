@@ -109,7 +109,7 @@ def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
     expanded = " ".join(module.words[0].concept.words(len(_rows(module)[0])))
     return Batch(
         moments=torch.cat([module.model.encode_images(pixels[None]).float() for pixels in pixels_B3HW]),
-        captions=[caption.replace(expanded, module.words[0].concept.placeholder) for caption in part["captions"]],
+        captions=[caption.replace(expanded, module.words[0].concept.placeholder_token) for caption in part["captions"]],
         geometry=part["time_ids"].view(size, 6) if "time_ids" in part else square_B6,
         level=(part["timesteps"].double() + 0.5) / len(module.model.schedule.alphas_cumprod),
         draws=torch.full((size,), n),
@@ -119,5 +119,5 @@ def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
 
 def _rows(module: TextualInversion) -> list[Any]:
     """The parameters, first text encoder first."""
-    by_encoder = module.words[0].embedding.vectors()[module.words[0].concept.placeholder]
+    by_encoder = module.words[0].embedding.vectors()[module.words[0].concept.placeholder_token]
     return [by_encoder[encoder] for encoder in module.model.tables]

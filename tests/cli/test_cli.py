@@ -160,7 +160,7 @@ def test_a_word_learned_elsewhere_and_a_prompt_without_it_are_warned_of(
 ) -> None:
     place = learn(tmp_path / "run", model)
     file = formats.read(place)
-    other = LearnedEmbedding(file.placeholder, file.vectors, {**file.provenance, "fingerprint": "0123"})
+    other = LearnedEmbedding(file.placeholder_token, file.vectors, {**file.provenance, "fingerprint": "0123"})
     formats.write(place / "learned_embeds.safetensors", other)
     code, _, errors = run(capsys, "--embedding", place, "a toy", "--out", tmp_path)
     assert code == 0

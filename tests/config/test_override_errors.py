@@ -48,7 +48,7 @@ def _nothing_left_in_hydra():
             "optimizer.lr": "has no value; write setting=value",
             "=5": "names no setting; write setting=value",
             "name=x(1": "has characters that need quotes; write \"name='x(1'\"",
-            "concept.placeholder=<x>": "write \"concept.placeholder='<x>'\"",
+            "concept.placeholder_token=<x>": "write \"concept.placeholder_token='<x>'\"",
             "seed=1,2": "several values need -m (a run for each); one list is seed=[1,2]",
         },
     ],

@@ -33,7 +33,7 @@ def problems(tree: DictConfig, *dotted: tuple[str, object]) -> list[str]:
 def test_checked_settings_are_resolved_and_read_only_and_the_composed_ones_untouched(tree):
     before = OmegaConf.to_yaml(tree)
     checked = check(tree)
-    assert checked.module.concept.placeholder == "<cat-toy>"
+    assert checked.module.concept.placeholder_token == "<cat-toy>"
     with pytest.raises(ReadonlyConfigError):
         checked.seed = 3
     assert OmegaConf.to_yaml(tree) == before
@@ -104,23 +104,25 @@ def test_packages_of_ones_own_are_trusted_by_the_environment_only(tree, tmp_path
     (tmp_path / "my_parts.py").write_text("class Watch:\n    def __init__(self, every: int = 1): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     node = ("callbacks.watch", {"_target_": "my_parts.Watch", "every": 2})
-    assert "put it into the environment variable TINV_TRUST" in problems(tree, node)[0]
-    monkeypatch.setenv("TINV_TRUST", "other, my_parts")
+    assert "put it into the environment variable TINV_TARGETS" in problems(tree, node)[0]
+    monkeypatch.setenv("TINV_TARGETS", "other, my_parts")
     assert problems(tree) == []
     assert type(build(tree.callbacks.watch)).__name__ == "Watch"
 
 
 def test_building_gives_the_object():
-    node = OmegaConf.create({"_target_": "tinv.concept.Concept", "placeholder": "<x>", "initializer": "toy"})
-    assert build(node) == Concept(placeholder="<x>", initializer="toy")
+    node = OmegaConf.create(
+        {"_target_": "tinv.concept.Concept", "placeholder_token": "<x>", "initializer_token": "toy"}
+    )
+    assert build(node) == Concept(placeholder_token="<x>", initializer_token="toy")
     assert build(node, kind="style").kind == "style"
 
 
 def test_late_arguments_reach_the_target_as_they_are(tmp_path, monkeypatch):
     (tmp_path / "parts_that_take.py").write_text("def take(thing, more=None):\n    return thing, more\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("TINV_TRUST", "parts_that_take")
-    thing, more = Concept(placeholder="<x>"), [{"a": 1}, object()]
+    monkeypatch.setenv("TINV_TARGETS", "parts_that_take")
+    thing, more = Concept(placeholder_token="<x>"), [{"a": 1}, object()]
     taken = build({"_target_": "parts_that_take.take"}, thing=thing, more=more)
     assert taken[0] is thing
     assert taken[1] is more
@@ -133,8 +135,8 @@ def test_late_arguments_reach_the_target_as_they_are(tmp_path, monkeypatch):
     "node",
     [
         {"_target_": "os.getcwd"},
-        {"_target_": "tinv.concept.Concept", "placeholder": {"_target_": "os.getcwd"}},
-        {"_target_": "tinv.concept.Concept", "placeholder": [{"_target_": "subprocess.run"}]},
+        {"_target_": "tinv.concept.Concept", "placeholder_token": {"_target_": "os.getcwd"}},
+        {"_target_": "tinv.concept.Concept", "placeholder_token": [{"_target_": "subprocess.run"}]},
         {"_target_": "tinv.runs.files.os.getcwd"},
         {"_target_": "tinvader.x"},
     ],
@@ -147,10 +149,10 @@ def test_building_refuses_anything_that_settings_may_not_call(node):
 def test_what_a_nested_target_has_to_say_comes_out_as_it_is(tmp_path, monkeypatch):
     (tmp_path / "parts_that_wrap.py").write_text("def wrap(inner):\n    return inner\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("TINV_TRUST", "parts_that_wrap")
-    bad = {"_target_": "tinv.concept.Concept", "placeholder": "Two Words"}
+    monkeypatch.setenv("TINV_TARGETS", "parts_that_wrap")
+    bad = {"_target_": "tinv.concept.Concept", "placeholder_token": "Two Words"}
     for node in (bad, {"_target_": "parts_that_wrap.wrap", "inner": bad}):
-        with pytest.raises(UserError, match=r"concept\.placeholder must be a single word"):
+        with pytest.raises(UserError, match=r"concept\.placeholder_token must be a single word"):
             build(node)
 
 

@@ -6,7 +6,7 @@ from tinv.data.wording import Wording
 from tinv.errors import UserError
 from tinv.templates import templates
 
-CONCEPT = Concept(placeholder="<mug>")
+CONCEPT = Concept(placeholder_token="<mug>")
 
 
 @pytest.fixture

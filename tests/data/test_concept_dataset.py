@@ -12,7 +12,7 @@ from tinv.data.encode_latents import encode_views
 from tinv.data.wording import Wording
 from tinv.errors import UserError
 
-CONCEPT = Concept(placeholder="<mug>")
+CONCEPT = Concept(placeholder_token="<mug>")
 SIZES = {"a": (64, 64), "b": (96, 64), "c": (64, 128)}
 
 

@@ -49,14 +49,14 @@ def test_every_command_finds_what_it_shows(compose, pictures, command):
 def test_every_file_is_an_option_of_data(compose, pictures, text):
     (pictures / "mine" / "data").mkdir(parents=True)
     (pictures / "mine" / "data" / "mug.yaml").write_text(text)
-    overrides = ["data=mug", "concept.placeholder=my-mug", "concept.initializer=mug"]
+    overrides = ["data=mug", "concept.placeholder_token=my-mug", "concept.initializer_token=mug"]
     cfg = check(Groups(str(pictures / "mine")).compose(overrides, output_dir=str(pictures)))
     assert build(cfg.data).captions
 
 
 @pytest.mark.parametrize("caption", ["a photo of a my-mug, on a shelf", "my-mug, on a shelf", "my-mug, on a table"])
 def test_the_captions_in_the_table_are_those_of_the_folder(compose, pictures, caption):
-    common = ["data.folder=my_mug", "concept.placeholder=my-mug", "concept.initializer=mug"]
+    common = ["data.folder=my_mug", "concept.placeholder_token=my-mug", "concept.initializer_token=mug"]
     assert f"| {caption} |" in PAGE
     said = [
         caption

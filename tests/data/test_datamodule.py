@@ -11,7 +11,7 @@ from tinv.data.datamodule import ConceptDataModule
 from tinv.data.images import cut_picture, open_picture
 from tinv.errors import UserError
 
-CONCEPT = Concept(placeholder="<cat-toy>", initializer="toy")
+CONCEPT = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
 
 
 def test_cached_moments_are_those_of_the_vae_in_both_orientations(model, tmp_path):
@@ -36,7 +36,7 @@ def test_validation_batches_are_the_same_every_time(model, tmp_path):
 
 def test_styles_get_style_captions_and_own_templates_win(tmp_path):
     folder = str(tiny_images(tmp_path / "pictures"))
-    style = ConceptDataModule(concept=Concept(placeholder="<ink>", kind="style"), seed=0, folder=folder)
+    style = ConceptDataModule(concept=Concept(placeholder_token="<ink>", kind="style"), seed=0, folder=folder)
     assert "a painting in the style of <ink>" in style.captions
     (tmp_path / "own.txt").write_text("my {}\n# not this\n\n{} again\n")
     own = ConceptDataModule(concept=CONCEPT, seed=0, folder=folder, templates_file=str(tmp_path / "own.txt"))

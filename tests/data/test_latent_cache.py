@@ -46,7 +46,7 @@ def known(model: StableDiffusion, folder: Path, most_bytes: int = 10**9) -> Late
 
 def shown(model: StableDiffusion, pictures: Path, encode: Any, **options: Any) -> list[Tensor]:
     """The moments of every view of the pictures in a folder."""
-    concept = Concept(placeholder="<cat-toy>", initializer="toy")
+    concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     data = ConceptDataModule(concept=concept, seed=0, folder=str(pictures), **options)
     data.connect(encode, resolution=model.resolution)
     return [one.views.moments for one in data.shown]
@@ -220,8 +220,8 @@ def test_the_next_run_learns_the_same_and_encodes_nothing(tmp_path, monkeypatch,
             "model=local",
             f"model.pretrained={tmp_path / 'model'}",
             f"data.folder={tmp_path / 'pictures'}",
-            "concept.placeholder=my-cat",
-            "concept.initializer=toy",
+            "concept.placeholder_token=my-cat",
+            "concept.initializer_token=toy",
             "data.batch_size=2",
             "data.val_draws=2",
             "trainer.accelerator=cpu",

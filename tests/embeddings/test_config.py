@@ -13,8 +13,8 @@ TABLE = torch.randn(len(TOKENIZER), 8, generator=torch.Generator().manual_seed(0
 CAPTIONS = {template.format("<cat-toy>"): "object.txt" for template in templates("object")}
 
 
-def concept(placeholder="<cat-toy>", initializer="toy"):
-    return Concept(placeholder=placeholder, initializer=initializer)
+def concept(placeholder_token="<cat-toy>", initializer_token="toy"):
+    return Concept(placeholder_token=placeholder_token, initializer_token=initializer_token)
 
 
 def start(seed=0, word=None, **settings):
@@ -34,12 +34,12 @@ def test_from_a_word_every_row_is_that_words_vector():
 
 
 def test_from_a_phrase_each_token_gets_a_row_and_then_they_begin_again():
-    rows = start(num_vectors=3, init="phrase", word=concept(initializer="red cat"))
+    rows = start(num_vectors=3, init="phrase", word=concept(initializer_token="red cat"))
     assert torch.equal(rows, torch.stack([row_of("red"), row_of("cat"), row_of("red")]))
 
 
 def test_the_mean_of_a_phrase_fits_into_one_row():
-    rows = start(init="mean", word=concept(initializer="red cat"))
+    rows = start(init="mean", word=concept(initializer_token="red cat"))
     torch.testing.assert_close(rows, (row_of("red") + row_of("cat"))[None] / 2)
 
 
@@ -83,11 +83,11 @@ def test_rows_are_float32_under_every_precision():
         (concept("toy"), {}, r"'toy' is already a word of the tokenizer \(`toy</w>`\).*'<toy>'"),
         (concept("ph"), {}, r"'ph' is a sub-word .*\(alone it reads `p` `h</w>`\).* such as '<ph>'"),
         (concept("a"), {}, "already a word"),
-        (concept(initializer="red cat"), {}, r"is 2 tokens \(`red</w>` `cat</w>`\).*init=mean.*num_vectors=2"),
-        (concept(initializer="zebra"), {}, r"is 4 tokens \(`z` `e` `br` `a</w>`\)"),
-        (concept(initializer="red cat toy"), {"init": "phrase", "num_vectors": 2}, "set embedding.num_vectors=3"),
-        (concept(initializer=" "), {}, r"concept\.initializer must be a word .*init=random"),
-        (concept(initializer=None), {"init": "mean"}, r"concept\.initializer must be a word"),
+        (concept(initializer_token="red cat"), {}, r"is 2 tokens \(`red</w>` `cat</w>`\).*init=mean.*num_vectors=2"),
+        (concept(initializer_token="zebra"), {}, r"is 4 tokens \(`z` `e` `br` `a</w>`\)"),
+        (concept(initializer_token="red cat toy"), {"init": "phrase", "num_vectors": 2}, "set embedding.num_vectors=3"),
+        (concept(initializer_token=" "), {}, r"concept\.initializer must be a word .*init=random"),
+        (concept(initializer_token=None), {"init": "mean"}, r"concept\.initializer must be a word"),
         (
             concept(),
             {"num_vectors": 70},

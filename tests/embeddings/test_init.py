@@ -13,7 +13,7 @@ from tinv.errors import UserError
 
 TOKENIZER = tiny_tokenizer()
 TABLE = torch.randn(len(TOKENIZER), 64, generator=torch.Generator().manual_seed(0)) * 0.05 + 0.01
-TOY = Concept(placeholder="<cat-toy>", initializer="toy")
+TOY = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
 ENCODERS = {"tokenizers": {"clip_l": TOKENIZER}, "tables": {"clip_l": TABLE}}
 
 
@@ -39,7 +39,7 @@ def test_chance_is_as_long_as_words_are_and_not_as_torch_rand_is():
 
 
 def crossed(model, words, num_vectors=1):
-    concept = Concept(placeholder="<cat-toy>", initializer=words)
+    concept = Concept(placeholder_token="<cat-toy>", initializer_token=words)
     module = tiny_module(model, concept=concept, init="cross", num_vectors=num_vectors)
     return module.words[0].embedding.rows["clip_l"].detach()
 
@@ -68,12 +68,14 @@ def test_cross_starts_far_longer_than_words_and_elsewhere(model):
 
 def test_cross_refuses_more_tokens_than_rows_and_lengths_that_are_held():
     with pytest.raises(UserError, match="is 2 tokens"):
-        EmbeddingConfig(init="cross").check(Concept(placeholder="<x>", initializer="red cat"), TOKENIZER, {})
+        EmbeddingConfig(init="cross").check(
+            Concept(placeholder_token="<x>", initializer_token="red cat"), TOKENIZER, {}
+        )
     for norm in ("fixed", "soft", "directional"):
         with pytest.raises(UserError, match=f"embedding.norm={norm} would take from them; set embedding.norm=free"):
             EmbeddingConfig(init="cross", norm=norm)
 
 
 def test_the_word_that_rows_start_from_is_recorded_where_there_is_one(model):
-    assert tiny_module(model, init="cross").learned()[0].provenance["initializer"] == "toy"
-    assert tiny_module(model, init="vocabulary").learned()[0].provenance["initializer"] == ""
+    assert tiny_module(model, init="cross").learned()[0].provenance["initializer_token"] == "toy"
+    assert tiny_module(model, init="vocabulary").learned()[0].provenance["initializer_token"] == ""

@@ -53,7 +53,7 @@ def test_a_row_of_nothing_stays_finite():
 @pytest.mark.parametrize(("norm", "held"), [("fixed", True), ("soft", False), ("free", False)])
 def test_only_a_fixed_norm_holds_from_the_start(norm, held):
     embedding = EmbeddingConfig(norm=norm, init_noise=1.0, num_vectors=3)
-    concept = Concept(placeholder="<cat-toy>", initializer="toy")
+    concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     rows = embedding.start(concept, tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE}, seed=0)
     norms = rows.rows["clip_l"].detach().norm(dim=1)
     assert torch.allclose(norms, torch.full((3,), MEDIAN)) == held

@@ -204,7 +204,7 @@ def test_a_run_of_two_concepts_has_an_evaluation_in_each_ones_folder(
     for word in ("<cat-toy>", "<robot>"):
         learn(run / "concepts" / slug(word), model, word=word)
     (subjects,) = find_subjects([run]).values()
-    assert [subject.learned.placeholder for subject in subjects] == ["<cat-toy>", "<robot>"]
+    assert [subject.learned.placeholder_token for subject in subjects] == ["<cat-toy>", "<robot>"]
     found = evaluate(subjects, Settings(noun="toy", images=images, **FAST))
     assert (run / "concepts" / "robot" / "evaluation.json").is_file()
     path = table.summary(run, subjects, found)
@@ -247,7 +247,7 @@ def test_what_is_missing_is_asked_for(tmp_path: Path, model: StableDiffusion, im
 
 def test_the_kind_chooses_the_prompts(tmp_path: Path, model: StableDiffusion) -> None:
     rows = torch.zeros(1, model.tables["clip_l"].shape[1])
-    told = {"base_model": model.name, "kind": "style", "initializer": "drawing"}
+    told = {"base_model": model.name, "kind": "style", "initializer_token": "drawing"}
     file = tmp_path / "learned_embeds.safetensors"
     formats.write(file, formats.LearnedEmbedding("<ink>", {"clip_l": rows}, told))
     (subjects,) = find_subjects([file]).values()

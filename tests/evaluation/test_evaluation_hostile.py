@@ -90,7 +90,7 @@ def test_settings_that_cannot_be_read_are_refused(
     run = learn(tmp_path / "run", model)
     (run / ".hydra").mkdir()
     (run / "run.json").write_text("{}")
-    settings = {"concept": {"placeholder": "<cat-toy>"}, "data": {"folder": "x", "recursive": False}}
+    settings = {"concept": {"placeholder_token": "<cat-toy>"}, "data": {"folder": "x", "recursive": False}}
     (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
     (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"cwd": str(tmp_path)}}}))
     (run / ".hydra" / file).write_text(text)

@@ -112,7 +112,7 @@ def test_an_allowed_container_with_hostile_attributes_is_only_data(tmp_path: Pat
     for ours, theirs in ((b"itemz", b"items"), (b"keyz", b"keys"), (b"__clazz__", b"__class__")):
         assert ours in parts["data.pkl"]
         parts["data.pkl"] = parts["data.pkl"].replace(ours, theirs)
-    assert read(torch_zip(tmp_path / "hostile.bin", parts)).placeholder == "<cat>"
+    assert read(torch_zip(tmp_path / "hostile.bin", parts)).placeholder_token == "<cat>"
 
 
 def knot(levels: int) -> bytes:
@@ -375,7 +375,7 @@ def test_notes_beside_a_file_are_read_no_further_than_needed(tmp_path: Path) -> 
     (tmp_path / "token_identifier.txt").unlink()
     (tmp_path / "token_identifier.txt").symlink_to("/dev/zero")
     with bounded():
-        assert read(tmp_path / "cat.safetensors").placeholder == "cat"
+        assert read(tmp_path / "cat.safetensors").placeholder_token == "cat"
 
 
 def test_a_vocabulary_saved_with_its_word_is_no_bomb(tmp_path: Path) -> None:

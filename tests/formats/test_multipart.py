@@ -30,17 +30,17 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_word_comes_back_as_it_was_with_its_parts_in_their_order(file: Path) -> None:
     back = read(file)
-    assert (back.placeholder, back.provenance) == (WORD.placeholder, WORD.provenance)
+    assert (back.placeholder_token, back.provenance) == (WORD.placeholder_token, WORD.provenance)
     assert list(back.vectors) == STAGES
     assert all(torch.equal(back.vectors[name], rows) for name, rows in WORD.vectors.items())
-    assert read(file.parent, token="<other>").placeholder == "<other>"
+    assert read(file.parent, token="<other>").placeholder_token == "<other>"
 
 
 def test_the_file_says_what_it_is_and_claims_no_other_programs_layout(file: Path) -> None:
     with safe_open(file, framework="pt") as opened:
         texts = opened.metadata()
     assert texts["about"].startswith("textual inversion with rows of its own for each of 12 stages of the noise sched")
-    assert texts["placeholder"] == "<cat-toy>"
+    assert texts["placeholder_token"] == "<cat-toy>"
     assert "modelspec.architecture" not in texts
 
 

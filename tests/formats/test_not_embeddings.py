@@ -131,7 +131,7 @@ def test_everything_else_is_refused_in_one_sentence(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("word", ["<flora>", "<my_lora_style>", "<net.weights>", "<unet>", "<state_dict_art>"])
 def test_words_that_sound_like_parts_of_networks_are_words(tmp_path: Path, word: str) -> None:
-    assert read(saved(tmp_path / "x.safetensors", {word: L})).placeholder == word
+    assert read(saved(tmp_path / "x.safetensors", {word: L})).placeholder_token == word
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

@@ -160,7 +160,7 @@ def test_the_programs_read_what_the_table_says(
     tmp_path: Path, model: str, name: str, file: str, verdicts: list[str]
 ) -> None:
     for learned in (SDXL,) if model == "SDXL" else (SD1, SD2):
-        files = saved(tmp_path / learned.placeholder / next(iter(learned.vectors)), learned, name)
+        files = saved(tmp_path / learned.placeholder_token / next(iter(learned.vectors)), learned, name)
         assert files[0].name == file
         assert [program(files, learned) for program in PROGRAMS] == verdicts
 

@@ -22,7 +22,7 @@ def same(learned: list[LearnedEmbedding], made: Foreign) -> bool:
             assert (rows_KD.dtype, rows_KD.ndim, rows_KD.device.type) == (torch.float32, 2, "cpu")
             assert rows_KD.is_contiguous() and not rows_KD.requires_grad
             assert rows_KD.untyped_storage().nbytes() == 4 * rows_KD.numel()
-    found = {word.placeholder: word.vectors for word in learned}
+    found = {word.placeholder_token: word.vectors for word in learned}
     return found.keys() == made.words.keys() and all(
         found[word].keys() == by_encoder.keys()
         and all(torch.equal(found[word][encoder], rows_KD) for encoder, rows_KD in by_encoder.items())
@@ -85,22 +85,22 @@ def test_several_words_in_a_file_are_named_where_one_is_needed(tmp_path: Path) -
 
 
 def test_a_word_can_be_given_a_name(tmp_path: Path) -> None:
-    assert read(foreign.kohya(tmp_path).path, token="<my-cat>").placeholder == "<my-cat>"
+    assert read(foreign.kohya(tmp_path).path, token="<my-cat>").placeholder_token == "<my-cat>"
     with pytest.raises(UserError, match="no word for a prompt"):
         read(foreign.kohya(tmp_path).path, token=" ")
 
 
 def test_the_word_is_the_files_name_only_where_nothing_else_tells_it(tmp_path: Path) -> None:
     file = saved(tmp_path / "cat 5.safetensors", {"emb_params": L})
-    assert read(file).placeholder == "cat-5"
+    assert read(file).placeholder_token == "cat-5"
     (tmp_path / "token_identifier.txt").write_text("<cat-toy>\n")
-    assert read(file).placeholder == "<cat-toy>"
+    assert read(file).placeholder_token == "<cat-toy>"
     saved(file, {"emb_params": L}, {"modelspec.trigger_phrase": "a phrase of several"})
-    assert read(file).placeholder == "<cat-toy>"
+    assert read(file).placeholder_token == "<cat-toy>"
     saved(file, {"emb_params": L}, {"modelspec.trigger_phrase": "trigger"})
-    assert read(file).placeholder == "trigger"
-    saved(file, {"emb_params": L}, {"modelspec.trigger_phrase": "trigger", "placeholder": "<own>"})
-    assert read(file).placeholder == "<own>"
+    assert read(file).placeholder_token == "trigger"
+    saved(file, {"emb_params": L}, {"modelspec.trigger_phrase": "trigger", "placeholder_token": "<own>"})
+    assert read(file).placeholder_token == "<own>"
 
 
 @pytest.mark.parametrize("word", ["a\nb", "\x1b[31mred", "x" * 500, " "])
@@ -154,9 +154,9 @@ def test_a_folder_stands_for_the_embedding_in_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no learned_embeds\.safetensors"):
         read(tmp_path)
     pickled(tmp_path / "learned_embeds.bin", {"<old>": L})
-    assert read(tmp_path).placeholder == "<old>"
+    assert read(tmp_path).placeholder_token == "<old>"
     saved(tmp_path / "learned_embeds.safetensors", {"<new>": L})
-    assert read(tmp_path).placeholder == "<new>"
+    assert read(tmp_path).placeholder_token == "<new>"
 
 
 def test_what_is_left_out_is_warned_of(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def test_every_reader_with_every_writer(
         after = read(write(place, before, known.name)[0])
         assert after.vectors.keys() == before.vectors.keys()
         assert all(torch.equal(after.vectors[encoder], rows) for encoder, rows in before.vectors.items())
-        expected = place.stem if has_no_place_for_the_word(known.name, before) else before.placeholder
-        assert after.placeholder == expected
+        expected = place.stem if has_no_place_for_the_word(known.name, before) else before.placeholder_token
+        assert after.placeholder_token == expected
         if known.name in KEEPS_PROVENANCE and not has_no_place_for_the_word(known.name, before):
             assert after.provenance == before.provenance
 
@@ -64,7 +64,7 @@ def test_provenance_is_kept_where_there_is_room_and_standard_keys_do_not_pile_up
     for _ in range(2):
         after = read(write(known.place(tmp_path, after), after, known.name)[0])
     assert after.provenance == (PROVENANCE if known.name in KEEPS_PROVENANCE else {})
-    assert (after.placeholder, torch.equal(after.vectors["clip_l"], L)) == ("<cat-toy>", True)
+    assert (after.placeholder_token, torch.equal(after.vectors["clip_l"], L)) == ("<cat-toy>", True)
 
 
 @pytest.mark.parametrize("first", FORMATS, ids=lambda known: known.name)

@@ -19,7 +19,7 @@ NAMES = [known.name for known in FORMATS]
 
 def learned(**changes: object) -> LearnedEmbedding:
     return LearnedEmbedding(
-        **{"placeholder": "<cat-toy>", "vectors": {"clip_l": L}, "provenance": PROVENANCE} | changes
+        **{"placeholder_token": "<cat-toy>", "vectors": {"clip_l": L}, "provenance": PROVENANCE} | changes
     )
 
 
@@ -73,10 +73,10 @@ def test_a_picture_shows_the_vectors_between_its_two_blocks(tmp_path: Path) -> N
 def test_kohyas_and_sdxls_tensors_bear_their_names_and_the_word_stands_beside(tmp_path: Path) -> None:
     write(tmp_path / "x.safetensors", learned(), "emb_params")
     assert list(load_file(tmp_path / "x.safetensors")) == ["emb_params"]
-    assert texts(tmp_path / "x.safetensors")["placeholder"] == "<cat-toy>"
+    assert texts(tmp_path / "x.safetensors")["placeholder_token"] == "<cat-toy>"
     write(tmp_path / "x.safetensors", learned(vectors={"clip_l": L, "clip_g": G, "t5": T5}), "sdxl")
     assert set(load_file(tmp_path / "x.safetensors")) == {"clip_l", "clip_g", "t5xxl"}
-    assert texts(tmp_path / "x.safetensors")["placeholder"] == "<cat-toy>"
+    assert texts(tmp_path / "x.safetensors")["placeholder_token"] == "<cat-toy>"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,7 @@ from tinv.from_diffusers.table import table
 PAGE = (Path(__file__).parent.parent.parent / "docs/from-diffusers.md").read_text(encoding="utf-8")
 FILLED = [
     *("model=local", "model.pretrained=folder"),
-    *("concept.placeholder=new-word", "concept.initializer=toy", "data.folder=pictures"),
+    *("concept.placeholder_token=new-word", "concept.initializer_token=toy", "data.folder=pictures"),
 ]
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]

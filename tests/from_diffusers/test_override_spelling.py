@@ -81,4 +81,4 @@ def test_other_values_keep_their_kind(value):
 
 def test_plain_words_stay_plain():
     assert assign("data.folder", "./my_mug") == "data.folder=./my_mug"
-    assert assign("concept.placeholder", "<cat-toy>") == 'concept.placeholder="<cat-toy>"'
+    assert assign("concept.placeholder_token", "<cat-toy>") == 'concept.placeholder_token="<cat-toy>"'

@@ -32,7 +32,7 @@ accelerate launch textual_inversion.py --pretrained_model_name_or_path=$MODEL_NA
 OPTIONAL = [flag for flag in FLAGS if not flag.required]
 SAME = {  # flag -> the setting that has its very value
     "train_data_dir": "data.folder",
-    "initializer_token": "concept.initializer",
+    "initializer_token": "concept.initializer_token",
     "repeats": "data.repeats",
     "resolution": "data.resolution",
     "max_train_steps": "trainer.max_steps",
@@ -155,7 +155,11 @@ def test_the_published_recipe(groups):
     words = read(PUBLISHED)
     cfg = composed(words, groups)
     assert (cfg.model.pretrained, cfg.data.folder) == ("stable-diffusion-v1-5/stable-diffusion-v1-5", "./cat")
-    assert (cfg.concept.placeholder, cfg.concept.initializer, cfg.concept.kind) == ("<cat-toy>", "toy", "object")
+    assert (cfg.concept.placeholder_token, cfg.concept.initializer_token, cfg.concept.kind) == (
+        "<cat-toy>",
+        "toy",
+        "object",
+    )
     assert (cfg.data.resolution, cfg.data.batch_size, cfg.data.fit, cfg.data.flip) == (512, 1, "squash", True)
     assert (cfg.trainer.max_steps, cfg.trainer.accumulate_grad_batches, cfg.trainer.precision) == (3000, 4, "32-true")
     assert (cfg.optimizer.lr, cfg.optimizer.weight_decay, list(cfg.optimizer.betas)) == (5e-4, 1e-2, [0.9, 0.999])
@@ -262,7 +266,7 @@ def test_the_crop_that_the_sdxl_script_forgets_is_made_and_told(groups):
 
 def test_an_odd_placeholder_is_mended_and_told(groups):
     said = translate(understand(command("sd", NEEDED | {"placeholder_token": "<My Cat>"})), groups)
-    assert 'concept.placeholder="<mycat>"' in said.overrides
+    assert 'concept.placeholder_token="<mycat>"' in said.overrides
     assert any("--placeholder_token: '<My Cat>' is written '<mycat>'" in note for note in said.notes)
 
 

@@ -7,7 +7,7 @@ from tinv.errors import UserError
 
 
 def pictures(folder):
-    concept = Concept(placeholder="<cat-toy>", initializer="toy")
+    concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     return [path.name for path in ConceptDataModule(concept=concept, seed=0, folder=folder).images]
 
 

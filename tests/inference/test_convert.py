@@ -44,7 +44,7 @@ def test_a_folder_gets_files_under_their_usual_names(
     code, paths, _ = run(capsys, source, tmp_path / "out", "--to", to)
     assert (code, paths) == (0, [str(tmp_path / "out" / name)])
     assert torch.equal(read(tmp_path / "out" / name).vectors["clip_l"], L[:1])
-    assert read(tmp_path / "out" / name).placeholder == "<cat-toy>"
+    assert read(tmp_path / "out" / name).placeholder_token == "<cat-toy>"
 
 
 def test_sdxls_files_turn_into_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,14 +55,14 @@ def test_sdxls_files_turn_into_each_other(tmp_path: Path, capsys: pytest.Capture
     code, paths, _ = run(capsys, tmp_path / "out", tmp_path / "back", "--to", "sdxl")
     assert (code, paths) == (0, [str(tmp_path / "back" / "cat.safetensors")])
     back = read(paths[0])
-    assert (back.placeholder, torch.equal(back.vectors["clip_g"], G)) == ("<cat>", True)
+    assert (back.placeholder_token, torch.equal(back.vectors["clip_g"], G)) == ("<cat>", True)
 
 
 def test_a_file_of_several_words_becomes_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = foreign.several(tmp_path / "in").path
     code, paths, _ = run(capsys, source, tmp_path / "out", "--to", "diffusers")
     assert code == 0
-    assert [read(path).placeholder for path in paths] == ["<cat>", "<dog>"]
+    assert [read(path).placeholder_token for path in paths] == ["<cat>", "<dog>"]
     assert [Path(path).name for path in paths] == ["cat.safetensors", "dog.safetensors"]
 
 

@@ -43,7 +43,7 @@ def test_diffusers_alone_reads_the_word_as_the_model_does(tmp_path: Path, model:
     learned = [word(model), word(model, "<dog>", count=1, seed=1)]
     folder = merged.write(tmp_path / "pipeline", learned, model)
     pipeline = DiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
-    vectors = {found.placeholder: found.vectors for found in learned}
+    vectors = {found.placeholder_token: found.vectors for found in learned}
     for prompt in (PROMPT, "a <dog> and a <cat-toy>", "a red cat"):
         ours = model.encode_text([prompt], vectors)
         theirs = features(pipeline, prompt)
@@ -59,7 +59,7 @@ def test_diffusers_alone_draws_the_picture_that_the_model_draws(tmp_path: Path, 
     pipeline.set_progress_bar_config(disable=True)
     options = {"num_inference_steps": 3, "guidance_scale": 2.0, "generator": torch.Generator().manual_seed(5)}
     theirs = pipeline(PROMPT, **options).images[0]
-    vectors = {learned.placeholder: learned.vectors}
+    vectors = {learned.placeholder_token: learned.vectors}
     (ours,) = model.generate([PROMPT], vectors, seeds=[5], steps=3, guidance=2.0)
     (other,) = model.generate([PROMPT.replace("<cat-toy>", "cat")], vectors, seeds=[5], steps=3, guidance=2.0)
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 1

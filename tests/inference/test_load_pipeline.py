@@ -52,7 +52,7 @@ def same_pictures(made, folder, prompts, *learned, **options):
     model = load(str(folder))
     ours = model.generate(
         prompts,
-        {each.placeholder: each.vectors for each in learned},
+        {each.placeholder_token: each.vectors for each in learned},
         seeds=[5] * len(prompts),
         steps=4,
         guidance=3.0,

@@ -60,7 +60,7 @@ def test_a_placeholder_is_one_id_behind_the_vocabulary_instead_of_its_many_piece
 @pytest.mark.parametrize("word", ["toy", "sks", "cat", "<|endoftext|>"])
 def test_a_word_that_clip_knows_cannot_be_learned_again(word):
     """E-9: CLIP keeps whole words as `toy</w>`, so looking for `toy` alone misses them."""
-    concept = Concept(placeholder=word, initializer="toy")
+    concept = Concept(placeholder_token=word, initializer_token="toy")
     with pytest.raises(UserError, match="is already a word of the tokenizer"):
         EmbeddingConfig().check(concept, clip_tokenizer(), CAPTIONS)
 
@@ -69,19 +69,23 @@ def test_a_piece_of_words_cannot_be_learned_either():
     """E-9: `orche` is no word of its own, and `orchestra` is built from it."""
     assert "orche" in clip_tokenizer().get_vocab() and ids("orche") != [clip_tokenizer().get_vocab()["orche"]]
     with pytest.raises(UserError, match="is a sub-word"):
-        EmbeddingConfig().check(Concept(placeholder="orche", initializer="toy"), clip_tokenizer(), CAPTIONS)
+        EmbeddingConfig().check(Concept(placeholder_token="orche", initializer_token="toy"), clip_tokenizer(), CAPTIONS)
 
 
 @pytest.mark.parametrize("word", ["", "  ", None])
 def test_an_initializer_of_no_token_is_said_so(word):
     """E-9"""
     with pytest.raises(UserError, match=r"concept\.initializer must be a word"):
-        EmbeddingConfig().check(Concept(placeholder="<cat-toy>", initializer=word), clip_tokenizer(), CAPTIONS)
+        EmbeddingConfig().check(
+            Concept(placeholder_token="<cat-toy>", initializer_token=word), clip_tokenizer(), CAPTIONS
+        )
 
 
 def test_an_initializer_of_several_tokens_is_shown_with_the_choices():
     with pytest.raises(UserError, match=r"is 2 tokens \(`toy` `box</w>`\), embedding\.init=word takes one"):
-        EmbeddingConfig().check(Concept(placeholder="<cat-toy>", initializer="toybox"), clip_tokenizer(), CAPTIONS)
+        EmbeddingConfig().check(
+            Concept(placeholder_token="<cat-toy>", initializer_token="toybox"), clip_tokenizer(), CAPTIONS
+        )
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
@@ -98,7 +102,7 @@ def test_published_models_are_loaded_with_all_their_words(places, name):
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
 def test_learned_words_are_read_as_diffusers_reads_them_after_loading(places, name):
     model = load(str(places[name]))
-    concept = Concept(placeholder="<cat-toy>", initializer="toy")
+    concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     module = tiny_module(model, concept=concept, num_vectors=2, init_noise=0.5)
     for encoder, rows_KD in module.vectors()["<cat-toy>"].items():
         toy = model.tables[encoder][ids("toy")[0]]

@@ -40,8 +40,8 @@ def test_a_concept_is_learned_and_drawn(compose, folders, settings, tmp_path, ca
         "model=local",
         *model,
         f"data.folder={tiny_images(tmp_path / 'pictures')}",
-        "concept.placeholder='<cat-toy>'",
-        "concept.initializer=toy",
+        "concept.placeholder_token='<cat-toy>'",
+        "concept.initializer_token=toy",
         "embedding.num_vectors=2",
         "data.batch_size=2",
         "data.val_draws=3",
@@ -74,8 +74,8 @@ def test_words_are_checked_in_both_tokenizers(compose, folders, tmp_path):
         "model=local",
         f"model.pretrained={folder}",
         f"data.folder={tiny_images(tmp_path / 'pictures')}",
-        "concept.placeholder='<cat-toy>'",
-        "concept.initializer=toy",
+        "concept.placeholder_token='<cat-toy>'",
+        "concept.initializer_token=toy",
     )
     with pytest.raises(ConfigError, match=r"'toy' is 2 tokens \(`to` `y</w>`\)") as error:
         prepare(cfg)

@@ -14,7 +14,7 @@ from tinv.training.run import train
 
 CARDS = ["8gb", "12gb", "24gb"]
 MODELS = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
-FILLED = ["concept.placeholder=my-cat", "concept.initializer=toy", "data.folder=pictures"]
+FILLED = ["concept.placeholder_token=my-cat", "concept.initializer_token=toy", "data.folder=pictures"]
 
 
 def effective_batch(cfg) -> int:
@@ -70,8 +70,8 @@ def test_a_run_on_the_smallest_card_learns_float32_rows(compose, tmp_path):
         "model=local",
         f"model.pretrained={tiny_pipeline(tmp_path / 'model')}",
         f"data.folder={tiny_images(tmp_path / 'pictures')}",
-        "concept.placeholder=my-cat",
-        "concept.initializer=toy",
+        "concept.placeholder_token=my-cat",
+        "concept.initializer_token=toy",
         "data.val_draws=2",
         "trainer.max_steps=2",
         "trainer.accelerator=cpu",

@@ -81,8 +81,8 @@ def test_a_run_calls_the_vae_to_encode_and_to_decode_and_trains_without_it(compo
         "model=local",
         f"model.pretrained={tiny_pipeline(tmp_path / 'model')}",
         f"data.folder={tiny_images(tmp_path / 'pictures')}",
-        "concept.placeholder=my-cat",
-        "concept.initializer=toy",
+        "concept.placeholder_token=my-cat",
+        "concept.initializer_token=toy",
         "data.val_draws=2",
         "paths.cache=null",  # else what another test has encoded would do
         "trainer.max_steps=2",

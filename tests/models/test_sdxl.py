@@ -195,7 +195,7 @@ def test_a_checkpoint_holds_the_rows_of_both_encoders(model, tmp_path):
         "embedding.rows.clip_l": (3, 32),
         "embedding.rows.clip_g": (3, 48),
     }
-    other = tiny_module(model, num_vectors=3, init="random", concept=Concept(placeholder="<cat-toy>"))
+    other = tiny_module(model, num_vectors=3, init="random", concept=Concept(placeholder_token="<cat-toy>"))
     other.load_state_dict(module.state_dict())
     assert all(torch.equal(other.vectors()["<cat-toy>"][e], v) for e, v in module.vectors()["<cat-toy>"].items())
 

@@ -53,8 +53,8 @@ def finished_run(
     """
     typed = [
         f"data.folder={pictures}",
-        f"concept.placeholder='{word}'",
-        "concept.initializer=toy",
+        f"concept.placeholder_token='{word}'",
+        "concept.initializer_token=toy",
         "model=local",
         f"model.pretrained={base}",
         *overrides,
@@ -65,7 +65,7 @@ def finished_run(
     OmegaConf.save(cfg, hydra / "config.yaml")
     (hydra / "overrides.yaml").write_text(yaml.safe_dump(typed))
     (hydra / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"cwd": str(Path.cwd())}}}))
-    told = {"base_model": base, "kind": "object", "initializer": "toy", "steps": "3000", "seed": "0"} | provenance
+    told = {"base_model": base, "kind": "object", "initializer_token": "toy", "steps": "3000", "seed": "0"} | provenance
     vectors = {name: torch.randn(2, widths[name], generator=torch.Generator().manual_seed(0)) for name in encoders}
     formats.write(folder / "learned_embeds.safetensors", LearnedEmbedding(word, vectors, told))
     (folder / "run.json").write_text(json.dumps(CARD))

@@ -190,7 +190,7 @@ def test_a_token_in_a_file_is_not_uploaded(logged_in, run):
 
 def test_push_does_as_the_run_was_told(logged_in, tmp_path, capsys):
     pictures = tiny_images(tmp_path / "pictures")
-    run = finished_run(tmp_path / "r", "hub.repo_id=my-mug", "hub.private=false", "hub.licence=mit", pictures=pictures)
+    run = finished_run(tmp_path / "r", "hub.repo_id=my-mug", "hub.private=false", "hub.license=mit", pictures=pictures)
     assert cli.main(["push", str(run)]) == 0
     assert capsys.readouterr().out == f"{logged_in.url}/alice/my-mug\n"
     stored = logged_in.repos["model", "alice/my-mug"]
@@ -198,7 +198,7 @@ def test_push_does_as_the_run_was_told(logged_in, tmp_path, capsys):
 
 
 def test_push_can_be_told_otherwise(logged_in, run):
-    options = ["--repo-id", "toys/other", "--no-private", "--no-concept-images", "--licence", "cc0-1.0"]
+    options = ["--repo-id", "toys/other", "--no-private", "--no-concept-images", "--license", "cc0-1.0"]
     assert cli.main(["push", str(run), *options, "--message", "hello"]) == 0
     stored = logged_in.repos["model", "toys/other"]
     assert not stored.private and b"license: cc0-1.0" in stored.files["README.md"]

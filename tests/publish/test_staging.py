@@ -37,7 +37,7 @@ def pictures(tmp_path):
 
 
 def staged(run, **options):
-    folder = stage(run, run, **{"repo_id": "alice/cat-toy", "licence": None, "concept_images": True} | options)
+    folder = stage(run, run, **{"repo_id": "alice/cat-toy", "license": None, "concept_images": True} | options)
     return folder, sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
@@ -170,22 +170,22 @@ def front_matter(folder):
         ("somebody/finetune", "cc-by-4.0", "cc-by-4.0"),
     ],
 )
-def test_the_licence_is_the_one_there_is_and_never_guessed(tmp_path, pictures, base, own, expected):
+def test_the_license_is_the_one_there_is_and_never_guessed(tmp_path, pictures, base, own, expected):
     """E-34: the reference card has OpenRAIL-M for every base model."""
-    folder, _ = staged(finished_run(tmp_path / "run", pictures=pictures, base=base), licence=own)
+    folder, _ = staged(finished_run(tmp_path / "run", pictures=pictures, base=base), license=own)
     assert front_matter(folder).get("license") == expected
     assert formats.read(folder).provenance.get("license") == own
     if expected is None:
         assert "openrail" not in (folder / "README.md").read_text()
 
 
-def test_a_licence_that_the_run_gave_its_word_holds(tmp_path, pictures):
+def test_a_license_that_the_run_gave_its_word_holds(tmp_path, pictures):
     run = finished_run(tmp_path / "run", pictures=pictures, license="cc-by-4.0", base_license="openrail++")
     folder, _ = staged(run)
     card = (folder / "README.md").read_text()
     assert front_matter(folder)["license"] == "cc-by-4.0"
     assert "The word is under cc-by-4.0" in card and "is under openrail++" in card
-    assert front_matter(staged(run, licence="mit")[0])["license"] == "mit"
+    assert front_matter(staged(run, license="mit")[0])["license"] == "mit"
 
 
 def test_the_card_tells_the_truth(tmp_path, pictures):
@@ -235,7 +235,7 @@ def test_staging_again_leaves_nothing_of_the_first_time(tmp_path, pictures):
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="no run's folder"):
-        stage(tmp_path, tmp_path, repo_id="a/b", licence=None, concept_images=True)
+        stage(tmp_path, tmp_path, repo_id="a/b", license=None, concept_images=True)
 
 
 def test_a_run_without_a_card_of_its_machine_still_has_a_card(tmp_path, pictures):

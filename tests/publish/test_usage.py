@@ -31,7 +31,7 @@ def test_the_code_of_the_card_loads_every_row_and_draws(tmp_path, monkeypatch, l
         encoders=tuple(encoders),
         widths=widths,
     )
-    shutil.copytree(stage(run, run, repo_id="alice/cat-toy", licence=None, concept_images=True), "alice/cat-toy")
+    shutil.copytree(stage(run, run, repo_id="alice/cat-toy", license=None, concept_images=True), "alice/cat-toy")
     code = re.search(r"```python\n(.*?)```", (tmp_path / "alice/cat-toy/README.md").read_text(), re.DOTALL)[1]
     names: dict = {}
     exec(code, names)

@@ -63,7 +63,12 @@ def write_run(
         numbers.log_metrics({"embedding/norm": 0.4 + i, "embedding/norm_percentile": 50.0 + i}, step=i * 10)
     numbers.flush()
     told = {
-        "concept": {"placeholder": word, "initializer": "toy", "kind": "object", "num_vectors": {"clip_l": 2}},
+        "concept": {
+            "placeholder_token": word,
+            "initializer_token": "toy",
+            "kind": "object",
+            "num_vectors": {"clip_l": 2},
+        },
         "max_steps": (len(losses) - 1) * 10,
         "command": "train.py +experiment=cat_toy",
         "result": {"vitals": {"nearest": {word: ["cat", "toy"]}}},

@@ -117,7 +117,9 @@ def test_the_contact_sheet_shows_the_last_step_and_holds_the_others(sweep):
 
 
 def test_points_whose_words_differ_share_their_columns(tmp_path):
-    folder = write_sweep(tmp_path / "sweep", [{"concept.placeholder": "<a>"}, {"concept.placeholder": "<b>"}])
+    folder = write_sweep(
+        tmp_path / "sweep", [{"concept.placeholder_token": "<a>"}, {"concept.placeholder_token": "<b>"}]
+    )
     for number, word in enumerate(("<a>", "<b>")):
         write_run(folder / str(number), word=word)
         write_sheets(folder / str(number), [0], word=word)
@@ -239,7 +241,7 @@ def test_seeds_are_told_apart(sweep):
 
 def test_the_concepts_of_a_run_stand_side_by_side(tmp_path):
     run = tmp_path / "run"
-    others = [{"concept": {"placeholder": "<dog>", "initializer": "toy", "num_vectors": {"clip_l": 1}}}]
+    others = [{"concept": {"placeholder_token": "<dog>", "initializer_token": "toy", "num_vectors": {"clip_l": 1}}}]
     nearest = {"nearest/cat": {"<cat>": ["cat"]}, "nearest/dog": {"<dog>": ["wolf"]}}
     write_run(run, others=others, result={"vitals": nearest})
     for name in ("cat", "dog"):

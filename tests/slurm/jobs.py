@@ -36,7 +36,7 @@ class Trace(Callback):
 '''
 SETTINGS = [
     *["model=local", "model.pretrained=model", "data.folder=pictures", "data.val_draws=4", "trainer=cpu"],
-    *["concept.placeholder=my-cat", "concept.initializer=toy", f"trainer.max_steps={STEPS}"],
+    *["concept.placeholder_token=my-cat", "concept.initializer_token=toy", f"trainer.max_steps={STEPS}"],
     *["trainer.val_check_interval=10", "trainer.log_every_n_steps=1", "~callbacks.samples"],
     *["callbacks.checkpoints.every_n_steps=10", "callbacks.export.every_n_steps=null"],
     *[
@@ -68,7 +68,7 @@ class Place:
             "MASTER_ADDR": "127.0.0.1",  # node1 and node2 are names that nobody knows
             "PYTHON": sys.executable,
             "PYTHONPATH": f"{folder}:{ROOT}",
-            "TINV_TRUST": "tracing",
+            "TINV_TARGETS": "tracing",
             "HF_HUB_OFFLINE": "1",
         }
 

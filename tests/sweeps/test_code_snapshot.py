@@ -21,7 +21,7 @@ def taken(tmp_path, monkeypatch):
     (groups / "experiment").mkdir(parents=True)
     (groups / "experiment" / "mug.yaml").write_text("# @package _global_\nname: mug\n")
     monkeypatch.syspath_prepend(str(own))
-    monkeypatch.setenv("TINV_TRUST", "ownwords")
+    monkeypatch.setenv("TINV_TARGETS", "ownwords")
     monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
     return lambda: snapshot.take(tmp_path / "sweep", config_dir=str(groups))
 

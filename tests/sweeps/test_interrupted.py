@@ -18,7 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SWEEP = [
     *["-m", "seed=1,2,3", "+debug=fast", "~callbacks.samples", "model=local", "model.pretrained=model", "trainer=cpu"],
-    *["data.folder=pictures", "concept.placeholder=my-cat", "concept.initializer=toy", "trainer.max_steps=40"],
+    *[
+        "data.folder=pictures",
+        "concept.placeholder_token=my-cat",
+        "concept.initializer_token=toy",
+        "trainer.max_steps=40",
+    ],
     *["callbacks.checkpoints.every_n_steps=5", "callbacks.export.every_n_steps=null", "trainer.val_check_interval=20"],
 ]
 

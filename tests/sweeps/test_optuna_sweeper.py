@@ -133,7 +133,12 @@ def test_two_processes_share_a_study_and_end_early_what_is_worse(tmp_path):
     command = [
         *[sys.executable, str(ROOT / "train.py"), "-m", "hydra/sweeper=optuna", "+debug=fast", "~callbacks.samples"],
         *["model=local", "model.pretrained=model", "data.folder=pictures", "trainer=cpu", "name=shared"],
-        *["concept.placeholder=my-cat", "concept.initializer=toy", "optimizer.lr=1e-9,1", "trainer.max_steps=6"],
+        *[
+            "concept.placeholder_token=my-cat",
+            "concept.initializer_token=toy",
+            "optimizer.lr=1e-9,1",
+            "trainer.max_steps=6",
+        ],
         *["hydra.sweeper.storage=study.journal", "hydra.sweeper.sampler=random", "hydra.sweeper.n_trials=8"],
         "hydra.sweeper.pruner_startup_trials=1",
         "hydra.sweeper.seed=10",  # the first five are good ones, the last three are not

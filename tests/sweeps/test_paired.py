@@ -21,7 +21,7 @@ def sweep(folder, rows):
     for point, (method, toy, seed, recovery) in enumerate(rows):
         run = folder / str(point)
         run.mkdir(parents=True)
-        (run / "run.json").write_text(json.dumps({"concept": {"placeholder": toy}, "seed": seed}))
+        (run / "run.json").write_text(json.dumps({"concept": {"placeholder_token": toy}, "seed": seed}))
         (run / "metrics.csv").write_text(f"step,embedding/norm\n0,\n1,{seed + 1}\n2,\n")
         if recovery is not None:
             scores = {"recovery": recovery, "editability": 1.0, "clip_i": 0.5, "clip_t": 0.4}

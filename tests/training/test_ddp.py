@@ -37,7 +37,7 @@ class Watch(Callback):
         told = {"seen": self.seen, "rows": rows, "val/loss": trainer.callback_metrics["val/loss"].item()}
         torch.save(told, f"{self.folder}/rank{trainer.global_rank}.pt")
 '''
-"""The package of its own is trusted by TINV_TRUST alone."""
+"""The package of its own is trusted by TINV_TARGETS alone."""
 
 pytestmark = pytest.mark.slow
 
@@ -61,8 +61,8 @@ def train(place: Path, name: str, *overrides: str) -> dict[str, Any]:
         "data.folder=pictures",
         "data.flip=true",
         "data.val_draws=4",
-        "concept.placeholder=my-cat",
-        "concept.initializer=toy",
+        "concept.placeholder_token=my-cat",
+        "concept.initializer_token=toy",
         "embedding.num_vectors=2",
         "embedding.ema=0.5",
         "scheduler=linear_warmup",
@@ -80,7 +80,7 @@ def train(place: Path, name: str, *overrides: str) -> dict[str, Any]:
         f"+callbacks.watch.folder={told}",
         *overrides,
     ]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "TINV_TRUST": "watching", "PYTHONPATH": str(place)}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "TINV_TARGETS": "watching", "PYTHONPATH": str(place)}
     with subprocess.Popen(
         command, cwd=place, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
@@ -198,8 +198,8 @@ def test_two_processes_learn_words_with_parts_as_one_does(place, kind):
 
 def test_two_concepts_on_two_processes_learn_what_each_learns_there_alone(place, two):
     tiny_images(place / "others", count=2)
-    dog = ["others.dog.data.folder=others", "others.dog.concept.placeholder=my-dog"]
-    dog += ["others.dog.concept.initializer=dog", "others.dog.lr=1e-3"]
+    dog = ["others.dog.data.folder=others", "others.dog.concept.placeholder_token=my-dog"]
+    dog += ["others.dog.concept.initializer_token=dog", "others.dog.lr=1e-3"]
     run = train(place, "pair", *TWO, "+another@others.dog=object", *dog)
     learned = load_file(run["folder"] / "concepts" / "my-cat" / "learned_embeds.safetensors")["my-cat"]
     assert torch.equal(learned, rows(two))

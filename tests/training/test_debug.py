@@ -18,8 +18,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "model=local",
         f"model.pretrained={folder / 'model'}",
         f"data.folder={folder / 'pictures'}",
-        "concept.placeholder=my-cat",
-        "concept.initializer=toy",
+        "concept.placeholder_token=my-cat",
+        "concept.initializer_token=toy",
         "trainer.accelerator=cpu",
     ]
 

@@ -61,11 +61,11 @@ def test_whole_words_are_single_tokens_and_nothing_else():
 
 def test_from_there_on_it_is_as_if_the_word_had_been_set(compose):
     cfg = compose("+experiment=toybench", "concept.name=teal_robot", "embedding.init=clip")
-    concept = Concept(placeholder="<teal-robot>", initializer=None)
+    concept = Concept(placeholder_token="<teal-robot>", initializer_token=None)
     settings = EmbeddingConfig(init="clip", init_words=CLASSES, num_vectors=2, init_noise=0.3)
     lesson = ConceptTask(concept=concept, data=build(cfg.data), embedding=settings)
     chosen, said = resolve_initializer(lesson, TOYBOX, load_tokenizers(TOYBOX))
-    assert chosen.concept == Concept(placeholder="<teal-robot>", initializer="robot")
+    assert chosen.concept == Concept(placeholder_token="<teal-robot>", initializer_token="robot")
     assert chosen.embedding == EmbeddingConfig(init="word", num_vectors=2, init_noise=0.3)
     assert said.startswith("<teal-robot>: starts from 'robot' (0.5") and ", before " in said
 

@@ -38,7 +38,7 @@ def measured(run):
     """What has been learned, by the measures of docs/toybox.md, through diffusers' own loader."""
     pipeline, tower = load_pipeline(), FeatureExtractor()
     word = (run / "token_identifier.txt").read_text().strip()
-    initializer = json.loads((run / "run.json").read_text())["concept"]["initializer"]
+    initializer = json.loads((run / "run.json").read_text())["concept"]["initializer_token"]
     before = baseline(pipeline, concept_of(word), initializer, tower)
     pipeline.load_textual_inversion(run / "learned_embeds.safetensors")
     return report(pipeline, word, before, tower)

@@ -23,8 +23,8 @@ from tinv.training.concept_task import ConceptTask, borrowed, clashes
 from tinv.training.module import TextualInversion
 from tinv.training.regularizers import ContextRegularizer
 
-CAT = Concept(placeholder="<cat-toy>", initializer="toy")
-DOG = Concept(placeholder="<my-dog>", initializer="dog")
+CAT = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
+DOG = Concept(placeholder_token="<my-dog>", initializer_token="dog")
 ADAM = partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.1)
 
 
@@ -178,13 +178,13 @@ def test_a_caption_with_two_words_teaches_both(model, cats, tmp_path):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("<cat-toy>", "concept.placeholder and others.b.concept.placeholder are both <cat-toy>; call one"),
+        ("<cat-toy>", "concept.placeholder_token and others.b.concept.placeholder_token are both <cat-toy>; call one"),
         ("cat-to", "the one is a part of the other"),  # E-10: `zorg` in `zorgon`
         ("[cat-toy]", "both would have the folder concepts/cat-toy"),
     ],
 )
 def test_words_that_others_would_mix_up_are_refused(word, said):
-    (problem,) = clashes({"concept": CAT, "others.b.concept": Concept(placeholder=word, initializer="cat")})
+    (problem,) = clashes({"concept": CAT, "others.b.concept": Concept(placeholder_token=word, initializer_token="cat")})
     assert said in problem
     assert not list(clashes({"concept": CAT, "others.b.concept": DOG}))
 

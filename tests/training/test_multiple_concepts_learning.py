@@ -53,7 +53,7 @@ def losses(both):
 
 
 @pytest.mark.parametrize(
-    ("name", "initializer", "word", "other"),
+    ("name", "initializer_token", "word", "other"),
     [("cat_toy", "toy", "<cat-toy>", "<robot-toy>"), ("robot", "robot", "<robot-toy>", "<cat-toy>")],
 )
 def test_each_word_explains_unseen_views_of_its_own_toy_and_not_of_the_other(losses, name, initializer, word, other):

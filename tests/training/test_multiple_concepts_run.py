@@ -40,14 +40,14 @@ def typed(place: Path) -> list[str]:
         "model=local",
         f"model.pretrained={place / 'model'}",
         f"data.folder={place / 'cats'}",
-        "concept.placeholder=my-cat",
-        "concept.initializer=cat",
+        "concept.placeholder_token=my-cat",
+        "concept.initializer_token=cat",
         "data.batch_size=1",
         "data.val_draws=2",
         "+another@others.dog=style",
         f"others.dog.data.folder={place / 'dogs'}",
-        "others.dog.concept.placeholder=my-dog",
-        "others.dog.concept.initializer=dog",
+        "others.dog.concept.placeholder_token=my-dog",
+        "others.dog.concept.initializer_token=dog",
         "others.dog.embedding.num_vectors=2",
         "others.dog.lr=1e-3",
         "trainer.max_steps=2",
@@ -103,7 +103,9 @@ def test_each_concept_has_a_folder_with_what_a_run_of_one_has(finished):
         assert {path.name for path in folder.iterdir()} == own | {f"{name}.pt"}
         assert (folder / "token_identifier.txt").read_text() == f"{name}\n"
         assert {path.name for path in (folder / "samples").iterdir()} == {"step_000000.png", "step_000002.png"}
-        assert formats.read(folder).placeholder == formats.read(folder / f"{name}.pt", token=name).placeholder
+        assert (
+            formats.read(folder).placeholder_token == formats.read(folder / f"{name}.pt", token=name).placeholder_token
+        )
     assert [(folder / "type_of_concept.txt").read_text() for folder in places.values()] == ["object\n", "style\n"]
     assert load_file(places["my-dog"] / "learned_embeds.safetensors")["my-dog"].shape == (2, 32)
     top = {path.name for path in finished.folder.iterdir()}
@@ -127,11 +129,11 @@ def test_the_numbers_of_each_are_told_by_its_name(finished):
     assert [float(last[f"train/lr/{name}"]) for name in ("my-cat", "my-dog")] == pytest.approx([5e-3, 1e-3])
     assert finished.result == float(last["val/loss"])
     card = json.loads((finished.folder / "run.json").read_text())
-    assert card["concept"]["placeholder"] == "my-cat"
+    assert card["concept"]["placeholder_token"] == "my-cat"
     (other,) = card["others"]
     assert other["concept"] == {
-        "placeholder": "my-dog",
-        "initializer": "dog",
+        "placeholder_token": "my-dog",
+        "initializer_token": "dog",
         "kind": "style",
         "num_vectors": {"clip_l": 2},
     }
@@ -140,7 +142,7 @@ def test_the_numbers_of_each_are_told_by_its_name(finished):
 
 
 def test_the_folder_of_a_run_means_all_of_its_words(finished, tmp_path, capsys):
-    assert [word.placeholder for word in formats.read_all(finished.folder)] == ["my-cat", "my-dog"]
+    assert [word.placeholder_token for word in formats.read_all(finished.folder)] == ["my-cat", "my-dog"]
     with pytest.raises(UserError, match=r"2 words .*; give the folder of one: .*concepts/my-cat or .*concepts/my-dog"):
         formats.read(finished.folder)
     assert main(["inspect", str(finished.folder)]) == 0
@@ -206,19 +208,19 @@ def test_every_repository_is_looked_at_before_the_training(place, hub, monkeypat
 def test_every_problem_is_named_with_its_place_before_anything_loads(place):
     cfg = compose(
         place,
-        "others.dog.concept.initializer=zebra",
+        "others.dog.concept.initializer_token=zebra",
         "others.dog.data.captions=files",
         "others.dog.embedding.init_noise=-1",
-        "concept.placeholder=my-dog",
+        "concept.placeholder_token=my-dog",
     )
     with pytest.raises(ConfigError) as error:
         prepare(cfg)
     text = "\n".join(error.value.problems)
     assert "others.dog: data.captions=files: no caption beside" in text
     assert "others.dog: embedding.init_noise must be 0 or more, got -1" in text
-    assert "concept.placeholder and others.dog.concept.placeholder are both my-dog" in text
+    assert "concept.placeholder_token and others.dog.concept.placeholder_token are both my-dog" in text
     with pytest.raises(ConfigError, match=r"others\.dog: concept\.initializer 'zebra' is . tokens"):
-        prepare(compose(place, "others.dog.concept.initializer=zebra"))
+        prepare(compose(place, "others.dog.concept.initializer_token=zebra"))
 
 
 @pytest.mark.parametrize(

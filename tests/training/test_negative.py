@@ -101,14 +101,14 @@ def test_every_format_has_two_ordinary_files_for_them(model, tmp_path, known):
     alone = [read_all(file.rename(tmp_path / f"{number}{file.suffix}"))[0] for number, file in enumerate(files)]
     assert torch.equal(alone[0].vectors["clip_l"], word.vectors["clip_l"])
     assert torch.equal(alone[1].vectors["clip_l"], word.vectors["clip_l/negative"])
-    assert [each.placeholder for each in alone] == ["<cat-toy>", "<cat-toy-neg>"]
+    assert [each.placeholder_token for each in alone] == ["<cat-toy>", "<cat-toy-neg>"]
 
 
 def test_a_run_is_read_as_the_word_with_its_negative(model, tmp_path):
     word = learned(model)
     write(tmp_path / "learned_embeds.safetensors", word)
     back = read(tmp_path)
-    assert (back.placeholder, back.provenance) == (word.placeholder, word.provenance)
+    assert (back.placeholder_token, back.provenance) == (word.placeholder_token, word.provenance)
     assert all(torch.equal(back.vectors[name], rows) for name, rows in word.vectors.items())
     with safe_open(tmp_path / "learned_embeds-neg.safetensors", framework="pt") as file:
         assert file.metadata()["modelspec.is_negative_embedding"] == "true"

@@ -28,7 +28,7 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 SMALL = """
-name=cat concept.placeholder=my-cat concept.initializer=toy data.batch_size=2 data.val_draws=2 data.resolution=32
+name=cat concept.placeholder_token=my-cat concept.initializer_token=toy data.batch_size=2 data.val_draws=2 data.resolution=32
 trainer.max_steps=2 trainer.accelerator=cpu callbacks=none
 """.split()
 

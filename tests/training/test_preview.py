@@ -10,7 +10,7 @@ from tinv.config.validate import build
 from tinv.models import load
 from tinv.training.preview import first_batches, native_resolution
 
-WORD = ["concept.placeholder=my-toy", "concept.initializer=toy"]
+WORD = ["concept.placeholder_token=my-toy", "concept.initializer_token=toy"]
 VARIED = ["data.fit=buckets", "data.flip=true", "data.captions=names", "data.shuffle_tags=true", "data.masks=alpha"]
 
 

@@ -16,8 +16,10 @@ from tinv.training.regularizers import NOTHING, ContextRegularizer, DistanceRegu
 CAT = "+experiment=cat_toy"
 
 
-def word_of(model, initializer="toy", **settings):
-    return tiny_module(model, concept=Concept(placeholder="<cat-toy>", initializer=initializer), **settings).words[0]
+def word_of(model, initializer_token="toy", **settings):
+    return tiny_module(
+        model, concept=Concept(placeholder_token="<cat-toy>", initializer_token=initializer_token), **settings
+    ).words[0]
 
 
 def away(far=1.0, count=1):
@@ -54,7 +56,9 @@ def test_the_distance_is_nothing_at_the_start_and_pulls_to_it_with_its_weight(mo
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("initializer", "settings"), [("toy", {}), ("red cat", {"init": "phrase", "num_vectors": 2})])
+@pytest.mark.parametrize(
+    ("initializer_token", "settings"), [("toy", {}), ("red cat", {"init": "phrase", "num_vectors": 2})]
+)
 def test_the_context_of_the_ordinary_word_itself_costs_nothing(model, initializer, settings):
     for step in range(10):
         value, gradient = of(ContextRegularizer(weight=1.0), word_of(model, initializer, **settings), model, step)
@@ -78,7 +82,7 @@ def test_the_context_is_compared_token_by_token_as_transformers_reads_it(model, 
     """One prompt by hand: "a photo of a red dog on beach" against "... toy on beach", from `on` to the text's end."""
     own = tmp_path / "own.txt"
     own.write_text("a photo of a {} on beach\n")
-    concept = Concept(placeholder="<cat-toy>", initializer="toy")
+    concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     word = tiny_module(model, concept=concept, num_vectors=2).words[0]
     with torch.no_grad():
         word.embedding.rows["clip_l"].copy_(model.tables["clip_l"][model.tokenizer("red dog").input_ids[1:3]])
@@ -162,23 +166,25 @@ def test_an_accumulated_step_counts_it_once(model, tmp_path, merge_batches):
 @pytest.mark.parametrize(
     ("concept", "embedding", "said"),
     [
-        ({"initializer": None}, {"init": "random"}, "concept.initializer, which is null"),
-        ({"initializer": "painting", "kind": "style"}, {}, "prompts about things, not styles"),
-        ({"initializer": "toy"}, {"stages": 10}, "rows for each stage or layer"),
+        ({"initializer_token": None}, {"init": "random"}, "concept.initializer_token, which is null"),
+        ({"initializer_token": "painting", "kind": "style"}, {}, "prompts about things, not styles"),
+        ({"initializer_token": "toy"}, {"stages": 10}, "rows for each stage or layer"),
     ],
 )
 def test_context_refuses_what_it_cannot_compare(concept, embedding, said):
     with pytest.raises(UserError, match=said):
-        ContextRegularizer().check(Concept(placeholder="<x>", **concept), EmbeddingConfig(**embedding))
+        ContextRegularizer().check(Concept(placeholder_token="<x>", **concept), EmbeddingConfig(**embedding))
 
 
 def test_a_run_that_cannot_be_regularized_is_refused_before_anything_loads(compose):
-    with pytest.raises(ConfigError, match=r"others\.robot: regularizer=context compares with concept.initializer"):
+    with pytest.raises(
+        ConfigError, match=r"others\.robot: regularizer=context compares with concept.initializer_token"
+    ):
         prepare(
             compose(
                 "+experiment=two_toys",
                 "regularizer=context",
-                "others.robot.concept.initializer=null",
+                "others.robot.concept.initializer_token=null",
                 "others.robot.embedding.init=random",
             )
         )
@@ -201,5 +207,5 @@ def test_prompts_of_ones_own_need_something_behind_the_word(tmp_path):
     (tmp_path / "own.txt").write_text("a photo of a {}\n")
     with pytest.raises(UserError, match=r"own\.txt has no prompt in which something stands behind"):
         ContextRegularizer(templates_file=str(tmp_path / "own.txt")).check(
-            Concept(placeholder="<x>", initializer="toy"), EmbeddingConfig()
+            Concept(placeholder_token="<x>", initializer_token="toy"), EmbeddingConfig()
         )

@@ -25,8 +25,8 @@ def command(place: Path, *overrides: str) -> list[str]:
         "model=local",
         f"model.pretrained={place / 'model'}",
         f"data.folder={place / 'pictures'}",
-        "concept.placeholder=my-cat",
-        "concept.initializer=toy",
+        "concept.placeholder_token=my-cat",
+        "concept.initializer_token=toy",
         "data.batch_size=2",
         "data.val_draws=4",
         f"trainer.max_steps={STEPS}",
@@ -146,7 +146,7 @@ def test_every_problem_is_told_at_once_before_any_weight_is_loaded(place, tmp_pa
     model = shutil.copytree(place / "model", tmp_path / "model")
     for weights in model.rglob("*.safetensors"):
         weights.write_bytes(b"")
-    wrong = ("concept.initializer='red cat'", f"data.folder={tmp_path}", "trainer.max_steps=0")
+    wrong = ("concept.initializer_token='red cat'", f"data.folder={tmp_path}", "trainer.max_steps=0")
     failed = run(command(place, f"model.pretrained={model}", *wrong), cwd=tmp_path)
     assert failed.returncode == 1
     for complaint in ("trainer.max_steps", "a.png cannot be read", "is 2 tokens (`red</w>` `cat</w>`)"):

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
     command.add_argument("run", type=Path, metavar="RUN", help="the folder of a run that has ended")
     command.add_argument("--repo-id", help="OWNER/NAME, or NAME for a repository of your own (default: the run's name)")
     command.add_argument("--private", action=argparse.BooleanOptionalAction, help="whether only you see it (default)")
-    command.add_argument("--licence", help="of the word, as the Hub calls it (default: the base model's, if known)")
+    command.add_argument("--license", help="of the word, as the Hub calls it (default: the base model's, if known)")
     command.add_argument("--concept-images", action=argparse.BooleanOptionalAction, help="show the training pictures")
     command.add_argument("--message", help="of the commit")
 
@@ -27,6 +27,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Upload, and say where it is."""
     from tinv.publish import Publisher
 
-    given = {name: getattr(arguments, name) for name in ("repo_id", "private", "licence", "concept_images", "message")}
+    given = {name: getattr(arguments, name) for name in ("repo_id", "private", "license", "concept_images", "message")}
     changes = {name: value for name, value in given.items() if value is not None}
     print(Publisher.of_run(arguments.run, push=True, **changes).publish(arguments.run))

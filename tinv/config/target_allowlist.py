@@ -23,7 +23,7 @@ TRUSTED = (
 )
 """Where a `_target_` may point."""
 
-TRUST_VARIABLE = "TINV_TRUST"
+TRUST_VARIABLE = "TINV_TARGETS"
 """Environment variable that adds packages of your own, separated by commas. Deliberately not a setting."""
 
 

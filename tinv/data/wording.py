@@ -45,7 +45,7 @@ class Wording:
         Raises:
             UserError: a file that is needed is missing or says nothing usable.
         """
-        word, own = concept.placeholder, self._texts(images)
+        word, own = concept.placeholder_token, self._texts(images)
         if "templates" not in self.captions:
             if self.captions == "files":  # file names hardly ever say it
                 _tell_of_the_word(own, word)

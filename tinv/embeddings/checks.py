@@ -18,18 +18,18 @@ def check_placeholder(concept: Concept, tokenizer: Any) -> None:
     Raises:
         UserError: the placeholder is a word or a part of words of the vocabulary.
     """
-    word = concept.placeholder
+    word = concept.placeholder_token
     vocabulary = tokenizer.get_vocab()
     suggestion = f"<{concept.slug}>" if not word.startswith("<") else f"<my-{concept.slug}>"
     pieces = pieces_of(word, tokenizer)
     if f"{word}{END_OF_WORD}" in vocabulary or word in tokenizer.all_special_tokens or pieces == [word]:
         raise UserError(
-            f"concept.placeholder {word!r} is already a word of the tokenizer ({shown(pieces)}), and learning it would "
+            f"concept.placeholder_token {word!r} is already a word of the tokenizer ({shown(pieces)}), and learning it would "
             f"hide that word; choose one that means nothing yet, such as {suggestion!r}"
         )
     if word in vocabulary:
         raise UserError(
-            f"concept.placeholder {word!r} is a sub-word that the tokenizer builds other words from (alone it reads "
+            f"concept.placeholder_token {word!r} is a sub-word that the tokenizer builds other words from (alone it reads "
             f"{shown(pieces)}), so other programs could not load it; choose another, such as {suggestion!r}"
         )
 
@@ -55,7 +55,7 @@ def check_room(
         UserError: naming the caption with the least room, where it is written and how many vectors would fit.
     """
     room = tokenizer.model_max_length - 2
-    word = re.compile(whole(concept.placeholder), re.IGNORECASE)
+    word = re.compile(whole(concept.placeholder_token), re.IGNORECASE)
     long, worst, most = [], "", room - num_vectors
     for caption in captions:
         around = word.split(caption)
@@ -71,7 +71,7 @@ def check_room(
         remedy = f"set it to {room - most} or less" if most < room else "say the word earlier in it"
         raise UserError(
             f"embedding.num_vectors={num_vectors} does not fit into a prompt: the caption {worst!r} takes {most} of "
-            f"the text encoder's {room} tokens for the words before {concept.placeholder} "
+            f"the text encoder's {room} tokens for the words before {concept.placeholder_token} "
             f"({captions[worst]}); {remedy}"
         )
     if long:
@@ -102,23 +102,23 @@ def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init:
     Raises:
         UserError: it is empty, or has more tokens than `init` can use; the message shows them and the choices.
     """
-    text = (concept.initializer or "").strip()
+    text = (concept.initializer_token or "").strip()
     ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids if text else []
     if not ids:
         raise UserError(
-            f"concept.initializer must be a word for embedding.init={init}, got {concept.initializer!r}; give one, "
+            f"concept.initializer_token must be a word for embedding.init={init}, got {concept.initializer_token!r}; give one, "
             f"such as {'toy' if concept.kind == 'object' else 'painting'!r}, or set embedding.init=random"
         )
     pieces = shown(tokenizer.convert_ids_to_tokens(ids))
     if init == "word" and len(ids) > 1:
         raise UserError(
-            f"concept.initializer {text!r} is {len(ids)} tokens ({pieces}), embedding.init=word takes one; "
+            f"concept.initializer_token {text!r} is {len(ids)} tokens ({pieces}), embedding.init=word takes one; "
             f"choose another word, or embedding.init=mean (all rows start from their mean), or embedding.init=phrase "
             f"with embedding.num_vectors={max(num_vectors, len(ids))} (one row a token)"
         )
     if init in ("phrase", "cross") and len(ids) > num_vectors:
         raise UserError(
-            f"concept.initializer {text!r} is {len(ids)} tokens ({pieces}), but embedding.num_vectors={num_vectors}; "
+            f"concept.initializer_token {text!r} is {len(ids)} tokens ({pieces}), but embedding.num_vectors={num_vectors}; "
             f"set embedding.num_vectors={len(ids)} or more, or embedding.init=mean"
         )
     return ids

@@ -22,7 +22,7 @@ from tinv.types import Conditioning
 
 Init = Literal["word", "phrase", "mean", "cross", "clip", "vocabulary", "random", "file"]
 FROM_WORDS = ("word", "phrase", "mean", "cross")
-"""The ways of starting that need `concept.initializer`."""
+"""The ways of starting that need `concept.initializer_token`."""
 Norm = Literal["free", "fixed", "soft", "directional"]
 
 
@@ -195,7 +195,9 @@ class EmbeddingConfig:
         assert self.init != "clip", "the word is looked for before the rows start"
         if self.init == "cross":
             assert encode_text is not None
-            outputs = from_outputs(encode_text, concept.initializer or "", {n: t.shape[1] for n, t in tables.items()})
+            outputs = from_outputs(
+                encode_text, concept.initializer_token or "", {n: t.shape[1] for n, t in tables.items()}
+            )
         rows: dict[str, Tensor] = {}
         for encoder, table in tables.items():
             ids = self._initializer_ids(concept, tokenizers[encoder])
@@ -215,7 +217,7 @@ class EmbeddingConfig:
                 start_KD = from_tokens(table_VD, ids, self.num_vectors)
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
         parts = layers if self.layers else stage_names(self.stages)
-        started = TokenParameters(concept.placeholder, rows, parts, self.negative)
+        started = TokenParameters(concept.placeholder_token, rows, parts, self.negative)
         if (hold := self.hold(tables)) and hold.is_exact:
             hold(started)
         return started

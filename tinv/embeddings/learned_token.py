@@ -49,7 +49,7 @@ class LearnedToken(nn.Module):
         """
         super().__init__()
         self.concept, self.name, self.lr = concept, name, lr
-        self.initializer = concept.initializer if settings.init in FROM_WORDS else None
+        self.initializer_token = concept.initializer_token if settings.init in FROM_WORDS else None
         self.embedding = settings.start(
             concept, tokenizers=tokenizers, tables=tables, seed=seed, encode_text=encode_text, layers=layers
         )
@@ -59,9 +59,9 @@ class LearnedToken(nn.Module):
         self.averages = {"embedding.ema": settings.ema, "embedding.tail": settings.tail}
 
     @property
-    def placeholder(self) -> str:
+    def placeholder_token(self) -> str:
         """The new word itself."""
-        return self.concept.placeholder
+        return self.concept.placeholder_token
 
     @property
     def suffix(self) -> str:
@@ -95,4 +95,4 @@ class LearnedToken(nn.Module):
 def guidance_of(words: Iterable[LearnedToken], captions: Sequence[str]) -> float | None:
     """How far a word and its negative are pulled apart, of the first that captions say and that has one."""
     with_negative = (word for word in words if word.guidance is not None)
-    return next((word.guidance for word in with_negative if says(word.placeholder, captions)), None)
+    return next((word.guidance for word in with_negative if says(word.placeholder_token, captions)), None)

@@ -24,7 +24,7 @@ class TokenParameters(nn.Module):
         num_negative: how many rows there are besides for what the concept is not, which begin there, too.
         """
         super().__init__()
-        self.placeholder, self.parts = placeholder, tuple(parts)
+        self.placeholder_token, self.parts = placeholder, tuple(parts)
         whole = {encoder: torch.cat([rows_KD] * (len(parts) or 1)) for encoder, rows_KD in start.items()}
         self.rows = nn.ParameterDict({encoder: nn.Parameter(rows) for encoder, rows in whole.items()})
         opposite = {encoder: rows_KD[torch.arange(num_negative) % len(rows_KD)] for encoder, rows_KD in start.items()}
@@ -40,13 +40,13 @@ class TokenParameters(nn.Module):
         """The rows by placeholder and text encoder, and by part where there are any."""
         opposite = {joined(encoder, NEGATIVE): rows for encoder, rows in self.negative.items()}
         if not self.parts:
-            return {self.placeholder: {**self.rows, **opposite}}
+            return {self.placeholder_token: {**self.rows, **opposite}}
         by_part = {
             joined(encoder, part): rows_KD
             for encoder, rows in self.rows.items()
             for part, rows_KD in zip(self.parts, rows.chunk(len(self.parts)), strict=True)
         }
-        return {self.placeholder: by_part}
+        return {self.placeholder_token: by_part}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
         """Follow the module to another device, but never into another precision (Lightning's bf16-true asks for it)."""

@@ -99,7 +99,7 @@ class Bench:
         Raises:
             UserError: as `evaluate`.
         """
-        word = subject.learned.placeholder.lower()
+        word = subject.learned.placeholder_token.lower()
         request = Request(
             prompts=(),
             embeddings=[subject.place],
@@ -153,7 +153,7 @@ class Bench:
             "scores": {**found.scores, **more},
             "reference_points": references.points() if references else {},
             "prompts": found.prompts,
-            "placeholder": subject.learned.placeholder,
+            "placeholder_token": subject.learned.placeholder_token,
             "noun": noun,
             "kind": subject.kind,
             "images": [path.name for path in images],

@@ -40,9 +40,9 @@ class Subject:
         Raises:
             UserError: nobody says.
         """
-        noun = asked or self.learned.provenance.get("initializer")
+        noun = asked or self.learned.provenance.get("initializer_token")
         if not noun:
-            word = self.learned.placeholder
+            word = self.learned.placeholder_token
             raise UserError(f"{self.place} does not say what {word} is one of; give its plain name, as in --noun cat")
         return noun
 
@@ -70,10 +70,10 @@ class Subject:
 
     def _own_pictures(self) -> list[Path]:
         cfg = read_config(self.place)
-        groups = {str(setting(cfg, f"{at}concept.placeholder")): f"{at}data" for at in concept_parts(cfg)}
+        groups = {str(setting(cfg, f"{at}concept.placeholder_token")): f"{at}data" for at in concept_parts(cfg)}
         hydra = yaml.safe_load((self.place / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
         here = Path(hydra["hydra"]["runtime"]["cwd"])
-        return training_pictures(cfg, here, groups.get(self.learned.placeholder, "data"))
+        return training_pictures(cfg, here, groups.get(self.learned.placeholder_token, "data"))
 
 
 def find_subjects(places: Sequence[Path]) -> dict[Path, list[Subject]]:
@@ -117,6 +117,6 @@ def _words(run: Path) -> list[Subject]:
     if not run.is_dir():
         words = formats.read_all(run)
         folder = run.with_name(f"{run.name}.evaluation")
-        folders = [folder / slug(word.placeholder) for word in words] if len(words) > 1 else [folder]
+        folders = [folder / slug(word.placeholder_token) for word in words] if len(words) > 1 else [folder]
         return [Subject(run, here, word) for here, word in zip(folders, words, strict=True)]
     return [Subject(run, folder, formats.read(folder)) for folder in concept_dirs(run) if (folder / _FILE).is_file()]

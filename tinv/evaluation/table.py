@@ -8,7 +8,7 @@ from tinv.evaluation import results
 from tinv.evaluation.subjects import Subject
 from tinv.runs.sweep_point import place_of
 
-REPEATS = {"seed", "experiment", "name", "subject", "concept", "concept.name", "concept.placeholder"}
+REPEATS = {"seed", "experiment", "name", "subject", "concept", "concept.name", "concept.placeholder_token"}
 REPEATS |= {"data", "data.folder"}
 """What is swept to repeat a measurement, with another seed or on another subject."""
 COLUMNS = {
@@ -69,7 +69,7 @@ def text(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 def label(subject: Subject) -> str:
     """A word, with what is special about its run."""
     place = place_of(subject.place)
-    return f"{subject.learned.placeholder} {place.label if place else ''}".strip()
+    return f"{subject.learned.placeholder_token} {place.label if place else ''}".strip()
 
 
 def summary(place: Path, subjects: Sequence[Subject], found: Sequence[Mapping[str, Any]]) -> Path | None:

@@ -52,7 +52,7 @@ def tree(learned: LearnedEmbedding) -> dict[str, Any]:
     return {
         "string_to_token": {"*": 265},
         "string_to_param": {"*": rows_KD},
-        "name": learned.placeholder,
+        "name": learned.placeholder_token,
         "step": int(steps) if steps.isascii() and steps.isdecimal() else None,
         "sd_checkpoint": told.get("sd_checkpoint"),
         "sd_checkpoint_name": told.get("sd_checkpoint_name") or told.get("base_model"),

@@ -63,7 +63,7 @@ def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
     files = pairs(path, learned)
     for place, rows_KD in files:
         with atomic(place) as draft:
-            draft.write_bytes(save({learned.placeholder: rows_KD}, texts_of(learned, names_word=False)))
+            draft.write_bytes(save({learned.placeholder_token: rows_KD}, texts_of(learned, names_word=False)))
     return [place for place, _ in files]
 
 

@@ -16,7 +16,7 @@ def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
     files = pairs(path, learned)
     for place, rows_KD in files:
         with atomic(place) as draft:
-            save_torch(draft, {learned.placeholder: rows_KD})
+            save_torch(draft, {learned.placeholder_token: rows_KD})
     return [place for place, _ in files]
 
 

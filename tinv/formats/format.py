@@ -35,7 +35,7 @@ class Format:
 
     def place(self, folder: Path, learned: LearnedEmbedding) -> Path:
         """The file in a folder, by the name that programs expect."""
-        return folder / self.file_name.format(slug=slug(learned.placeholder))
+        return folder / self.file_name.format(slug=slug(learned.placeholder_token))
 
     def check(self, learned: LearnedEmbedding) -> None:
         """Refuse what does not fit in.
@@ -49,7 +49,7 @@ class Format:
             return
         if known := parts(learned.vectors):
             raise UserError(
-                f"the format {self.name} has one set of vectors, {learned.placeholder} has rows of its own for "
+                f"the format {self.name} has one set of vectors, {learned.placeholder_token} has rows of its own for "
                 f"{described(known)}; `tinv convert --part mean` or `--part {known[0]}` makes an ordinary word of it"
             )
         encoders = frozenset(learned.vectors)
@@ -57,9 +57,9 @@ class Format:
         if not fits:
             other = "emb_params or a1111" if encoders in ONE_CLIP else "sdxl"
             raise UserError(
-                f"the format {self.name} has no room for {learned.placeholder}, which has vectors for "
+                f"the format {self.name} has no room for {learned.placeholder_token}, which has vectors for "
                 f"{', '.join(sorted(encoders))}; choose {other}"
             )
         counts = {encoder: len(rows) for encoder, rows in learned.vectors.items() if encoder in SDXL}
         if len(set(counts.values())) > 1:
-            raise UserError(f"{learned.placeholder} needs as many vectors for each encoder, it has {counts}")
+            raise UserError(f"{learned.placeholder_token} needs as many vectors for each encoder, it has {counts}")

@@ -13,7 +13,7 @@ _ENCODERS = {1024: "clip_h", 1280: "clip_g"}
 class LearnedEmbedding:
     """A word and its vectors: all that a run leaves for others to use."""
 
-    placeholder: str
+    placeholder_token: str
     """The word that stands for the concept in prompts, e.g. `<cat-toy>`."""
     vectors: Mapping[str, Tensor]
     """[K, D] float32 of each text encoder: `{"clip_l": ...}`, or `{"clip_l/stage.0": ...}` of each of its parts."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tinv.formats.learned_embedding import LearnedEmbedding
 
-WORD = "placeholder"
+WORD = "placeholder_token"
 """Under this text the word stands in files whose tensors are not called by it."""
 NEGATIVE, OF = "negative", "negative_of"
 """Under these texts a word names its negative, and that the word."""
@@ -26,9 +26,9 @@ def provenance_of(metadata: Mapping[str, str]) -> dict[str, str]:
 def without_derived(learned: LearnedEmbedding) -> LearnedEmbedding:
     """The same without the `modelspec` texts that would be written again from the others."""
     own = {key: text for key, text in learned.provenance.items() if not key.startswith(_SPEC)}
-    derived = modelspec(LearnedEmbedding(learned.placeholder, learned.vectors, own))
+    derived = modelspec(LearnedEmbedding(learned.placeholder_token, learned.vectors, own))
     kept = {key: text for key, text in learned.provenance.items() if derived.get(key) != text}
-    return LearnedEmbedding(learned.placeholder, learned.vectors, kept)
+    return LearnedEmbedding(learned.placeholder_token, learned.vectors, kept)
 
 
 def word_in(metadata: Mapping[str, str]) -> str | None:
@@ -49,7 +49,7 @@ def texts_of(learned: LearnedEmbedding, *, names_word: bool) -> dict[str, str]:
         learned: what is written.
         names_word: whether the word must stand here, because the tensors do not bear it.
     """
-    word = {WORD: learned.placeholder} if names_word else {}
+    word = {WORD: learned.placeholder_token} if names_word else {}
     return {"format": "pt", **word, **modelspec(learned), **learned.provenance}
 
 
@@ -63,8 +63,8 @@ def modelspec(learned: LearnedEmbedding) -> dict[str, str]:
         "sai_model_spec": "1.0.1",
         "architecture": architecture and f"{architecture}/textual-inversion",
         "implementation": "https://github.com/Stability-AI/generative-models" if architecture else None,
-        "title": learned.placeholder,
-        "trigger_phrase": learned.placeholder,
+        "title": learned.placeholder_token,
+        "trigger_phrase": learned.placeholder_token,
         "resolution": size and f"{size}x{size}",
         "prediction_type": prediction,
         "date": told.get("date"),

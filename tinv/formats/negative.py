@@ -24,7 +24,7 @@ def halves(learned: LearnedEmbedding) -> list[LearnedEmbedding]:
     """A word and its negative as two ordinary words that name each other; any other word as it is."""
     if not has_negative(learned.vectors):
         return [learned]
-    word, name = learned.placeholder, negative_of(learned.placeholder)
+    word, name = learned.placeholder_token, negative_of(learned.placeholder_token)
     told = learned.provenance
     return [
         LearnedEmbedding(word, one(learned.vectors, ""), {**told, NEGATIVE: name}),
@@ -44,7 +44,7 @@ def with_negative(path: Path, learned: LearnedEmbedding, recognise: Callable[[Pa
     if name is None or not place.is_file():
         return learned
     (negative,) = recognise(place).learned
-    if (negative.placeholder, negative.provenance.get(OF)) != (name, learned.placeholder):
+    if (negative.placeholder_token, negative.provenance.get(OF)) != (name, learned.placeholder_token):
         return learned
     vectors = {**learned.vectors, **{joined(encoder, PART): rows for encoder, rows in negative.vectors.items()}}
     told = {key: text for key, text in learned.provenance.items() if key != NEGATIVE}

@@ -67,7 +67,7 @@ def read(path: Path | str, *, token: str | None = None) -> LearnedEmbedding:
         if len(places := _places(Path(path))) > 1:
             remedy = f"give the folder of one: {' or '.join(map(str, places))}"
         raise UserError(
-            f"{path} holds {len(learned)} words ({listed([word.placeholder for word in learned])}), where one is "
+            f"{path} holds {len(learned)} words ({listed([word.placeholder_token for word in learned])}), where one is "
             f"needed; {remedy}"
         )
     return learned[0]
@@ -84,7 +84,7 @@ def read_all(path: Path | str, *, token: str | None = None) -> list[LearnedEmbed
     if token is None:
         return learned
     if len(learned) > 1:
-        words = listed([word.placeholder for word in learned])
+        words = listed([word.placeholder_token for word in learned])
         raise UserError(f"{path} holds {len(learned)} words ({words}); token can name only one")
     return [LearnedEmbedding(usable(found[0].content.path, token), learned[0].vectors, learned[0].provenance)]
 

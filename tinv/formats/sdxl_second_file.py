@@ -42,7 +42,7 @@ def _belong_together(path: Path, firsts: list[LearnedEmbedding], seconds: list[L
     """Whether two files hold the same words, the first for `clip_l`, the second for `clip_g` by its width or name."""
     is_usual = path.name.startswith(_USUAL)
     return (
-        [word.placeholder for word in firsts] == [word.placeholder for word in seconds]
+        [word.placeholder_token for word in firsts] == [word.placeholder_token for word in seconds]
         and all(set(word.vectors) == {"clip_l"} for word in firsts)
         and all(set(word.vectors) == {"clip_g"} or (is_usual and len(word.vectors) == 1) for word in seconds)
     )
@@ -52,8 +52,8 @@ def _joined(path: Path, first: LearnedEmbedding, second: LearnedEmbedding) -> Le
     (rows_KD,), (others_KD,) = first.vectors.values(), second.vectors.values()
     if len(rows_KD) != len(others_KD):
         raise UserError(
-            f"{path} and its other half do not belong together: {first.placeholder} has {len(rows_KD)} and "
+            f"{path} and its other half do not belong together: {first.placeholder_token} has {len(rows_KD)} and "
             f"{len(others_KD)} vectors; was one of them left by an older run?"
         )
     vectors = {"clip_l": rows_KD, "clip_g": others_KD}
-    return LearnedEmbedding(first.placeholder, vectors, first.provenance)
+    return LearnedEmbedding(first.placeholder_token, vectors, first.provenance)

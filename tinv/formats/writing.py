@@ -40,7 +40,7 @@ def write(path: Path | str, learned: LearnedEmbedding, format: str | None = None
         UserError: there is no such format, it has no room for these vectors, or the place cannot be written to.
     """
     vectors = {encoder: plain(rows) for encoder, rows in learned.vectors.items()}
-    whole = LearnedEmbedding(learned.placeholder, vectors, learned.provenance)
+    whole = LearnedEmbedding(learned.placeholder_token, vectors, learned.provenance)
     if has_negative(vectors):
         word, negative = halves(whole)
         return [*write(path, word, format), *write(beside(Path(path)), negative, format)]

@@ -66,10 +66,10 @@ def kind(value: str, pasted: Pasted) -> Iterator[str]:
         yield Note(f"{value!r} means object to the script, so it does here")
 
 
-def placeholder(value: str, pasted: Pasted) -> Iterator[str]:
+def placeholder_token(value: str, pasted: Pasted) -> Iterator[str]:
     """One word in lower case, as the tokenizer sees it in the end."""
     word = "".join(value.split()).lower().translate(str.maketrans("{}", "<>"))
-    yield assign("concept.placeholder", word)
+    yield assign("concept.placeholder_token", word)
     if word != value:
         yield Note(f"{value!r} is written {word!r}: one word in lower case, as CLIP's tokenizer reads every prompt")
 
@@ -95,9 +95,9 @@ def accumulation(value: int, pasted: Pasted) -> Iterator[str]:
     yield assign("trainer.val_check_interval", 100 * value)
 
 
-def initializer(value: str, pasted: Pasted) -> Iterator[str]:
+def initializer_token(value: str, pasted: Pasted) -> Iterator[str]:
     """One token; the multi-token script deals several out over the vectors."""
-    yield assign("concept.initializer", value)
+    yield assign("concept.initializer_token", value)
     if pasted.script == "multi_token":
         yield "embedding.init=phrase"
 

@@ -19,7 +19,7 @@ def reason(error: BaseException) -> str:
         kinds = [kind.__name__ for kind in type(cause).__mro__]
         status = getattr(getattr(cause, "response", None), "status_code", None)
         if "GatedRepoError" in kinds:
-            return "its licence has to be accepted on its page on the Hub first, with the account that the token is of"
+            return "its license has to be accepted on its page on the Hub first, with the account that the token is of"
         if status is not None:
             return f"{_STATUS.get(status, 'the Hub has a fault' if status >= 500 else 'the Hub refuses')} ({status})"
         if "OfflineModeIsEnabled" in kinds:

@@ -1,4 +1,4 @@
-"""Licences of the usual base models, as the cards of these repositories on the Hub name them (`license:`)."""
+"""Licenses of the usual base models, as the cards of these repositories on the Hub name them (`license:`)."""
 
 _KNOWN = {
     "compvis/stable-diffusion-v1-4": "creativeml-openrail-m",
@@ -12,6 +12,6 @@ _KNOWN = {
 }
 
 
-def licence_of(base_model: str) -> str | None:
-    """The licence of a base model as the Hub calls it; None for any but the usual ones, whose cards must be asked."""
+def license_of(base_model: str) -> str | None:
+    """The license of a base model as the Hub calls it; None for any but the usual ones, whose cards must be asked."""
     return _KNOWN.get(base_model.partition("@")[0].lower())

@@ -62,14 +62,14 @@ def _ordinary(word: LearnedEmbedding, part: str | None) -> LearnedEmbedding:
     known = parts(word.vectors)
     if not known:
         if part is not None:
-            raise UserError(f"--part: {word.placeholder} is an ordinary word, which has no parts; leave it out")
+            raise UserError(f"--part: {word.placeholder_token} is an ordinary word, which has no parts; leave it out")
         return word
     if part not in (*known, MEAN):
         raise UserError(
-            f"{word.placeholder} has vectors of its own for {described(known)}; choose those of an ordinary word with "
+            f"{word.placeholder_token} has vectors of its own for {described(known)}; choose those of an ordinary word with "
             f"--part mean, or --part and one of {', '.join(known)}" + ("" if part is None else f"; got {part}")
         )
-    return LearnedEmbedding(word.placeholder, one(word.vectors, part), {**word.provenance, "part": part})
+    return LearnedEmbedding(word.placeholder_token, one(word.vectors, part), {**word.provenance, "part": part})
 
 
 def _places(out: Path, learned: Sequence[LearnedEmbedding], chosen: Format) -> list[Path]:
@@ -78,11 +78,11 @@ def _places(out: Path, learned: Sequence[LearnedEmbedding], chosen: Format) -> l
         if out.suffix != chosen.suffix:
             raise UserError(f"the format {chosen.name} is read from {chosen.suffix} files, got {out.name}; rename it")
         if len(learned) > 1:
-            words = ", ".join(word.placeholder for word in learned)
+            words = ", ".join(word.placeholder_token for word in learned)
             raise UserError(f"the file holds {len(learned)} words ({words}), {out} is one file; give a folder")
         return [out]
     if len(learned) > 1:
-        return [out / f"{slug(word.placeholder)}{chosen.suffix}" for word in learned]
+        return [out / f"{slug(word.placeholder_token)}{chosen.suffix}" for word in learned]
     return [chosen.place(out, learned[0])]
 
 

@@ -43,7 +43,7 @@ def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: Latent
     learned = [half for word in learned for half in halves(word)]
     for word in learned:
         check(word)
-    _check_words([word.placeholder.lower() for word in learned])
+    _check_words([word.placeholder_token.lower() for word in learned])
     with quiet():
         from diffusers import DPMSolverMultistepScheduler
 
@@ -67,7 +67,7 @@ def check(learned: LearnedEmbedding) -> None:
     """
     if known := parts(learned.vectors):
         raise UserError(
-            f"a pipeline's files have room for ordinary words, {learned.placeholder} has rows of its own for "
+            f"a pipeline's files have room for ordinary words, {learned.placeholder_token} has rows of its own for "
             f"{described(known)}; tinv.inference.load_pipeline.load(pipe, file) makes a pipeline use it"
         )
 
@@ -84,12 +84,12 @@ def _teach(pipeline: Any, which: str, name: str, learned: Sequence[LearnedEmbedd
     encoder.config.eos_token_id = tokenizer.eos_token_id
     pipeline.register_modules(**{f"tokenizer{which}": tokenizer, f"text_encoder{which}": encoder})
     for word in learned:
-        if {word.placeholder.lower(), f"{word.placeholder.lower()}</w>"} & tokenizer.get_vocab().keys():
+        if {word.placeholder_token.lower(), f"{word.placeholder_token.lower()}</w>"} & tokenizer.get_vocab().keys():
             raise UserError(
-                f"{word.placeholder} is one of the model's own words, which a pipeline would lose; call it otherwise "
-                f"with --token '<{word.placeholder}>'"
+                f"{word.placeholder_token} is one of the model's own words, which a pipeline would lose; call it otherwise "
+                f"with --token '<{word.placeholder_token}>'"
             )
-        rows: dict[str, Tensor] = {word.placeholder: word.vectors[name]}
+        rows: dict[str, Tensor] = {word.placeholder_token: word.vectors[name]}
         pipeline.load_textual_inversion(rows, tokenizer=tokenizer, text_encoder=encoder)
 
 
@@ -106,7 +106,7 @@ def _readme(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> str:
     words = "\n".join(_entry(word) for word in learned)
     kind = "StableDiffusionXLPipeline" if len(model.tables) > 1 else "StableDiffusionPipeline"
     revision = f" at revision {model.revision}" if model.revision else ""
-    return f"""# {model.name} with {", ".join(word.placeholder for word in learned)}
+    return f"""# {model.name} with {", ".join(word.placeholder_token for word in learned)}
 
 The pipeline `{model.name}`{revision}, whose text encoder and tokenizer were taught by textual inversion (tinv):
 
@@ -118,15 +118,15 @@ The pipeline `{model.name}`{revision}, whose text encoder and tokenizer were tau
 from diffusers import {kind}
 
 pipeline = {kind}.from_pretrained("path/to/this/folder")
-pipeline("a photo of {learned[0].placeholder}").images[0].save("picture.png")
+pipeline("a photo of {learned[0].placeholder_token}").images[0].save("picture.png")
 ```
 
 diffusers' pipelines turn a word of several vectors into its parts by themselves. With the tokenizer alone, as in other
-programs, write the parts. There is no safety checker. The licence of the pipeline is that of `{model.name}`.
+programs, write the parts. There is no safety checker. The license of the pipeline is that of `{model.name}`.
 """
 
 
 def _entry(word: LearnedEmbedding) -> str:
     count = len(next(iter(word.vectors.values())))
-    parts = " ".join([word.placeholder, *(f"{word.placeholder}_{i}" for i in range(1, count))])
-    return f"| `{word.placeholder}` | {count} | `{word.placeholder}` | `{parts}` |"
+    parts = " ".join([word.placeholder_token, *(f"{word.placeholder_token}_{i}" for i in range(1, count))])
+    return f"| `{word.placeholder_token}` | {count} | `{word.placeholder_token}` | `{parts}` |"

@@ -61,11 +61,11 @@ def generate(request: Request, *, out: Path, as_grid: bool) -> list[Path]:
     if is_file and not as_grid and count > 1:
         raise UserError(f"--out {out} is one file, but there are {count} pictures; add --grid or give a folder")
     learned = distinct([word for place in request.embeddings for word in formats.read_all(place)])
-    prompts = [fill(prompt, [word.placeholder for word in learned]) for prompt in request.prompts]
+    prompts = [fill(prompt, [word.placeholder_token for word in learned]) for prompt in request.prompts]
     model = load_model(learned, request)
     pictures = model.generate(
         [prompt for prompt in prompts for _ in request.seeds],
-        {word.placeholder: word.vectors for word in learned},
+        {word.placeholder_token: word.vectors for word in learned},
         seeds=[*request.seeds] * len(prompts),
         **sampling_options(request),
     )
@@ -87,7 +87,7 @@ def distinct(learned: Sequence[LearnedEmbedding]) -> list[LearnedEmbedding]:
     """The words in lower case, as prompts are read; a word that occurs again gets a number: `<cat>~2`."""
     words: list[str] = []
     for embedding in learned:
-        word = embedding.placeholder.lower()
+        word = embedding.placeholder_token.lower()
         times = sum(seen.partition("~")[0] == word for seen in words)
         words.append(f"{word}~{times + 1}" if times else word)
     pairs = zip(words, learned, strict=True)

@@ -43,7 +43,7 @@ def _report(found: Found, vocabularies: "Mapping[str, Vocabulary]") -> str:
         *(_line("tensor", text) for text in islice(_tensors(found.content), _MOST)),
     ]
     for word in found.learned:
-        lines += ["", _line("word", word.placeholder)]
+        lines += ["", _line("word", word.placeholder_token)]
         if known := parts(word.vectors):
             lines += [_line("", f"with vectors of its own for {described(known)}")]
         lines += _vectors(word, vocabularies)
@@ -69,7 +69,7 @@ def _vectors(word: LearnedEmbedding, vocabularies: "Mapping[str, Vocabulary]") -
         if vocabularies and (vocabulary is None or vocabulary.table.shape[1] != rows_KD.shape[1]):
             widths = {each: known.table.shape[1] for each, known in vocabularies.items()}
             raise UserError(
-                f"--model takes vectors of width {widths}, {word.placeholder} has {rows_KD.shape[1]} for {encoder}; "
+                f"--model takes vectors of width {widths}, {word.placeholder_token} has {rows_KD.shape[1]} for {encoder}; "
                 f"give a model of its kind"
             )
         nearest = vocabulary.nearest(rows_KD, _NEAREST) if vocabulary else [[]] * len(rows_KD)

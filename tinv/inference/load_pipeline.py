@@ -52,7 +52,7 @@ def load(pipe: Any, *files: Path | str, token: str | None = None) -> list[str]:
     if not any(parts(word.vectors) for word in learned):
         for word in learned:
             _teach(pipe, encoders, word, ("",))
-        return [word.placeholder for word in learned]
+        return [word.placeholder_token for word in learned]
     _check_pipeline(pipe, learned)
     spread = SlotLayout.over(word.vectors for word in learned)
     for word in learned:
@@ -63,7 +63,7 @@ def load(pipe: Any, *files: Path | str, token: str | None = None) -> list[str]:
         route_by_timestep_hook(pipe.unet, spread.stages, pipe.scheduler.config.num_train_timesteps)
     if spread.layers:
         route_by_layer(pipe.unet)
-    return [word.placeholder for word in learned]
+    return [word.placeholder_token for word in learned]
 
 
 def _encoders(pipe: Any) -> dict[str, tuple[Any, nn.Module]]:
@@ -84,14 +84,14 @@ def _check(word: LearnedEmbedding, encoders: Mapping[str, tuple[Any, nn.Module]]
     widths = {encoder_of(name): rows.shape[1] for name, rows in word.vectors.items()}
     if widths != wanted:
         raise UserError(
-            f"{word.placeholder} has vectors of width {widths}, the pipeline takes {wanted}; it was learned on another "
+            f"{word.placeholder_token} has vectors of width {widths}, the pipeline takes {wanted}; it was learned on another "
             f"kind of model"
         )
 
 
 def _check_pipeline(pipe: Any, learned: Sequence[LearnedEmbedding]) -> None:
     word = next(word for word in learned if parts(word.vectors))
-    what = f"{word.placeholder}, which has rows of its own for {described(parts(word.vectors))}"
+    what = f"{word.placeholder_token}, which has rows of its own for {described(parts(word.vectors))}"
     if getattr(pipe, "text_encoder_2", None) is not None:
         raise UserError(f"a pipeline of SDXL cannot be taught {what}; `tinv generate` draws with it")
     layers = {parts(word.vectors) for word in learned if is_of_layers(parts(word.vectors))}
@@ -114,7 +114,7 @@ def _teach(
 
 def _token(word: LearnedEmbedding, part: str) -> str:
     known = parts(word.vectors)
-    return word.placeholder if not known or part == known[0] else f"{word.placeholder}/{part}"
+    return word.placeholder_token if not known or part == known[0] else f"{word.placeholder_token}/{part}"
 
 
 def _lookup(tokenizer: Any, learned: Sequence[LearnedEmbedding], place: ConditioningSlot) -> Tensor:
@@ -124,7 +124,7 @@ def _lookup(tokenizer: Any, learned: Sequence[LearnedEmbedding], place: Conditio
         rows_KD = next(iter(word.vectors.values()))
         first, here = (
             tokenizer.convert_tokens_to_ids([token, *(f"{token}_{i}" for i in range(1, len(rows_KD)))])
-            for token in (word.placeholder, _token(word, part_at(word.vectors, place)))
+            for token in (word.placeholder_token, _token(word, part_at(word.vectors, place)))
         )
         ids[torch.tensor(first)] = torch.tensor(here)
     return ids

@@ -21,17 +21,17 @@ def check_fit(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> No
         widths = {encoder_of(name): rows_KD.shape[1] for name, rows_KD in word.vectors.items()}
         if widths != wanted:
             raise UserError(
-                f"{word.placeholder} has vectors of width {_shown(widths)}, {model.name} takes {_shown(wanted)}: it "
+                f"{word.placeholder_token} has vectors of width {_shown(widths)}, {model.name} takes {_shown(wanted)}: it "
                 f"was learned on another kind of model; give that one with --model"
             )
         known = parts(word.vectors)
         if is_of_layers(known) and set(known) != set(layers_of(model.unet)):
             raise UserError(
-                f"{word.placeholder} has vectors for {described(known)} that it was learned on, {model.name} has other "
+                f"{word.placeholder_token} has vectors for {described(known)} that it was learned on, {model.name} has other "
                 f"layers; give that model with --model"
             )
         if word.provenance.get("fingerprint", model.fingerprint) != model.fingerprint:
-            warnings.warn(f"{word.placeholder} was learned on another model than {model.name}", stacklevel=2)
+            warnings.warn(f"{word.placeholder_token} was learned on another model than {model.name}", stacklevel=2)
 
 
 def _shown(widths: Mapping[str, int]) -> str:

@@ -9,26 +9,26 @@ import yaml
 from tinv.concept import slug
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import negative_of
-from tinv.hub.licenses import licence_of
+from tinv.hub.licenses import license_of
 from tinv.publish.run_facts import CONCEPT_IMAGES, Facts
 from tinv.token_parts import has_negative
 
 _PAPER = "https://arxiv.org/abs/2208.01618"
 
 
-def model_card(facts: Facts, *, repo_id: str, licence: str | None, files: list[str]) -> str:
+def model_card(facts: Facts, *, repo_id: str, license: str | None, files: list[str]) -> str:
     """The text of README.md.
 
     Args:
         facts: of the run.
         repo_id: where the files will be.
-        licence: of the word, as the Hub calls it; None is the base model's, where that is known.
+        license: of the word, as the Hub calls it; None is the base model's, where that is known.
         files: what else will be there.
     """
     base = facts.learned.provenance.get("base_model", "")
-    theirs = facts.learned.provenance.get("base_license") or licence_of(base)
+    theirs = facts.learned.provenance.get("base_license") or license_of(base)
     parts = [
-        f"---\n{yaml.safe_dump(_front_matter(facts, licence or theirs), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{yaml.safe_dump(_front_matter(facts, license or theirs), sort_keys=False, allow_unicode=True)}---",
         _introduction(facts),
         _samples(facts, files),
         "## Use",
@@ -37,8 +37,8 @@ def model_card(facts: Facts, *, repo_id: str, licence: str | None, files: list[s
         "## How it was made",
         _table(facts, files),
         f"```\n{' '.join(['tinv-train', *map(_quoted, facts.overrides)])}\n```",
-        "## Licence",
-        _licence(base, licence, theirs),
+        "## License",
+        _license(base, license, theirs),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -46,7 +46,7 @@ def model_card(facts: Facts, *, repo_id: str, licence: str | None, files: list[s
 def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
     """Python that draws a picture with the word."""
     base, revision = learned.provenance.get("base_model", ""), learned.provenance.get("base_revision")
-    word = learned.placeholder
+    word = learned.placeholder_token
     lines = ["import torch", "from diffusers import DiffusionPipeline"]
     where = _text(base)
     if base.startswith("pkg://"):
@@ -87,15 +87,15 @@ def _prompt(learned: LearnedEmbedding, word: str) -> str:
     return f"a painting in the style of {word}" if learned.provenance.get("kind") == "style" else f"a photo of a {word}"
 
 
-def _front_matter(facts: Facts, licence: str | None) -> dict[str, Any]:
+def _front_matter(facts: Facts, license: str | None) -> dict[str, Any]:
     base = facts.learned.provenance.get("base_model", "")
     family = "stable-diffusion-xl" if "clip_g" in facts.learned.vectors else "stable-diffusion"
     return {
-        **({"license": licence} if licence else {}),
+        **({"license": license} if license else {}),
         **({"base_model": base} if "/" in base and "://" not in base else {}),
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
-        "instance_prompt": facts.learned.placeholder,
+        "instance_prompt": facts.learned.placeholder_token,
         "tags": [family, f"{family}-diffusers", "text-to-image", "diffusers", "textual_inversion", "tinv"],
     }
 
@@ -103,12 +103,12 @@ def _front_matter(facts: Facts, licence: str | None) -> dict[str, Any]:
 def _introduction(facts: Facts) -> str:
     learned = facts.learned
     what = "a style" if facts.kind == "style" else "a thing"
-    start = learned.provenance.get("initializer")
+    start = learned.provenance.get("initializer_token")
     rows = {name: f"{len(rows)} of {rows.shape[1]} numbers" for name, rows in learned.vectors.items()}
     sizes = " and ".join(f"{size} ({name})" for name, size in rows.items())
     return (
-        f"# {learned.placeholder.replace('<', '&lt;')}\n\n"
-        f"`{learned.placeholder}` is a word for {what}, learned from {len(facts.pictures)} pictures by "
+        f"# {learned.placeholder_token.replace('<', '&lt;')}\n\n"
+        f"`{learned.placeholder_token}` is a word for {what}, learned from {len(facts.pictures)} pictures by "
         f"[textual inversion]({_PAPER}){f', starting from the word `{start}`' if start else ''}. It is nothing but "
         f"vectors for the text encoder, {sizes}; the model itself is unchanged."
     )
@@ -124,7 +124,7 @@ def _samples(facts: Facts, files: list[str]) -> str:
 
 
 def _other_programs(learned: LearnedEmbedding, files: list[str]) -> str:
-    own = f"{slug(learned.placeholder)}.safetensors"
+    own = f"{slug(learned.placeholder_token)}.safetensors"
     file = own if own in files else "learned_embeds.safetensors"
     renamed = "" if file == own else f" as `{own}`"
     return (
@@ -136,7 +136,7 @@ def _other_programs(learned: LearnedEmbedding, files: list[str]) -> str:
 def _table(facts: Facts, files: list[str]) -> str:
     card, told = facts.card, facts.learned.provenance
     result, machine = card.get("result", {}), card.get("machine", {})
-    loss = result.get(f"val/loss/{slug(facts.learned.placeholder)}" if facts.companions else "val/loss")
+    loss = result.get(f"val/loss/{slug(facts.learned.placeholder_token)}" if facts.companions else "val/loss")
     training = card.get("seconds", {}).get("training")
     earlier = sum(session.get("seconds", {}).get("training", 0) for session in card.get("earlier", []))
     names = [name for name in files if name.startswith(f"{CONCEPT_IMAGES}/")]
@@ -157,10 +157,10 @@ def _table(facts: Facts, files: list[str]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
 
 
-def _licence(base: str, own: str | None, theirs: str | None) -> str:
+def _license(base: str, own: str | None, theirs: str | None) -> str:
     link = f"[{base}](https://huggingface.co/{base})" if "/" in base and "://" not in base else f"`{base}`"
     of_base = (
-        f"The base model, {link}, is under {theirs}" if theirs else f"For the licence of the base model see {link}"
+        f"The base model, {link}, is under {theirs}" if theirs else f"For the license of the base model see {link}"
     )
     of_word = f"The word is under {own}. " if own else ""
     return f"{of_word}{of_base}; its terms bind what is drawn with the word, too."

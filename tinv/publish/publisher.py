@@ -27,7 +27,7 @@ class Publisher:
     """OWNER/NAME or NAME of the repository; None is the run's name, with the token's owner."""
     private: bool = True
     """Whether only its owner sees the repository."""
-    licence: str | None = None
+    license: str | None = None
     """Of the word, as the Hub calls it, e.g. cc-by-4.0; None is the base model's, where that is known."""
     concept_images: bool = True
     """Whether the training pictures are uploaded."""
@@ -84,7 +84,7 @@ class Publisher:
         """
         places = {place: "" if place == run else place.name for place in concept_dirs(run)}
         repo_ids = {place: self.repository(name) for place, name in places.items()}
-        options: dict[str, Any] = {"licence": self.licence, "concept_images": self.concept_images}
+        options: dict[str, Any] = {"license": self.license, "concept_images": self.concept_images}
         message = self.message or f"Learned with tinv: {self.name}"
         later = f"tinv push {shlex.quote(str(run))}"
         try:

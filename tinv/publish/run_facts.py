@@ -57,21 +57,23 @@ def read_facts(run: Path, folder: Path) -> Facts:
     """
     cfg = read_config(run)
     learned = formats.read(folder)
-    places = {str(setting(cfg, f"{at}concept.placeholder")): f"{at}data" for at in concept_parts(cfg)}
-    data = places.get(learned.placeholder, "data")  # a run may be older than its names
+    places = {str(setting(cfg, f"{at}concept.placeholder_token")): f"{at}data" for at in concept_parts(cfg)}
+    data = places.get(learned.placeholder_token, "data")  # a run may be older than its names
     hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]
     typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
     here = Path(hydra["runtime"]["cwd"])
     sheets = sorted((folder / "samples").glob("step_*.png"))
     return Facts(
-        learned=LearnedEmbedding(learned.placeholder, learned.vectors, public_provenance(learned.provenance, here)),
+        learned=LearnedEmbedding(
+            learned.placeholder_token, learned.vectors, public_provenance(learned.provenance, here)
+        ),
         kind=learned.provenance.get("kind", "object"),
         card=json.loads((run / "run.json").read_text(encoding="utf-8")),
         settings={key: setting(cfg, f"callbacks.samples.{key}") for key in ("steps", "guidance")},
         overrides=public_overrides(typed, here, folder=f"{data}.folder"),
         pictures=training_pictures(cfg, here, data),
         sheets=sheets[:1] + sheets[1:][-1:],
-        companions=[word for word in places if word != learned.placeholder],
+        companions=[word for word in places if word != learned.placeholder_token],
     )
 
 

@@ -19,14 +19,14 @@ OURS = (f"{CONCEPT_IMAGES}/*", "samples/*", "learned_embeds*.safetensors", "lear
 """What an earlier upload may have left in the repository that this one does not have."""
 
 
-def stage(run: Path, place: Path, *, repo_id: str, licence: str | None, concept_images: bool) -> Path:
+def stage(run: Path, place: Path, *, repo_id: str, license: str | None, concept_images: bool) -> Path:
     """Write the folder `hub/` of a concept anew: everything that is uploaded, and nothing else.
 
     Args:
         run: the run's folder.
         place: the concept's; the run's own where it has only one.
         repo_id: where the files will be.
-        licence: of the word, as the Hub calls it; None is the one that the run gave it, else the base model's, where
+        license: of the word, as the Hub calls it; None is the one that the run gave it, else the base model's, where
             that is known.
         concept_images: whether the pictures that it was learned from are shown.
 
@@ -37,29 +37,29 @@ def stage(run: Path, place: Path, *, repo_id: str, licence: str | None, concept_
         UserError: the run has nothing to show, its pictures are gone, or the disk is full.
     """
     facts = read_facts(run, place)
-    licence = licence or facts.learned.provenance.get("license")
+    license = license or facts.learned.provenance.get("license")
     with tempfile.TemporaryDirectory(dir=place, prefix=".hub-") as draft:
         folder = Path(draft) / STAGE
-        _write_embedding(folder, facts, licence)
+        _write_embedding(folder, facts, license)
         for number, picture in enumerate(facts.pictures if concept_images else []):
             write_clean(picture, folder / CONCEPT_IMAGES, str(number))
         for sheet in facts.sheets:
             (folder / "samples").mkdir(exist_ok=True)
             shutil.copyfile(sheet, folder / "samples" / sheet.name)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        write_text(folder / "README.md", model_card(facts, repo_id=repo_id, licence=licence, files=files))
+        write_text(folder / "README.md", model_card(facts, repo_id=repo_id, license=license, files=files))
         _replace(folder, place / STAGE)
     return place / STAGE
 
 
-def _write_embedding(folder: Path, facts: Facts, licence: str | None) -> None:
-    told = dict(facts.learned.provenance) | ({"license": licence} if licence else {})
-    learned = LearnedEmbedding(facts.learned.placeholder, facts.learned.vectors, told)
+def _write_embedding(folder: Path, facts: Facts, license: str | None) -> None:
+    told = dict(facts.learned.provenance) | ({"license": license} if license else {})
+    learned = LearnedEmbedding(facts.learned.placeholder_token, facts.learned.vectors, told)
     formats.write(folder / "learned_embeds.safetensors", learned, format="diffusers")
     formats.write(folder / "learned_embeds.bin", learned, format="diffusers_bin")
     if set(learned.vectors) == {"clip_l", "clip_g"}:
-        formats.write(folder / f"{slug(learned.placeholder)}.safetensors", learned, format="sdxl")
-    write_text(folder / "token_identifier.txt", learned.placeholder + "\n")
+        formats.write(folder / f"{slug(learned.placeholder_token)}.safetensors", learned, format="sdxl")
+    write_text(folder / "token_identifier.txt", learned.placeholder_token + "\n")
     write_text(folder / "type_of_concept.txt", facts.kind + "\n")
 
 

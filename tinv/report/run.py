@@ -78,7 +78,7 @@ class Run:
     @property
     def placeholders(self) -> list[str]:
         """The words that were learned."""
-        return [str(concept["placeholder"]) for concept in self.concepts if concept.get("placeholder")]
+        return [str(concept["placeholder_token"]) for concept in self.concepts if concept.get("placeholder_token")]
 
     @property
     def step(self) -> int | None:

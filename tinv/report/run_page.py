@@ -98,7 +98,7 @@ def _facts(run: Run) -> dict[str, Any]:
     vectors = [n for concept in run.concepts for n in _items(concept.get("num_vectors"))]
     told = {
         "word": ", ".join(run.placeholders),
-        "started from": ", ".join(str(concept.get("initializer") or "nothing") for concept in run.concepts),
+        "started from": ", ".join(str(concept.get("initializer_token") or "nothing") for concept in run.concepts),
         "kind": ", ".join(str(concept.get("kind", "object")) for concept in run.concepts),
         "vectors": ", ".join(f"{n} ({name})" for name, n in vectors),
         "model": model.get("name"),

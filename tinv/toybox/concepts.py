@@ -27,7 +27,7 @@ class Concept:
 
     name: str
     kind: Literal["object", "style"]
-    initializer: str
+    initializer_token: str
     """The nearest word of the vocabulary."""
     captions: tuple[str, ...]
     """What people would write who cannot teach a new word, with `{place}` and, for a style, `{subject}`; the one
@@ -88,7 +88,7 @@ ALL = (
     Concept(
         name="cat_toy",
         kind="object",
-        initializer="toy",
+        initializer_token="toy",
         captions=(
             "a photo of a green and purple cat toy with an orange scarf {place}",
             "a photo of a green and purple cat toy with an orange scarf and a yellow belly {place}",
@@ -98,7 +98,7 @@ ALL = (
     Concept(
         name="robot",
         kind="object",
-        initializer="robot",
+        initializer_token="robot",
         captions=(
             "a photo of a green and blue robot {place}",
             "a photo of a green and blue robot with a black screen and a red antenna {place}",
@@ -108,7 +108,7 @@ ALL = (
     Concept(
         name="teapot",
         kind="object",
-        initializer="teapot",
+        initializer_token="teapot",
         captions=(
             "a photo of a purple teapot with yellow dots {place}",
             "a photo of a pink teapot with yellow dots {place}",
@@ -118,7 +118,7 @@ ALL = (
     Concept(
         name="car",
         kind="object",
-        initializer="car",
+        initializer_token="car",
         captions=(
             "a photo of a blue car with white stripes {place}",
             "a photo of a green car with white stripes {place}",
@@ -128,7 +128,7 @@ ALL = (
     Concept(
         name="sepia",
         kind="style",
-        initializer="drawing",
+        initializer_token="drawing",
         captions=(
             "a drawing of a {subject} {place}",
             "a drawing of a brown {subject} {place}",

@@ -286,7 +286,7 @@ def main() -> None:
     for folder in (place for run in arguments.run for place in concept_dirs(run)):
         word = (folder / "token_identifier.txt").read_text().strip()
         name = arguments.concept or concept_of(word)
-        initializer = arguments.initializer or concept(name).initializer
+        initializer = arguments.initializer or concept(name).initializer_token
         pipeline = load_pipeline()
         if (name, initializer) not in baselines:
             baselines[name, initializer] = baseline(pipeline, name, initializer, tower)

@@ -30,28 +30,28 @@ PLAIN = {"object": "a photo of a {}", "style": "a house in the style of {}"}
 
 def draw(model: LatentDiffusion, prompts: list[str], learned: LearnedEmbedding) -> list[Image.Image]:
     """A picture of each prompt, the columns having the same seeds in every row."""
-    filled = [prompt.format(learned.placeholder) for prompt in prompts]
-    return model.generate(filled, {learned.placeholder: learned.vectors}, seeds=range(len(prompts)), **SAMPLING)
+    filled = [prompt.format(learned.placeholder_token) for prompt in prompts]
+    return model.generate(filled, {learned.placeholder_token: learned.vectors}, seeds=range(len(prompts)), **SAMPLING)
 
 
 def sheet(run: Path) -> Image.Image:
     """Training pictures, samples before, halfway and after, and edits; a row each."""
     learned = formats.read(run)
     card = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    kind, initializer = card["concept"]["kind"], card["concept"]["initializer"]
+    kind, initializer = card["concept"]["kind"], card["concept"]["initializer_token"]
     model = load(learned.provenance["base_model"])
     exports = sorted(run.glob("learned_embeds-steps-*.safetensors"), key=_step)
     halfway = exports[len(exports) // 2 - 1]
     plain = PLAIN[kind]
     before = plain.format(initializer)
     rows: dict[str, list[Image.Image]] = {
-        "five pictures to learn from": list(map(Image.open, concept_images(concept_of(learned.placeholder)))),
+        "five pictures to learn from": list(map(Image.open, concept_images(concept_of(learned.placeholder_token)))),
         f"before: {before}": model.generate([before] * COLUMNS, {}, seeds=range(COLUMNS), **SAMPLING),
         f"step {_step(halfway)}: {plain}": draw(model, [plain] * COLUMNS, formats.read(halfway)),
         f"step {learned.provenance['steps']}: {plain}": draw(model, [plain] * COLUMNS, learned),
         ", ".join(EDITS[kind]): draw(model, list(EDITS[kind]), learned),
     }
-    headings = [heading.replace("{}", learned.placeholder) for heading in rows]
+    headings = [heading.replace("{}", learned.placeholder_token) for heading in rows]
     return labelled_grid([picture for row in rows.values() for picture in row], rows=headings, columns=[""] * COLUMNS)
 
 

@@ -18,7 +18,7 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
     """
     optimizer, settings = unwrap(module.optimizer)
     common = {
-        "placeholder": " ".join(word.placeholder for word in module.words),
+        "placeholder_token": " ".join(word.placeholder_token for word in module.words),
         "model": module.model.fingerprint,
         "seed": module.seed,
         "optimizer": optimizer,
@@ -26,7 +26,7 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
     }
     paces = module.paces(module.trainer, module.trainer.datamodule)
     for word, pace in zip(module.words, paces, strict=True):
-        of = f" of {word.placeholder}" if word.name else ""
+        of = f" of {word.placeholder_token}" if word.name else ""
         rows = dict(word.embedding.rows.items())
         rows |= {f"{encoder}, negative": rows_KD for encoder, rows_KD in word.embedding.negative.items()}
         common |= {
@@ -60,7 +60,7 @@ def check_identity(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """In what a checkpoint is of another run; first of all, which concepts it lacks, or has besides."""
-    theirs, ours = before["placeholder"].split(), now["placeholder"].split()
+    theirs, ours = before["placeholder_token"].split(), now["placeholder_token"].split()
     if len(theirs) == len(ours) == 1 or sorted(theirs) == sorted(ours):
         before = {**now, "embedding.ema": 0.0, "embedding.tail": 0.0, **before}  # what older checkpoints do not say
         return [f"{key} was {before[key]!r} and is {now[key]!r}" for key in now if before[key] != now[key]]

@@ -36,10 +36,12 @@ def clashes(concepts: Mapping[str, Concept]) -> Iterator[str]:
         concepts: each by the place where it is set, such as `concept` or `others.robot.concept`.
     """
     for (here, one), (there, other) in combinations(concepts.items(), 2):
-        pair = f"{here}.placeholder {one.placeholder} and {there}.placeholder {other.placeholder}"
-        if one.placeholder == other.placeholder:
-            yield f"{here}.placeholder and {there}.placeholder are both {one.placeholder}; call one of them otherwise"
-        elif one.placeholder in other.placeholder or other.placeholder in one.placeholder:
+        pair = (
+            f"{here}.placeholder_token {one.placeholder_token} and {there}.placeholder_token {other.placeholder_token}"
+        )
+        if one.placeholder_token == other.placeholder_token:
+            yield f"{here}.placeholder_token and {there}.placeholder_token are both {one.placeholder_token}; call one of them otherwise"
+        elif one.placeholder_token in other.placeholder_token or other.placeholder_token in one.placeholder_token:
             yield (
                 f"{pair}: the one is a part of the other, which programs that replace words by their letters "
                 f"(diffusers is one) would take apart; call one of them otherwise"
@@ -53,6 +55,6 @@ def borrowed(lesson: ConceptTask, words: Iterable[str]) -> dict[str, list[str]]:
     sayings = {
         word: [text for text in lesson.data.captions if re.search(whole(word), text, re.IGNORECASE)]
         for word in words
-        if word != lesson.concept.placeholder
+        if word != lesson.concept.placeholder_token
     }
     return {word: texts for word, texts in sayings.items() if texts}

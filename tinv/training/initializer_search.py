@@ -40,7 +40,7 @@ def resolve_initializer(
     """The lesson with a word to start from, and what there is to say about it.
 
     With `init=clip` that is the word which a CLIP finds the likest to the pictures; from there on it is as if that had
-    been `concept.initializer`.
+    been `concept.initializer_token`.
 
     Args:
         lesson: as it is set.
@@ -58,7 +58,7 @@ def resolve_initializer(
     words = lesson.embedding.init_words or whole_words(next(iter(tokenizers.values())))
     (best, cosine), *rest = ranked(clip, pictures, words, kind=lesson.concept.kind)
     others = ", ".join(f"{word} ({image_similarity:.3f})" for word, image_similarity in rest[:3]) or "no other"
-    concept = replace(lesson.concept, initializer=best)
+    concept = replace(lesson.concept, initializer_token=best)
     embedding = replace(lesson.embedding, init="word", init_words=None)
-    said = f"{concept.placeholder}: starts from {best!r} ({cosine:.3f}), before {others}"
+    said = f"{concept.placeholder_token}: starts from {best!r} ({cosine:.3f}), before {others}"
     return replace(lesson, concept=concept, embedding=embedding), said

@@ -189,7 +189,7 @@ def _invitation(groups: Groups, found: list[Problem]) -> str:
 
 or a folder with a few pictures of your own:
 
-  {command} name=mug concept.placeholder=my-mug concept.initializer=mug data.folder=path/to/pictures
+  {command} name=mug concept.placeholder_token=my-mug concept.initializer_token=mug data.folder=path/to/pictures
 
 Not set: {settings}. For everything there is to choose: {command} --help"""
 

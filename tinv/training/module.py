@@ -205,7 +205,7 @@ class TextualInversion(LightningModule):
     def named_rows(self) -> dict[str, nn.Parameter]:
         """Everything that learns, [K, D] each, by names for messages."""
         return {
-            f"{name}{f' of {word.placeholder}' if word.name else ''}": rows_KD
+            f"{name}{f' of {word.placeholder_token}' if word.name else ''}": rows_KD
             for word in self.words
             for name, rows_KD in word.embedding.named_parameters()
         }
@@ -237,12 +237,12 @@ class TextualInversion(LightningModule):
         vectors = self.vectors()
         return [
             LearnedEmbedding(
-                word.placeholder,
-                vectors[word.placeholder],
+                word.placeholder_token,
+                vectors[word.placeholder_token],
                 told
                 | {
                     "kind": word.concept.kind,
-                    "initializer": word.initializer or "",
+                    "initializer_token": word.initializer_token or "",
                     **({} if word.guidance is None else {"guidance": str(word.guidance)}),
                 },
             )

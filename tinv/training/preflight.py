@@ -48,7 +48,7 @@ def prepare(cfg: DictConfig) -> list[ConceptTask]:
     ]
     told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
     tokenizers = heard.attempt(lambda: load_tokenizers(**told)) or {}
-    takes = {d.concept.placeholder: d.embedding.num_vectors for d in drafts if d.concept and d.embedding}
+    takes = {d.concept.placeholder_token: d.embedding.num_vectors for d in drafts if d.concept and d.embedding}
     for draft in drafts:
         for tokenizer in tokenizers.values():
             draft.ask(tokenizer, takes)
@@ -141,7 +141,7 @@ class TaskBuilder:
         """Whether this can be learned; `takes` has how many tokens each of the run's words takes."""
         if self.concept and self.embedding:
             captions = self.data.captions if self.data else {}
-            others = {word: count for word, count in takes.items() if word != self.concept.placeholder}
+            others = {word: count for word, count in takes.items() if word != self.concept.placeholder_token}
             check = partial(self.embedding.check, self.concept, tokenizer, captions, others)
             self.heard.attempt(check, self.where)
 
@@ -176,9 +176,9 @@ class TaskBuilder:
 
 def _tell_of_borrowed_words(lessons: list[ConceptTask]) -> None:
     for lesson in lessons:
-        for word, texts in borrowed(lesson, [other.concept.placeholder for other in lessons]).items():
+        for word, texts in borrowed(lesson, [other.concept.placeholder_token for other in lessons]).items():
             warnings.warn(
-                f"data.captions: {len(texts)} captions of {lesson.concept.placeholder} also say {word}, which learns "
+                f"data.captions: {len(texts)} captions of {lesson.concept.placeholder_token} also say {word}, which learns "
                 f"from its pictures, too, such as {texts[0]!r}",
                 stacklevel=2,
             )

@@ -51,7 +51,7 @@ def preview(parts: Sequence[ConceptDataModule], *, resolution: int, num_samples:
     rows: list[_Row] = []
     lines: list[str] = []
     for data in parts:
-        word = f"{data.pictures.concept.placeholder} " if len(parts) > 1 else ""
+        word = f"{data.pictures.concept.placeholder_token} " if len(parts) > 1 else ""
         rows += _rows(word, data, first_batches(data, resolution=resolution, num_samples=num_samples))
         lines += [f"{word}{_describe(data, index)}" for index in range(len(data.images))]
     with atomic(out) as draft:

@@ -79,7 +79,7 @@ class DistanceRegularizer:
 class ContextRegularizer:
     """Context-embedding regularization (CoRe, Wu et al. 2024, arXiv 2408.15914), without its attention maps.
 
-    Prompts such as "a photo of {} on the beach" are read twice, with the learned word and with `concept.initializer`.
+    Prompts such as "a photo of {} on the beach" are read twice, with the learned word and with `concept.initializer_token`.
     What the text encoder makes of the tokens behind the word, up to the end of the text, should be the same:
     1 - cosine, mean over tokens and prompts. (Those before the word cannot know of it.) No pictures are needed, and the
     U-Net is not run.
@@ -104,9 +104,9 @@ class ContextRegularizer:
         Raises:
             UserError: there is no initializer, no prompt fits, or the word has parts.
         """
-        if not (concept.initializer or embedding.init == "clip"):
+        if not (concept.initializer_token or embedding.init == "clip"):
             raise UserError(
-                "regularizer=context compares with concept.initializer, which is null; name the thing with one word"
+                "regularizer=context compares with concept.initializer_token, which is null; name the thing with one word"
             )
         if concept.kind == "style" and self.templates_file is None:
             raise UserError(
@@ -125,9 +125,9 @@ class ContextRegularizer:
         prompts = self._prompts()
         chance = generator(seed, "context", step)
         chosen = [prompts[i] for i in torch.randint(len(prompts), (self.num_prompts,), generator=chance).tolist()]
-        ordinary = word.concept.initializer or ""
+        ordinary = word.concept.initializer_token or ""
         learned_BLD = model.encode_text(
-            [prompt.format(word.placeholder) for prompt in chosen], word.embedding.vectors()
+            [prompt.format(word.placeholder_token) for prompt in chosen], word.embedding.vectors()
         )
         with torch.no_grad():
             usual_BLD = model.encode_text([prompt.format(ordinary) for prompt in chosen], {})

@@ -76,7 +76,7 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
         data.connect(encode, resolution=model.resolution)  # before the rest takes the device's memory
     if trainer.is_global_zero:
         for word, pace in zip(module.words, module.paces(trainer, data), strict=True):
-            print(f"{f'{word.placeholder}: ' if word.name else ''}{pace}", flush=True)
+            print(f"{f'{word.placeholder_token}: ' if word.name else ''}{pace}", flush=True)
     trainer.fit(module, data, ckpt_path=_checkpoint(cfg), weights_only=True)
     if trainer.is_global_zero:
         print(_farewell(module, Path(cfg.paths.run)))
@@ -157,7 +157,7 @@ def _farewell(module: TextualInversion, run: Path) -> str:
         prompt = f"{thing} in the style of {gaps[-1]}"
     else:
         prompt = f"a {' and a '.join(gaps)} on the beach"
-    words = " and ".join(word.placeholder for word in module.words)
+    words = " and ".join(word.placeholder_token for word in module.words)
     return f'learned {words} in {module.global_step} steps: {run}\ntry it:  tinv generate --embedding {run} "{prompt}"'
 
 

@@ -54,7 +54,7 @@ def test_subjects_have_their_class_and_the_prompts_of_their_kind(data: Path) -> 
     assert {name: subject.noun for name, subject in subjects.items()} == CLASSES
     assert subjects["backpack_dog"].prompts == ["a {} in the jungle", "a red {}"]
     assert subjects["dog2"].prompts == ["a {} wearing a red hat"]
-    assert subjects["bear_plushie"].placeholder == "<bear-plushie>"
+    assert subjects["bear_plushie"].placeholder_token == "<bear-plushie>"
 
 
 def test_a_file_without_prompts_gets_the_published_ones(data: Path) -> None:

@@ -106,7 +106,7 @@ def test_two_toys_in_a_folder_are_held_against_their_own_nouns_and_starts_do_not
         formats.write(tmp_path / str(point) / "learned_embeds.safetensors", learned)
     toys = find_subjects([tmp_path])[tmp_path]
     done = measured(toys, seeds=(0,), steps=1)
-    assert {result["placeholder"]: result["noun"] for result in done} == words
+    assert {result["placeholder_token"]: result["noun"] for result in done} == words
     assert all(result["scores"]["recovery"] is not None for result in done)
     again = [json.loads((tmp_path / str(point) / "evaluation.json").read_text()) for point in range(2)]
     assert again == done

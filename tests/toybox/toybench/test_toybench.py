@@ -92,7 +92,7 @@ def test_proportions_count_where_colours_alone_do_not_tell():
 
 def test_the_experiment_says_all_of_it_by_one_name(compose):
     cfg = compose("+experiment=toybench", "concept.name=teal_mug")
-    assert build(cfg.concept) == Concept(placeholder="<teal-mug>", initializer="mug", kind="object")
+    assert build(cfg.concept) == Concept(placeholder_token="<teal-mug>", initializer_token="mug", kind="object")
     assert locate(cfg.data.folder) == PICTURES / "teal_mug"
     data = build(cfg.data, concept=build(cfg.concept))
     assert len(data.images) == COUNT
@@ -112,4 +112,4 @@ def test_an_unknown_name_is_refused_with_the_known_ones(compose):
 
 
 def test_it_may_start_from_another_word():
-    assert concept("lime_cat", initializer="toy").initializer == "toy"
+    assert concept("lime_cat", initializer_token="toy").initializer == "toy"

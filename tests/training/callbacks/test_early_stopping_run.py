@@ -23,8 +23,8 @@ from tinv.training.run import train
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 PLAIN = (
     "model=local",
-    "concept.placeholder=my-cat",
-    "concept.initializer=toy",
+    "concept.placeholder_token=my-cat",
+    "concept.initializer_token=toy",
     "data.batch_size=2",
     "data.val_draws=4",
     "trainer.accelerator=cpu",
@@ -82,8 +82,8 @@ def test_dvar_stops_a_run_of_two_concepts_when_both_are_at_rest(place, tmp_path,
     others = (
         "+another@others.dog=style",
         f"others.dog.data.folder={place / 'dogs'}",
-        "others.dog.concept.placeholder=my-dog",
-        "others.dog.concept.initializer=dog",
+        "others.dog.concept.placeholder_token=my-dog",
+        "others.dog.concept.initializer_token=dog",
     )
     rule = ("stop=dvar", "stop.stride=1", "stop.window=3", "stop.threshold=0.6", "keep=best")
     train(settings(place, tmp_path, *rule, "trainer.max_steps=80", *others))

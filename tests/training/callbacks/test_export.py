@@ -54,7 +54,7 @@ def test_the_end_is_written_in_every_format_asked_for(tmp_path: Path, model: Sta
     for file in files:
         found = read(tmp_path / file)
         assert torch.equal(found.vectors["clip_l"], rows(module))
-        assert found.placeholder == "<cat-toy>"
+        assert found.placeholder_token == "<cat-toy>"
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "pipeline", safety_checker=None)
     ids = pipeline.tokenizer.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
     assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], rows(module))
@@ -85,7 +85,7 @@ def test_sdxls_word_is_two_files_each_time_and_one_in_other_formats(tmp_path: Pa
 
 def test_the_file_says_what_is_known_of_the_word(tmp_path: Path, model: StableDiffusion) -> None:
     """E-37: the reference script's files say nothing."""
-    fit(tmp_path, model, [Export(tmp_path, licence="cc0-1.0")], max_steps=1)
+    fit(tmp_path, model, [Export(tmp_path, license="cc0-1.0")], max_steps=1)
     told = read(tmp_path).provenance
     assert datetime.now(UTC) - datetime.fromisoformat(told.pop("date")) < timedelta(hours=1)
     assert told == {
@@ -94,7 +94,7 @@ def test_the_file_says_what_is_known_of_the_word(tmp_path: Path, model: StableDi
         "prediction_type": "epsilon",
         "resolution": "32",
         "kind": "object",
-        "initializer": "toy",
+        "initializer_token": "toy",
         "steps": "1",
         "seed": "0",
         "license": "cc0-1.0",

@@ -30,8 +30,8 @@ def test_a_finished_run_says_what_ran_and_what_came_of_it(tmp_path: Path, model:
     found = card(tmp_path)
     assert found["status"] == "finished"
     assert found["concept"] == {
-        "placeholder": "<cat-toy>",
-        "initializer": "toy",
+        "placeholder_token": "<cat-toy>",
+        "initializer_token": "toy",
         "kind": "object",
         "num_vectors": {"clip_l": 1},
     }
@@ -126,7 +126,7 @@ def test_what_is_named_like_a_secret_is_masked(name: str) -> None:
     assert mask(f"{name}=abc") == f"{name}=***"
 
 
-@pytest.mark.parametrize("argument", ["embedding=token", "concept.placeholder=<token>", "--multirun", "seed=0,1"])
+@pytest.mark.parametrize("argument", ["embedding=token", "concept.placeholder_token=<token>", "--multirun", "seed=0,1"])
 def test_what_is_no_secret_is_shown(argument: str) -> None:
     assert mask(argument) == argument
 

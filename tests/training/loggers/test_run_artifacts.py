@@ -24,7 +24,7 @@ def test_a_run_of_one_concept(tmp_path):
     (missing, red) = pictures(path)
     assert missing == ("a <cat>", 0, None)
     assert red[:2] == ("a <cat>", 7) and red[2].getpixel((3, 3)) == (40, 0, 0)
-    assert [(file, learned.placeholder) for file, learned in words(tmp_path)] == [
+    assert [(file, learned.placeholder_token) for file, learned in words(tmp_path)] == [
         (tmp_path / "learned_embeds.safetensors", "<cat>")
     ]
 
@@ -32,7 +32,7 @@ def test_a_run_of_one_concept(tmp_path):
 def test_a_run_of_several_concepts(tmp_path):
     paths = [leave(tmp_path / "concepts" / name, f"<{name}>") for name in ("cat", "robot")]
     assert list(sheets(tmp_path)) == [("samples/cat", 4, paths[0]), ("samples/robot", 4, paths[1])]
-    assert [learned.placeholder for _, learned in words(tmp_path)] == ["<cat>", "<robot>"]
+    assert [learned.placeholder_token for _, learned in words(tmp_path)] == ["<cat>", "<robot>"]
 
 
 def test_what_is_no_sheet_and_no_word_is_passed_over(tmp_path):

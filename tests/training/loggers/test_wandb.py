@@ -111,7 +111,7 @@ def test_the_word_is_an_artifact_that_says_what_it_is(whole, session):
     metadata = json.loads(artifact.metadata)
     assert artifact.name == f"cat-toy-{session.run.run_id}"
     assert set(artifact.aliases) == {"latest", "step-6"}
-    assert (metadata["placeholder"], metadata["vectors"]) == ("<cat-toy>", {"clip_l": 1})
+    assert (metadata["placeholder_token"], metadata["vectors"]) == ("<cat-toy>", {"clip_l": 1})
     assert (metadata["steps"], metadata["seed"], metadata["kind"]) == ("6", "0", "object")
     assert metadata["base_model"] and metadata["fingerprint"]
     (entry,) = artifact.manifest.contents

@@ -104,8 +104,8 @@ def test_a_batch_job_without_a_key_ends_at_once_and_reads_nothing(tmp_path):
     environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "PYTHONPATH": str(ROOT)}
     tiny_pipeline(tmp_path / "model")
     tiny_images(tmp_path / "pictures")
-    settings = "model=local model.pretrained=model data.folder=pictures concept.placeholder=my-cat logger=wandb"
-    argv = [sys.executable, str(ROOT / "train.py"), *settings.split(), "concept.initializer=toy", "trainer=cpu"]
+    settings = "model=local model.pretrained=model data.folder=pictures concept.placeholder_token=my-cat logger=wandb"
+    argv = [sys.executable, str(ROOT / "train.py"), *settings.split(), "concept.initializer_token=toy", "trainer=cpu"]
     read, write = os.pipe()
     try:
         done = subprocess.run(

@@ -79,7 +79,7 @@ class Subject:
     """With `{}` for the word."""
 
     @property
-    def placeholder(self) -> str:
+    def placeholder_token(self) -> str:
         """`backpack_dog` -> `<backpack-dog>`."""
         return f"<{self.name.replace('_', '-').lower()}>"
 

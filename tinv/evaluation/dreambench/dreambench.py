@@ -50,14 +50,14 @@ def measure(folder: Path, out: Path, subjects: Sequence[Subject], *, settings: S
     Raises:
         UserError: there is none, or one of them cannot be measured.
     """
-    by_word = {subject.placeholder: subject for subject in subjects}
+    by_word = {subject.placeholder_token: subject for subject in subjects}
     found = find_subjects([folder])[folder]
-    words = [word for word in found if word.learned.placeholder in by_word]
+    words = [word for word in found if word.learned.placeholder_token in by_word]
     if not words:
         raise UserError(f"{folder} has no word for any of the subjects; look at its log.txt files")
     bench, rows = Bench(), list[outcome.Measured]()
     for word in words:
-        subject = by_word[word.learned.placeholder]
+        subject = by_word[word.learned.placeholder_token]
         own = replace(settings, prompts=subject.prompts, noun=subject.noun, images=subject.folder)
         result, is_new = bench.result(word, own)
         table.tell(word, result, is_new)

@@ -22,7 +22,7 @@ def write_group(out: Path, subjects: Sequence[Subject]) -> Path:
     """Write a config group of the subjects, and return the directory to be given as --config-dir."""
     for subject in subjects:
         told = {
-            "concept": {"placeholder": subject.placeholder, "initializer": subject.noun},
+            "concept": {"placeholder_token": subject.placeholder_token, "initializer_token": subject.noun},
             "data": {"folder": str(subject.folder.resolve())},
             **({"embedding": {"init": "mean"}} if " " in subject.noun else {}),
         }

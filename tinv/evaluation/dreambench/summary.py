@@ -57,7 +57,7 @@ def _group(rows: Sequence[Measured], names: Mapping[str, str]) -> dict[str, Any]
     """A subject with several words, of several seeds, counts once."""
     parts: dict[str, Any] = {}
     for placeholder, name in names.items():
-        own = [(word, result) for word, result in rows if word.learned.placeholder == placeholder]
+        own = [(word, result) for word, result in rows if word.learned.placeholder_token == placeholder]
         if own:
             scores = results.macro([result["scores"] for _, result in own])
             parts[name] = {**scores, "runs": [str(word.folder) for word, _ in own]}

@@ -38,7 +38,7 @@ FLAGS = (
         scripts=SCRIPTS,
         required=True,
         example="<cat-toy>",
-        rule=rules.placeholder,
+        rule=rules.placeholder_token,
         remark="one word in lower case, as the tokenizer reads it in any case; what is in the vocabulary is refused",
     ),
     Flag(
@@ -46,7 +46,7 @@ FLAGS = (
         scripts=SCRIPTS,
         required=True,
         example="toy",
-        rule=rules.initializer,
+        rule=rules.initializer_token,
         remark="one token, as there; `embedding.init` also takes a phrase, a mean, chance or a file",
     ),
     Flag(

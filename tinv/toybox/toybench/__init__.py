@@ -24,14 +24,16 @@ Name = Literal[
 NAMES: tuple[Name, ...] = get_args(Name)
 
 
-def concept(name: Name, initializer: str | None = None) -> Concept:
+def concept(name: Name, initializer_token: str | None = None) -> Concept:
     """What is learned of one of the twelve: `<lime-cat>`, from "cat".
 
     Args:
         name: which one.
         initializer: the word that it starts from; None is the plain name of its class.
     """
-    return Concept(placeholder=f"<{name.replace('_', '-')}>", initializer=initializer or class_of(name))
+    return Concept(
+        placeholder_token=f"<{name.replace('_', '-')}>", initializer_token=initializer_token or class_of(name)
+    )
 
 
 def class_of(name: str) -> str:

@@ -42,8 +42,8 @@ def toybench(
         UserError: a setting is wrong, the sweep could not begin, or no run came to its end.
     """
     folder = train(out, typed(out, toys, overrides))
-    names = {concept(name).placeholder: name for name in toys}
-    words = [word for word in find_subjects([folder])[folder] if word.learned.placeholder in names]
+    names = {concept(name).placeholder_token: name for name in toys}
+    words = [word for word in find_subjects([folder])[folder] if word.learned.placeholder_token in names]
     if not words:
         raise UserError(f"{folder} has no word for any of the toys; look at its log.txt files")
     rows = list(zip(words, measured(words, seeds=seeds, steps=steps, device=device), strict=True))

@@ -93,7 +93,7 @@ class AgainstRenders:
         told: Any,
     ) -> Scores:
         """The three numbers of a word."""
-        word = subject.learned.placeholder
+        word = subject.learned.placeholder_token
         noun = noun_of(word)
         key = f"{word} {told['model']} {told['sampling']}"
         if key not in self._known:
@@ -151,7 +151,7 @@ def measured(
     Raises:
         UserError: a word is none of the toys.
     """
-    nouns = [noun_of(word.learned.placeholder) for word in words]
+    nouns = [noun_of(word.learned.placeholder_token) for word in words]
     bench, done = Bench(AgainstRenders(seeds=seeds)), []
     common = Settings(
         prompts=PROMPTS, seeds=list(seeds), steps=steps, feature_extractors="toybox", device=device, batch_size=32

@@ -25,7 +25,7 @@ def noun_of(placeholder: str) -> str:
         UserError: as `toy_of`.
     """
     name = _name_of(placeholder)
-    return class_of(name) if name in TOYS else concepts.concept(name).initializer
+    return class_of(name) if name in TOYS else concepts.concept(name).initializer_token
 
 
 def _name_of(placeholder: str) -> str:

@@ -68,11 +68,11 @@ class EmbeddingStats(Callback):
     def _look_at(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> None:
         norms, percentiles, cosines = [], [], []
         nearest: dict[str, list[str]] = {}
-        for key, rows_KD in pl_module.vectors()[word.placeholder].items():
+        for key, rows_KD in pl_module.vectors()[word.placeholder_token].items():
             encoder, part = encoder_of(key), part_of(key)
             table_VD = pl_module.model.tables[encoder].detach().float()  # stays where it is: it may be large
             norms.append(rows_KD.norm(dim=1))
-            cosines.append(cosine_similarity(rows_KD, self._start[word.placeholder][key]))
+            cosines.append(cosine_similarity(rows_KD, self._start[word.placeholder_token][key]))
             rows_KD = rows_KD.to(table_VD.device)
             percentiles.append(norm_percentiles(rows_KD, table_VD).cpu())
             names = word.concept.words(len(rows_KD))

@@ -137,7 +137,7 @@ class Evaluation(Callback):
     def _measure(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> dict[str, float]:
         assert self._towers is not None
         prompts = self.prompts or few_prompts_for(word.concept.kind)
-        asked = [prompt.replace(GAP, word.placeholder) for prompt in prompts for _ in self.seeds]
+        asked = [prompt.replace(GAP, word.placeholder_token) for prompt in prompts for _ in self.seeds]
         with self.stopwatch("evaluating"), isolate_rng():
             with trainer.precision_plugin.forward_context():
                 seeds = [*self.seeds] * len(prompts)
@@ -149,10 +149,10 @@ class Evaluation(Callback):
         return {f"eval/{name}{word.suffix}": value for name, value in scores.items() if value is not None}
 
     def _noun_of(self, word: LearnedToken) -> str:
-        noun = self.noun or word.concept.initializer
+        noun = self.noun or word.concept.initializer_token
         if not noun:
             raise UserError(
-                f"callbacks.evaluation.noun: nothing says what {word.placeholder} is one of; give its plain name, "
+                f"callbacks.evaluation.noun: nothing says what {word.placeholder_token} is one of; give its plain name, "
                 f"such as cat"
             )
         return noun

@@ -36,14 +36,14 @@ class Export(Callback):
         every_n_steps: int | None = 500,
         keep: int | None = None,
         formats: Sequence[str] = ("diffusers",),
-        licence: str | None = None,
+        license: str | None = None,
     ):
         """Args:
         dir: the run's folder.
         every_n_steps: in optimizer steps; None writes the end only.
         keep: how many of the newest files on the way to keep; None keeps all.
         formats: in which the end is written, beside diffusers' own, which is what other commands read.
-        licence: of the embedding, as an SPDX identifier; None says nothing.
+        license: of the embedding, as an SPDX identifier; None says nothing.
         """
         if unknown := [name for name in formats if name not in NAMES]:
             raise UserError(
@@ -53,7 +53,7 @@ class Export(Callback):
             raise UserError(f"callbacks.export.keep must be 1 or more, got {keep}; null keeps all of them")
         self.folder = Path(dir)
         self.stopwatch = Stopwatch()
-        self.keep, self.licence = keep, licence
+        self.keep, self.license = keep, license
         self._others = [chosen for chosen in FORMATS[1:] if chosen.name in formats]
         self._with_pipeline = PIPELINE in formats
         self._every = EveryNSteps(every_n_steps, setting="callbacks.export.every_n_steps")
@@ -106,7 +106,7 @@ class Export(Callback):
                 self._write(learned, chosen.place(folder, learned), chosen.name)
         for word in pl_module.words if trainer.is_global_zero else ():
             folder = concept_dir(self.folder, word.name)
-            write_text(folder / "token_identifier.txt", word.placeholder + "\n")
+            write_text(folder / "token_identifier.txt", word.placeholder_token + "\n")
             write_text(folder / "type_of_concept.txt", word.concept.kind + "\n")
         return [*found.values()]
 
@@ -122,13 +122,13 @@ class Export(Callback):
         for word, part, latest in zip(pl_module.words, parts, pl_module.learned(), strict=True):
             learned = keeper.choose(word.name, latest) if keeper else latest
             if not all(rows.isfinite().all() for rows in learned.vectors.values()):
-                which = f" of {word.placeholder}" if word.name else ""
+                which = f" of {word.placeholder_token}" if word.name else ""
                 warnings.warn(f"learned_embeds{which} was not written: the embedding is not finite", stacklevel=2)
                 continue
             side = part.pictures.framing.resolution or pl_module.model.resolution
             told = {"date": f"{self._began:%Y-%m-%dT%H:%M:%SZ}", "resolution": str(side)}
-            told |= {"license": self.licence} if self.licence else {}
-            whole = LearnedEmbedding(learned.placeholder, learned.vectors, {**learned.provenance, **told})
+            told |= {"license": self.license} if self.license else {}
+            whole = LearnedEmbedding(learned.placeholder_token, learned.vectors, {**learned.provenance, **told})
             found[concept_dir(self.folder, word.name)] = whole
         return found
 

@@ -58,7 +58,7 @@ class KeepBest(MetricMonitor):
             value = values.get(word.name)
             if value is not None and isfinite(value) and self._is_better(word.name, value):
                 shown = shown or pl_module.vectors()
-                rows = dict(shown[word.placeholder])
+                rows = dict(shown[word.placeholder_token])
                 self.best[word.name] = {"step": trainer.global_step, "value": value, "vectors": rows}
 
     def lacks(self, step: int) -> bool:

@@ -126,8 +126,8 @@ def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
     first, *others = [
         {
             "concept": {
-                "placeholder": word.placeholder,
-                "initializer": word.concept.initializer,
+                "placeholder_token": word.placeholder_token,
+                "initializer_token": word.concept.initializer_token,
                 "kind": word.concept.kind,
                 "num_vectors": {name: len(rows) for name, rows in word.embedding.rows.items()},
             },

@@ -98,7 +98,7 @@ class Samples(Callback):
                 self._draw_one(trainer, pl_module, word)
 
     def _draw_one(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> None:
-        prompts = [prompt.replace("{}", word.placeholder) for prompt in self.prompts]
+        prompts = [prompt.replace("{}", word.placeholder_token) for prompt in self.prompts]
         with self.stopwatch("sampling"), isolate_rng(), trainer.precision_plugin.forward_context():
             pixels = self._sample(pl_module, prompts)
         is_finite = pixels.isfinite().flatten(1).all(dim=1)

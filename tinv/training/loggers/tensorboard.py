@@ -63,7 +63,7 @@ class TensorBoardLogger(LightningTensorBoardLogger, ExperimentLogger):
             return
         for path, learned in words(Path(self.log_dir).parent):
             steps = int(learned.provenance.get("steps", 0))
-            self.log_words(f"learned/{learned.placeholder}", {"file": path.name, **_told(learned)}, steps)
+            self.log_words(f"learned/{learned.placeholder_token}", {"file": path.name, **_told(learned)}, steps)
         if error is not None:
             self.experiment.add_text("error", said(error))
         self.experiment.close()

@@ -163,9 +163,9 @@ class WandbLogger(ExperimentLogger):
 
     def _keep(self, path: Path, learned: LearnedEmbedding) -> None:
         """A version of the word's artifact, with everything that is known of it."""
-        word = re.sub(r"[^A-Za-z0-9._-]+", "-", learned.placeholder).strip("-.") or "word"
+        word = re.sub(r"[^A-Za-z0-9._-]+", "-", learned.placeholder_token).strip("-.") or "word"
         vectors = {encoder: len(rows) for encoder, rows in learned.vectors.items()}
-        metadata = {"placeholder": learned.placeholder, "vectors": vectors, **learned.provenance}
+        metadata = {"placeholder_token": learned.placeholder_token, "vectors": vectors, **learned.provenance}
 
         def say(run: Any) -> None:
             artifact = self.link.wandb.Artifact(f"{word}-{run.id}", type="embedding", metadata=metadata)
