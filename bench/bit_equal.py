@@ -29,7 +29,7 @@ COMMON = (
     "trainer.log_every_n_steps=1",
     "trainer.val_check_interval=4",
     "data.val_draws=4",
-    "callbacks.samples.steps=2",
+    "callbacks.samples.num_inference_steps=2",
     "callbacks.samples.seeds=[0]",
     "callbacks.checkpoints.every_n_steps=6",
 )

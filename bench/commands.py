@@ -17,7 +17,6 @@ AS_SHIPPED = ("--train_batch_size=1", "--gradient_accumulation_steps=4")
 BEST = ("--train_batch_size=4", "--gradient_accumulation_steps=1")
 BF16 = "--mixed_precision=bf16"
 OURS = ("data.batch_size=4",)
-OURS_ONEDNN = ("data.batch_size=4", "model.products=onednn")
 """On a CPU."""
 OURS_BF16 = ("data.batch_size=4", "model.dtype=bfloat16")
 PUBLISHED = ("data.batch_size=1", "trainer.accumulate_grad_batches=4")
@@ -77,7 +76,7 @@ def settings(subject: Subject, place: Path, overrides: Sequence[str], *, steps: 
         "+trainer.limit_val_batches=0",
         "~callbacks.samples",
         "monitor=null",
-        f"paths.outputs={place}",
+        f"paths.root_dir={place}",
         *overrides,
     )
 

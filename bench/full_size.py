@@ -103,7 +103,7 @@ def settings(place: Path, memory: str, steps: int, overrides: list[str]) -> list
         "+trainer.enable_progress_bar=false",
         "callbacks=samples",
         'callbacks.samples.prompts=["a {}"]',
-        "callbacks.samples.steps=4",
+        "callbacks.samples.num_inference_steps=4",
         "callbacks.samples.every_n_steps=null",
         f"+callbacks.watch._target_={Watch.__module__}.Watch",
         f"+callbacks.watch.file={place / 'watch.json'}",

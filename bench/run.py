@@ -34,9 +34,6 @@ def measure(subject: subjects.Subject, place: Path, steps: int, options: Namespa
     entered = [
         commands.ours("tinv", subject, place / "tinv", *commands.OURS, *extra, steps=steps),
     ]
-    if not commands.has_gpu():
-        onednn = (place / "onednn", *commands.OURS_ONEDNN)
-        entered.append(commands.ours("tinv onednn", subject, *onednn, *extra, steps=steps))
     if commands.has_bf16():
         entered.append(commands.ours("tinv bf16", subject, place / "bf16", *commands.OURS_BF16, *extra, steps=steps))
     if options.reference:

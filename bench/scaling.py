@@ -39,7 +39,7 @@ def measure(axis: str, value: int, words: tuple[str, ...], options: Namespace) -
         if axis == "pictures":
             many = subjects.photographs(place / "many", value)
             words = (*words, f"data.folder={many}")
-        afresh = f"paths.cache={place / 'cache'}"  # or what was encoded once takes no memory
+        afresh = f"paths.cache_dir={place / 'cache'}"  # or what was encoded once takes no memory
         watch = (f"+callbacks.watch._target_={Watch.__module__}.Watch", f"+callbacks.watch.file={place / 'watch.json'}")
         asked = (*commands.OURS, *words, afresh, *watch, *options.settings)
         taken = whole(commands.ours(f"{axis} {value}", subject, place / "out", *asked, steps=steps))

@@ -28,7 +28,7 @@ STEPS = 150
 def command(method: str, place: Path) -> Command:
     """A run that is stopped long before its end, without samples and `val/loss`: these cost the same with each."""
     words = ("--config-dir", str(HERE), "+study=methods", "hydra.mode=RUN", f"+method={method}", "~callbacks.samples")
-    more = ("trainer=cpu", "trainer.max_steps=100000", "+trainer.limit_val_batches=0", f"paths.outputs={place}")
+    more = ("trainer=cpu", "trainer.max_steps=100000", "+trainer.limit_val_batches=0", f"paths.root_dir={place}")
     return Command(method, HERE.parent / "train.py", (*words, *more, f"name={method}"))
 
 

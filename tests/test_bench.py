@@ -105,7 +105,7 @@ def test_whole_runs_and_first_steps_are_measured_without_what_is_emulated(monkey
     monkeypatch.setattr(commands, "has_bf16", lambda: False)
     options = parse(["run", "--tiny", "--subject=hundredth", "--rounds=1", "--steps=3", f"--reference={REFERENCE}"])
     rows = run.run(options)["hundredth"]
-    names = ("reference shipped", "tinv", *(() if commands.has_gpu() else ("tinv onednn",)))
+    names = ("reference shipped", "tinv")
     assert [(row["name"], row["steps"]) for row in rows] == [
         (name, steps) for steps in ("to the first", 3) for name in names
     ]

@@ -34,7 +34,7 @@ def test_timesteps_of_solvers_between_and_beyond_the_schedules_have_stages_too()
     assert stage_of(torch.tensor([99.99, 100.0, 999.0, 1000.0, -1.0]), 10, 1000).tolist() == [0, 1, 9, 9, 0]
 
 
-@pytest.mark.parametrize(("some", "others"), [(4, 10), (3, 7), (1, 6)])
+@pytest.mark.parametrize(("some", "extra_concepts"), [(4, 10), (3, 7), (1, 6)])
 def test_words_with_other_stages_keep_their_own_in_a_joint_spread(some, others):
     words = [word(some) if some > 1 else {"clip_l": torch.zeros(1, 4)}, word(others)]
     spread = SlotLayout.over(words)
@@ -75,4 +75,4 @@ def test_one_part_or_the_mean_of_all_is_an_ordinary_word():
 @pytest.mark.parametrize("stages", [0, MOST_STAGES + 1])
 def test_more_stages_than_a_file_holds_are_refused(stages):
     with pytest.raises(UserError, match=r"embedding\.stages must be 1 to 30"):
-        EmbeddingConfig(stages=stages)
+        EmbeddingConfig(timestep_stages=stages)

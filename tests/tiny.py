@@ -120,11 +120,20 @@ def tiny_module(
     model: StableDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
 ) -> TextualInversion:
     """A module over a tiny model; `options` are embedding settings, or the module's own other arguments."""
-    own = ("optimizer", "scheduler", "objective", "scale_lr", "merge_batches", "others", "timesteps", "regularizer")
+    own = (
+        "optimizer",
+        "scheduler",
+        "loss",
+        "scale_lr",
+        "merge_batches",
+        "extra_concepts",
+        "timestep_sampler",
+        "regularizer",
+    )
     parts = {name: options.pop(name) for name in own if name in options}
     parts.setdefault("optimizer", partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0))
     parts.setdefault("scheduler", get_constant_schedule)
-    parts.setdefault("objective", DiffusionLoss())
+    parts.setdefault("loss", DiffusionLoss())
     return TextualInversion(
         model=model,
         concept=concept or Concept(placeholder_token="<cat-toy>", initializer_token="toy"),

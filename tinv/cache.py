@@ -10,7 +10,7 @@ VARIABLE = "TINV_CACHE"
 
 
 def folder(setting: str | None) -> Path | None:
-    """Where `paths.cache` is.
+    """Where `paths.cache_dir` is.
 
     Args:
         setting: a path, `auto` for the user's cache folder, or None for nowhere.

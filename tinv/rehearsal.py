@@ -70,7 +70,7 @@ def _device(cfg: DictConfig) -> torch.device:
 
 
 def _optimizer(cfg: DictConfig, device: torch.device) -> Optimizer:
-    rates = [None, *(node.lr for node in cfg.others.values())]
+    rates = [None, *(node.lr for node in cfg.extra_concepts.values())]
 
     def made(rates: list[float | None]) -> Any:
         return build(cfg.optimizer)([_group(rate, device) for rate in rates])
@@ -98,15 +98,15 @@ def _object_to_a_joint_rate(cfg: DictConfig, optimizer: Optimizer) -> None:
     if "d" in optimizer.param_groups[0]:
         raise UserError(
             f"optimizer: {type(optimizer).__name__} looks for one rate for all rows together, so that what a concept "
-            f"learns would depend on the others; take optimizer=adamw, or learn {', '.join(cfg.others)} in another run"
+            f"learns would depend on the others; take optimizer=adamw, or learn {', '.join(cfg.extra_concepts)} in another run"
         )
 
 
 def _of_the_rates(cfg: DictConfig) -> list[str]:
     return [
-        f"others.{name}.lr={node.lr}: the rates of scheduler.schedule take the place of all others; "
-        f"set others.{name}.lr=null, or choose another scheduler"
-        for name, node in cfg.others.items()
+        f"extra_concepts.{name}.lr={node.lr}: the rates of scheduler.schedule take the place of all others; "
+        f"set extra_concepts.{name}.lr=null, or choose another scheduler"
+        for name, node in cfg.extra_concepts.items()
         if node.lr is not None and "schedule" in cfg.scheduler
     ]
 
@@ -115,7 +115,7 @@ def _of_the_average(optimizer: Optimizer, embedding: EmbeddingConfig | None) -> 
     if embedding is None or not averages_by_itself(optimizer):
         return []
     problems = []
-    for setting in ("ema", "tail"):
+    for setting in ("ema", "average_last"):
         if getattr(embedding, setting):
             problems.append(
                 f"embedding.{setting}: this optimizer averages the rows by itself; set embedding.{setting}=0"
@@ -129,10 +129,10 @@ def _of_the_average(optimizer: Optimizer, embedding: EmbeddingConfig | None) -> 
 
 
 def _of_the_end(cfg: DictConfig, embedding: EmbeddingConfig | None) -> list[str]:
-    if embedding is None or not embedding.tail or not cfg.stop:
+    if embedding is None or not embedding.average_last or not cfg.early_stopping:
         return []
-    said = "which steps are the last nobody knows where stop may end the run before; set stop=none, or embedding.ema"
-    return [f"embedding.tail: {said}"]
+    said = "which steps are the last nobody knows where stop may end the run before; set early_stopping=none, or embedding.ema"
+    return [f"embedding.average_last: {said}"]
 
 
 def _of_the_sphere(optimizer: Optimizer, embedding: EmbeddingConfig | None) -> Iterator[str]:

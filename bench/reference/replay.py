@@ -87,10 +87,10 @@ def _first(module: TextualInversion, part: dict[str, Any]) -> dict[str, Tensor]:
     """One micro-batch, piece by piece, as the loop puts the pieces together."""
     model, batch = module.model, _batch(module, part, 0)
     clean_BChw = model.sample_latents(batch.moments, part["posterior"])
-    noisy_BChw = noise_latents(clean_BChw, part["noise"], part["timesteps"], model.schedule.alphas_cumprod)
+    noisy_BChw = noise_latents(clean_BChw, part["noise"], part["timestep_sampler"], model.schedule.alphas_cumprod)
     with torch.no_grad():
         conditioning = model.encode_text(batch.captions, module.words[0].embedding.vectors())
-        predicted_BChw = model.predict(noisy_BChw, part["timesteps"], conditioning, batch.geometry)
+        predicted_BChw = model.predict(noisy_BChw, part["timestep_sampler"], conditioning, batch.geometry)
     pieces = {
         "moments": batch.moments,
         "noisy": noisy_BChw,
@@ -111,7 +111,7 @@ def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
         moments=torch.cat([module.model.encode_images(pixels[None]).float() for pixels in pixels_B3HW]),
         captions=[caption.replace(expanded, module.words[0].concept.placeholder_token) for caption in part["captions"]],
         geometry=part["time_ids"].view(size, 6) if "time_ids" in part else square_B6,
-        level=(part["timesteps"].double() + 0.5) / len(module.model.schedule.alphas_cumprod),
+        level=(part["timestep_sampler"].double() + 0.5) / len(module.model.schedule.alphas_cumprod),
         draws=torch.full((size,), n),
         index=torch.zeros(size, dtype=torch.long),
     )

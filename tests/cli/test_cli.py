@@ -18,7 +18,7 @@ from tinv.formats import LearnedEmbedding
 from tinv.inference.generate import fill, slug
 from tinv.models import StableDiffusion
 
-FAST = ["--steps", "2", "--guidance", "2", "--device", "cpu"]
+FAST = ["--num-inference-steps", "2", "--guidance-scale", "2", "--device", "cpu"]
 
 
 def learn(
@@ -113,9 +113,15 @@ def test_a_run_lends_the_settings_of_its_samples(
 ) -> None:
     place = learn(tmp_path / "run", model)
     (place / ".hydra").mkdir()
-    (place / ".hydra/config.yaml").write_text(json.dumps({"callbacks": {"samples": {"steps": 3, "guidance": 4.0}}}))
+    (place / ".hydra/config.yaml").write_text(
+        json.dumps({"callbacks": {"samples": {"num_inference_steps": 3, "guidance_scale": 4.0}}})
+    )
     arguments = ["generate", "--embedding", str(place), "a {}", "--device", "cpu"]
-    for name, options in (("run", []), ("told", ["--steps", "3", "--guidance", "4"]), ("other", ["--guidance", "1.5"])):
+    for name, options in (
+        ("run", []),
+        ("told", ["--num-inference-steps", "3", "--guidance-scale", "4"]),
+        ("other", ["--guidance-scale", "1.5"]),
+    ):
         assert main([*arguments, *options, "--out", str(tmp_path / f"{name}.png")]) == 0
     by_run, told, other = (pixels(tmp_path / f"{name}.png") for name in ("run", "told", "other"))
     assert np.array_equal(by_run, told)

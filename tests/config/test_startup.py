@@ -30,7 +30,7 @@ print("matplotlib" in sys.modules)
 COMMANDS = (
     ["--help"],
     ["+experiment=cat_toy", "--cfg", "job", "optimizer.lr=1e-3"],
-    ["+experiment=two_toys", "stop=dvar", "--cfg", "hydra"],
+    ["+experiment=two_toys", "early_stopping=dvar", "--cfg", "hydra"],
     ["+experiment=cat_toy", "+debug=fast", "--info", "defaults-tree"],
     ["-m", "+experiment=cat_toy,robot", "seed=1,2", "sweep.dry_run=true"],
     ["+experiment=cat_toy", "optimzer.lr=1", "model=sd16"],

@@ -15,7 +15,7 @@ from tinv.errors import UserError
 
 @pytest.fixture(scope="module")
 def composed() -> DictConfig:
-    return groups().compose(["+experiment=cat_toy", "paths.run=here"])
+    return groups().compose(["+experiment=cat_toy", "paths.output_dir=here"])
 
 
 @pytest.fixture

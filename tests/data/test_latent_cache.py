@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_of_once(model, tmp_path):
         for i in range(3):
             pixels = torch.full((1, 3, 32, 32), i / 3)
             assert torch.equal(encode(pixels), model.encode_images(pixels))
-    (one,) = [str(warning.message) for warning in said if "paths.cache" in str(warning.message)]
+    (one,) = [str(warning.message) for warning in said if "paths.cache_dir" in str(warning.message)]
     assert "every run encodes its pictures anew; name another folder, or null" in one
 
 
@@ -227,18 +227,18 @@ def test_the_next_run_learns_the_same_and_encodes_nothing(tmp_path, monkeypatch,
             "trainer.accelerator=cpu",
             "trainer.max_steps=2",
             "~callbacks.samples",
-            f"paths.cache={tmp_path / 'cache'}",
+            f"paths.cache_dir={tmp_path / 'cache'}",
             *overrides,
         ]
         train(check(groups().compose(told, output_dir=str(tmp_path / name))))
         HydraConfig.instance().cfg = None
         return len(calls), formats.read(tmp_path / name).vectors["clip_l"]
 
-    first, second, without = run("first"), run("second"), run("without", "paths.cache=null")
+    first, second, without = run("first"), run("second"), run("without", "paths.cache_dir=null")
     assert [calls for calls, _ in (first, second, without)] == [3, 0, 3]
     assert torch.equal(first[1], second[1]) and torch.equal(first[1], without[1])
 
 
 def test_a_size_that_holds_nothing_is_refused(compose):
     with pytest.raises(ConfigError, match=r"paths\.cache_gb must be above 0, got 0\.0; paths\.cache=null keeps"):
-        prepare(compose("+experiment=cat_toy", "paths.cache_gb=0.0"))
+        prepare(compose("+experiment=cat_toy", "paths.cache_max_gb=0.0"))

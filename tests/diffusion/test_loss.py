@@ -64,7 +64,7 @@ def test_one_error_of_the_picture_costs_the_same_whatever_the_model_predicts(set
 
 
 def test_one_weight_at_a_time():
-    with pytest.raises(UserError, match=r"snr_gamma=5\.0 and objective.snr_power=0\.5 weight the same"):
+    with pytest.raises(UserError, match=r"snr_gamma=5\.0 and loss.snr_power=0\.5 weight the same"):
         DiffusionLoss(snr_gamma=5.0, snr_power=0.5)
     with pytest.raises(UserError, match="0 to 1, got 2"):
         DiffusionLoss(snr_power=2)

@@ -65,7 +65,7 @@ def test_numbers_that_are_none_stay_out():
 
 def test_a_run_exports_the_mean_and_trains_as_without_it(model, tmp_path):
     plain = fit(tmp_path, model, [], max_steps=6)
-    averaged = fit(tmp_path, model, [], max_steps=6, tail=0.5)
+    averaged = fit(tmp_path, model, [], max_steps=6, average_last=0.5)
     trained = averaged.words[0].embedding.rows["clip_l"].detach()
     assert torch.equal(rows(plain), trained)
     ends = [fit(tmp_path, model, [], max_steps=n) for n in (4, 5, 6)]
@@ -76,8 +76,8 @@ def test_a_run_exports_the_mean_and_trains_as_without_it(model, tmp_path):
 @pytest.mark.parametrize("at", [2, 4])
 def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(model, tmp_path, at):
     keep = Checkpoints(tmp_path, every_n_steps=2, keep=None)
-    whole = fit(tmp_path, model, [keep], max_steps=6, tail=0.5)
-    resumed = fit(tmp_path, model, [], max_steps=6, tail=0.5, resume=keep.path(at))
+    whole = fit(tmp_path, model, [keep], max_steps=6, average_last=0.5)
+    resumed = fit(tmp_path, model, [], max_steps=6, average_last=0.5, resume=keep.path(at))
     assert torch.equal(rows(whole), rows(resumed))
     with pytest.raises(UserError, match=r"embedding\.tail was 0\.5 and is 0\.0"):
         fit(tmp_path, model, [], max_steps=6, resume=keep.path(at))
@@ -85,20 +85,20 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(model, tmp_path,
 
 def test_two_averages_at_once_are_refused():
     with pytest.raises(UserError, match="two averages of the same rows; set one of them to 0"):
-        EmbeddingConfig(ema=0.9, tail=0.2)
+        EmbeddingConfig(ema=0.9, average_last=0.2)
     with pytest.raises(UserError, match=r"embedding\.tail must be 0 or more and less than 1"):
-        EmbeddingConfig(tail=1.0)
+        EmbeddingConfig(average_last=1.0)
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
         ("optimizer=schedule_free", r"embedding\.tail: this optimizer averages the rows by itself"),
-        ("stop=dvar", r"embedding\.tail: which steps are the last nobody knows"),
+        ("early_stopping=dvar", r"embedding\.tail: which steps are the last nobody knows"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused_before_the_model_loads(compose, typed, said):
     cfg = compose("+experiment=cat_toy", typed)
     with pytest.raises(UserError, match=said):
-        try_optimizer(cfg, {"": EmbeddingConfig(tail=0.2)})
+        try_optimizer(cfg, {"": EmbeddingConfig(average_last=0.2)})
     try_optimizer(cfg, {"": EmbeddingConfig()})

@@ -26,7 +26,14 @@ from tinv.models import StableDiffusion
 from tinv.runs.files import locate
 
 PROMPTS = ("a photo of a {}", "a red {}")
-FAST = {"prompts": PROMPTS, "seeds": (0, 1), "steps": 2, "guidance": 2.0, "device": "cpu", "towers": "toybox"}
+FAST = {
+    "prompts": PROMPTS,
+    "seeds": (0, 1),
+    "num_inference_steps": 2,
+    "guidance_scale": 2.0,
+    "device": "cpu",
+    "feature_extractors": "toybox",
+}
 
 
 @pytest.fixture
@@ -60,17 +67,17 @@ def test_the_numbers_are_those_of_the_pictures_beside_them(
     assert result["scores"]["clip_t"] == pytest.approx(agreement(samples, captions), abs=1e-5)
     assert [row["caption_bare"] for row in result["prompts"]] == ["a photo of a", "a red"]
     assert result["scores"]["dino"] is None
-    assert "no DINO" in result["towers"]["note"]
+    assert "no DINO" in result["feature_extractors"]["note"]
     assert set(result["scores"]) == set(NAMES)
 
 
 def test_it_says_what_it_was_computed_with(tmp_path: Path, model: StableDiffusion, images: Path) -> None:
     (result,) = measured(learn(tmp_path / "run", model), images)
     assert result["seeds"] == [0, 1]
-    assert result["drawn"]["sampling"] == {"steps": 2, "guidance": 2.0, "negative": ""}
+    assert result["drawn"]["sampling"] == {"num_inference_steps": 2, "guidance_scale": 2.0, "negative_prompt": ""}
     assert result["drawn"]["sampler"] == "DPM-Solver++ (2M)"
     assert result["drawn"]["model"]["pretrained"] == model.name
-    assert result["towers"]["clip"] == {"name": "pkg://tinv/toybox/clip"}
+    assert result["feature_extractors"]["clip"] == {"name": "pkg://tinv/toybox/clip"}
     assert result["versions"]["transformers"]
     assert (result["noun"], result["images"]) == ("toy", ["0.png", "1.png", "2.png"])
 
@@ -78,7 +85,7 @@ def test_it_says_what_it_was_computed_with(tmp_path: Path, model: StableDiffusio
 def test_samples_are_the_pictures_that_generate_draws(tmp_path: Path, model: StableDiffusion, images: Path) -> None:
     run = learn(tmp_path / "run", model)
     measured(run, images)
-    options = ["--seeds", "1", "--steps", "2", "--guidance", "2", "--device", "cpu"]
+    options = ["--seeds", "1", "--num-inference-steps", "2", "--guidance-scale", "2", "--device", "cpu"]
     assert main(["generate", "--embedding", str(run), "a red {}", "--out", str(tmp_path / "one.png"), *options]) == 0
     drawn = np.asarray(Image.open(tmp_path / "one.png"))
     assert np.array_equal(np.asarray(Image.open(run / "evaluation" / "a-red-cat-toy_1.png")), drawn)
@@ -99,7 +106,7 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, model: StableDiffusion,
         ({"noun": "dog"}, 0),
         ({"seeds": (0, 1, 2)}, 2),
         ({"prompts": (*PROMPTS, "a {} on the beach")}, 2),
-        ({"steps": 3}, 4),
+        ({"num_inference_steps": 3}, 4),
         ({"sampler": "ddim"}, 4),
     ],
 )
@@ -180,8 +187,13 @@ def test_a_sweep_gets_a_mean_for_each_setting_over_its_seeds(
     tmp_path: Path, model: StableDiffusion, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = sweep(tmp_path / "sweep", model)
-    options = [*(f"--prompt={prompt}" for prompt in PROMPTS), "--seeds=0,1", "--steps=2", "--guidance=2"]
-    options += ["--towers=toybox", "--noun=toy", f"--images={images}", "--device=cpu"]
+    options = [
+        *(f"--prompt={prompt}" for prompt in PROMPTS),
+        "--seeds=0,1",
+        "--num-inference-steps=2",
+        "--guidance-scale=2",
+    ]
+    options += ["--feature-extractors=toybox", "--class-noun=toy", f"--images={images}", "--device=cpu"]
     assert main(["evaluate", str(place), *options]) == 0
     whole = json.loads((place / "evaluation.json").read_text())
     own = [json.loads((place / str(i) / "evaluation.json").read_text())["scores"]["clip_t"] for i in range(4)]
@@ -251,6 +263,6 @@ def test_the_kind_chooses_the_prompts(tmp_path: Path, model: StableDiffusion) ->
     file = tmp_path / "learned_embeds.safetensors"
     formats.write(file, formats.LearnedEmbedding("<ink>", {"clip_l": rows}, told))
     (subjects,) = find_subjects([file]).values()
-    (result,) = evaluate(subjects, Settings(**{**FAST, "prompts": None, "seeds": (0,), "steps": 1}))
+    (result,) = evaluate(subjects, Settings(**{**FAST, "prompts": None, "seeds": (0,), "num_inference_steps": 1}))
     assert all(row["prompt"].endswith("in the style of {}") for row in result["prompts"])
     assert result["prompts"][0]["caption"] == "a cat in the style of drawing"

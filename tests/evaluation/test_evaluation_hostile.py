@@ -19,8 +19,19 @@ from tinv.evaluation import results
 from tinv.models import StableDiffusion
 from tinv.runs import status
 
-FAST = ["--prompt", "a red {}", "--seeds", "0,1", "--steps", "1", "--guidance", "2", "--device", "cpu"]
-FAST += ["--towers", "toybox", "--noun", "toy"]
+FAST = [
+    "--prompt",
+    "a red {}",
+    "--seeds",
+    "0,1",
+    "--num-inference-steps",
+    "1",
+    "--guidance-scale",
+    "2",
+    "--device",
+    "cpu",
+]
+FAST += ["--feature-extractors", "toybox", "--class-noun", "toy"]
 
 
 @pytest.fixture

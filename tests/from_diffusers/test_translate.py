@@ -44,7 +44,7 @@ SAME = {  # flag -> the setting that has its very value
     "dataloader_num_workers": "data.num_workers",
     "save_steps": "callbacks.export.every_n_steps",
     "checkpointing_steps": "callbacks.checkpoints.every_n_steps",
-    "checkpoints_total_limit": "callbacks.checkpoints.keep",
+    "checkpoints_total_limit": "callbacks.checkpoints.total_limit",
     "num_vectors": "embedding.num_vectors",
     "revision": "model.revision",
     "variant": "model.variant",
@@ -163,7 +163,7 @@ def test_the_published_recipe(groups):
     assert (cfg.data.resolution, cfg.data.batch_size, cfg.data.fit, cfg.data.flip) == (512, 1, "squash", True)
     assert (cfg.trainer.max_steps, cfg.trainer.accumulate_grad_batches, cfg.trainer.precision) == (3000, 4, "32-true")
     assert (cfg.optimizer.lr, cfg.optimizer.weight_decay, list(cfg.optimizer.betas)) == (5e-4, 1e-2, [0.9, 0.999])
-    assert (cfg.name, cfg.paths.outputs) == ("textual_inversion_cat", ".")
+    assert (cfg.name, cfg.paths.root_dir) == ("textual_inversion_cat", ".")
     assert "num_warmup_steps" not in cfg.scheduler
     assert "samples" not in cfg.callbacks
 
@@ -247,7 +247,7 @@ def test_the_word_in_the_prompt_becomes_a_gap(groups):
 )
 def test_the_output_folder_holds_the_runs(given, name, outputs, groups):
     cfg = composed(command("sd", NEEDED | {"output_dir": given}), groups)
-    assert (cfg.name, cfg.paths.outputs) == (name, outputs)
+    assert (cfg.name, cfg.paths.root_dir) == (name, outputs)
 
 
 @pytest.mark.parametrize(

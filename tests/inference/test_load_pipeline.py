@@ -54,18 +54,18 @@ def same_pictures(made, folder, prompts, *learned, **options):
         prompts,
         {each.placeholder_token: each.vectors for each in learned},
         seeds=[5] * len(prompts),
-        steps=4,
-        guidance=3.0,
+        num_inference_steps=4,
+        guidance_scale=3.0,
         **options,
     )
     for prompt, expected in zip(prompts, ours, strict=True):
-        negative = {"negative_prompt": options["negative"]} if options else {}
+        negative = {"negative_prompt": options["negative_prompt"]} if options else {}
         draw = torch.Generator().manual_seed(5)
         theirs = made(prompt, num_inference_steps=4, guidance_scale=3.0, generator=draw, **negative).images[0]
         assert np.abs(np.asarray(theirs, dtype=int) - np.asarray(expected, dtype=int)).max() <= 1
 
 
-@pytest.mark.parametrize("options", [{}, {"negative": "a drawing of a <cat-toy>"}])
+@pytest.mark.parametrize("options", [{}, {"negative_prompt": "a drawing of a <cat-toy>"}])
 @pytest.mark.parametrize("made", [staged, layered])
 def test_pictures_of_a_word_with_parts_are_those_that_tinv_draws(plain, folder, tmp_path, made, options):
     assert pipeline.load(plain, *saved(tmp_path, made())) == ["<cat-toy>"]
@@ -75,7 +75,7 @@ def test_pictures_of_a_word_with_parts_are_those_that_tinv_draws(plain, folder, 
 
 
 def test_words_of_all_kinds_go_together(plain, folder, tmp_path):
-    learned = [staged(), staged("<robot>", stages=4), word("<mug>", "clip_l"), layered("<tree>")]
+    learned = [staged(), staged("<robot>", timestep_stages=4), word("<mug>", "clip_l"), layered("<tree>")]
     assert pipeline.load(plain, *saved(tmp_path, *learned)) == ["<cat-toy>", "<robot>", "<mug>", "<tree>"]
     same_pictures(plain, folder, ["a <mug> and a <robot> and a <cat-toy> at a <tree>"], *learned)
 

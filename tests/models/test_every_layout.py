@@ -48,7 +48,7 @@ def test_a_concept_is_learned_and_drawn(compose, folders, settings, tmp_path, ca
         "trainer.max_steps=2",
         "trainer.accelerator=cpu",
         "trainer.val_check_interval=2",
-        "callbacks.samples.steps=2",
+        "callbacks.samples.num_inference_steps=2",
         "callbacks.samples.seeds=[0]",
     )
     loss = train(cfg)
@@ -61,7 +61,16 @@ def test_a_concept_is_learned_and_drawn(compose, folders, settings, tmp_path, ca
     (tmp_path / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / ".hydra" / "config.yaml")
     capsys.readouterr()
-    words = ["generate", "--embedding", str(tmp_path), "a {}", "--out", str(tmp_path / "drawn"), "--steps", "2"]
+    words = [
+        "generate",
+        "--embedding",
+        str(tmp_path),
+        "a {}",
+        "--out",
+        str(tmp_path / "drawn"),
+        "--num-inference-steps",
+        "2",
+    ]
     assert main([*words, "--device", "cpu"]) == 0
     assert (tmp_path / "drawn" / "a-cat-toy_0.png").is_file()
 

@@ -76,7 +76,7 @@ def test_a_run_on_the_smallest_card_learns_float32_rows(compose, tmp_path):
         "trainer.max_steps=2",
         "trainer.accelerator=cpu",
         "callbacks.samples.seeds=[0]",
-        "callbacks.samples.steps=1",
+        "callbacks.samples.num_inference_steps=1",
         'callbacks.samples.prompts=["a {}"]',
     )
     train(cfg)

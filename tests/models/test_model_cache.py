@@ -24,7 +24,7 @@ TINY = [
     "trainer=cpu",
     "callbacks=none",
     "+callbacks.export._target_=tinv.training.callbacks.Export",
-    "+callbacks.export.dir=${paths.run}",
+    "+callbacks.export.dir=${paths.output_dir}",
     "+callbacks.nonfinite._target_=tinv.training.callbacks.StopOnNonFinite",
 ]
 

@@ -84,11 +84,11 @@ def test_a_run_calls_the_vae_to_encode_and_to_decode_and_trains_without_it(compo
         "concept.placeholder_token=my-cat",
         "concept.initializer_token=toy",
         "data.val_draws=2",
-        "paths.cache=null",  # else what another test has encoded would do
+        "paths.cache_dir=null",  # else what another test has encoded would do
         "trainer.max_steps=2",
         "trainer.accelerator=cpu",
         "callbacks.samples.seeds=[0]",
-        "callbacks.samples.steps=1",
+        "callbacks.samples.num_inference_steps=1",
         "callbacks.samples.every_n_steps=null",
     )
     events.clear()

@@ -17,7 +17,7 @@ from tinv.models import StableDiffusionXL, load
 
 PROMPTS = ["a photo of a red cat!", "", "painting " * 80]
 WORD = "a photo of a <cat-toy> on the beach"
-FAST = {"steps": 3, "guidance": 3.0}
+FAST = {"num_inference_steps": 3, "guidance_scale": 3.0}
 
 
 def ours(pipeline):

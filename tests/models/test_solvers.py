@@ -17,7 +17,9 @@ SCHEDULERS = {"dpm": DPMSolverMultistepScheduler, "ddim": DDIMScheduler}
 @pytest.mark.parametrize("name", TITLES)
 def test_pictures_are_those_of_diffusers_own_pipeline(tmp_path, name, prediction_type):
     folder = tiny_pipeline(tmp_path / "model", prediction_type=prediction_type)
-    (ours,) = load(str(folder)).generate(["a cat"], {}, seeds=[5], steps=4, guidance=3.0, sampler=name)
+    (ours,) = load(str(folder)).generate(
+        ["a cat"], {}, seeds=[5], num_inference_steps=4, guidance_scale=3.0, sampler=name
+    )
     pipe = StableDiffusionPipeline.from_pretrained(folder)
     without_clipping = {"clip_sample": False, "set_alpha_to_one": False} if name == "ddim" else {}
     pipe.scheduler = SCHEDULERS[name].from_config(pipe.scheduler.config, **without_clipping)
@@ -28,9 +30,9 @@ def test_pictures_are_those_of_diffusers_own_pipeline(tmp_path, name, prediction
 
 def test_they_draw_different_pictures_and_dpm_is_the_usual_one(tmp_path):
     model = load(str(tiny_pipeline(tmp_path / "model")))
-    drawn = {name: model.sample(["a cat"], {}, seeds=[1], steps=4, sampler=name) for name in TITLES}
+    drawn = {name: model.sample(["a cat"], {}, seeds=[1], num_inference_steps=4, sampler=name) for name in TITLES}
     assert not torch.equal(drawn["dpm"], drawn["ddim"])
-    assert torch.equal(drawn["dpm"], model.sample(["a cat"], {}, seeds=[1], steps=4))
+    assert torch.equal(drawn["dpm"], model.sample(["a cat"], {}, seeds=[1], num_inference_steps=4))
 
 
 def test_ddim_never_clips_latents_though_its_own_default_does():

@@ -11,7 +11,7 @@ from tinv import formats
 from tinv.models import StableDiffusion, load
 from tinv.types import Vectors
 
-FAST = {"steps": 3, "guidance": 3.0}
+FAST = {"num_inference_steps": 3, "guidance_scale": 3.0}
 
 
 def rows(count: int) -> Vectors:

@@ -14,7 +14,7 @@ from tinv.formats import LearnedEmbedding
 SETTINGS = {
     "name": "cat_toy",
     "data": {"recursive": False},
-    "callbacks": {"samples": {"steps": 25, "guidance": 7.5}},
+    "callbacks": {"samples": {"num_inference_steps": 25, "guidance_scale": 7.5}},
     "hub": {"_target_": "tinv.publish.Publisher", "name": "${name}", "push": False, "repo_id": None, "private": True},
 }
 WIDTHS = {"clip_l": 768, "clip_g": 1280, "clip_h": 1024}

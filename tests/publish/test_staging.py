@@ -113,7 +113,7 @@ def test_the_pictures_can_be_kept(tmp_path, pictures):
 def test_nothing_of_this_machine_is_told(tmp_path, pictures):
     model = tmp_path / "home-of-alice" / "my-model"
     model.mkdir(parents=True)
-    overrides = (f"paths.outputs={tmp_path}/home-of-alice", "logger=wandb", "tags=[alice]", "optimizer.lr=1e-3")
+    overrides = (f"paths.root_dir={tmp_path}/home-of-alice", "logger=wandb", "tags=[alice]", "optimizer.lr=1e-3")
     folder, files = staged(finished_run(tmp_path / "run", *overrides, pictures=pictures, base=str(model)))
     for name in files:
         assert str(tmp_path).encode() not in (folder / name).read_bytes(), name

@@ -12,7 +12,10 @@ from tinv.runs.sweep_point import place_of
     ("swept", "label"),
     [
         ({"embedding.num_vectors": "2", "optimizer.lr": "1e-3"}, "num_vectors=2 lr=1e-3"),
-        ({"callbacks.samples.steps": "2", "trainer.steps": "3"}, "callbacks.samples.steps=2 trainer.steps=3"),
+        (
+            {"callbacks.samples.num_inference_steps": "2", "trainer.steps": "3"},
+            "callbacks.samples.num_inference_steps=2 trainer.steps=3",
+        ),
         ({"seed": "1"}, "seed=1"),
         ({}, ""),
     ],

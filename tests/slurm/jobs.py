@@ -41,7 +41,7 @@ SETTINGS = [
     *["callbacks.checkpoints.every_n_steps=10", "callbacks.export.every_n_steps=null"],
     *[
         "+callbacks.trace._target_=tracing.Trace",
-        "+callbacks.trace.folder=${paths.run}",
+        "+callbacks.trace.folder=${paths.output_dir}",
         "+callbacks.trace.seconds=0.1",
     ],
 ]

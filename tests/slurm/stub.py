@@ -15,7 +15,7 @@ def train(cfg):
     """0 and 1 take a moment, 2 fails, 3 is killed, 4 ends its job without a word, 9 waits until it may go on."""
     from tinv.errors import UserError
 
-    run = Path(cfg.paths.run)
+    run = Path(cfg.paths.output_dir)
     if cfg.seed == 2:
         raise UserError("seed 2 is unlucky")
     if cfg.seed == 3:

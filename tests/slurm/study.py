@@ -22,7 +22,11 @@ COMMAND = [
     *["-m", "+experiment=cat_toy", "embedding.num_vectors=1,2,4", "optimizer.lr=1e-3,5e-3", "seed=0,1"],
     *[f"trainer.max_steps={STEPS}", "trainer.val_check_interval=20", "trainer.log_every_n_steps=1", "trainer=cpu"],
     *["data.val_draws=16", "callbacks.samples.every_n_steps=null", "callbacks.samples.seeds=[0,1]"],
-    *["callbacks.samples.steps=8", "callbacks.checkpoints.every_n_steps=10", "callbacks.heartbeat.every_s=1"],
+    *[
+        "callbacks.samples.num_inference_steps=8",
+        "callbacks.checkpoints.every_n_steps=10",
+        "callbacks.progress_file.every_s=1",
+    ],
     *["logger=wandb", "logger.wandb.mode=offline"],
     *["hydra/launcher=slurm", "hydra.launcher.partition=low", "hydra.launcher.cpus_per_task=2"],
     *["hydra.launcher.mem_gb=3", "hydra.launcher.timeout_min=60", "hydra.launcher.poll_s=2"],
@@ -35,7 +39,7 @@ def main(folder: Path) -> None:
     with Cluster(folder / "slurm") as cluster:
         began = time.monotonic()
         env = {**cluster.env, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(ROOT / "train.py"), *COMMAND, f"paths.outputs={folder / 'outputs'}"]
+        command = [sys.executable, str(ROOT / "train.py"), *COMMAND, f"paths.root_dir={folder / 'outputs'}"]
         run = subprocess.Popen(command, cwd=ROOT, env=env)
         try:
             sweep = _interfere(cluster, folder / "outputs" / "cat_toy", run)

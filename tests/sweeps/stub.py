@@ -14,7 +14,7 @@ from tinv.errors import UserError
 def train(cfg):
     """0 and 1 take a moment, 2 fails, 3 is killed, 4 crashes, 9 waits until it is told to end."""
     began = time.time()
-    run = Path(cfg.paths.run)
+    run = Path(cfg.paths.output_dir)
     if cfg.seed == 2:
         raise UserError("seed 2 is unlucky")
     if cfg.seed in (3, 4):

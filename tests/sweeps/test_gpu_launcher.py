@@ -47,7 +47,9 @@ def test_every_point_has_a_device_of_its_own_and_a_dead_one_is_a_failed_one(tmp_
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_nothing_goes_on_when_the_sweep_is_ended(tmp_path, number):
-    run = start(tmp_path, "seed=9", "optimizer.lr=1e-3,2e-3,3e-3", "hydra.launcher.devices=[]", "hydra.launcher.jobs=2")
+    run = start(
+        tmp_path, "seed=9", "optimizer.lr=1e-3,2e-3,3e-3", "hydra.launcher.devices=[]", "hydra.launcher.n_jobs=2"
+    )
     while len(list(tmp_path.glob("outputs/*/*/*/waiting"))) < 2:
         assert run.poll() is None
         time.sleep(0.1)

@@ -44,7 +44,7 @@ def test_the_table_tells_of_every_point_in_three_forms(door, tmp_path):
     on_disk, run = [], failing(2)
 
     def train(cfg):
-        on_disk.append(column(Path(cfg.paths.run).parent, "status"))
+        on_disk.append(column(Path(cfg.paths.output_dir).parent, "status"))
         return run(cfg)
 
     said = door("-m", CAT, "seed=1,2", "optimizer.lr=1e-3,5e-3", train=train)
@@ -78,7 +78,7 @@ def test_the_table_tells_of_every_point_in_three_forms(door, tmp_path):
 
 def test_the_table_shows_how_many_steps_a_run_made_where_runs_say_so(door, tmp_path):
     def train(cfg):
-        (Path(cfg.paths.run) / "progress.json").write_text(json.dumps({"step": 100 + cfg.seed, "of": 400}))
+        (Path(cfg.paths.output_dir) / "progress.json").write_text(json.dumps({"step": 100 + cfg.seed, "of": 400}))
         return 0.5
 
     said = door("-m", CAT, "seed=1,2", train=train)
@@ -127,7 +127,7 @@ def test_what_is_not_done_is_run_again_under_the_same_numbers_and_new_values_aft
     folder = sweep_of(tmp_path)
     before = (folder / "1" / "status.json").stat().st_mtime_ns
     again = failing()
-    others = ["tags=[again]", "sweep.on_failure=stop", "paths.outputs=elsewhere"]  # no part of what a point is
+    others = ["tags=[again]", "sweep.on_failure=stop", "paths.root_dir=elsewhere"]  # no part of what a point is
     said = door("-m", CAT, "seed=0,1,2,3", *others, f"sweep.resume={folder}", train=again)
     assert (said.code, again.seen) == (0, [1, 3, 0])
     assert column(folder, "seed") == ["1", "2", "3", "0"]
@@ -144,8 +144,8 @@ def test_an_interrupted_study_goes_on_by_its_folder_alone(door, tmp_path):
 
     def interrupted(cfg):
         if cfg.seed == 5:
-            (Path(cfg.paths.run) / "checkpoints").mkdir()
-            (Path(cfg.paths.run) / "checkpoints" / "step_000500.ckpt").touch()
+            (Path(cfg.paths.output_dir) / "checkpoints").mkdir()
+            (Path(cfg.paths.output_dir) / "checkpoints" / "step_000500.ckpt").touch()
             raise KeyboardInterrupt
         return 0.0
 
@@ -189,21 +189,21 @@ def test_only_the_same_sweep_is_taken_up_and_by_one_process(door, tmp_path):
 
 def test_a_dry_run_lists_the_points_and_makes_nothing(door, tmp_path):
     train = failing()
-    said = door("-m", CAT, "seed=1,2", "objective=plain,min_snr", "sweep.dry_run=true", train=train)
+    said = door("-m", CAT, "seed=1,2", "loss=mse,min_snr", "sweep.dry_run=true", train=train)
     assert (said.code, said.err, train.seen, list(tmp_path.iterdir())) == (0, "", [], [])
     assert "4 of 4 points to run" in said.out
     assert re.search(r"^1 +1 +min_snr +waiting +outputs/cat_toy/<time>/1$", said.out, flags=re.MULTILINE)
-    assert re.search(r"^point 1 \(seed=1 objective=min_snr\) also has objective\.\w+=", said.out, flags=re.MULTILINE)
+    assert re.search(r"^point 1 \(seed=1 loss=min_snr\) also has objective\.\w+=", said.out, flags=re.MULTILINE)
 
 
 def test_a_dry_run_finds_what_is_wrong_only_where_two_values_meet(door, tmp_path):
-    (tmp_path / "mine" / "objective").mkdir(parents=True)
+    (tmp_path / "mine" / "loss").mkdir(parents=True)
     text = "_target_: tinv.diffusion.loss.DiffusionLoss\nsnr_gamma: ${oc.decode:${name}}\n"
-    (tmp_path / "mine" / "objective" / "as_named.yaml").write_text(text)
-    swept = ["objective=plain,as_named", "name=a,'1=2'"]
+    (tmp_path / "mine" / "loss" / "as_named.yaml").write_text(text)
+    swept = ["loss=mse,as_named", "name=a,'1=2'"]
     said = door("-m", "--config-dir=mine", CAT, *swept, "sweep.dry_run=true")
     assert (said.code, said.out) == (1, "")
-    assert "point 3 (objective=as_named name='1=2'): objective.snr_gamma: " in said.err
+    assert "point 3 (objective=as_named name='1=2'): loss.snr_gamma: " in said.err
     assert said.err.count("point") == 1
 
 
@@ -213,8 +213,11 @@ def test_a_dry_run_finds_what_is_wrong_only_where_two_values_meet(door, tmp_path
         (["optimizer.lr=1e-3,fast"], "optimizer.lr: must be float, got 'fast'"),
         (["optimizer.lr=interval(1e-4,1e-2)"], "list some, or add hydra/sweeper=optuna"),
         (["sweep.on_failure=perhaps", "sweep.dry_rum=1"], "sweep.dry_rum=1: there is no sweep.dry_rum (did you mean"),
-        (["hydra/launcher=gpus", "hydra.launcher.jobs=many"], "hydra.launcher.jobs: must be int or null, got 'many'"),
-        (["hydra/launcher=gpus", "hydra.launcher.jobs=0"], "hydra.launcher.jobs must be 1 or more, got 0"),
+        (
+            ["hydra/launcher=gpus", "hydra.launcher.n_jobs=many"],
+            "hydra.launcher.n_jobs: must be int or null, got 'many'",
+        ),
+        (["hydra/launcher=gpus", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs must be 1 or more, got 0"),
         (["sweep.on_failure=perhaps"], "sweep.on_failure: must be continue or stop, got 'perhaps'"),
     ],
 )
@@ -231,7 +234,7 @@ def test_what_cannot_be_swept_is_said_before_any_point_is_run(door, tmp_path, ar
 
 def test_a_table_that_cannot_be_written_does_not_end_the_sweep(door, tmp_path):
     def train(cfg):
-        sweep = Path(cfg.paths.run).parent
+        sweep = Path(cfg.paths.output_dir).parent
         if (sweep / "sweep.csv").is_file():
             (sweep / "sweep.csv").unlink()
             (sweep / "sweep.csv").mkdir()

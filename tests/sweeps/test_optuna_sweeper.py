@@ -90,7 +90,7 @@ def test_every_kind_of_value_can_be_searched(door, tmp_path):
         "seed=range(0,9,2)",
         "optimizer.weight_decay=interval(0,0.1)",
         "data.batch_size=int(interval(1,4))",
-        "objective=plain,min_snr",
+        "loss=mse,min_snr",
         "tags=[a]",
     ]
     options = ["hydra.sweeper.n_trials=3", "hydra.sweeper.sampler=random"]
@@ -100,7 +100,7 @@ def test_every_kind_of_value_can_be_searched(door, tmp_path):
         assert cfg.embedding.num_vectors in (1, 2, 4) and cfg.seed in (0, 2, 4, 6, 8)
         assert 0 <= cfg.optimizer.weight_decay <= 0.1 and cfg.data.batch_size in (1, 2, 3, 4)
     assert len({cfg.optimizer.weight_decay for cfg in seen}) == 3
-    assert len(column(sweep_of(tmp_path), "objective")) == 3
+    assert len(column(sweep_of(tmp_path), "loss")) == 3
 
 
 @pytest.mark.parametrize(

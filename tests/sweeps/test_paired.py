@@ -128,7 +128,7 @@ def test_the_files_of_a_real_study_have_all_of_it(tmp_path):
     root = SCRIPT.parents[1]
     words = ["-m", f"--config-dir={root / 'sweep'}", "+study=methods", "concept.name=lime_cat", "seed=0"]
     words += ["+method=plain,negative", "trainer.max_steps=12", "trainer.val_check_interval=2", "data.batch_size=1"]
-    words += ["data.val_draws=2", "~callbacks.samples", "optimizer.lr=1e-3", f"paths.outputs={tmp_path}"]
+    words += ["data.val_draws=2", "~callbacks.samples", "optimizer.lr=1e-3", f"paths.root_dir={tmp_path}"]
     for command in (
         [root / "train.py", *words],
         ["-m", "tinv.toybox.toybench.fidelity", "--seeds", "0", "--steps", "1"],

@@ -4,8 +4,8 @@ from tinv.sweeps.point_names import readable, short
 
 
 def test_a_name_is_as_short_as_can_be_told_apart():
-    keys = ["embedding.num_vectors", "optimizer.lr", "scheduler.lr", "seed", "objective"]
-    assert list(short(keys).values()) == ["num_vectors", "optimizer.lr", "scheduler.lr", "seed", "objective"]
+    keys = ["embedding.num_vectors", "optimizer.lr", "scheduler.lr", "seed", "loss"]
+    assert list(short(keys).values()) == ["num_vectors", "optimizer.lr", "scheduler.lr", "seed", "loss"]
     assert len(set(short(keys).values())) == len(keys)
 
 

@@ -79,7 +79,7 @@ def test_a_run_under_the_agent_is_the_agent_s_and_logs_what_the_sweep_optimises(
     tiny_images(tmp_path / "pictures")
     settings = """model=local model.pretrained=model data.folder=pictures concept.placeholder_token=my-cat
     concept.initializer_token=toy data.batch_size=2 data.val_draws=2 trainer.max_steps=3 trainer=cpu
-    trainer.val_check_interval=2 callbacks.samples.steps=1 callbacks.samples.seeds=[0] logger=wandb""".split()
+    trainer.val_check_interval=2 callbacks.samples.num_inference_steps=1 callbacks.samples.seeds=[0] logger=wandb""".split()
     for name, value in {
         "WANDB_MODE": "offline",
         "WANDB_SWEEP_ID": "sweep123",

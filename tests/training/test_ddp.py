@@ -72,10 +72,10 @@ def train(place: Path, name: str, *overrides: str) -> dict[str, Any]:
         "trainer.accumulate_grad_batches=2",
         "trainer.val_check_interval=6",
         "trainer.log_every_n_steps=1",
-        "callbacks.samples.steps=1",
+        "callbacks.samples.num_inference_steps=1",
         "callbacks.samples.seeds=[0]",
         "callbacks.checkpoints.every_n_steps=2",
-        "callbacks.checkpoints.keep=null",
+        "callbacks.checkpoints.total_limit=null",
         "+callbacks.watch._target_=watching.Watch",
         f"+callbacks.watch.folder={told}",
         *overrides,
@@ -197,10 +197,10 @@ def test_two_processes_learn_words_with_parts_as_one_does(place, kind):
 
 
 def test_two_concepts_on_two_processes_learn_what_each_learns_there_alone(place, two):
-    tiny_images(place / "others", count=2)
-    dog = ["others.dog.data.folder=others", "others.dog.concept.placeholder_token=my-dog"]
-    dog += ["others.dog.concept.initializer_token=dog", "others.dog.lr=1e-3"]
-    run = train(place, "pair", *TWO, "+another@others.dog=object", *dog)
+    tiny_images(place / "extra_concepts", count=2)
+    dog = ["extra_concepts.dog.data.folder=others", "extra_concepts.dog.concept.placeholder_token=my-dog"]
+    dog += ["extra_concepts.dog.concept.initializer_token=dog", "extra_concepts.dog.lr=1e-3"]
+    run = train(place, "pair", *TWO, "+extra_concept@extra_concepts.dog=object", *dog)
     learned = load_file(run["folder"] / "concepts" / "my-cat" / "learned_embeds.safetensors")["my-cat"]
     assert torch.equal(learned, rows(two))
     assert {rank["val/loss"] for rank in run["ranks"]} == {run["ranks"][0]["val/loss"]}

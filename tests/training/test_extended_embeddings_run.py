@@ -21,7 +21,12 @@ pytestmark = pytest.mark.slow
     ],
 )
 def test_a_run_leaves_a_word_that_generate_draws_as_its_samples_were_drawn(place, tmp_path, kind, names):
-    options = (f"embedding={kind}", "optimizer.lr=0.1", "callbacks.export.every_n_steps=6", "callbacks.export.keep=1")
+    options = (
+        f"embedding={kind}",
+        "optimizer.lr=0.1",
+        "callbacks.export.every_n_steps=6",
+        "callbacks.export.total_limit=1",
+    )
     done = run(command(place, f"name={kind}", *options))
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr

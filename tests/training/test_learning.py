@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 def run(tmp_path_factory):
     """The run folder of `python train.py +experiment=cat_toy seed=0`."""
     outputs = tmp_path_factory.mktemp("outputs")
-    argv = [sys.executable, str(ROOT / "train.py"), "+experiment=cat_toy", "seed=0", f"paths.outputs={outputs}"]
+    argv = [sys.executable, str(ROOT / "train.py"), "+experiment=cat_toy", "seed=0", f"paths.root_dir={outputs}"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     (folder,) = (outputs / "cat_toy").iterdir()

@@ -20,7 +20,7 @@ def test_a_run_gets_checked_settings_and_a_folder_of_its_own(door, tmp_path):
     said = door(CAT, "optimizer.lr=1e-3", train=seen.append)
     (cfg,) = seen
     assert (said.code, cfg.optimizer.lr) == (0, 1e-3)
-    run = Path(cfg.paths.run)
+    run = Path(cfg.paths.output_dir)
     assert run.parent == tmp_path / "outputs" / "cat_toy"
     assert yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text()) == [CAT, "optimizer.lr=1e-3"]
     assert [path.name for path in (tmp_path / "outputs" / "cat_toy").iterdir()] == [run.name]
@@ -29,7 +29,7 @@ def test_a_run_gets_checked_settings_and_a_folder_of_its_own(door, tmp_path):
 def test_the_run_folder_stays_the_same_however_often_it_is_asked_for(door):
     """Lightning asks for hydra.run.dir again when it starts further processes."""
     asked = []
-    door(CAT, train=lambda cfg: asked.extend([cfg.paths.run, os.path.abspath(HydraConfig.get().run.dir)]))
+    door(CAT, train=lambda cfg: asked.extend([cfg.paths.output_dir, os.path.abspath(HydraConfig.get().run.dir)]))
     assert asked[0] == asked[1]
 
 
@@ -93,9 +93,9 @@ def test_what_the_user_did_is_one_sentence_and_what_we_did_a_traceback(door):
 
 def test_outputs_that_cannot_be_made_are_one_sentence(door, tmp_path):
     (tmp_path / "file").touch()
-    said = door(CAT, "paths.outputs=file/here")
+    said = door(CAT, "paths.root_dir=file/here")
     assert said.code == 1
-    assert said.err.startswith("paths.outputs: cannot make file/here")
+    assert said.err.startswith("paths.root_dir: cannot make file/here")
     assert len(said.err.splitlines()) == 1
 
 
@@ -118,7 +118,7 @@ def test_a_sweep_runs_every_point_and_loses_no_message(door, tmp_path):
     runs = []
 
     def train(cfg):
-        runs.append((cfg.seed, Path(cfg.paths.run)))
+        runs.append((cfg.seed, Path(cfg.paths.output_dir)))
         if cfg.seed == 2:
             raise UserError("the disk is full")
         return 0.5
@@ -152,7 +152,7 @@ def test_every_point_of_a_sweep_has_a_wandb_run_of_its_own(door, monkeypatch):
     monkeypatch.setattr(wandb, "finish", lambda exit_code: (codes.append(exit_code), finish(exit_code=exit_code)))
 
     def train(cfg):
-        ids.append(wandb.init(mode="offline", dir=cfg.paths.run).id)
+        ids.append(wandb.init(mode="offline", dir=cfg.paths.output_dir).id)
         if cfg.seed == 2:
             raise UserError("the disk is full")
 
@@ -170,7 +170,7 @@ def test_options_may_stand_anywhere(door):
 
 def test_resuming_goes_on_in_the_same_folder(door, tmp_path):
     def train(cfg):
-        folder = Path(cfg.paths.run) / "checkpoints"
+        folder = Path(cfg.paths.output_dir) / "checkpoints"
         folder.mkdir(exist_ok=True)
         (folder / "step_000500.ckpt").touch()
 
@@ -178,7 +178,7 @@ def test_resuming_goes_on_in_the_same_folder(door, tmp_path):
     (run,) = (tmp_path / "outputs" / "cat_toy").iterdir()
     places = []
     for resume in ("latest", f"outputs/cat_toy/{run.name}"):
-        assert door(CAT, f"resume={resume}", train=lambda cfg: places.append(cfg.paths.run)).code == 0
+        assert door(CAT, f"resume={resume}", train=lambda cfg: places.append(cfg.paths.output_dir)).code == 0
     assert places == [str(run)] * 2
     assert list(run.parent.iterdir()) == [run]
 

@@ -192,7 +192,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_every_difference(model, tmp
         tiny_trainer().fit(other, data, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize("objective", [DiffusionLoss(snr_gamma=5.0), DiffusionLoss(snr_power=0.5)])
+@pytest.mark.parametrize("loss", [DiffusionLoss(snr_gamma=5.0), DiffusionLoss(snr_power=0.5)])
 def test_val_loss_is_the_published_one_under_every_objective(model, tmp_path, objective):
     data, found = tiny_data(tmp_path, model), []
     for chosen in (DiffusionLoss(), objective):

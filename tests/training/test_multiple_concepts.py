@@ -63,23 +63,23 @@ def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> ConceptTask:
         {"trainer": {"gradient_clip_val": 1e-5}, "optimizer": partial(torch.optim.SGD, lr=1.0)},
         {"dog": {"norm": "fixed", "ema": 0.5}},
         {"cat": {"norm": "soft", "ema": 0.9}, "dog": {"init": "random"}},
-        {"cat": {"init": "cross"}, "dog": {"init": "vocabulary"}, "timesteps": Cosine()},
+        {"cat": {"init": "cross"}, "dog": {"init": "vocabulary"}, "timestep_sampler": Cosine()},
         {"regularizer": ContextRegularizer(weight=1.0), "dog": {"num_vectors": 2}},
         {"cat": {"norm": "directional"}, "dog": {"norm": "directional"}, "optimizer": partial(RiemannianSGD, lr=0.1)},
-        {"cat": {"negative": 2}},
-        {"cat": {"stages": 5}},
-        {"cat": {"layers": True}, "dog": {"stages": 3}},
+        {"cat": {"num_negative_vectors": 2}},
+        {"cat": {"timestep_stages": 5}},
+        {"cat": {"per_layer": True}, "dog": {"timestep_stages": 3}},
     ],
     ids=[
         *["plain", "accumulated", "merged", "clipped", "held", "averaged", "started", "regularized", "turned"],
-        *["negative", "stages", "layers"],
+        *["num_negative_vectors", "timestep_stages", "per_layer"],
     ],
 )
 def test_two_concepts_together_learn_what_each_learns_alone_to_the_last_bit(model, cats, dogs, options):
     trainer, rate = options.get("trainer", {}), 1e-2
     common = {"optimizer": ADAM} | {k: v for k, v in options.items() if k not in ("trainer", "cat", "dog")}
     of_cat, of_dog = {"num_vectors": 2, **options.get("cat", {})}, {"num_vectors": 3, **options.get("dog", {})}
-    both = tiny_module(model, concept=CAT, others=[dog(dogs, rate, **of_dog)], **of_cat, **common)
+    both = tiny_module(model, concept=CAT, extra_concepts=[dog(dogs, rate, **of_dog)], **of_cat, **common)
     together = fit(both, [cats, dogs], **trainer)
     cat = partial(tiny_module, model, concept=CAT, **of_cat, **common)
     other = partial(
@@ -97,7 +97,7 @@ def test_two_concepts_together_learn_what_each_learns_alone_to_the_last_bit(mode
 
 
 def test_the_plain_numbers_are_means_over_what_is_shown_of_all(model, cats, dogs):
-    metrics = fit(tiny_module(model, others=[dog(dogs)]), [cats, dogs]).callback_metrics
+    metrics = fit(tiny_module(model, extra_concepts=[dog(dogs)]), [cats, dogs]).callback_metrics
     for name, (of_cat, of_dog) in {"train/loss": (2, 3), "val/loss": (4, 5)}.items():
         parts = of_cat * metrics[f"{name}/cat-toy"] + of_dog * metrics[f"{name}/my-dog"]
         assert metrics[name].item() == pytest.approx((parts / (of_cat + of_dog)).item(), rel=1e-6)
@@ -114,7 +114,7 @@ def test_a_run_of_one_has_no_names_in_its_numbers_and_tensors(model, cats):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_resumed_run_of_two_is_the_uninterrupted_one_to_the_last_bit(model, cats, dogs, tmp_path, accumulate):
     def module() -> TextualInversion:
-        return tiny_module(model, concept=CAT, others=[dog(dogs, 1e-2, num_vectors=2, ema=0.5)], optimizer=ADAM)
+        return tiny_module(model, concept=CAT, extra_concepts=[dog(dogs, 1e-2, num_vectors=2, ema=0.5)], optimizer=ADAM)
 
     options = {"accumulate_grad_batches": accumulate}
     whole, half, resumed = module(), module(), module()
@@ -126,14 +126,16 @@ def test_a_resumed_run_of_two_is_the_uninterrupted_one_to_the_last_bit(model, ca
 
 
 def test_a_checkpoint_with_other_concepts_is_refused_by_their_names(model, cats, dogs, tmp_path):
-    alone, both = tiny_module(model, concept=CAT), tiny_module(model, concept=CAT, others=[dog(dogs)])
+    alone, both = tiny_module(model, concept=CAT), tiny_module(model, concept=CAT, extra_concepts=[dog(dogs)])
     fit(alone, [cats], 1).save_checkpoint(tmp_path / "alone.ckpt")
     fit(both, [cats, dogs], 1).save_checkpoint(tmp_path / "both.ckpt")
     with pytest.raises(UserError, match="another run: it knows nothing of <my-dog>, which is learned now; set"):
-        fit(tiny_module(model, concept=CAT, others=[dog(dogs)]), [cats, dogs], 2, resume=tmp_path / "alone.ckpt")
+        fit(
+            tiny_module(model, concept=CAT, extra_concepts=[dog(dogs)]), [cats, dogs], 2, resume=tmp_path / "alone.ckpt"
+        )
     with pytest.raises(UserError, match="another run: it learned <my-dog>, too, which is not learned now; set"):
         fit(tiny_module(model, concept=CAT), [cats], 2, resume=tmp_path / "both.ckpt")
-    changed = tiny_module(model, concept=CAT, others=[dog(dogs, 0.1, num_vectors=2)])
+    changed = tiny_module(model, concept=CAT, extra_concepts=[dog(dogs, 0.1, num_vectors=2)])
     with pytest.raises(UserError, match=r"vectors of <my-dog> was .*; learning rate of <my-dog> was 0.005 and is 0.1;"):
         fit(changed, [cats, dogs], 2, resume=tmp_path / "both.ckpt")
 
@@ -151,7 +153,7 @@ class _Spoil(Callback):
 
 def test_the_guards_name_the_concept(model, cats, dogs):
     def run(factor: float, guard: Callback) -> None:
-        fit(tiny_module(model, others=[dog(dogs)]), [cats, dogs], callbacks=[_Spoil(factor), guard])
+        fit(tiny_module(model, extra_concepts=[dog(dogs)]), [cats, dogs], callbacks=[_Spoil(factor), guard])
 
     with pytest.raises(NonFiniteError, match=r"^the gradient of rows\.clip_l of <my-dog> became"):
         run(float("nan"), StopOnNonFinite())
@@ -169,7 +171,7 @@ def test_a_caption_with_two_words_teaches_both(model, cats, tmp_path):
     data = tiny_data(tmp_path, model, concept=DOG, captions="files")
     lesson = dog(data)
     assert borrowed(lesson, ["<cat-toy>", "<my-dog>"]) == {"<cat-toy>": ["a <my-dog> on a <cat-toy>"]}
-    both, alone = tiny_module(model, others=[lesson]), tiny_module(model)
+    both, alone = tiny_module(model, extra_concepts=[lesson]), tiny_module(model)
     fit(both, [cats, data])
     fit(alone, [cats])
     assert not torch.equal(both.vectors()["<cat-toy>"]["clip_l"], alone.vectors()["<cat-toy>"]["clip_l"])
@@ -178,15 +180,20 @@ def test_a_caption_with_two_words_teaches_both(model, cats, tmp_path):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("<cat-toy>", "concept.placeholder_token and others.b.concept.placeholder_token are both <cat-toy>; call one"),
+        (
+            "<cat-toy>",
+            "concept.placeholder_token and extra_concepts.b.concept.placeholder_token are both <cat-toy>; call one",
+        ),
         ("cat-to", "the one is a part of the other"),  # E-10: `zorg` in `zorgon`
         ("[cat-toy]", "both would have the folder concepts/cat-toy"),
     ],
 )
 def test_words_that_others_would_mix_up_are_refused(word, said):
-    (problem,) = clashes({"concept": CAT, "others.b.concept": Concept(placeholder_token=word, initializer_token="cat")})
+    (problem,) = clashes(
+        {"concept": CAT, "extra_concepts.b.concept": Concept(placeholder_token=word, initializer_token="cat")}
+    )
     assert said in problem
-    assert not list(clashes({"concept": CAT, "others.b.concept": DOG}))
+    assert not list(clashes({"concept": CAT, "extra_concepts.b.concept": DOG}))
 
 
 def test_a_rate_of_zero_is_none(dogs: Any, tmp_path: Path):

@@ -29,8 +29,8 @@ def pictures(tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_two_concepts(compose, pictures, command):
     cfg = compose(*shlex.split(command)[2:])
-    assert len(cfg.others) == 1
-    assert all(build(node.data).captions for node in (cfg, *cfg.others.values()))
+    assert len(cfg.extra_concepts) == 1
+    assert all(build(node.data).captions for node in (cfg, *cfg.extra_concepts.values()))
 
 
 def test_the_file_is_an_experiment(compose, pictures):
@@ -38,6 +38,10 @@ def test_the_file_is_an_experiment(compose, pictures):
     (pictures / "mine" / "experiment" / "kitchen.yaml").write_text(FILE)
     groups = Groups(str(pictures / "mine"))
     cfg = check(groups.compose(["+experiment=kitchen", "model=toybox"], output_dir=str(pictures)))
-    assert (cfg.others.pot.lr, cfg.others.pot.embedding.num_vectors, cfg.others.pot.data.flip) == (2e-3, 2, True)
-    assert list(build(cfg.others.pot.data).captions) == ["my-pot, on a table"]
+    assert (
+        cfg.extra_concepts.pot.lr,
+        cfg.extra_concepts.pot.embedding.num_vectors,
+        cfg.extra_concepts.pot.data.flip,
+    ) == (2e-3, 2, True)
+    assert list(build(cfg.extra_concepts.pot.data).captions) == ["my-pot, on a table"]
     assert any("my-mug" in caption for caption in build(cfg.data).captions)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 def train(outputs: Path, experiment: str, *overrides: str) -> Path:
     """The folder of a shortened run."""
     common = ["trainer=cpu", f"trainer.max_steps={STEPS}", "trainer.val_check_interval=10", "~callbacks.samples"]
-    argv = [sys.executable, str(ROOT / "train.py"), f"+experiment={experiment}", f"paths.outputs={outputs}"]
+    argv = [sys.executable, str(ROOT / "train.py"), f"+experiment={experiment}", f"paths.root_dir={outputs}"]
     done = subprocess.run([*argv, *common, *overrides], capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     (folder,) = (outputs / experiment).iterdir()

@@ -44,17 +44,17 @@ def typed(place: Path) -> list[str]:
         "concept.initializer_token=cat",
         "data.batch_size=1",
         "data.val_draws=2",
-        "+another@others.dog=style",
-        f"others.dog.data.folder={place / 'dogs'}",
-        "others.dog.concept.placeholder_token=my-dog",
-        "others.dog.concept.initializer_token=dog",
-        "others.dog.embedding.num_vectors=2",
-        "others.dog.lr=1e-3",
+        "+extra_concept@extra_concepts.dog=style",
+        f"extra_concepts.dog.data.folder={place / 'dogs'}",
+        "extra_concepts.dog.concept.placeholder_token=my-dog",
+        "extra_concepts.dog.concept.initializer_token=dog",
+        "extra_concepts.dog.embedding.num_vectors=2",
+        "extra_concepts.dog.lr=1e-3",
         "trainer.max_steps=2",
         "trainer.accelerator=cpu",
         "trainer.val_check_interval=2",
         "trainer.log_every_n_steps=1",
-        "callbacks.samples.steps=1",
+        "callbacks.samples.num_inference_steps=1",
         "callbacks.samples.seeds=[0]",
         "callbacks.samples.prompts=['a {}','a {} and a my-dog']",
         "callbacks.export.every_n_steps=1",
@@ -130,7 +130,7 @@ def test_the_numbers_of_each_are_told_by_its_name(finished):
     assert finished.result == float(last["val/loss"])
     card = json.loads((finished.folder / "run.json").read_text())
     assert card["concept"]["placeholder_token"] == "my-cat"
-    (other,) = card["others"]
+    (other,) = card["extra_concepts"]
     assert other["concept"] == {
         "placeholder_token": "my-dog",
         "initializer_token": "dog",
@@ -159,7 +159,16 @@ def test_prompts_name_words_in_order_by_number_or_by_name(finished, tmp_path):
     drawn = []
     for number, prompt in enumerate(prompts):
         out = tmp_path / f"{number}.png"
-        words = ["generate", "--embedding", str(finished.folder), prompt, "--out", str(out), "--steps", "1"]
+        words = [
+            "generate",
+            "--embedding",
+            str(finished.folder),
+            prompt,
+            "--out",
+            str(out),
+            "--num-inference-steps",
+            "1",
+        ]
         assert main([*words, "--device", "cpu"]) == 0
         drawn.append(Image.open(out).tobytes())
     assert drawn[0] == drawn[1] == drawn[2] != drawn[3]
@@ -177,7 +186,7 @@ def test_a_preview_shows_what_is_seen_of_each(place, tmp_path, capsys):
         *("my-cat 0.png", "my-cat 1.png", "my-cat 2.png"),
         *("my-dog 0.png", "my-dog 1.png"),
     ]
-    one = ["preview", *typed(place), "~others.dog", "--samples", "1", "--out", str(tmp_path / "one.png")]
+    one = ["preview", *typed(place), "~extra_concepts.dog", "--samples", "1", "--out", str(tmp_path / "one.png")]
     assert main(one) == 0
     assert Image.open(tmp_path / "sheet.png").height > 1.5 * Image.open(tmp_path / "one.png").height
 
@@ -193,7 +202,7 @@ def test_each_word_goes_to_a_repository_of_its_own(finished, hub, monkeypatch):
     assert dog["token_identifier.txt"] == b"my-dog\n"
     card = dog["README.md"].decode()
     assert "| learned in one run with | `my-cat` |" in card
-    assert "others.dog.data.folder=concept_images" in card
+    assert "extra_concepts.dog.data.folder=concept_images" in card
     assert "data.folder=cats" in card  # without this machine's folders
     assert Publisher(name="pair", repo_id="alice/x").repository("my-cat") == "alice/x-my-cat"
 
@@ -208,28 +217,34 @@ def test_every_repository_is_looked_at_before_the_training(place, hub, monkeypat
 def test_every_problem_is_named_with_its_place_before_anything_loads(place):
     cfg = compose(
         place,
-        "others.dog.concept.initializer_token=zebra",
-        "others.dog.data.captions=files",
-        "others.dog.embedding.init_noise=-1",
+        "extra_concepts.dog.concept.initializer_token=zebra",
+        "extra_concepts.dog.data.captions=files",
+        "extra_concepts.dog.embedding.init_noise=-1",
         "concept.placeholder_token=my-dog",
     )
     with pytest.raises(ConfigError) as error:
         prepare(cfg)
     text = "\n".join(error.value.problems)
-    assert "others.dog: data.captions=files: no caption beside" in text
-    assert "others.dog: embedding.init_noise must be 0 or more, got -1" in text
-    assert "concept.placeholder_token and others.dog.concept.placeholder_token are both my-dog" in text
+    assert "extra_concepts.dog: data.captions=files: no caption beside" in text
+    assert "extra_concepts.dog: embedding.init_noise must be 0 or more, got -1" in text
+    assert "concept.placeholder_token and extra_concepts.dog.concept.placeholder_token are both my-dog" in text
     with pytest.raises(ConfigError, match=r"others\.dog: concept\.initializer 'zebra' is . tokens"):
-        prepare(compose(place, "others.dog.concept.initializer_token=zebra"))
+        prepare(compose(place, "extra_concepts.dog.concept.initializer_token=zebra"))
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (["optimizer=prodigy"], "optimizer: Prodigy looks for one rate for all rows together"),
-        (["scheduler=text", "scheduler.schedule=1e-3"], "others.dog.lr=0.001: the rates of scheduler.schedule take"),
-        (["optimizer=schedule_free", "others.dog.embedding.ema=0.9"], "others.dog: embedding.ema: this optimizer"),
-        (["others.dog.lr=-1"], "others.dog: lr must be above 0, got -1; null is optimizer.lr"),
+        (
+            ["scheduler=text", "scheduler.schedule=1e-3"],
+            "extra_concepts.dog.lr=0.001: the rates of scheduler.schedule take",
+        ),
+        (
+            ["optimizer=schedule_free", "extra_concepts.dog.embedding.ema=0.9"],
+            "extra_concepts.dog: embedding.ema: this optimizer",
+        ),
+        (["extra_concepts.dog.lr=-1"], "extra_concepts.dog: lr must be above 0, got -1; null is optimizer.lr"),
         (["optimizer=adamw8bit"], "optimizer=adamw8bit needs the rows on a CUDA device"),
     ],
 )
@@ -243,7 +258,7 @@ def test_a_caption_has_room_for_the_vectors_of_all_of_its_words(place, tmp_path)
     """As letters, `my-cat` would take three tokens; as a word of this run it takes 64."""
     tiny_images(tmp_path / "pets", count=1)
     (tmp_path / "pets" / "0.txt").write_text("a my-cat and a toy dog with a big red cat and a {}")
-    pets = [f"others.dog.data.folder={tmp_path / 'pets'}", "others.dog.data.captions=files"]
+    pets = [f"extra_concepts.dog.data.folder={tmp_path / 'pets'}", "extra_concepts.dog.data.captions=files"]
     assert prepare(compose(place, *pets))
     with pytest.raises(
         ConfigError, match=r"others\.dog: embedding\.num_vectors=2 does not fit into a prompt: .* takes 85 of"
@@ -259,16 +274,34 @@ def test_other_optimizers_can(place, optimizer):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("+others.dog.lrr=1", "others.dog.lrr: Lesson takes no such argument (did you mean lr?)"),
-        ("+others.dog.data.fold=x", "others.dog.data.fold: ConceptDataModule takes no such argument (did you mean f"),
-        ("others.dog.concept.kind=thing", "others.dog.concept.kind: must be object or style, got 'thing'"),
-        ("others.dog.lr=fast", "others.dog.lr: must be float or null, got 'fast'"),
-        ("+others.cow=1", "others.cow: must be a concept with its pictures, got 1; begin with +another@others.cow=obj"),
-        ("+others.cow.lr=1", "others.cow.data: cannot be left out; begin with +another@others.cow=object"),
-        ("+another@others.cow=objekt", "there is no another objekt (did you mean object?)"),
-        ("another@others.cow=object", "is added, not replaced; write +another@others.cow=object"),
-        ("+another=object", "another: there is no such group or setting; say which, and where: +another@others.NAME"),
-        ("data@others.dog.data=robot", "there is no data robot"),
+        ("+extra_concepts.dog.lrr=1", "extra_concepts.dog.lrr: Lesson takes no such argument (did you mean lr?)"),
+        (
+            "+extra_concepts.dog.data.fold=x",
+            "extra_concepts.dog.data.fold: ConceptDataModule takes no such argument (did you mean f",
+        ),
+        (
+            "extra_concepts.dog.concept.kind=thing",
+            "extra_concepts.dog.concept.kind: must be object or style, got 'thing'",
+        ),
+        ("extra_concepts.dog.lr=fast", "extra_concepts.dog.lr: must be float or null, got 'fast'"),
+        (
+            "+extra_concepts.cow=1",
+            "extra_concepts.cow: must be a concept with its pictures, got 1; begin with +extra_concept@extra_concepts.cow=obj",
+        ),
+        (
+            "+extra_concepts.cow.lr=1",
+            "extra_concepts.cow.data: cannot be left out; begin with +extra_concept@extra_concepts.cow=object",
+        ),
+        ("+extra_concept@extra_concepts.cow=objekt", "there is no another objekt (did you mean object?)"),
+        (
+            "extra_concept@extra_concepts.cow=object",
+            "is added, not replaced; write +extra_concept@extra_concepts.cow=object",
+        ),
+        (
+            "+another=object",
+            "another: there is no such group or setting; say which, and where: +extra_concept@extra_concepts.NAME",
+        ),
+        ("data@extra_concepts.dog.data=robot", "there is no data robot"),
     ],
 )
 def test_a_misspelt_setting_of_another_concept_is_answered_as_any_other(place, override, said):
@@ -279,10 +312,10 @@ def test_a_misspelt_setting_of_another_concept_is_answered_as_any_other(place, o
 
 def test_what_is_not_set_for_another_concept_is_as_the_runs_own(place):
     overrides = ["data.batch_size=3", "data.resolution=64", "embedding.norm=soft", "embedding.ema=0.9"]
-    dog = compose(place, *overrides).others.dog
+    dog = compose(place, *overrides).extra_concepts.dog
     assert (dog.data.batch_size, dog.data.resolution, dog.data.flip) == (3, 64, False)
     assert dog.embedding == compose(place, *overrides, "embedding.num_vectors=2").embedding
-    assert compose(place, "+experiment=two_toys").others.robot.data.folder.endswith("concepts/robot")
+    assert compose(place, "+experiment=two_toys").extra_concepts.robot.data.folder.endswith("concepts/robot")
 
 
 def test_pictures_of_all_concepts_are_fetched(place, monkeypatch):
@@ -296,7 +329,7 @@ def test_pictures_of_all_concepts_are_fetched(place, monkeypatch):
 def test_two_concepts_of_sdxl_have_rows_in_both_encoders(place, tmp_path):
     folder = save(published("sdxl"), tmp_path / "model")
     cfg = compose(
-        place, f"model.pretrained={folder}", f"paths.run={tmp_path / 'run'}", "callbacks.export.formats=[sdxl]"
+        place, f"model.pretrained={folder}", f"paths.output_dir={tmp_path / 'run'}", "callbacks.export.formats=[sdxl]"
     )
     train(cfg)
     cat, dog = formats.read_all(tmp_path / "run")

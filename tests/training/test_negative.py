@@ -17,13 +17,13 @@ from tinv.publish.model_card import usage
 from tinv.seeding import normal_pair
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
-FAST = {"steps": 3, "guidance": 3.0}
+FAST = {"num_inference_steps": 3, "guidance_scale": 3.0}
 GUIDANCE = 4.0
 
 
 def apart(model, **options):
     """A module whose word and negative have drifted apart."""
-    module = tiny_module(model, num_vectors=2, negative=3, guidance=GUIDANCE, **options)
+    module = tiny_module(model, num_vectors=2, num_negative_vectors=3, guidance_scale=GUIDANCE, **options)
     draw = torch.Generator().manual_seed(3)
     for rows in module.words[0].embedding.parameters():
         torch.nn.init.normal_(rows, generator=draw)
@@ -36,7 +36,10 @@ def learned(model) -> LearnedEmbedding:
 
 def test_where_both_are_alike_loss_and_gradients_are_those_of_an_ordinary_word(model, batch):
     """o + g (p - o) is p where p = o; of its slope the word has g, its negative 1 - g."""
-    plain, both = tiny_module(model, num_vectors=2), tiny_module(model, num_vectors=2, negative=2, guidance=GUIDANCE)
+    plain, both = (
+        tiny_module(model, num_vectors=2),
+        tiny_module(model, num_vectors=2, num_negative_vectors=2, guidance_scale=GUIDANCE),
+    )
     losses = [module.losses(batch) for module in (plain, both)]
     torch.testing.assert_close(*losses)
     for loss in losses:
@@ -44,7 +47,9 @@ def test_where_both_are_alike_loss_and_gradients_are_those_of_an_ordinary_word(m
     gradient = plain.words[0].embedding.rows["clip_l"].grad
     embedding = both.words[0].embedding
     torch.testing.assert_close(embedding.rows["clip_l"].grad, GUIDANCE * gradient, rtol=1e-3, atol=1e-7)
-    torch.testing.assert_close(embedding.negative["clip_l"].grad, (1 - GUIDANCE) * gradient, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(
+        embedding.num_negative_vectors["clip_l"].grad, (1 - GUIDANCE) * gradient, rtol=1e-3, atol=1e-7
+    )
 
 
 def test_the_loss_is_that_of_two_passes_guided_apart(model, batch):
@@ -55,7 +60,10 @@ def test_the_loss_is_that_of_two_passes_guided_apart(model, batch):
     finally:
         del model.predict
     (told, word), (said, opposite) = heard
-    for rows, conditioning in ((module.words[0].embedding.rows, told), (module.words[0].embedding.negative, said)):
+    for rows, conditioning in (
+        (module.words[0].embedding.rows, told),
+        (module.words[0].embedding.num_negative_vectors, said),
+    ):
         expected = model.encode_text(batch.captions, {"<cat-toy>": {"clip_l": rows["clip_l"]}}).hidden
         torch.testing.assert_close(conditioning.hidden, expected)
     _, noise = normal_pair(batch.draws.tolist(), word.shape[1:])
@@ -69,25 +77,27 @@ def test_a_picture_is_steered_from_its_own_prompt_with_the_negative_in_it(model)
     rows = vectors["<cat-toy>"]
     two = {"<cat-toy>": {"clip_l": rows["clip_l"]}, "<other>": {"clip_l": rows["clip_l/negative"]}}
     expected = [
-        model.sample(PROMPTS[:1], two, seeds=[1], negative=PROMPTS[0].replace("<cat-toy>", "<other>"), **FAST),
+        model.sample(PROMPTS[:1], two, seeds=[1], negative_prompt=PROMPTS[0].replace("<cat-toy>", "<other>"), **FAST),
         model.sample(PROMPTS[1:], {}, seeds=[2], **FAST),
     ]
     torch.testing.assert_close(drawn, torch.cat(expected), atol=1e-4, rtol=0)
-    more = model.sample(PROMPTS[:1], vectors, seeds=[1], negative="dark", **FAST)
+    more = model.sample(PROMPTS[:1], vectors, seeds=[1], negative_prompt="dark", **FAST)
     said = f"{PROMPTS[0].replace('<cat-toy>', '<other>')}, dark"
     torch.testing.assert_close(
-        more, model.sample(PROMPTS[:1], two, seeds=[1], negative=said, **FAST), atol=1e-4, rtol=0
+        more, model.sample(PROMPTS[:1], two, seeds=[1], negative_prompt=said, **FAST), atol=1e-4, rtol=0
     )
 
 
 def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
     data = tiny_data(tmp_path / "data", model)
-    run = broken_off(lambda: tiny_module(model, negative=2, ema=0.9, norm="soft"), data, tmp_path, at=3, of=6)
+    run = broken_off(
+        lambda: tiny_module(model, num_negative_vectors=2, ema=0.9, norm="soft"), data, tmp_path, at=3, of=6
+    )
     before, after = (module.vectors()["<cat-toy>"] for module in (run.whole, run.resumed))
     assert set(before) == {"clip_l", "clip_l/negative"}
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(before["clip_l"], before["clip_l/negative"][:1])
-    other = tiny_module(model, negative=2, ema=0.9, norm="soft", guidance=3.0)
+    other = tiny_module(model, num_negative_vectors=2, ema=0.9, norm="soft", guidance_scale=3.0)
     with pytest.raises(UserError, match=r"embedding\.guidance was 5\.0 and is 3\.0"):
         tiny_trainer().fit(other, data, ckpt_path=run.checkpoint, weights_only=True)
 
@@ -158,10 +168,10 @@ def test_convert_and_inspect_know_both(model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"negative": -1}, "embedding.negative must be 0 or more"),
-        ({"negative": 2, "stages": 3}, "has no place beside stages or layers"),
-        ({"negative": 2, "layers": True}, "has no place beside stages or layers"),
-        ({"negative": 2, "guidance": 1.0}, "embedding.guidance must be above 1"),
+        ({"num_negative_vectors": -1}, "embedding.num_negative_vectors must be 0 or more"),
+        ({"num_negative_vectors": 2, "timestep_stages": 3}, "has no place beside stages or layers"),
+        ({"num_negative_vectors": 2, "per_layer": True}, "has no place beside stages or layers"),
+        ({"num_negative_vectors": 2, "guidance_scale": 1.0}, "embedding.guidance_scale must be above 1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):

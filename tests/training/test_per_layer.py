@@ -19,7 +19,7 @@ from tinv.token_parts import part_of
 from tinv.training.callbacks import CheckLearning
 from tinv.training.callbacks.check_learning import StuckError
 
-FAST = {"seeds": [1, 2], "steps": 3, "guidance": 3.0}
+FAST = {"seeds": [1, 2], "num_inference_steps": 3, "guidance_scale": 3.0}
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 
 
@@ -29,7 +29,7 @@ def rows_of(module):
 
 def apart(model, **options):
     """A module whose layers have drifted apart."""
-    module = tiny_module(model, layers=True, **options)
+    module = tiny_module(model, per_layer=True, **options)
     torch.nn.init.normal_(rows_of(module), generator=torch.Generator().manual_seed(3))
     return module
 
@@ -58,7 +58,7 @@ def test_stable_diffusion_1_has_the_sixteen_of_the_papers():
 
 @pytest.mark.parametrize("num_vectors", [1, 3])
 def test_equal_layers_are_ordinary_rows_and_their_gradients_add_up_to_theirs(model, batch, num_vectors):
-    plain, layered = (tiny_module(model, num_vectors=num_vectors, layers=layers) for layers in (False, True))
+    plain, layered = (tiny_module(model, num_vectors=num_vectors, per_layer=layers) for layers in (False, True))
     (loss, whole), (same, by_layer) = gradient(plain, batch), gradient(layered, batch)
     torch.testing.assert_close(same, loss)
     by_layer = by_layer.view(len(layers_of(model.unet)), num_vectors, -1)
@@ -114,14 +114,14 @@ def test_layers_are_told_their_own_by_whatever_code_computes_attention(tmp_path,
 def test_micro_batches_side_by_side_add_up(model, tmp_path):
     learned = []
     for merge in (False, True):
-        module = tiny_module(model, layers=True, merge_batches=merge)
+        module = tiny_module(model, per_layer=True, merge_batches=merge)
         tiny_trainer(accumulate_grad_batches=2).fit(module, tiny_data(tmp_path, model))
         learned.append(rows_of(module).detach())
     torch.testing.assert_close(*learned, atol=2e-5, rtol=0)
 
 
 def test_pictures_of_equal_layers_are_those_of_ordinary_rows(model):
-    modules = [tiny_module(model, num_vectors=2, layers=layers) for layers in (False, True)]
+    modules = [tiny_module(model, num_vectors=2, per_layer=layers) for layers in (False, True)]
     pictures = [model.sample(PROMPTS, module.vectors(), **FAST) for module in modules]
     torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
 
@@ -135,12 +135,12 @@ def test_pictures_of_layers_apart_are_others(model):
 
 def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
     data = tiny_data(tmp_path / "data", model)
-    run = broken_off(lambda: tiny_module(model, layers=True), data, tmp_path, at=3, of=6)
+    run = broken_off(lambda: tiny_module(model, per_layer=True), data, tmp_path, at=3, of=6)
     assert torch.equal(rows_of(run.whole), rows_of(run.resumed))
     first, *rest = rows_of(run.whole).detach()
     assert not any(torch.equal(first, other) for other in rest)
     with pytest.raises(UserError, match="rows was 'for each of 4 layers of the U-Net' and is 'for each of 4 stages"):
-        tiny_trainer().fit(tiny_module(model, stages=4), data, ckpt_path=run.checkpoint, weights_only=True)
+        tiny_trainer().fit(tiny_module(model, timestep_stages=4), data, ckpt_path=run.checkpoint, weights_only=True)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -150,7 +150,7 @@ def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_he
 
     def learn():
         watch = CheckLearning(after_steps=2)
-        tiny_trainer(callbacks=[watch]).fit(tiny_module(model, layers=True), tiny_data(tmp_path / "data", model))
+        tiny_trainer(callbacks=[watch]).fit(tiny_module(model, per_layer=True), tiny_data(tmp_path / "data", model))
 
     model.unet.get_submodule(names[1]).to_v.weight.data.zero_()
     with pytest.warns(UserWarning, match=f"take no notice of words stay where they start: {names[1]}$"):
@@ -163,11 +163,13 @@ def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_he
 
 
 def test_stages_and_layers_of_a_word_are_refused_and_so_is_sdxl():
-    with pytest.raises(UserError, match="a word has rows for stages or for layers; set stages=1 or layers=false"):
-        EmbeddingConfig(stages=2, layers=True)
-    EmbeddingConfig(layers=True).check_model(1)
+    with pytest.raises(
+        UserError, match="a word has rows for stages or for layers; set timestep_stages=1 or layers=false"
+    ):
+        EmbeddingConfig(timestep_stages=2, per_layer=True)
+    EmbeddingConfig(per_layer=True).check_model(1)
     with pytest.raises(UserError, match="is for Stable Diffusion 1 and 2: SDXL has 70 layers"):
-        EmbeddingConfig(layers=True).check_model(2)
+        EmbeddingConfig(per_layer=True).check_model(2)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from tinv.token_parts import SlotLayout
 from tinv.training.callbacks import CheckLearning
 
 STAGES = 5
-FAST = {"seeds": [1, 2], "steps": 4, "guidance": 3.0}
+FAST = {"seeds": [1, 2], "num_inference_steps": 4, "guidance_scale": 3.0}
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 
 
@@ -23,14 +23,14 @@ def rows_of(module):
 
 def apart(model, **options):
     """A module whose stages have drifted apart."""
-    module = tiny_module(model, stages=STAGES, **options)
+    module = tiny_module(model, timestep_stages=STAGES, **options)
     torch.nn.init.normal_(rows_of(module), generator=torch.Generator().manual_seed(3))
     return module
 
 
 @pytest.mark.parametrize("num_vectors", [1, 3])
 def test_equal_stages_are_ordinary_rows_and_their_gradients_add_up_to_theirs(model, batch, num_vectors):
-    plain, staged = (tiny_module(model, num_vectors=num_vectors, stages=stages) for stages in (1, STAGES))
+    plain, staged = (tiny_module(model, num_vectors=num_vectors, timestep_stages=stages) for stages in (1, STAGES))
     losses = [module.losses(batch) for module in (plain, staged)]
     assert torch.equal(*losses)
     for loss in losses:
@@ -64,7 +64,7 @@ def test_training_and_drawing_tell_the_unet_the_same(model, batch):
 
 
 def test_pictures_of_equal_stages_are_those_of_ordinary_rows_and_the_unet_is_as_before(model):
-    plain, staged = tiny_module(model, num_vectors=2), tiny_module(model, num_vectors=2, stages=STAGES)
+    plain, staged = tiny_module(model, num_vectors=2), tiny_module(model, num_vectors=2, timestep_stages=STAGES)
     pictures = [model.sample(PROMPTS, module.vectors(), **FAST) for module in (plain, staged)]
     torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
     assert not model.unet._forward_pre_hooks
@@ -78,7 +78,7 @@ def test_at_each_step_of_drawing_the_unet_hears_the_stage_of_its_timestep(model,
         return forward(sample, timestep, encoder_hidden_states, **options)
 
     monkeypatch.setattr(model.unet, "forward", listening)
-    model.sample(PROMPTS[:1], module.vectors(), seeds=[1], steps=7)
+    model.sample(PROMPTS[:1], module.vectors(), seeds=[1], num_inference_steps=7)
     assert len({t * STAGES // 1000 for t, _ in heard}) == STAGES
     for t, hidden in heard:
         part = {"clip_l": rows_of(module).detach()[t * STAGES // 1000][None]}
@@ -87,7 +87,7 @@ def test_at_each_step_of_drawing_the_unet_hears_the_stage_of_its_timestep(model,
 
 def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
     data = tiny_data(tmp_path / "data", model)
-    run = broken_off(lambda: tiny_module(model, stages=3, ema=0.9), data, tmp_path, at=3, of=6)
+    run = broken_off(lambda: tiny_module(model, timestep_stages=3, ema=0.9), data, tmp_path, at=3, of=6)
     before, after = (module.vectors()["<cat-toy>"] for module in (run.whole, run.resumed))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(before["clip_l/stage.0"], before["clip_l/stage.2"])
@@ -99,8 +99,8 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path)
 
 
 def test_stages_that_had_no_sample_yet_are_not_stuck(model, tmp_path):
-    module = tiny_module(model, stages=30)
+    module = tiny_module(model, timestep_stages=30)
     trainer = tiny_trainer(max_steps=2, callbacks=[CheckLearning(after_steps=2)])
     trainer.fit(module, tiny_data(tmp_path, model, batch_size=1))
-    moved = (rows_of(module) != tiny_module(model, stages=30).words[0].embedding.rows["clip_l"]).any(dim=1)
+    moved = (rows_of(module) != tiny_module(model, timestep_stages=30).words[0].embedding.rows["clip_l"]).any(dim=1)
     assert 1 <= moved.sum() <= 2

@@ -168,7 +168,7 @@ def test_an_accumulated_step_counts_it_once(model, tmp_path, merge_batches):
     [
         ({"initializer_token": None}, {"init": "random"}, "concept.initializer_token, which is null"),
         ({"initializer_token": "painting", "kind": "style"}, {}, "prompts about things, not styles"),
-        ({"initializer_token": "toy"}, {"stages": 10}, "rows for each stage or layer"),
+        ({"initializer_token": "toy"}, {"timestep_stages": 10}, "rows for each stage or layer"),
     ],
 )
 def test_context_refuses_what_it_cannot_compare(concept, embedding, said):
@@ -184,8 +184,8 @@ def test_a_run_that_cannot_be_regularized_is_refused_before_anything_loads(compo
             compose(
                 "+experiment=two_toys",
                 "regularizer=context",
-                "others.robot.concept.initializer_token=null",
-                "others.robot.embedding.init=random",
+                "extra_concepts.robot.concept.initializer_token=null",
+                "extra_concepts.robot.embedding.init=random",
             )
         )
 

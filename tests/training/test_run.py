@@ -34,11 +34,11 @@ def command(place: Path, *overrides: str) -> list[str]:
         "trainer.val_check_interval=5",
         "trainer.log_every_n_steps=1",
         "callbacks.samples.every_n_steps=6",
-        "callbacks.samples.steps=2",
+        "callbacks.samples.num_inference_steps=2",
         "callbacks.samples.seeds=[0]",
         "callbacks.checkpoints.every_n_steps=2",
-        "callbacks.checkpoints.keep=null",
-        f"paths.outputs={place / 'outputs'}",
+        "callbacks.checkpoints.total_limit=null",
+        f"paths.root_dir={place / 'outputs'}",
         *overrides,
     ]
 

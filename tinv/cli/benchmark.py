@@ -42,9 +42,11 @@ def _add_dreambench(names: Any) -> None:
     command.add_argument("--subjects", type=_names, default=(), help="some of them: dog,cat,teapot (default: all)")
     command.add_argument("--seeds", type=seeds, default=[0, 1, 2, 3], help="a sample a prompt for each (default 0-3)")
     command.add_argument("--sampler", choices=("ddim", "dpm"), default="ddim", help="DDIM (default) or DPM-Solver++")
-    command.add_argument("--steps", type=int, default=50, help="of the sampler (default 50)")
-    command.add_argument("--guidance", type=float, default=7.5, help="default 7.5")
-    command.add_argument("--towers", choices=("toybox", "clip", "dinov2"), help="default: those that go with the model")
+    command.add_argument("--num-inference-steps", type=int, default=50, help="of the sampler (default 50)")
+    command.add_argument("--guidance-scale", type=float, default=7.5, help="default 7.5")
+    command.add_argument(
+        "--feature-extractors", choices=("toybox", "clip", "dinov2"), help="default: those that go with the model"
+    )
     command.add_argument("--device", help="of samples and towers (default: the fastest there is)")
     command.add_argument("--print", action="store_true", dest="only_print", help="the command that trains, and stop")
 
@@ -60,8 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     settings = Settings(
         seeds=arguments.seeds,
-        steps=arguments.steps,
-        guidance=arguments.guidance,
+        num_inference_steps=arguments.num_inference_steps,
+        guidance_scale=arguments.guidance_scale,
         sampler=arguments.sampler,
         feature_extractors=arguments.feature_extractors,
         device=arguments.device,

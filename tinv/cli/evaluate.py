@@ -23,13 +23,19 @@ def add(commands: Any) -> None:
         "--prompt", action="append", metavar="TEXT", help="with {} for the word; again for another (default: eight)"
     )
     command.add_argument("--seeds", type=seeds, default=[0, 1, 2, 3], help="a picture a prompt for each (default 0-3)")
-    command.add_argument("--steps", type=int, help="solver steps (default: as the run's samples, else 25)")
-    command.add_argument("--guidance", type=float, help="strictness (default: as the run's samples, else 7.5)")
-    command.add_argument("--negative", help="what to steer away from")
+    command.add_argument(
+        "--num-inference-steps", type=int, help="solver steps (default: as the run's samples, else 25)"
+    )
+    command.add_argument("--guidance-scale", type=float, help="strictness (default: as the run's samples, else 7.5)")
+    command.add_argument("--negative-prompt", help="what to steer away from")
     command.add_argument("--sampler", choices=("dpm", "ddim"), help="DPM-Solver++ (default) or DDIM")
-    command.add_argument("--noun", help="the plain name of what it is one of (default: the word that it started from)")
+    command.add_argument(
+        "--class-noun", help="the plain name of what it is one of (default: the word that it started from)"
+    )
     command.add_argument("--images", type=Path, metavar="DIR", help="what it was learned from (default: the run's)")
-    command.add_argument("--towers", choices=("toybox", "clip", "dinov2"), help="default: those that go with the model")
+    command.add_argument(
+        "--feature-extractors", choices=("toybox", "clip", "dinov2"), help="default: those that go with the model"
+    )
     command.add_argument("--clip", metavar="PLACE", help="another CLIP: a folder or a Hub id, also as ID@REVISION")
     command.add_argument("--dino", metavar="PLACE", help="another DINO or DINOv2 likewise, or none")
     command.add_argument("--model", help="another model than the one that the file names")
@@ -47,11 +53,11 @@ def run(arguments: argparse.Namespace) -> None:
     settings = Settings(
         prompts=arguments.prompt,
         seeds=arguments.seeds,
-        steps=arguments.steps,
-        guidance=arguments.guidance,
-        negative=arguments.negative,
+        num_inference_steps=arguments.num_inference_steps,
+        guidance_scale=arguments.guidance_scale,
+        negative_prompt=arguments.negative_prompt,
         sampler=arguments.sampler,
-        noun=arguments.noun,
+        class_noun=arguments.class_noun,
         images=arguments.images,
         feature_extractors=arguments.feature_extractors,
         clip=arguments.clip,

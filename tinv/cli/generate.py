@@ -29,9 +29,11 @@ def add(commands: Any) -> None:
         help="a run's folder (all of its words, by name) or an embedding file; give it again for another word",
     )
     command.add_argument("--seeds", type=seeds, default=[0], help="one picture each: 0-3 or 1,5,7 (default 0)")
-    command.add_argument("--steps", type=int, help="solver steps (default: as the run's samples, else 25)")
-    command.add_argument("--guidance", type=float, help="strictness (default: as the run's samples, else 7.5)")
-    command.add_argument("--negative", help="what to steer away from")
+    command.add_argument(
+        "--num-inference-steps", type=int, help="solver steps (default: as the run's samples, else 25)"
+    )
+    command.add_argument("--guidance-scale", type=float, help="strictness (default: as the run's samples, else 7.5)")
+    command.add_argument("--negative-prompt", help="what to steer away from")
     command.add_argument("--sampler", choices=("dpm", "ddim"), help="DPM-Solver++ (default) or DDIM")
     command.add_argument("--out", type=Path, default=Path("generated"), help="a folder, or a .png (default: generated)")
     command.add_argument("--grid", action="store_true", help="all pictures on one sheet, a row for each prompt")
@@ -48,9 +50,9 @@ def run(arguments: argparse.Namespace) -> None:
         prompts=arguments.prompts,
         embeddings=arguments.embedding,
         seeds=arguments.seeds,
-        steps=arguments.steps,
-        guidance=arguments.guidance,
-        negative=arguments.negative,
+        num_inference_steps=arguments.num_inference_steps,
+        guidance_scale=arguments.guidance_scale,
+        negative_prompt=arguments.negative_prompt,
         sampler=arguments.sampler,
         model=arguments.model,
         config=arguments.config,

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(problem.text for problem in problems)
     cfg = check(groups.compose(arguments.overrides))
     model = {key: cfg.model.get(key) for key in ("revision", "config")}
-    nodes = [cfg.data, *(node.data for node in cfg.others.values())]
+    nodes = [cfg.data, *(node.data for node in cfg.extra_concepts.values())]
     is_told = all(node.resolution for node in nodes)
     resolution = cfg.data.resolution if is_told else native_resolution(cfg.model.pretrained, **model)
     parts = [build(node) for node in nodes]

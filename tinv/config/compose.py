@@ -99,7 +99,7 @@ class Groups:
     def compose(
         self, overrides: Sequence[str] = (), *, output_dir: str = "outputs", multirun: bool = False
     ) -> DictConfig:
-        """The settings of a run, not yet checked; `paths.run` is `output_dir`.
+        """The settings of a run, not yet checked; `paths.output_dir` is `output_dir`.
 
         Raises:
             CompositionError: the overrides do not fit; `overrides.explain` says why.

@@ -37,13 +37,13 @@ class ConfigError(UserError):
 class Paths:
     """Where things go."""
 
-    outputs: str
-    """Runs go to `<outputs>/<name>/<time>`."""
-    run: str
+    root_dir: str
+    """Runs go to `<root_dir>/<name>/<time>`."""
+    output_dir: str
     """This run's own folder."""
-    cache: str | None = "auto"
+    cache_dir: str | None = "auto"
     """Keeps encoded pictures for the next run."""
-    cache_gb: float = 2.0
+    cache_max_gb: float = 2.0
     """How large that may become."""
 
 
@@ -87,11 +87,11 @@ class Root:
     """What is shown."""
     embedding: dict[str, Any]
     """How the word is represented, and where it starts."""
-    others: dict[str, Any] = field(default_factory=dict)
+    extra_concepts: dict[str, Any] = field(default_factory=dict)
     """What else is learned in the same run, by names of your own."""
-    objective: dict[str, Any]
+    loss: dict[str, Any]
     """What is minimised."""
-    timesteps: dict[str, Any]
+    timestep_sampler: dict[str, Any]
     """How often training shows each timestep."""
     regularizer: dict[str, Any]
     """What is minimised besides."""
@@ -103,7 +103,7 @@ class Root:
     """Lightning's Trainer: where and for how long."""
     callbacks: dict[str, Any]
     """What else happens on the way."""
-    stop: dict[str, Any]
+    early_stopping: dict[str, Any]
     """What ends the run before its last step."""
     keep: dict[str, Any]
     """The embedding of which step is the result."""
@@ -112,7 +112,7 @@ class Root:
     hub: dict[str, Any]
     """Whether and where the word is published."""
     paths: dict[str, Any]
-    """`outputs`, and `run`: this run's own folder."""
+    """`root_dir`, and `output_dir`: this run's own folder."""
     module: dict[str, Any]
     """Joins the groups."""
 
@@ -179,18 +179,20 @@ def _strangers(cfg: DictConfig, root: Signature) -> Iterator[Problem]:
     """What does not belong at the top of the tree or among the callbacks, and what is missing there."""
     for key in map(str, cfg):
         if key not in root.parameters:
-            where = "; say which, and where: +another@others.NAME=object" if key == "another" else ""
+            where = (
+                "; say which, and where: +extra_concept@extra_concepts.NAME=object" if key == "extra_concept" else ""
+            )
             yield Problem(f"{key}: there is no such group or setting{where or did_you_mean(key, root.parameters)}")
     for key in root.parameters:
         if key not in cfg:
-            hint = f"; write {key}=none" if key in ("callbacks", "logger", "stop") else ""
+            hint = f"; write {key}=none" if key in ("callbacks", "logger", "early_stopping") else ""
             yield Problem(f"{key}: cannot be left out{hint}")
     for name, shape in (("paths", Paths), ("sweep", Sweep)):
         if isinstance(node := cfg.get(name), DictConfig):
             yield from unknown(node, signature(f"{__name__}.{shape.__name__}"), name)
             yield from unfit(node, signature(f"{__name__}.{shape.__name__}"), name)
-    for name, node in _nodes(cfg, "others").items():
-        yield from _misfits(node, f"others.{name}")
+    for name, node in _nodes(cfg, "extra_concepts").items():
+        yield from _misfits(node, f"extra_concepts.{name}")
     for group in ("callbacks", "logger"):
         nodes = _nodes(cfg, group)
         known = [name for name, node in nodes.items() if _has_target(node)]

@@ -82,7 +82,7 @@ class LatentCache:
             self._can_write = False
             reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
             warnings.warn(
-                f"paths.cache: cannot write to {self.folder} ({reason}), so that every run encodes its pictures anew; "
+                f"paths.cache_dir: cannot write to {self.folder} ({reason}), so that every run encodes its pictures anew; "
                 f"name another folder, or null",
                 stacklevel=3,
             )
@@ -120,7 +120,7 @@ def _read(path: Path) -> Tensor | None:
     except OSError:
         return None
     if content[:_SUM_BYTES] != _sum(content[_SUM_BYTES:]):
-        warnings.warn(f"paths.cache: {path} is damaged; its picture is encoded again", stacklevel=4)
+        warnings.warn(f"paths.cache_dir: {path} is damaged; its picture is encoded again", stacklevel=4)
         return None
     with suppress(OSError):
         os.utime(path)  # used now

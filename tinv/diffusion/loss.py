@@ -24,12 +24,12 @@ class DiffusionLoss:
 
     def __post_init__(self) -> None:
         if self.snr_gamma is not None and self.snr_gamma <= 0:
-            raise UserError(f"objective.snr_gamma must be above 0 (5 is usual) or null, got {self.snr_gamma}")
+            raise UserError(f"loss.snr_gamma must be above 0 (5 is usual) or null, got {self.snr_gamma}")
         if not 0 <= self.snr_power <= 1:
-            raise UserError(f"objective.snr_power must be 0 to 1, got {self.snr_power}; 0.5 is usual, 0 leaves it out")
+            raise UserError(f"loss.snr_power must be 0 to 1, got {self.snr_power}; 0.5 is usual, 0 leaves it out")
         if self.snr_gamma is not None and self.snr_power:
             raise UserError(
-                f"objective.snr_gamma={self.snr_gamma} and objective.snr_power={self.snr_power} weight the same "
+                f"loss.snr_gamma={self.snr_gamma} and loss.snr_power={self.snr_power} weight the same "
                 f"timesteps; set snr_gamma=null or snr_power=0"
             )
 

@@ -18,7 +18,7 @@ from tinv.types import Batch
 
 
 class Timesteps(Protocol):
-    """The options of conf/timesteps."""
+    """The options of conf/timestep_sampler."""
 
     @property
     def stratified(self) -> bool:
@@ -56,7 +56,7 @@ class Range:
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high:
             raise UserError(
-                f"timesteps.low must be 0 or more and less than timesteps.high, got low={self.low} and high={self.high}"
+                f"timestep_sampler.low must be 0 or more and less than timestep_sampler.high, got low={self.low} and high={self.high}"
             )
 
     def weights(self, alphas_cumprod_T: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class Range:
         """
         count = len(alphas_cumprod_T)
         if self.high > count:
-            raise UserError(f"timesteps.high must be at most the model's {count} timesteps, got {self.high}")
+            raise UserError(f"timestep_sampler.high must be at most the model's {count} timesteps, got {self.high}")
         t_T = torch.arange(count)
         return ((t_T >= self.low) & (t_T < self.high)).double()
 
@@ -88,8 +88,8 @@ class LogSnr:
         a_T = alphas_cumprod_T.detach().cpu().double()
         if not 0 < a_T.min() <= a_T.max() < 1:
             raise UserError(
-                "timesteps=logsnr needs a schedule that keeps some signal and some noise everywhere, and the model's "
-                "ends in pure noise; take timesteps=cosine or timesteps=range"
+                "timestep_sampler=logsnr needs a schedule that keeps some signal and some noise everywhere, and the model's "
+                "ends in pure noise; take timestep_sampler=cosine or timestep_sampler=range"
             )
         log_snr_T = torch.logit(a_T)
         return log_snr_T.max() - log_snr_T
@@ -109,7 +109,7 @@ class Cosine:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
-            raise UserError(f"timesteps.strength must be 0 to 1, got {self.strength}; 0.5 is usual")
+            raise UserError(f"timestep_sampler.strength must be 0 to 1, got {self.strength}; 0.5 is usual")
 
     def weights(self, alphas_cumprod_T: Tensor) -> Tensor:
         """1 - strength cos(pi t / T)."""

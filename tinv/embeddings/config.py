@@ -56,21 +56,21 @@ class EmbeddingConfig:
     ema: float = 0.0
     """Decay of a moving average of the rows, which then is what is saved, sampled and validated; 0 keeps none. It is
     some 1 / (1 - ema) steps behind the rows: 0.99 to 0.999, and far below the run's length."""
-    tail: float = 0.0
+    average_last: float = 0.0
     """Share of the run's last steps over which the rows are averaged, which then is what is saved, sampled and
     validated; 0 keeps no average, 0.1 to 0.5 are usual."""
-    stages: int = 1
+    timestep_stages: int = 1
     """In how many equal stages of the noise schedule the word has rows of its own, K in each, that all start alike
     (ProSpect, Zhang et al. 2023, arXiv 2305.16225; Multiresolution TI, Daras & Dimakis 2022, arXiv 2211.17115); 10 is
     usual, 1 are ordinary rows. A sample teaches the rows of its own stage, so that each learns from 1 / stages of
     them."""
-    layers: bool = False
+    per_layer: bool = False
     """Whether the word has rows of its own, K in each, for every layer of the U-Net that looks at the text, that all
     start alike (XTI, Voynov et al. 2023, arXiv 2303.09522). A caption is encoded once for each layer."""
-    negative: int = 0
+    num_negative_vectors: int = 0
     """How many rows are learned besides, for what the concept is not: the word's negative, which stands in the negative
     prompt (DreamArtist, Dong et al. 2022, arXiv 2211.11337, which has 3 and 10). 0 learns none."""
-    guidance: float = 5.0
+    guidance_scale: float = 5.0
     """For `negative`: how far the two are pulled apart in training, as pictures are drawn with; 3 to 7."""
 
     def __post_init__(self) -> None:
@@ -104,34 +104,38 @@ class EmbeddingConfig:
             )
         if not 0 <= self.ema < 1:
             raise UserError(f"embedding.ema must be 0 or more and less than 1, got {self.ema}; 0 keeps no average")
-        if not 0 <= self.tail < 1:
-            raise UserError(f"embedding.tail must be 0 or more and less than 1, got {self.tail}; 0 keeps no average")
-        if self.ema and self.tail:
+        if not 0 <= self.average_last < 1:
             raise UserError(
-                f"embedding.ema={self.ema} and embedding.tail={self.tail} are two averages of the same rows; "
+                f"embedding.average_last must be 0 or more and less than 1, got {self.average_last}; 0 keeps no average"
+            )
+        if self.ema and self.average_last:
+            raise UserError(
+                f"embedding.ema={self.ema} and embedding.average_last={self.average_last} are two averages of the same rows; "
                 f"set one of them to 0"
             )
-        if not 1 <= self.stages <= MOST_STAGES:
+        if not 1 <= self.timestep_stages <= MOST_STAGES:
             raise UserError(
-                f"embedding.stages must be 1 to {MOST_STAGES}, got {self.stages}; 10 is usual, 1 are ordinary rows"
+                f"embedding.timestep_stages must be 1 to {MOST_STAGES}, got {self.timestep_stages}; 10 is usual, 1 are ordinary rows"
             )
-        if self.stages > 1 and self.layers:
+        if self.timestep_stages > 1 and self.per_layer:
             raise UserError(
-                f"embedding.stages={self.stages} and embedding.layers=true: a word has rows for stages or for layers; "
-                f"set stages=1 or layers=false"
+                f"embedding.timestep_stages={self.timestep_stages} and embedding.per_layer=true: a word has rows for stages or for layers; "
+                f"set timestep_stages=1 or per_layer=false"
             )
-        if self.negative < 0 or (self.negative and (self.stages > 1 or self.layers)):
+        if self.num_negative_vectors < 0 or (
+            self.num_negative_vectors and (self.timestep_stages > 1 or self.per_layer)
+        ):
             raise UserError(
-                f"embedding.negative must be 0 or more, and has no place beside stages or layers, got negative="
-                f"{self.negative} with stages={self.stages} and layers={self.layers}; set stages=1 and layers=false"
+                f"embedding.num_negative_vectors must be 0 or more, and has no place beside timestep_stages or per_layer, got num_negative_vectors="
+                f"{self.num_negative_vectors} with timestep_stages={self.timestep_stages} and per_layer={self.per_layer}; set timestep_stages=1 and per_layer=false"
             )
-        if self.guidance <= 1:
-            raise UserError(f"embedding.guidance must be above 1, got {self.guidance}; 5 is usual")
+        if self.guidance_scale <= 1:
+            raise UserError(f"embedding.guidance_scale must be above 1, got {self.guidance_scale}; 5 is usual")
 
     @property
     def has_parts(self) -> bool:
         """Whether the word has rows of their own for different places."""
-        return self.stages > 1 or self.layers
+        return self.timestep_stages > 1 or self.per_layer
 
     def check(
         self,
@@ -152,7 +156,9 @@ class EmbeddingConfig:
             UserError: the placeholder is taken, the initializer cannot start these rows, or they do not fit a caption.
         """
         check_placeholder(concept, tokenizer)
-        check_room(concept, tokenizer, captions, num_vectors=max(self.num_vectors, self.negative), others=others)
+        check_room(
+            concept, tokenizer, captions, num_vectors=max(self.num_vectors, self.num_negative_vectors), others=others
+        )
         for word in self.init_words or ():
             check_whole(word, tokenizer)
         self._initializer_ids(concept, tokenizer)
@@ -163,9 +169,9 @@ class EmbeddingConfig:
         Raises:
             UserError: it cannot.
         """
-        if self.layers and encoders > 1:
+        if self.per_layer and encoders > 1:
             raise UserError(
-                "embedding.layers=true is for Stable Diffusion 1 and 2: SDXL has 70 layers that look at the text, and "
+                "embedding.per_layer=true is for Stable Diffusion 1 and 2: SDXL has 70 layers that look at the text, and "
                 "two text encoders for each; take embedding=per_timestep or embedding=token"
             )
 
@@ -216,8 +222,8 @@ class EmbeddingConfig:
             else:
                 start_KD = from_tokens(table_VD, ids, self.num_vectors)
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
-        parts = layers if self.layers else stage_names(self.stages)
-        started = TokenParameters(concept.placeholder_token, rows, parts, self.negative)
+        parts = layers if self.per_layer else stage_names(self.timestep_stages)
+        started = TokenParameters(concept.placeholder_token, rows, parts, self.num_negative_vectors)
         if (hold := self.hold(tables)) and hold.is_exact:
             hold(started)
         return started
@@ -232,8 +238,8 @@ class EmbeddingConfig:
 
     def average(self, rows: TokenParameters) -> EMA | TailAverage | None:
         """The average that is kept of the rows, which are at their start."""
-        if self.tail:
-            return TailAverage(rows, self.tail)
+        if self.average_last:
+            return TailAverage(rows, self.average_last)
         return EMA(rows, self.ema) if self.ema else None
 
     def _initializer_ids(self, concept: Concept, tokenizer: Any) -> list[int]:

@@ -55,8 +55,8 @@ class LearnedToken(nn.Module):
         )
         self.start = {encoder: rows.detach().clone() for encoder, rows in self.embedding.rows.items()}
         self.hold, self.average = settings.hold(tables), settings.average(self.embedding)
-        self.guidance = settings.guidance if settings.negative else None
-        self.averages = {"embedding.ema": settings.ema, "embedding.tail": settings.tail}
+        self.guidance = settings.guidance_scale if settings.num_negative_vectors else None
+        self.averages = {"embedding.ema": settings.ema, "embedding.average_last": settings.average_last}
 
     @property
     def placeholder_token(self) -> str:

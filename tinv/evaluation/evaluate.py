@@ -24,7 +24,7 @@ from tinv.runs.environment import versions
 
 PICTURES = "evaluation"
 """The folder of the samples, beside evaluation.json."""
-_SAMPLING = {"steps": 25, "guidance": 7.5, "negative": ""}
+_SAMPLING = {"num_inference_steps": 25, "guidance_scale": 7.5, "negative_prompt": ""}
 
 Result = dict[str, Any]
 """What evaluation.json holds."""
@@ -104,9 +104,9 @@ class Bench:
             prompts=(),
             embeddings=[subject.place],
             seeds=settings.seeds,
-            steps=settings.steps,
-            guidance=settings.guidance,
-            negative=settings.negative,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            negative_prompt=settings.negative_prompt,
             sampler=settings.sampler,
             model=settings.model,
             config=settings.config,
@@ -118,16 +118,19 @@ class Bench:
             "sampling": _SAMPLING | sampling_options(request),
             "sampler": TITLES[settings.sampler or DPM],
         }
-        prompts, noun = list(settings.prompts or prompts_for(subject.kind)), subject.noun(settings.noun)
+        prompts, class_noun = (
+            list(settings.prompts or prompts_for(subject.kind)),
+            subject.class_noun(settings.class_noun),
+        )
         images = subject.pictures(settings.images)
         choice = self._chosen(settings, str(told["model"]["pretrained"]))
         decisive = {
             "drawn": told,
             "prompts": prompts,
             "seeds": [*settings.seeds],
-            "noun": noun,
+            "class_noun": class_noun,
             "images": {path.name: _digest(path) for path in images},
-            "towers": choice.told,
+            "feature_extractors": choice.told,
             "formulae": results.FORMULAE,
             "also": self.also.told if self.also else None,
         }
@@ -143,7 +146,7 @@ class Bench:
             samples = album.read()
         feature_extractors = self._seeing(choice)
         references = References.seen_by(feature_extractors, shown) if shown else None
-        found = measure(feature_extractors, samples, references, noun=noun)
+        found = measure(feature_extractors, samples, references, class_noun=class_noun)
         more = (
             self.also(subject, samples, feature_extractors=feature_extractors, model=model, told=told)
             if self.also
@@ -154,12 +157,12 @@ class Bench:
             "reference_points": references.points() if references else {},
             "prompts": found.prompts,
             "placeholder_token": subject.learned.placeholder_token,
-            "noun": noun,
+            "class_noun": class_noun,
             "kind": subject.kind,
             "images": [path.name for path in images],
             "seeds": [*settings.seeds],
             "drawn": told,
-            "towers": choice.told,
+            "feature_extractors": choice.told,
             "versions": versions(),
             "measured": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "fingerprint": mark,

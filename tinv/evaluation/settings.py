@@ -15,11 +15,11 @@ class Settings:
     """With `{}` for the word; None is those for a thing, or for a style."""
     seeds: Sequence[int] = (0, 1, 2, 3)
     """A picture of each prompt for each."""
-    steps: int | None = None
-    guidance: float | None = None
-    negative: str | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    negative_prompt: str | None = None
     sampler: str | None = None
-    noun: str | None = None
+    class_noun: str | None = None
     """The plain name of what the word is one of; None is the word that it was started from."""
     images: Path | None = None
     """What it was learned from; None is the run's own pictures."""

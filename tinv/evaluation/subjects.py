@@ -34,7 +34,7 @@ class Subject:
         """`object` or `style`."""
         return self.learned.provenance.get("kind", "object")
 
-    def noun(self, asked: str | None) -> str:
+    def class_noun(self, asked: str | None) -> str:
         """The plain name of what it is one of.
 
         Raises:
@@ -43,7 +43,9 @@ class Subject:
         noun = asked or self.learned.provenance.get("initializer_token")
         if not noun:
             word = self.learned.placeholder_token
-            raise UserError(f"{self.place} does not say what {word} is one of; give its plain name, as in --noun cat")
+            raise UserError(
+                f"{self.place} does not say what {word} is one of; give its plain name, as in --class-noun cat"
+            )
         return noun
 
     def pictures(self, asked: Path | None) -> list[Path]:

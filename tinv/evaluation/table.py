@@ -50,7 +50,7 @@ def swept(subject: Subject) -> dict[str, str]:
 
 
 def spelled(settings: Mapping[str, str]) -> str:
-    """`optimizer.lr=1e-3 objective=debiased`."""
+    """`optimizer.lr=1e-3 loss=debiased`."""
     return " ".join(f"{name}={value}" for name, value in settings.items()) or "all"
 
 
@@ -77,9 +77,11 @@ def summary(place: Path, subjects: Sequence[Subject], found: Sequence[Mapping[st
     if len(subjects) < 2 or not place.is_dir():
         return None
     whole = results.macro([each["scores"] for each in found])
-    feature_extractors = [each["towers"] for each in found]
+    feature_extractors = [each["feature_extractors"] for each in found]
     same = (
-        {"towers": feature_extractors[0]} if all(each == feature_extractors[0] for each in feature_extractors) else {}
+        {"feature_extractors": feature_extractors[0]}
+        if all(each == feature_extractors[0] for each in feature_extractors)
+        else {}
     )
     return results.write(place, {**whole, "groups": groups(subjects, found), **same})
 
@@ -106,7 +108,9 @@ def conclude(found: Mapping[Path, Sequence[Subject]], done: Sequence[Mapping[str
             several = [group for group in groups(subjects, here) if len(group["subjects"]) > 1]
             rows += [(f"mean of {spelled(group['settings'])}", group) for group in several]
     print(text(rows))
-    for note in dict.fromkeys(str(result["towers"]["note"]) for result in done if result["towers"].get("note")):
+    for note in dict.fromkeys(
+        str(result["feature_extractors"]["note"]) for result in done if result["feature_extractors"].get("note")
+    ):
         print(f"note: {note}")
 
 

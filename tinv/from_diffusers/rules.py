@@ -86,7 +86,7 @@ def folder(value: str, pasted: Pasted) -> Iterator[str]:
     place = Path(re.sub(r"[/\\]+$", "", value) or ".")
     name = re.sub(r"[^A-Za-z0-9._=-]+", "_", place.name).strip("._") or "untitled"
     yield assign("name", name)
-    yield assign("paths.outputs", place.parent.as_posix())
+    yield assign("paths.root_dir", place.parent.as_posix())
 
 
 def accumulation(value: int, pasted: Pasted) -> Iterator[str]:
@@ -166,7 +166,7 @@ def prompt(value: str | None, pasted: Pasted) -> Iterator[str]:
     word = re.escape(pasted.values["placeholder_token"])
     yield assign("callbacks.samples.prompts", [re.sub(word, "{}", value, flags=re.IGNORECASE)])
     if pasted.script == "sdxl":
-        yield "callbacks.samples.guidance=5.0"
+        yield "callbacks.samples.guidance_scale=5.0"
 
 
 def pictures(value: int, pasted: Pasted) -> Iterator[str]:

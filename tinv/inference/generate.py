@@ -31,9 +31,9 @@ class Request:
     prompts: Sequence[str]
     embeddings: Sequence[Path]
     seeds: Sequence[int]
-    steps: int | None = None
-    guidance: float | None = None
-    negative: str | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    negative_prompt: str | None = None
     sampler: str | None = None
     """`dpm` or `ddim`."""
     model: str | None = None
@@ -144,11 +144,17 @@ def model_settings(learned: Sequence[LearnedEmbedding], request: Request) -> dic
 def sampling_options(request: Request) -> dict[str, Any]:
     """What was asked for, else what the first run's own samples were drawn with, else the sampler's defaults."""
     samples = (_run(request).get("callbacks") or {}).get("samples") or {}
-    options = {name: samples[name] for name in ("steps", "guidance", "negative") if name in samples}
-    asked = {"steps": request.steps, "guidance": request.guidance, "negative": request.negative}
+    options = {
+        name: samples[name] for name in ("num_inference_steps", "guidance_scale", "negative_prompt") if name in samples
+    }
+    asked = {
+        "num_inference_steps": request.num_inference_steps,
+        "guidance_scale": request.guidance_scale,
+        "negative_prompt": request.negative_prompt,
+    }
     options |= {name: value for name, value in asked.items() if value is not None}
-    if options.get("steps", 1) < 1:
-        raise UserError(f"--steps must be 1 or more, got {options['steps']}")
+    if options.get("num_inference_steps", 1) < 1:
+        raise UserError(f"--num-inference-steps must be 1 or more, got {options['num_inference_steps']}")
     if request.sampler is not None:
         check_solver(request.sampler)
     return options if request.sampler in (None, DPM) else {**options, "sampler": request.sampler}

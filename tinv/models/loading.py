@@ -31,7 +31,6 @@ def load(
     config: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     attention: Literal["sdpa", "xformers"] = "sdpa",
-    products: Literal["torch", "onednn"] = "torch",
     gradient_checkpointing: bool = False,
     compile: bool = False,
     tf32: bool = False,
@@ -50,7 +49,6 @@ def load(
         dtype: the precision of the frozen weights, whatever they were saved in. The learned rows and the loss are
             float32 in any case, and so is a VAE that float16 would overflow.
         attention: what computes the U-Net's: torch's own code, or xformers.
-        products: what multiplies float32 weights on the CPU: what torch chooses, or oneDNN.
         gradient_checkpointing: keep less for the backward pass and compute it again; the gradients are the same.
         compile: the U-Net's training step, for one shape of batches.
         tf32: faster float32 matrix products of less precision, in the whole process.
@@ -86,7 +84,6 @@ def load(
     prepare(
         model,
         attention=attention,
-        products=products,
         gradient_checkpointing=gradient_checkpointing,
         compile=compile,
         tf32=tf32,

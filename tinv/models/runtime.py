@@ -9,7 +9,6 @@ from tinv.errors import UserError
 from tinv.models.attention import check_xformers, use_xformers
 from tinv.models.checkpointing import checkpoint_activations
 from tinv.models.compiling import check_compiler, compile_unet
-from tinv.models.onednn_linear import ProductsKind, use_onednn
 from tinv.models.upcast import upcast_attention
 
 AttentionKind = Literal["sdpa", "xformers"]
@@ -48,7 +47,6 @@ def prepare(
     model: nn.Module,
     *,
     attention: AttentionKind,
-    products: ProductsKind,
     gradient_checkpointing: bool,
     compile: bool,
     tf32: bool,
@@ -58,7 +56,6 @@ def prepare(
     Args:
         model: has a `unet`, and its text encoders among its children.
         attention: `sdpa` is torch's own; `xformers` replaces it in the U-Net.
-        products: `torch` is what torch chooses; `onednn` makes those of the U-Net and the text encoders on the CPU.
         gradient_checkpointing: in the U-Net and every text encoder; the same gradients for less memory and more time.
         compile: the U-Net's training step, for one shape of batches.
         tf32: let float32 matrix products round to 10 bits of mantissa where the device is faster for it. This is one
@@ -74,8 +71,6 @@ def prepare(
         use_xformers(unet)
     if unet.dtype != torch.float32:
         upcast_attention(model)
-    if products == "onednn":
-        use_onednn(model)
     if gradient_checkpointing:
         checkpoint_activations(model)
     if compile:

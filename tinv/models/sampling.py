@@ -23,11 +23,11 @@ def sample_pixels(
     vectors: Vectors,
     *,
     seeds: Sequence[int],
-    steps: int = 25,
-    guidance: float = 7.5,
+    num_inference_steps: int = 25,
+    guidance_scale: float = 7.5,
     height: int | None = None,
     width: int | None = None,
-    negative: str = "",
+    negative_prompt: str = "",
     batch_size: int = 8,
     sampler: str = DPM,
 ) -> Tensor:
@@ -38,11 +38,11 @@ def sample_pixels(
         prompts: B texts, in which the learned words may stand.
         vectors: the learned words.
         seeds: B seeds; a picture depends on its own prompt and seed alone.
-        steps: of the sampler; 20 to 30 are enough for `dpm`, 50 for `ddim`.
-        guidance: classifier-free guidance scale; 1 turns it off.
+        num_inference_steps: of the sampler; 20 to 30 are enough for `dpm`, 50 for `ddim`.
+        guidance_scale: classifier-free guidance scale; 1 turns it off.
         height: in pixels; None is the model's own size.
         width: likewise.
-        negative: what to steer away from.
+        negative_prompt: what to steer away from.
         batch_size: how many pictures are drawn at once; only memory and speed depend on it.
         sampler: `dpm` or `ddim`; tinv.models.solvers.
 
@@ -52,13 +52,13 @@ def sample_pixels(
     assert len(prompts) == len(seeds)
     pipeline = model.pipeline(solver(sampler, model.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
-    words = said(vectors, [*prompts, negative])
+    words = said(vectors, [*prompts, negative_prompt])
     spread = SlotLayout.over(words.values())
     pixels = []
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
         positive = encode_all_parts(model, prompts[part], words, spread)
-        away = [against(prompt, words, negative) for prompt in prompts[part]]
+        away = [against(prompt, words, negative_prompt) for prompt in prompts[part]]
         if any(away) or not model.zero_for_nothing:
             opposite = encode_all_parts(model, away, words, spread, is_negative=True)
         else:
@@ -68,8 +68,8 @@ def sample_pixels(
                 **_features(positive, prefix=""),
                 **_features(opposite, prefix="negative_"),
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
-                num_inference_steps=steps,
-                guidance_scale=guidance,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
                 height=height,
                 width=width,
                 output_type="latent",
@@ -78,10 +78,10 @@ def sample_pixels(
     return torch.cat(pixels)
 
 
-def against(prompt: str, words: Vectors, negative: str) -> str:
+def against(prompt: str, words: Vectors, negative_prompt: str) -> str:
     """What a picture is steered away from: the prompt itself with the negatives of its words, if they have any."""
     has_one = any(has_negative(rows) and says(word, [prompt]) for word, rows in words.items())
-    return ", ".join(filter(None, [prompt if has_one else "", negative]))
+    return ", ".join(filter(None, [prompt if has_one else "", negative_prompt]))
 
 
 def to_pictures(pixels_B3HW: Tensor) -> list[Image.Image]:

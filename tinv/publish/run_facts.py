@@ -69,7 +69,7 @@ def read_facts(run: Path, folder: Path) -> Facts:
         ),
         kind=learned.provenance.get("kind", "object"),
         card=json.loads((run / "run.json").read_text(encoding="utf-8")),
-        settings={key: setting(cfg, f"callbacks.samples.{key}") for key in ("steps", "guidance")},
+        settings={key: setting(cfg, f"callbacks.samples.{key}") for key in ("num_inference_steps", "guidance_scale")},
         overrides=public_overrides(typed, here, folder=f"{data}.folder"),
         pictures=training_pictures(cfg, here, data),
         sheets=sheets[:1] + sheets[1:][-1:],
@@ -151,8 +151,8 @@ def setting(cfg: DictConfig, key: str) -> Any:
 
 
 def concept_parts(cfg: DictConfig) -> list[str]:
-    """What stands before the settings of each concept: nothing, or `others.robot.`."""
-    return ["", *(f"others.{name}." for name in setting(cfg, "others") or ())]
+    """What stands before the settings of each concept: nothing, or `extra_concepts.robot.`."""
+    return ["", *(f"extra_concepts.{name}." for name in setting(cfg, "extra_concepts") or ())]
 
 
 def training_pictures(cfg: DictConfig, here: Path, data: str = "data") -> list[Path]:

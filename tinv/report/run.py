@@ -70,7 +70,7 @@ class Run:
     @property
     def concepts(self) -> list[Mapping[str, Any]]:
         """What is learned, as run.json tells it."""
-        others = self.card.get("others")
+        others = self.card.get("extra_concepts")
         told = [self.card, *(others if isinstance(others, list) else [])]
         found = [part.get("concept") for part in told if isinstance(part, dict)]
         return [concept for concept in found if isinstance(concept, dict)]

@@ -14,12 +14,12 @@ from tinv.errors import UserError
 
 PACKAGE_SCHEME = "pkg://"
 _CAUSES = {
-    errno.ENOSPC: "the disk is full; free some space or set paths.outputs to another disk",
-    errno.EDQUOT: "the disk quota is used up; free some space or set paths.outputs to another disk",
-    errno.EACCES: "permission denied; set paths.outputs to a folder that you may write to",
-    errno.EPERM: "permission denied; set paths.outputs to a folder that you may write to",
-    errno.EROFS: "the file system is read-only; set paths.outputs to a folder that you may write to",
-    errno.ENOTDIR: "a file stands where a folder is needed; move it away or set paths.outputs to another folder",
+    errno.ENOSPC: "the disk is full; free some space or set paths.root_dir to another disk",
+    errno.EDQUOT: "the disk quota is used up; free some space or set paths.root_dir to another disk",
+    errno.EACCES: "permission denied; set paths.root_dir to a folder that you may write to",
+    errno.EPERM: "permission denied; set paths.root_dir to a folder that you may write to",
+    errno.EROFS: "the file system is read-only; set paths.root_dir to a folder that you may write to",
+    errno.ENOTDIR: "a file stands where a folder is needed; move it away or set paths.root_dir to another folder",
 }
 
 

@@ -37,10 +37,12 @@ def place(outputs: Path | str, name: str, resume: str | int | None = None) -> st
         except FileExistsError:
             if folder.is_dir():
                 continue
-            raise UserError(f"paths.outputs: {outputs} cannot hold runs, a file is in the way; name a folder") from None
+            raise UserError(
+                f"paths.root_dir: {outputs} cannot hold runs, a file is in the way; name a folder"
+            ) from None
         except OSError as error:
             raise UserError(
-                f"paths.outputs: cannot make {folder} ({error.strerror}); name a folder you may write to"
+                f"paths.root_dir: cannot make {folder} ({error.strerror}); name a folder you may write to"
             ) from None
         return str(folder)
     raise AssertionError("unreachable")

@@ -61,7 +61,7 @@ class OptunaTrialRef:
         if study.direction.name.lower() != self.direction:
             raise UserError(
                 f"hydra.sweeper.direction={self.direction}: the study {self.name} in {self.storage} is to "
-                f"{study.direction.name.lower()}; set the same, or give hydra.sweeper.study another name"
+                f"{study.direction.name.lower()}; set the same, or give hydra.sweeper.study_name another name"
             )
         return study
 

@@ -35,10 +35,10 @@ def slots(devices: Sequence[int | str] | None, jobs: int | None) -> list[Slot]:
     if len(set(names)) < len(names):
         raise UserError(f"hydra.launcher.devices names one twice, got [{', '.join(names)}]; one run fits on each")
     if jobs is not None and jobs < 1:
-        raise UserError(f"hydra.launcher.jobs must be 1 or more, got {jobs}; null is one for each device")
+        raise UserError(f"hydra.launcher.n_jobs must be 1 or more, got {jobs}; null is one for each device")
     if names and jobs is not None and jobs > len(names):
         raise UserError(
-            f"hydra.launcher.jobs={jobs} are more than the {len(names)} devices ({', '.join(names)}), and one run fits "
+            f"hydra.launcher.n_jobs={jobs} are more than the {len(names)} devices ({', '.join(names)}), and one run fits "
             f"on each; set jobs={len(names)} or fewer"
         )
     count = jobs or len(names) or max(1, cores() // CORES_A_RUN)

@@ -59,7 +59,7 @@ def _search(searched: Space, n_trials: int) -> str:
 def _grid(groups: Groups, planned: Sequence[Point], cfg: DictConfig) -> str:
     """The points, whether each is still to be run, and what it has otherwise beyond what was swept."""
     everything = _checked(groups, planned)
-    folder = Path(cfg.paths.outputs) / cfg.name / "<time>"
+    folder = Path(cfg.paths.root_dir) / cfg.name / "<time>"
     if cfg.sweep.resume is not None:
         folder = Path(cfg.sweep.resume)
         before = kept.read_plan(folder)

@@ -29,16 +29,16 @@ TICK_S = 0.1
 class GpuLauncher(Launcher):
     """As many runs at once as there are slots; the next point starts when one of them is free."""
 
-    def __init__(self, devices: Sequence[int | str] | None = None, jobs: int | None = None):
+    def __init__(self, devices: Sequence[int | str] | None = None, n_jobs: int | None = None):
         """Args:
         devices: as CUDA_VISIBLE_DEVICES counts or names them; None is all that there are.
         jobs: how many runs at once; None is as many as there are devices, on the CPU one for each four cores.
         """
-        self.devices, self.jobs = devices, jobs
+        self.devices, self.n_jobs = devices, n_jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take from Hydra what a launcher needs."""
-        self.slots = slots(self.devices, self.jobs)
+        self.slots = slots(self.devices, self.n_jobs)
         self.folder = Path(config.hydra.sweep.dir)
         self.config_dir = config_dir(config.hydra)
         self.hydra_overrides = [text for text in config.hydra.overrides.hydra if not text.startswith(OURS)]

@@ -32,7 +32,7 @@ class OptunaSweeper(Sweeper):
         sampler: Literal["tpe", "random"] = "tpe",
         seed: int = 0,
         storage: str | None = None,
-        study: str | None = None,
+        study_name: str | None = None,
         pruner: Literal["median", "none"] = "median",
         pruner_startup_trials: int = 5,
         pruner_warmup_steps: int = 0,
@@ -52,7 +52,7 @@ class OptunaSweeper(Sweeper):
         if n_trials < 1:
             raise UserError(f"hydra.sweeper.n_trials must be 1 or more, got {n_trials}")
         self.params, self.n_trials, self.sampler, self.seed = params, n_trials, sampler, seed
-        self.storage, self.study, self.direction = storage, study, direction
+        self.storage, self.study_name, self.direction = storage, study_name, direction
         self.pruner, self.startup_trials, self.warmup_steps = pruner, pruner_startup_trials, pruner_warmup_steps
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -89,7 +89,7 @@ class OptunaSweeper(Sweeper):
     def _place(self, folder: Path, name: str) -> OptunaTrialRef:
         return OptunaTrialRef(
             storage=self.storage or str((folder / JOURNAL).absolute()),
-            name=self.study or name,
+            name=self.study_name or name,
             direction=self.direction,
             pruner=self.pruner,
             pruner_startup_trials=self.startup_trials,

@@ -20,7 +20,7 @@ from tinv.toybox import concept_images
 from tinv.toybox.recovery import concept_of
 
 COLUMNS = 5
-SAMPLING = {"steps": 25, "guidance": 3.5}
+SAMPLING = {"num_inference_steps": 25, "guidance_scale": 3.5}
 EDITS = {
     "object": ("a {} on the beach", "a red {}", "a drawing of a {}", "a {} at night", "pixel art of a {}"),
     "style": tuple(f"a {thing} in the style of {{}}" for thing in ("cat toy", "robot", "star", "teapot", "dog toy")),

@@ -31,7 +31,7 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
         rows |= {f"{encoder}, negative": rows_KD for encoder, rows_KD in word.embedding.negative.items()}
         common |= {
             f"vectors{of}": {encoder: list(rows_KD.shape) for encoder, rows_KD in rows.items()},
-            f"embedding.guidance{of}": word.guidance,
+            f"embedding.guidance_scale{of}": word.guidance,
             f"rows{of}": f"for {described(word.embedding.parts)}",
             **{f"{setting}{of}": value for setting, value in word.averages.items()},
             f"learning rate{of}": pace.rate,
@@ -62,7 +62,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """In what a checkpoint is of another run; first of all, which concepts it lacks, or has besides."""
     theirs, ours = before["placeholder_token"].split(), now["placeholder_token"].split()
     if len(theirs) == len(ours) == 1 or sorted(theirs) == sorted(ours):
-        before = {**now, "embedding.ema": 0.0, "embedding.tail": 0.0, **before}  # what older checkpoints do not say
+        before = {
+            **now,
+            "embedding.ema": 0.0,
+            "embedding.average_last": 0.0,
+            **before,
+        }  # what older checkpoints do not say
         return [f"{key} was {before[key]!r} and is {now[key]!r}" for key in now if before[key] != now[key]]
     return [
         *(f"it knows nothing of {word}, which is learned now" for word in ours if word not in theirs),

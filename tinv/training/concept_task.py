@@ -33,7 +33,7 @@ def clashes(concepts: Mapping[str, Concept]) -> Iterator[str]:
     """Why concepts cannot be learned in one run, or nothing.
 
     Args:
-        concepts: each by the place where it is set, such as `concept` or `others.robot.concept`.
+        concepts: each by the place where it is set, such as `concept` or `extra_concepts.robot.concept`.
     """
     for (here, one), (there, other) in combinations(concepts.items(), 2):
         pair = (

@@ -127,7 +127,7 @@ def _look_ahead(args: Namespace) -> None:
     if cfg.hub.push and multirun:
         _leave("hub.push=true and -m: the points would overwrite each other; push the one you like: tinv push RUN")
     if cfg.resume not in (None, rundir.AUTO):
-        rundir.find(Path(cfg.paths.outputs) / cfg.name, cfg.resume)
+        rundir.find(Path(cfg.paths.root_dir) / cfg.name, cfg.resume)
     if not multirun and (found_in_job := contradictions(cfg.trainer)):
         _leave(_sentence([Problem(text) for text in found_in_job]))
     if cfg.sweep.dry_run and not multirun:

@@ -50,15 +50,15 @@ class TextualInversion(LightningModule):
         model: LatentDiffusion,
         concept: Concept,
         embedding: EmbeddingConfig,
-        objective: DiffusionLoss,
+        loss: DiffusionLoss,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
         seed: int,
         scale_lr: bool = False,
         merge_batches: bool = False,
-        timesteps: Timesteps = UNIFORM,
+        timestep_sampler: Timesteps = UNIFORM,
         regularizer: Regularizer = NOTHING,
-        others: Sequence[ConceptTask] = (),
+        extra_concepts: Sequence[ConceptTask] = (),
     ):
         """Put the rows at their start.
 
@@ -66,43 +66,43 @@ class TextualInversion(LightningModule):
             model: frozen; several modules may share one.
             concept: what is learned.
             embedding: how many rows, and where they start.
-            objective: gives the loss of each sample.
+            loss: gives the loss of each sample.
             optimizer: lacks only its parameters.
             scheduler: lacks only its optimizer; stepped once an optimizer step.
             seed: of the run.
             scale_lr: multiply the optimizer's rate by the effective batch.
             merge_batches: compute accumulated micro-batches side by side where memory allows.
-            timesteps: how often training shows each timestep.
+            timestep_sampler: how often training shows each timestep.
             regularizer: what is added to the loss of each concept.
-            others: what else is learned in the same run.
+            extra_concepts: what else is learned in the same run.
 
         Raises:
             UserError: the words cannot be learned, or not with so many vectors.
         """
         super().__init__()
         self.model = model
-        self.objective, self.regularizer, self.seed = objective, regularizer, seed
+        self.loss, self.regularizer, self.seed = loss, regularizer, seed
         self.optimizer, self.scheduler, self.scale_lr = optimizer, scheduler, scale_lr
-        parts = [(concept, embedding, None), *((other.concept, other.embedding, other.lr) for other in others)]
+        parts = [(concept, embedding, None), *((other.concept, other.embedding, other.lr) for other in extra_concepts)]
         known: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables, "seed": seed}
         known |= {"encode_text": model.encode_text, "layers": layers_of(model.unet)}
         self.words = nn.ModuleList(  # type: ignore[assignment]
             LearnedToken(concept, embedding, name=name, lr=lr, **known)
             for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)
         )
-        self._weights_T = timesteps.weights(model.schedule.alphas_cumprod)
+        self._weights_T = timestep_sampler.weights(model.schedule.alphas_cumprod)
         self._optimizer: Optimizer | None = None
         self._merger = MicroBatchMerger(None if merge_batches else 1)
         self._means: list[Mean] = []
         self.steps_of_rows: int | None = None
 
-    def losses(self, batch: Batch, vectors: Vectors | None = None, objective: DiffusionLoss | None = None) -> Tensor:
+    def losses(self, batch: Batch, vectors: Vectors | None = None, loss: DiffusionLoss | None = None) -> Tensor:
         """The loss of each sample, [B], with noise that depends on the samples' own seeds alone.
 
         Args:
             batch: what is shown.
             vectors: the words' rows; None is the rows that are trained.
-            objective: None is the one that is trained with.
+            loss: None is the one that is trained with.
         """
         vectors = vectors or _joined(word.embedding.vectors() for word in self.words)
         latent = batch.moments[0].chunk(2)[0].shape
@@ -113,7 +113,7 @@ class TextualInversion(LightningModule):
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
         guidance = guidance_of(self.words, batch.captions)
         predicted_BChw = predict_at(self.model, noisy_BChw, t_B, batch, vectors, guidance=guidance)
-        return (objective or self.objective)(
+        return (loss or self.loss)(
             predicted_BChw,
             clean_BCHW=clean_BChw,
             noise_BCHW=noise_BChw,
@@ -138,7 +138,7 @@ class TextualInversion(LightningModule):
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
         """Add a batch of the fixed draws to `val/loss`, the published loss whatever the run minimises."""
-        published = partial(self.losses, vectors=self.shown(), objective=self.objective.plain)
+        published = partial(self.losses, vectors=self.shown(), loss=self.loss.plain)
         losses = self._over_words([by_concept(batch)], published)
         self._log_means("val/loss", map(_mean, losses))
         self.log("step", float(self.global_step), batch_size=len(losses))

@@ -56,7 +56,7 @@ def prefetch(cfg: DictConfig) -> list[Fetched]:
     taken = {key: cfg.model[key] for key in signature(fetch).parameters if key in cfg.model}
     with watched() as seen:
         attempt(lambda: fetch(**taken))
-        for data in (cfg.data, *(node.data for node in cfg.others.values())):
+        for data in (cfg.data, *(node.data for node in cfg.extra_concepts.values())):
             attempt(partial(locate_folder, data.folder, recursive=data.recursive))
     if problems:
         raise ConfigError(problems)

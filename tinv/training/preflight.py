@@ -15,7 +15,6 @@ from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load_tokenizers
 from tinv.models.cpu_features import warn_of_emulation
-from tinv.models.onednn_linear import check_products
 from tinv.models.runtime import check_loss_scale
 from tinv.rehearsal import try_optimizer
 from tinv.training.concept_task import ConceptTask, borrowed, clashes
@@ -38,13 +37,13 @@ def prepare(cfg: DictConfig) -> list[ConceptTask]:
             f"trainer.max_steps is the length of the run and must be 1 or more, got {cfg.trainer.max_steps}"
         )
     heard.problems += _unmeasured(cfg)
-    if cfg.paths.cache_gb <= 0:
+    if cfg.paths.cache_max_gb <= 0:
         heard.problems.append(
-            f"paths.cache_gb must be above 0, got {cfg.paths.cache_gb}; paths.cache=null keeps nothing"
+            f"paths.cache_max_gb must be above 0, got {cfg.paths.cache_max_gb}; paths.cache_dir=null keeps nothing"
         )
     drafts = [
         TaskBuilder.of(cfg, "", heard),
-        *(TaskBuilder.of(n, f"others.{name}", heard) for name, n in cfg.others.items()),
+        *(TaskBuilder.of(n, f"extra_concepts.{name}", heard) for name, n in cfg.extra_concepts.items()),
     ]
     told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
     tokenizers = heard.attempt(lambda: load_tokenizers(**told)) or {}
@@ -61,9 +60,7 @@ def prepare(cfg: DictConfig) -> list[ConceptTask]:
         for draft in drafts:
             draft.ask_regularizer(regularizer)
     numbers = {"dtype": cfg.model.get("dtype"), "precision": cfg.trainer.get("precision")}
-    accelerator = cfg.trainer.get("accelerator")
     heard.attempt(lambda: check_loss_scale(**numbers))
-    heard.attempt(lambda: check_products(cfg.model.get("products"), accelerator=accelerator, **numbers))
     heard.attempt(lambda: try_optimizer(cfg, {draft.where: draft.embedding for draft in drafts}))
     for draft in drafts:
         draft.open_pictures()
@@ -77,7 +74,7 @@ def prepare(cfg: DictConfig) -> list[ConceptTask]:
     lessons = [lesson for draft in drafts for lesson in draft.lesson()]
     if heard.problems:
         raise ConfigError(dict.fromkeys(heard.problems))
-    warn_of_emulation(accelerator=accelerator, **numbers)
+    warn_of_emulation(accelerator=cfg.trainer.get("accelerator"), **numbers)
     _tell_of_borrowed_words(lessons)
     return lessons
 
@@ -87,9 +84,12 @@ def _unmeasured(cfg: DictConfig) -> Iterator[str]:
     evaluation = cfg.callbacks.get("evaluation") or {}
     measures = {
         "eval/": (evaluation.get("every_n_steps") is not None, "set callbacks.evaluation.every_n_steps=50"),
-        "stop/": ("stride" in cfg.stop, "take stop=dvar"),
+        "early_stopping/": ("stride" in cfg.early_stopping, "take early_stopping=dvar"),
     }
-    followed = {"monitor": cfg.monitor, **{f"{key}.monitor": cfg[key].get("monitor") for key in ("stop", "keep")}}
+    followed = {
+        "monitor": cfg.monitor,
+        **{f"{key}.monitor": cfg[key].get("monitor") for key in ("early_stopping", "keep")},
+    }
     for setting, name in followed.items():
         for prefix, (is_measured, remedy) in measures.items():
             if str(name).startswith(prefix) and not is_measured:
@@ -119,7 +119,7 @@ class TaskBuilder:
     """The parts of a concept, as far as they can be built."""
 
     where: str
-    """Empty, or `others.robot`."""
+    """Empty, or `extra_concepts.robot`."""
     heard: ProblemCollector
     concept: Concept | None
     data: ConceptDataModule | None

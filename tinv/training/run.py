@@ -57,16 +57,18 @@ def train(cfg: DictConfig) -> float | None:
 
 def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> float | None:
     torch.manual_seed(cfg.seed)
-    callbacks: list[Callback] = [build(node) for node in (cfg.stop, cfg.keep, *cfg.callbacks.values()) if node]
+    callbacks: list[Callback] = [
+        build(node) for node in (cfg.early_stopping, cfg.keep, *cfg.callbacks.values()) if node
+    ]
     with phase(callbacks, "loading"):
         lessons = prepare(cfg)
         for logger in loggers:
             logger.log_hyperparams(settings)
-        if cfg.model.compile and (kept := cache.folder(cfg.paths.cache)):
+        if cfg.model.compile and (kept := cache.folder(cfg.paths.cache_dir)):
             keep_compiled(kept / "compiled")
         model = shelf.get(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
         first, *others = [_begun(lesson, cfg.model.pretrained, model) for lesson in lessons]
-        late = {"model": model, "concept": first.concept, "embedding": first.embedding, "others": others}
+        late = {"model": model, "concept": first.concept, "embedding": first.embedding, "extra_concepts": others}
         wiring = OmegaConf.masked_copy(cfg.module, [key for key in cfg.module if key not in late])
         module: TextualInversion = build(wiring, **late)
     data = MultiConceptDataModule([lesson.data for lesson in lessons])
@@ -79,27 +81,27 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
             print(f"{f'{word.placeholder_token}: ' if word.name else ''}{pace}", flush=True)
     trainer.fit(module, data, ckpt_path=_checkpoint(cfg), weights_only=True)
     if trainer.is_global_zero:
-        print(_farewell(module, Path(cfg.paths.run)))
+        print(_farewell(module, Path(cfg.paths.output_dir)))
     result = _monitored(cfg.monitor, trainer, module, data)
     shelf.put(model)
     if cfg.hub.push and trainer.is_global_zero:
-        print(f"uploaded: {build(cfg.hub).publish(Path(cfg.paths.run))}")
+        print(f"uploaded: {build(cfg.hub).publish(Path(cfg.paths.output_dir))}")
     return result
 
 
 def sentence(cfg: DictConfig) -> dict[str, Any]:
     """The experiment as boards show it: the settings, what was typed, and which option was chosen of each group."""
     settings: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "module"]))
-    told = hydra_choices(Path(cfg.paths.run)) or {}
+    told = hydra_choices(Path(cfg.paths.output_dir)) or {}
     return {**settings, **{key: told[key] for key in ("overrides", "choices") if key in told}}
 
 
 def _encoder(paths: DictConfig, model: LatentDiffusion, device: torch.device) -> Any:
     """The model's encoder, in a block; with a memory, if there is a place for one."""
-    if (folder := cache.folder(paths.cache)) is None:
+    if (folder := cache.folder(paths.cache_dir)) is None:
         return nullcontext(model.encode_images)
     encoder = encoder_of(model.vae, device)
-    return LatentCache(model.encode_images, folder, encoder=encoder, most_bytes=int(paths.cache_gb * 1e9))
+    return LatentCache(model.encode_images, folder, encoder=encoder, most_bytes=int(paths.cache_max_gb * 1e9))
 
 
 def _begun(lesson: ConceptTask, pretrained: str, model: LatentDiffusion) -> ConceptTask:
@@ -115,8 +117,8 @@ def _checkpoint(cfg: DictConfig) -> Path | None:
     if cfg.resume is None:
         return None
     if cfg.resume == rundir.AUTO:
-        return _own_checkpoint(Path(cfg.paths.run))
-    chosen = rundir.find(cfg.paths.run, cfg.resume)
+        return _own_checkpoint(Path(cfg.paths.output_dir))
+    chosen = rundir.find(cfg.paths.output_dir, cfg.resume)
     siblings = rundir.checkpoints(chosen.parent.parent)
     older = [path for path in siblings if rundir.step_of(path) < rundir.step_of(chosen)]
     return newest_valid([chosen, *older])

@@ -78,7 +78,7 @@ def test_training_is_a_sweep_over_the_subjects_with_the_settings_that_were_typed
         "-m",
         "model=sd15",
         "hydra/launcher=slurm",
-        f"paths.outputs={tmp_path / 'out'}",
+        f"paths.root_dir={tmp_path / 'out'}",
         "name=runs",
         "+subject=bear_plushie,dog2",
     ]
@@ -96,7 +96,9 @@ def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Pa
     folder = tmp_path / "sweep"
     for point, (name, seed) in enumerate([("backpack_dog", 0), ("backpack_dog", 1), ("dog2", 0)]):
         learn(folder / str(point), model, word=f"<{name.replace('_', '-')}>", seed=seed)
-    settings = replace(SETTINGS, seeds=(0, 1), steps=1, guidance=2.0, feature_extractors="toybox", device="cpu")
+    settings = replace(
+        SETTINGS, seeds=(0, 1), num_inference_steps=1, guidance_scale=2.0, feature_extractors="toybox", device="cpu"
+    )
     whole = measure(folder, tmp_path / "out", read_subjects(data), settings=settings)
     own = [json.loads((folder / str(i) / "evaluation.json").read_text())["scores"]["clip_t"] for i in range(3)]
     (group,) = whole["groups"]
@@ -163,7 +165,16 @@ def test_a_whole_benchmark_learns_draws_and_measures_and_is_done_only_once(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     typed = ["benchmark", "dreambench", "--data", str(data), "--out", str(tmp_path / "out"), "--seeds", "0"]
-    typed += ["--steps", "2", "--guidance", "2", "--device", "cpu", "--subjects", "dog2,backpack_dog"]
+    typed += [
+        "--num-inference-steps",
+        "2",
+        "--guidance-scale",
+        "2",
+        "--device",
+        "cpu",
+        "--subjects",
+        "dog2,backpack_dog",
+    ]
     settings = [
         "model=toybox",
         "trainer=cpu",

@@ -75,7 +75,7 @@ def test_the_tables_of_the_page_are_made_of_the_figures_that_are_kept(words):
     assert done.stdout.replace("against it", "against plain") in PAGE
 
 
-@pytest.mark.parametrize("group", ["objective", "regularizer", "timesteps"])
+@pytest.mark.parametrize("group", ["loss", "regularizer", "timestep_sampler"])
 def test_the_page_has_every_word_of_the_groups(group):
     for path in (CONF_DIR / group).glob("*.yaml"):
         assert re.search(rf"^\| `({group}=)?{path.stem}`", PAGE, flags=re.MULTILINE), path.stem

@@ -32,10 +32,10 @@ def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_the_command_can_be_printed_to_be_typed_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--out", str(tmp_path), "--toys", "teal_mug,lime_cat", "--print", "objective=debiased"]
+    options = ["--out", str(tmp_path), "--toys", "teal_mug,lime_cat", "--print", "loss=debiased"]
     assert main(["benchmark", "toybench", *options]) == 0
     said = shlex.split(capsys.readouterr().out)
-    assert said[1:] == ["-m", "tinv.training.main", *typed(tmp_path, ["teal_mug", "lime_cat"], ["objective=debiased"])]
+    assert said[1:] == ["-m", "tinv.training.main", *typed(tmp_path, ["teal_mug", "lime_cat"], ["loss=debiased"])]
     assert "concept.name=teal_mug,lime_cat" in said
 
 
@@ -64,20 +64,20 @@ def test_two_methods_are_learned_drawn_and_measured_once_and_other_settings_are_
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     options = ["benchmark", "toybench", "--out", str(tmp_path), "--toys", "teal_mug,lime_cat", "--seeds", "0"]
-    options += ["--steps", "1", "--device", "cpu"]
+    options += ["--num-inference-steps", "1", "--device", "cpu"]
     short = ["trainer=cpu", "trainer.max_steps=2", "data.batch_size=1", "data.val_draws=2"]
     short += ["callbacks=[run_card,export]"]
-    methods = "objective=plain,debiased"
+    methods = "loss=mse,debiased"
     assert main([*options, *short, methods, "seed=0,1"]) == 0
     whole = json.loads((tmp_path / "toybench.json").read_text())
-    assert [group["settings"] for group in whole["groups"]] == [{"objective": "plain"}, {"objective": "debiased"}]
+    assert [group["settings"] for group in whole["groups"]] == [{"loss": "plain"}, {"loss": "debiased"}]
     for group in whole["groups"]:
         assert [len(part["runs"]) for part in group["subjects"].values()] == [2, 2]
         own = [part["scores"]["recovery"] for part in group["subjects"].values()]
         assert group["scores"]["recovery"] == pytest.approx(sum(own) / 2, abs=1e-5)
         assert (group["count"]["recovery"], group["missing"]) == (2, [])
     said = capfd.readouterr().out
-    assert "objective=debiased" in said
+    assert "loss=debiased" in said
     assert "recovery" in said
     assert main([*options, *short, methods, "seed=0,1"]) == 0
     assert capfd.readouterr().out.count("(was there)") == 8

@@ -78,14 +78,14 @@ def test_looks_take_less_than_a_twentieth_of_the_training_whatever_the_batch():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: DVARStopping(draws=0), "stop.draws must be 1 or more"),
-        (lambda: DVARStopping(window=1), "stop.window must be 2 or more"),
-        (lambda: DVARStopping(stride=0), "stop.stride must be 1 or more"),
-        (lambda: DVARStopping(threshold=1.0), "stop.threshold must be above 0 and less than 1"),
-        (lambda: EarlyStopping(patience=0), "stop.patience must be 1 or more"),
-        (lambda: EarlyStopping(min_delta=-1), "stop.min_delta must be 0 or more"),
-        (lambda: EarlyStopping(min_steps=-1), "stop.min_steps must be 0 or more"),
-        (lambda: EarlyStopping(monitor=None), "stop.monitor must name a number"),
+        (lambda: DVARStopping(draws=0), "early_stopping.draws must be 1 or more"),
+        (lambda: DVARStopping(window=1), "early_stopping.window must be 2 or more"),
+        (lambda: DVARStopping(stride=0), "early_stopping.stride must be 1 or more"),
+        (lambda: DVARStopping(threshold=1.0), "early_stopping.threshold must be above 0 and less than 1"),
+        (lambda: EarlyStopping(patience=0), "early_stopping.patience must be 1 or more"),
+        (lambda: EarlyStopping(min_delta=-1), "early_stopping.min_delta must be 0 or more"),
+        (lambda: EarlyStopping(min_steps=-1), "early_stopping.min_steps must be 0 or more"),
+        (lambda: EarlyStopping(monitor=None), "early_stopping.monitor must name a number"),
         (lambda: KeepBest(monitor=None), "keep.monitor must name a number"),
         (lambda: KeepBest(mode="least"), "keep.mode must be auto, min or max"),
     ],
@@ -160,7 +160,7 @@ def test_a_number_that_nobody_measures_is_said_at_the_end(tmp_path, model, capsy
     module = fit(tmp_path, model, [EarlyStopping("eval/clip_i"), KeepBest("eval/clip_i")])
     assert module.global_step == 6
     said = capsys.readouterr().out
-    assert "stop.monitor=eval/clip_i: nothing measured that" in said
+    assert "early_stopping.monitor=eval/clip_i: nothing measured that" in said
     assert "keep.monitor=eval/clip_i: nothing measured that" in said
 
 
@@ -216,7 +216,7 @@ def test_the_best_is_exported_and_the_card_says_which_it_was(tmp_path, model, ca
 
 
 def test_less_is_better_of_losses_and_more_of_all_else_unless_it_is_said():
-    assert [KeepBest(name).sign for name in ("val/loss", "stop/loss", "eval/clip_i")] == [-1, -1, 1]
+    assert [KeepBest(name).sign for name in ("val/loss", "early_stopping/loss", "eval/clip_i")] == [-1, -1, 1]
     assert [KeepBest("val/loss", "max").sign, KeepBest("eval/clip_i", "min").sign] == [1, -1]
 
 

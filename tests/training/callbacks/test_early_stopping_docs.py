@@ -17,7 +17,7 @@ COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
 def test_every_command_is_heard_without_an_objection(compose, command):
     cfg = compose(*shlex.split(command))
     prepare(cfg)
-    build(cfg.stop)
+    build(cfg.early_stopping)
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF_DIR / "stop").glob("*.yaml")))

@@ -60,8 +60,8 @@ def column(run: Path, name: str) -> dict[int, float]:
 
 
 def test_patience_stops_and_the_best_is_the_result_and_the_number_of_the_run(place, tmp_path, capsys):
-    upside_down = ("stop.mode=max", "keep.mode=max")  # learning makes it worse and worse
-    rule = ("stop=patience", "stop.patience=3", "keep=best", *upside_down)
+    upside_down = ("early_stopping.mode=max", "keep.mode=max")  # learning makes it worse and worse
+    rule = ("early_stopping=patience", "early_stopping.patience=3", "keep=best", *upside_down)
     value = train(settings(place, tmp_path, *rule, "trainer.max_steps=30"))
     said = capsys.readouterr().out
     measured = column(tmp_path, "val/loss")
@@ -80,14 +80,23 @@ def test_patience_stops_and_the_best_is_the_result_and_the_number_of_the_run(pla
 
 def test_dvar_stops_a_run_of_two_concepts_when_both_are_at_rest(place, tmp_path, capsys):
     others = (
-        "+another@others.dog=style",
-        f"others.dog.data.folder={place / 'dogs'}",
-        "others.dog.concept.placeholder_token=my-dog",
-        "others.dog.concept.initializer_token=dog",
+        "+extra_concept@extra_concepts.dog=style",
+        f"extra_concepts.dog.data.folder={place / 'dogs'}",
+        "extra_concepts.dog.concept.placeholder_token=my-dog",
+        "extra_concepts.dog.concept.initializer_token=dog",
     )
-    rule = ("stop=dvar", "stop.stride=1", "stop.window=3", "stop.threshold=0.6", "keep=best")
+    rule = (
+        "early_stopping=dvar",
+        "early_stopping.stride=1",
+        "early_stopping.window=3",
+        "early_stopping.threshold=0.6",
+        "keep=best",
+    )
     train(settings(place, tmp_path, *rule, "trainer.max_steps=80", *others))
-    steps, curves = card(tmp_path)["steps"], [column(tmp_path, f"stop/loss/my-{name}") for name in ("cat", "dog")]
+    steps, curves = (
+        card(tmp_path)["steps"],
+        [column(tmp_path, f"early_stopping/loss/my-{name}") for name in ("cat", "dog")],
+    )
     assert steps < 80 and [max(curve) for curve in curves] == [steps, steps]
     reason = card(tmp_path)["stopped"]["reason"]
     since = [int(part.rpartition("(step ")[2].rstrip(")")) for part in reason.split("; ")]
@@ -101,41 +110,60 @@ def test_dvar_stops_a_run_of_two_concepts_when_both_are_at_rest(place, tmp_path,
 
 def test_a_rule_changes_no_bit_of_the_steps_before_its_end(place, tmp_path):
     train(settings(place, tmp_path / "plain", "trainer.max_steps=6"))
-    train(settings(place, tmp_path / "ruled", "trainer.max_steps=6", "stop=dvar", "stop.stride=2", "keep=best"))
+    train(
+        settings(
+            place,
+            tmp_path / "ruled",
+            "trainer.max_steps=6",
+            "early_stopping=dvar",
+            "early_stopping.stride=2",
+            "keep=best",
+        )
+    )
     for name in ("train/loss", "val/loss"):
         assert column(tmp_path / "plain", name) == column(tmp_path / "ruled", name)
 
 
 def test_clip_turns_the_evaluation_on_and_follows_it(place, tmp_path):
-    cfg = settings(place, tmp_path, "stop=clip")
-    assert (cfg.stop.monitor, cfg.stop.min_delta, cfg.callbacks.evaluation.every_n_steps) == ("eval/clip_i", 0.02, 50)
+    cfg = settings(place, tmp_path, "early_stopping=clip")
+    assert (cfg.early_stopping.monitor, cfg.early_stopping.min_delta, cfg.callbacks.evaluation.every_n_steps) == (
+        "eval/clip_i",
+        0.02,
+        50,
+    )
     assert settings(place, tmp_path).callbacks.evaluation.every_n_steps is None
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["stop=patience", "stop.monitor=eval/score"], r"stop\.monitor=eval/score: .*evaluation\.every_n_steps=50"),
+        (
+            ["early_stopping=patience", "early_stopping.monitor=eval/score"],
+            r"stop\.monitor=eval/score: .*evaluation\.every_n_steps=50",
+        ),
         (["keep=best", "monitor=eval/clip_i"], r"monitor=eval/clip_i: nothing in this run measures that"),
-        (["keep=best", "keep.monitor=stop/loss"], r"keep\.monitor=stop/loss: .*; take stop=dvar"),
+        (
+            ["keep=best", "keep.monitor=early_stopping/loss"],
+            r"keep\.monitor=early_stopping/loss: .*; take early_stopping=dvar",
+        ),
     ],
 )
 def test_a_number_that_nothing_measures_is_refused_before_the_model_loads(place, tmp_path, typed, said):
     with pytest.raises(ConfigError, match=said):
         prepare(settings(place, tmp_path, *typed))
-    prepare(settings(place, tmp_path, "stop=dvar", "keep=best", "keep.monitor=stop/loss"))
-    prepare(settings(place, tmp_path, "stop=clip", "keep=best", "monitor=eval/score"))
+    prepare(settings(place, tmp_path, "early_stopping=dvar", "keep=best", "keep.monitor=early_stopping/loss"))
+    prepare(settings(place, tmp_path, "early_stopping=clip", "keep=best", "monitor=eval/score"))
 
 
 def test_what_cannot_be_is_said_before_anything_is_loaded(place, tmp_path):
     with pytest.raises(ConfigError, match=r"stop\.windw: StopAtRest takes no such argument \(did you mean window\?\)"):
-        settings(place, tmp_path, "stop=dvar", "+stop.windw=3")
+        settings(place, tmp_path, "early_stopping=dvar", "+stop.windw=3")
     assert any("dvar" in problem.text for problem in find_problems(groups(), ["stop=dvr"], multirun=False))
 
 
 def _typed(place: Path, *overrides: str) -> dict[str, Any]:
     """The card of a run that was typed as a command, whatever processes it takes."""
-    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"paths.outputs={place / 'outputs'}"]
+    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"paths.root_dir={place / 'outputs'}"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
@@ -146,12 +174,16 @@ def _typed(place: Path, *overrides: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "rule", ["stop=patience stop.mode=max stop.patience=2", "stop=dvar stop.stride=1 stop.window=3"]
+    "rule",
+    [
+        "early_stopping=patience early_stopping.mode=max early_stopping.patience=2",
+        "early_stopping=dvar early_stopping.stride=1 early_stopping.window=3",
+    ],
 )
 def test_two_processes_stop_at_the_same_step_as_one(place, rule):
     told = (*PLAIN, "model.pretrained=model", "data.folder=cats", "trainer.max_steps=40", *rule.split(), "keep=best")
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")
-    threshold = ("stop.threshold=0.6",) if "dvar" in rule else ()
+    threshold = ("early_stopping.threshold=0.6",) if "dvar" in rule else ()
     kind = rule.partition(" ")[0].partition("=")[2]
     one = _typed(place, *told, *threshold, f"name=one-{kind}")
     both = _typed(place, *told, *threshold, *two, "data.batch_size=1", f"name=two-{kind}")

@@ -119,7 +119,7 @@ def test_the_newest_files_on_the_way_are_kept(tmp_path: Path, model: StableDiffu
     ("settings", "reason"),
     [
         ({"formats": ["comfyui"]}, "callbacks.export.formats must be a list of diffusers, .*, pipeline, got comfyui"),
-        ({"keep": 0}, "callbacks.export.keep must be 1 or more"),
+        ({"keep": 0}, "callbacks.export.total_limit must be 1 or more"),
     ],
 )
 def test_wrong_settings_are_refused_at_once(tmp_path: Path, settings: dict[str, Any], reason: str) -> None:

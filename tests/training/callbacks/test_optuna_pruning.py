@@ -43,7 +43,7 @@ def test_a_run_that_is_worse_than_the_others_ends_early_and_in_order(tmp_path, m
     assert told.intermediate_values == {4: pytest.approx(float(module.trainer.callback_metrics["val/loss"]))}
 
 
-@pytest.mark.parametrize("others", [10.0, None])
+@pytest.mark.parametrize("extra_concepts", [10.0, None])
 def test_a_run_that_is_not_goes_on_and_its_last_step_is_no_early_end(tmp_path, model: StableDiffusion, place, others):
     if others:
         earlier(place, loss=others)

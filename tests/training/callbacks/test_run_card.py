@@ -23,7 +23,12 @@ def card(folder: Path) -> dict[str, Any]:
 
 
 def test_a_finished_run_says_what_ran_and_what_came_of_it(tmp_path: Path, model: StableDiffusion) -> None:
-    callbacks = [RunCard(tmp_path), EmbeddingStats(), Samples(tmp_path, ["a {}"], [0], steps=1), Checkpoints(tmp_path)]
+    callbacks = [
+        RunCard(tmp_path),
+        EmbeddingStats(),
+        Samples(tmp_path, ["a {}"], [0], num_inference_steps=1),
+        Checkpoints(tmp_path),
+    ]
     with phase(callbacks, "loading"):
         pass
     fit(tmp_path, model, callbacks, max_steps=4, accumulate=3)

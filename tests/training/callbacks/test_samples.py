@@ -20,7 +20,9 @@ PROMPTS = ["a photo of a {}", "a {} on the beach"]
 
 
 def samples(folder: Path, every_n_steps: int | None = 4) -> Samples:
-    return Samples(folder, PROMPTS, seeds=[0, 1, 2], every_n_steps=every_n_steps, steps=1, guidance=2.0)
+    return Samples(
+        folder, PROMPTS, seeds=[0, 1, 2], every_n_steps=every_n_steps, num_inference_steps=1, guidance_scale=2.0
+    )
 
 
 def steps_on_disk(folder: Path) -> list[int]:
@@ -132,7 +134,7 @@ def test_no_more_pictures_than_the_batch_size_are_drawn_at_once(
     drawn: list[int] = []
     decode = StableDiffusion.decode_latents
     monkeypatch.setattr(StableDiffusion, "decode_latents", lambda self, x: drawn.append(len(x)) or decode(self, x))
-    few = Samples(tmp_path, PROMPTS, seeds=[0, 1, 2], every_n_steps=None, steps=1, batch_size=4)
+    few = Samples(tmp_path, PROMPTS, seeds=[0, 1, 2], every_n_steps=None, num_inference_steps=1, batch_size=4)
     fit(tmp_path, model, [few], max_steps=1)
     assert drawn == [4, 2, 4, 2]
 

@@ -30,7 +30,7 @@ def learned(tmp_path_factory, model):
     board.log_hyperparams(SETTINGS)
     callbacks = [
         EmbeddingStats(every_n_steps=2),
-        Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, steps=1),
+        Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, num_inference_steps=1),
         Export(run),
     ]
     with logging_run([board]):

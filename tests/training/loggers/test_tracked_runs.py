@@ -12,7 +12,7 @@ from tests.training.loggers.reading import sessions
 ROOT = Path(__file__).resolve().parents[3]
 SECRETS = {"WANDB_API_KEY": "0123456789abcdef" * 3, "HF_TOKEN": "hf_" + "AbCdEf0123456789" * 2}
 SETTINGS = """model=local model.pretrained=model data.folder=pictures concept.placeholder_token=my-cat concept.initializer_token=toy
-data.batch_size=2 data.val_draws=2 trainer.max_steps=4 trainer.log_every_n_steps=1 callbacks.samples.steps=1
+data.batch_size=2 data.val_draws=2 trainer.max_steps=4 trainer.log_every_n_steps=1 callbacks.samples.num_inference_steps=1
 callbacks.samples.seeds=[0] callbacks.checkpoints.every_n_steps=2 logger=wandb logger.wandb.mode=offline""".split()
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,7 @@ def learn(run: Path, model: StableDiffusion, *others: Any, settings: dict[str, A
     board.log_hyperparams(settings or {})
     callbacks = [
         EmbeddingStats(every_n_steps=2),
-        Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, steps=1),
+        Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, num_inference_steps=1),
         Export(run),
         Checkpoints(run, every_n_steps=2),
         *others,

@@ -12,7 +12,7 @@ from tinv.evaluation.dreambench.dataset import Subject, read_subjects
 from tinv.evaluation.dreambench.subject_runs import command, over_subjects, train
 
 FILE = "dreambench.json"
-SETTINGS = Settings(seeds=(0, 1, 2, 3), steps=50, guidance=7.5, sampler="ddim")
+SETTINGS = Settings(seeds=(0, 1, 2, 3), num_inference_steps=50, guidance_scale=7.5, sampler="ddim")
 """Four samples a prompt. The paper names neither sampler nor guidance: these are the usual ones."""
 
 
@@ -58,7 +58,7 @@ def measure(folder: Path, out: Path, subjects: Sequence[Subject], *, settings: S
     bench, rows = Bench(), list[outcome.Measured]()
     for word in words:
         subject = by_word[word.learned.placeholder_token]
-        own = replace(settings, prompts=subject.prompts, noun=subject.noun, images=subject.folder)
+        own = replace(settings, prompts=subject.prompts, class_noun=subject.noun, images=subject.folder)
         result, is_new = bench.result(word, own)
         table.tell(word, result, is_new)
         rows.append((word, result))
@@ -73,7 +73,7 @@ def _protocol(settings: Settings, subjects: Sequence[Subject]) -> dict[str, Any]
         "subjects": len(subjects),
         "samples": samples,
         "seeds": list(settings.seeds),
-        "steps": settings.steps,
-        "guidance": settings.guidance,
+        "num_inference_steps": settings.num_inference_steps,
+        "guidance_scale": settings.guidance_scale,
         "sampler": settings.sampler,
     }

@@ -39,7 +39,7 @@ def over_subjects(out: Path, subjects: Sequence[Subject], overrides: Sequence[st
 
 def places(out: Path) -> list[str]:
     """Settings that keep a sweep below a benchmark's folder."""
-    return [f"paths.outputs={out.resolve()}", f"name={RUNS}"]
+    return [f"paths.root_dir={out.resolve()}", f"name={RUNS}"]
 
 
 def command(out: Path, typed: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ def write(path: Path, measured: Sequence[Measured], names: Mapping[str, str], pr
     whole = {
         "groups": [{"settings": dict(settings), **_group(rows, names)} for settings, rows in groups.items()],
         "protocol": protocol,
-        "towers": measured[0][1]["towers"],
+        "feature_extractors": measured[0][1]["feature_extractors"],
         "versions": measured[0][1]["versions"],
     }
     write_json(path, results.rounded(whole))
@@ -48,7 +48,7 @@ def text(whole: Mapping[str, Any]) -> str:
         lines.append(table.text([*group["subjects"].items(), ("all", group)]))
         if group["missing"]:
             lines.append(f"missing: {', '.join(group['missing'])}; the same command runs what is left")
-    if note := whole["towers"].get("note"):
+    if note := whole["feature_extractors"].get("note"):
         lines.append(f"note: {note}")
     return "\n".join(lines)
 

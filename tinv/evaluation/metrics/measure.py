@@ -79,7 +79,7 @@ def measure(
     samples: Mapping[str, Sequence[Image.Image]],
     references: References | None,
     *,
-    noun: str,
+    class_noun: str,
 ) -> Measured:
     """Measure the samples of a word.
 
@@ -87,10 +87,10 @@ def measure(
         towers: what looks at them.
         samples: by prompt, with `{}` where the word stood.
         references: what is to be shown; without them fidelity is not measured.
-        noun: the plain name of what it is one of.
+        class_noun: the plain name of what it is one of.
     """
     prompts = list(samples)
-    said = feature_extractors.clip.texts([with_noun(prompt, noun) for prompt in prompts])
+    said = feature_extractors.clip.texts([with_noun(prompt, class_noun) for prompt in prompts])
     bare = feature_extractors.clip.texts([without_word(prompt) for prompt in prompts])
     parts = [
         _Part.of(feature_extractors, samples[prompt], said_D, bare_D)
@@ -99,7 +99,7 @@ def measure(
     rows: list[dict[str, str | int | float | None]] = [
         {
             "prompt": prompt,
-            "caption": with_noun(prompt, noun),
+            "caption": with_noun(prompt, class_noun),
             "caption_bare": without_word(prompt),
             "samples": len(samples[prompt]),
             **part.scores(references),

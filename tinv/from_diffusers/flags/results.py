@@ -55,7 +55,7 @@ FLAGS = (
         kind=int,
         scripts=TORCH,
         example=2,
-        rule=rules.to("callbacks.checkpoints.keep"),
+        rule=rules.to("callbacks.checkpoints.total_limit"),
         remark="the scripts keep all if it is not given: `null`",
     ),
     Flag(

@@ -29,7 +29,7 @@ def toybench(
 
     Args:
         out: where the benchmark is kept.
-        overrides: settings of the runs, such as `objective=debiased seed=0,1,2`.
+        overrides: settings of the runs, such as `loss=debiased seed=0,1,2`.
         toys: some of the twelve.
         seeds: samples of each prompt.
         steps: of the solver.

@@ -154,10 +154,15 @@ def measured(
     nouns = [noun_of(word.learned.placeholder_token) for word in words]
     bench, done = Bench(AgainstRenders(seeds=seeds)), []
     common = Settings(
-        prompts=PROMPTS, seeds=list(seeds), steps=steps, feature_extractors="toybox", device=device, batch_size=32
+        prompts=PROMPTS,
+        seeds=list(seeds),
+        num_inference_steps=steps,
+        feature_extractors="toybox",
+        device=device,
+        batch_size=32,
     )
     for word, noun in zip(words, nouns, strict=True):
-        result, is_new = bench.result(word, replace(common, noun=noun))
+        result, is_new = bench.result(word, replace(common, class_noun=noun))
         table.tell(word, result, is_new)
         done.append(result)
     return done
@@ -168,7 +173,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tinv.toybox.toybench.fidelity", description=main.__doc__)
     parser.add_argument("places", nargs="+", type=Path, help="runs and sweeps of toys of the toybox's world")
     parser.add_argument("--seeds", type=seeds, default=list(range(8)), help="samples of each prompt (default 0-7)")
-    parser.add_argument("--steps", type=int, default=20, help="of the solver (default 20)")
+    parser.add_argument("--num-inference-steps", type=int, default=20, help="of the solver (default 20)")
     arguments = parser.parse_args()
     try:
         found = find_subjects(arguments.places)

@@ -7,11 +7,11 @@ from tinv.training.callbacks.early_stopping import EarlyStopping
 from tinv.training.callbacks.embedding_stats import EmbeddingStats
 from tinv.training.callbacks.evaluation import Evaluation
 from tinv.training.callbacks.export import Export
-from tinv.training.callbacks.heartbeat import ProgressFile
 from tinv.training.callbacks.keep_best import KeepBest
 from tinv.training.callbacks.nonfinite import StopOnNonFinite
 from tinv.training.callbacks.optuna_pruning import OptunaPruning
 from tinv.training.callbacks.progress import Progress
+from tinv.training.callbacks.progress_file import ProgressFile
 from tinv.training.callbacks.run_card import RunCard
 from tinv.training.callbacks.samples import Samples
 from tinv.training.callbacks.slurm_requeue import SlurmRequeue

@@ -26,7 +26,7 @@ class CheckLearning(Callback):
         after_steps: after how many optimizer steps to look.
         """
         if after_steps < 1:
-            raise UserError(f"callbacks.movement.after_steps must be 1 or more, got {after_steps}")
+            raise UserError(f"callbacks.check_learning.after_steps must be 1 or more, got {after_steps}")
         self.after_steps = after_steps
         self._start: dict[str, Tensor] = {}
         self._had_gradient: dict[str, Tensor] = {}
@@ -75,7 +75,7 @@ class CheckLearning(Callback):
             raise StuckError(
                 f"after {self.after_steps} optimizer steps {_rows(name, unmoved, len(moved_K))} had a gradient but did "
                 f"not move: optimizer.lr is zero or too small to count in float32; set optimizer.lr=5e-3, or "
-                f"raise callbacks.movement.after_steps if the rate is still warming up"
+                f"raise callbacks.check_learning.after_steps if the rate is still warming up"
             )
 
 

@@ -24,16 +24,18 @@ _NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_s
 class Checkpoints(Callback):
     """Writes `checkpoints/step_000500.ckpt` after every n-th optimizer step and after the last one."""
 
-    def __init__(self, dir: Path | str, every_n_steps: int = 500, keep: int | None = 3):
+    def __init__(self, dir: Path | str, every_n_steps: int = 500, total_limit: int | None = 3):
         """Args:
         dir: the run's folder.
         every_n_steps: in optimizer steps.
         keep: how many of the newest to keep; None keeps all.
         """
-        if keep is not None and keep < 1:
-            raise UserError(f"callbacks.checkpoints.keep must be 1 or more, got {keep}; null keeps all of them")
+        if total_limit is not None and total_limit < 1:
+            raise UserError(
+                f"callbacks.checkpoints.total_limit must be 1 or more, got {total_limit}; null keeps all of them"
+            )
         self.run_dir = Path(dir)
-        self.keep = keep
+        self.total_limit = total_limit
         self.stopwatch = Stopwatch()
         self._every = EveryNSteps(every_n_steps, setting="callbacks.checkpoints.every_n_steps")
         self._saved: int | None = None
@@ -84,8 +86,8 @@ class Checkpoints(Callback):
         self._saved = trainer.global_step
 
     def _prune(self) -> None:
-        if self.keep is not None:  # newest first
-            for path in checkpoints(self.run_dir)[self.keep :]:
+        if self.total_limit is not None:  # newest first
+            for path in checkpoints(self.run_dir)[self.total_limit :]:
                 path.unlink(missing_ok=True)
 
 

@@ -51,12 +51,14 @@ class DVARStopping(Stopping):
             if value < least:
                 raise UserError(f"stop.{name} must be {least} or more, got {value}")
         if stride is not None and stride < 1:
-            raise UserError(f"stop.stride must be 1 or more, got {stride}; null chooses one")
+            raise UserError(f"early_stopping.stride must be 1 or more, got {stride}; null chooses one")
         if not 0 < threshold < 1:
-            raise UserError(f"stop.threshold must be above 0 and less than 1, got {threshold}; 0.15 is the paper's")
+            raise UserError(
+                f"early_stopping.threshold must be above 0 and less than 1, got {threshold}; 0.15 is the paper's"
+            )
         self.stride, self.draws, self.window, self.threshold = stride, draws, window, threshold
         self.stopwatch = Stopwatch()
-        self._every = EveryNSteps(stride, setting="stop.stride")
+        self._every = EveryNSteps(stride, setting="early_stopping.stride")
         self._batches: list[list[Batch]] = []
 
     def why_flat(self, curve: Sequence[tuple[int, float]]) -> str | None:
@@ -73,7 +75,7 @@ class DVARStopping(Stopping):
         """Settle what is looked at, and when."""
         parts = trainer.datamodule.parts  # type: ignore[attr-defined]
         smallest = min(part.batch_size for part in parts) * trainer.accumulate_grad_batches
-        self._every = EveryNSteps(self.stride or stride(self.draws, smallest), setting="stop.stride")
+        self._every = EveryNSteps(self.stride or stride(self.draws, smallest), setting="early_stopping.stride")
         self._every.begin(trainer.global_step)
         samples = [ValidationSamples(part.shown, num_draws=self.draws) for part in parts]
         self._batches = [
@@ -90,7 +92,7 @@ class DVARStopping(Stopping):
             names = [word.name for word in pl_module.words]
             values = dict(zip(names, self._losses(trainer, pl_module).tolist(), strict=True))
             self.note(trainer, values, names)
-            log_metrics(trainer, {f"stop/loss{word.suffix}": values[word.name] for word in pl_module.words})
+            log_metrics(trainer, {f"early_stopping/loss{word.suffix}": values[word.name] for word in pl_module.words})
             self.agree(trainer)
 
     @torch.no_grad()

@@ -30,13 +30,13 @@ class EarlyStopping(Stopping, MetricMonitor):
         min_steps: not to stop before.
         """
         Stopping.__init__(self, min_steps)
-        MetricMonitor.__init__(self, monitor, mode, setting="stop")
+        MetricMonitor.__init__(self, monitor, mode, setting="early_stopping")
         if patience < 1:
-            raise UserError(f"stop.patience must be 1 or more, got {patience}")
+            raise UserError(f"early_stopping.patience must be 1 or more, got {patience}")
         if min_delta < 0:
-            raise UserError(f"stop.min_delta must be 0 or more, got {min_delta}")
+            raise UserError(f"early_stopping.min_delta must be 0 or more, got {min_delta}")
         self.patience, self.min_delta = patience, min_delta
-        self._every = EveryNSteps(1, setting="stop")
+        self._every = EveryNSteps(1, setting="early_stopping")
 
     def why_flat(self, curve: Sequence[tuple[int, float]]) -> str | None:
         """See the class."""
@@ -72,7 +72,10 @@ class EarlyStopping(Stopping, MetricMonitor):
         """Say so, also if there was nothing to go by."""
         super().on_fit_end(trainer, pl_module)
         if not self.curves and trainer.is_global_zero:
-            print(f"stop.monitor={self.monitor}: nothing measured that, so nothing could stop the run", flush=True)
+            print(
+                f"early_stopping.monitor={self.monitor}: nothing measured that, so nothing could stop the run",
+                flush=True,
+            )
 
 
 def last_improvement(values: Sequence[float], min_delta: float) -> tuple[int, int]:

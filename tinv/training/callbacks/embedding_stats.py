@@ -24,20 +24,20 @@ class EmbeddingStats(Callback):
     start behind (cosine near 0) has little of its class left. Both cost editability, long before the loss tells.
     """
 
-    def __init__(self, every_n_steps: int = 50, nearest: int = 5):
+    def __init__(self, every_n_steps: int = 50, num_nearest: int = 5):
         """Args:
         every_n_steps: in optimizer steps.
-        nearest: how many words to name for each vector.
+        num_nearest: how many words to name for each vector.
         """
-        if nearest < 1:
+        if num_nearest < 1:
             raise UserError(
-                f"callbacks.vitals.nearest must be 1 or more, got {nearest}; ~callbacks.vitals turns it off"
+                f"callbacks.embedding_stats.num_nearest must be 1 or more, got {num_nearest}; ~callbacks.embedding_stats turns it off"
             )
-        self.nearest = nearest
+        self.num_nearest = num_nearest
         self.latest: dict[str, Any] = {}
         """The last look: step, norm, norm_percentile, cosine_to_start, and the nearest words of each vector; where
         there are several concepts, `norm/cat-toy` and so on for each."""
-        self._every = EveryNSteps(every_n_steps, setting="callbacks.vitals.every_n_steps")
+        self._every = EveryNSteps(every_n_steps, setting="callbacks.embedding_stats.every_n_steps")
         self._start: dict[str, dict[str, Tensor]] = {}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
@@ -76,7 +76,7 @@ class EmbeddingStats(Callback):
             rows_KD = rows_KD.to(table_VD.device)
             percentiles.append(norm_percentiles(rows_KD, table_VD).cpu())
             names = word.concept.words(len(rows_KD))
-            found = nearest_words(rows_KD, table_VD, pl_module.model.tokenizers[encoder], self.nearest)
+            found = nearest_words(rows_KD, table_VD, pl_module.model.tokenizers[encoder], self.num_nearest)
             if part:
                 names = tuple(f"{name}/{part}" for name in names)
             for name, near in zip(names, found, strict=True):

@@ -26,7 +26,7 @@ _GUIDANCE = {"toybox": 4.5}
 class Evaluation(Callback):
     """Logs `eval/clip_i`, `eval/clip_t`, `eval/score` and, where there is one, `eval/dino`, from step 0 on.
 
-    They can be followed (`stop=patience`, `keep=best`) and monitored (`monitor=eval/score`). `tinv evaluate` measures
+    They can be followed (`early_stopping=patience`, `keep=best`) and monitored (`monitor=eval/score`). `tinv evaluate` measures
     the result with more samples; docs/evaluation.md says what the numbers mean.
     """
 
@@ -35,10 +35,10 @@ class Evaluation(Callback):
         every_n_steps: int | None = None,
         prompts: Sequence[str] | None = None,
         seeds: Sequence[int] = (0, 1, 2, 3),
-        steps: int = 20,
-        guidance: float | None = None,
-        negative: str = "",
-        noun: str | None = None,
+        num_inference_steps: int = 20,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+        class_noun: str | None = None,
         feature_extractors: Literal["toybox", "clip", "dinov2"] | None = None,
         batch_size: int = 8,
     ):
@@ -46,10 +46,10 @@ class Evaluation(Callback):
             every_n_steps: in optimizer steps; None does nothing at all.
             prompts: with `{}` for the word; None is four for a thing, or for a style.
             seeds: a sample of each prompt for each.
-            steps: solver steps a sample.
-            guidance: how strictly samples follow the prompt; None is 7.5, for the toybox 4.5.
-            negative: what to steer away from.
-            noun: the plain name of what is learned; None is the word that it starts from.
+            num_inference_steps: solver steps a sample.
+            guidance_scale: how strictly samples follow the prompt; None is 7.5, for the toybox 4.5.
+            negative_prompt: what to steer away from.
+            class_noun: the plain name of what is learned; None is the word that it starts from.
             towers: what looks at the samples; None is what goes with the model.
             batch_size: how many samples are drawn at once; only memory and speed depend on it.
 
@@ -63,9 +63,13 @@ class Evaluation(Callback):
         for prompt in prompts or ():
             if prompt.count(GAP) != 1 or set(GAP) & set(prompt.replace(GAP, "")):
                 raise UserError(f"callbacks.evaluation.prompts: {prompt!r} must have one {{}} for the word")
-        self.prompts, self.seeds, self.noun = tuple(prompts or ()), tuple(seeds), noun
-        self.towers_name, self.guidance = feature_extractors, guidance
-        self.options: dict[str, Any] = {"steps": steps, "negative": negative, "batch_size": batch_size}
+        self.prompts, self.seeds, self.class_noun = tuple(prompts or ()), tuple(seeds), class_noun
+        self.towers_name, self.guidance_scale = feature_extractors, guidance_scale
+        self.options: dict[str, Any] = {
+            "num_inference_steps": num_inference_steps,
+            "negative_prompt": negative_prompt,
+            "batch_size": batch_size,
+        }
         self.stopwatch = Stopwatch()
         self.latest: dict[str, float] = {}
         """What was measured last, by the names that it was logged under."""
@@ -80,7 +84,9 @@ class Evaluation(Callback):
             return
         self._nouns = {word.name: self._noun_of(word) for word in pl_module.words}
         name = self.towers_name or towers_for(pl_module.model.name)
-        self.options["guidance"] = self.guidance if self.guidance is not None else _GUIDANCE.get(name, 7.5)
+        self.options["guidance_scale"] = (
+            self.guidance_scale if self.guidance_scale is not None else _GUIDANCE.get(name, 7.5)
+        )
         if trainer.is_global_zero:
             with self.stopwatch("loading"), isolate_rng():
                 self._towers = Choice.of(name).load()
@@ -144,18 +150,18 @@ class Evaluation(Callback):
                 pixels = pl_module.model.sample(asked, pl_module.vectors(), seeds=seeds, **self.options)
             drawn, each = to_pictures(pixels), len(self.seeds)
             samples = {prompt: drawn[i * each : (i + 1) * each] for i, prompt in enumerate(prompts)}
-            found = measure(self._towers, samples, self._references[word.name], noun=self._nouns[word.name])
+            found = measure(self._towers, samples, self._references[word.name], class_noun=self._nouns[word.name])
         scores = {name: found.scores[name] for name in LOGGED}
         return {f"eval/{name}{word.suffix}": value for name, value in scores.items() if value is not None}
 
     def _noun_of(self, word: LearnedToken) -> str:
-        noun = self.noun or word.concept.initializer_token
-        if not noun:
+        class_noun = self.class_noun or word.concept.initializer_token
+        if not class_noun:
             raise UserError(
-                f"callbacks.evaluation.noun: nothing says what {word.placeholder_token} is one of; give its plain name, "
+                f"callbacks.evaluation.class_noun: nothing says what {word.placeholder_token} is one of; give its plain name, "
                 f"such as cat"
             )
-        return noun
+        return class_noun
 
 
 def _means(numbers: dict[str, float], suffixes: Sequence[str]) -> dict[str, float]:

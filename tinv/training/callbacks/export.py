@@ -34,7 +34,7 @@ class Export(Callback):
         self,
         dir: Path | str,
         every_n_steps: int | None = 500,
-        keep: int | None = None,
+        total_limit: int | None = None,
         formats: Sequence[str] = ("diffusers",),
         license: str | None = None,
     ):
@@ -49,11 +49,13 @@ class Export(Callback):
             raise UserError(
                 f"callbacks.export.formats must be a list of {', '.join(NAMES)}, got {', '.join(map(str, unknown))}"
             )
-        if keep is not None and keep < 1:
-            raise UserError(f"callbacks.export.keep must be 1 or more, got {keep}; null keeps all of them")
+        if total_limit is not None and total_limit < 1:
+            raise UserError(
+                f"callbacks.export.total_limit must be 1 or more, got {total_limit}; null keeps all of them"
+            )
         self.folder = Path(dir)
         self.stopwatch = Stopwatch()
-        self.keep, self.license = keep, license
+        self.total_limit, self.license = total_limit, license
         self._others = [chosen for chosen in FORMATS[1:] if chosen.name in formats]
         self._with_pipeline = PIPELINE in formats
         self._every = EveryNSteps(every_n_steps, setting="callbacks.export.every_n_steps")
@@ -137,9 +139,9 @@ class Export(Callback):
             write(path, learned, format)
 
     def _forget_oldest(self, folder: Path) -> None:
-        if self.keep is not None:
+        if self.total_limit is not None:
             found = {path: match for path in folder.iterdir() if (match := _STEP_FILE.fullmatch(path.name))}
-            newest = sorted({int(match[2]) for match in found.values()})[-self.keep :]
+            newest = sorted({int(match[2]) for match in found.values()})[-self.total_limit :]
             for path, match in found.items():
                 if int(match[2]) not in newest:
                     path.unlink(missing_ok=True)

@@ -141,7 +141,7 @@ def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
     ]
     return {
         **first,
-        **({"others": others} if others else {}),
+        **({"extra_concepts": others} if others else {}),
         "model": {"name": pl_module.model.name, "fingerprint": pl_module.model.fingerprint},
         "seed": pl_module.seed,
         "max_steps": trainer.max_steps,

@@ -34,9 +34,9 @@ class Samples(Callback):
         prompts: Sequence[str],
         seeds: Sequence[int],
         every_n_steps: int | None = 100,
-        steps: int = 25,
-        guidance: float = 7.5,
-        negative: str = "",
+        num_inference_steps: int = 25,
+        guidance_scale: float = 7.5,
+        negative_prompt: str = "",
         batch_size: int = 8,
     ):
         """Args:
@@ -44,9 +44,9 @@ class Samples(Callback):
             prompts: one row of the sheet each; `{}` is the concept's word, others can be written out.
             seeds: one column each.
             every_n_steps: in optimizer steps; None draws the first and the last sheet only.
-            steps: solver steps a picture.
-            guidance: how strictly the pictures follow the prompt.
-            negative: what to steer away from.
+            num_inference_steps: solver steps a picture.
+            guidance_scale: how strictly the pictures follow the prompt.
+            negative_prompt: what to steer away from.
             batch_size: how many pictures are drawn at once; only memory and speed depend on it.
 
         Raises:
@@ -62,9 +62,9 @@ class Samples(Callback):
         self.run_dir = Path(dir)
         self.prompts, self.seeds = tuple(prompts), tuple(seeds)
         self.options: dict[str, Any] = {
-            "steps": steps,
-            "guidance": guidance,
-            "negative": negative,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "negative_prompt": negative_prompt,
             "batch_size": batch_size,
         }
         self.stopwatch = Stopwatch()

@@ -36,7 +36,7 @@ class SlurmRequeue(Callback):
         dir: the run's folder.
         """
         self.run_dir, self.job = Path(dir), this_job()
-        self._every = EveryNSteps(1, setting="callbacks.requeue")
+        self._every = EveryNSteps(1, setting="callbacks.slurm_requeue")
         self._asked = 0
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:

@@ -23,7 +23,7 @@ class Stopping(Callback, ABC):
         min_steps: not to stop before.
         """
         if min_steps < 0:
-            raise UserError(f"stop.min_steps must be 0 or more, got {min_steps}")
+            raise UserError(f"early_stopping.min_steps must be 0 or more, got {min_steps}")
         self.min_steps = min_steps
         self.curves: dict[str, list[tuple[int, float]]] = {}
         """Steps and values, by the concepts' names."""

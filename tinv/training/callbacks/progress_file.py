@@ -22,7 +22,7 @@ class ProgressFile(Callback):
         """
         if every_s < 0:
             raise UserError(
-                f"callbacks.heartbeat.every_s must be 0 or more, got {every_s}; ~callbacks.heartbeat removes it"
+                f"callbacks.progress_file.every_s must be 0 or more, got {every_s}; ~callbacks.progress_file removes it"
             )
         self.path, self.every_s = Path(dir) / PROGRESS, every_s
         self._first_step, self._began_at, self._written_at = 0, 0.0, 0.0
