@@ -55,7 +55,7 @@ def replay(recording: dict[str, Any], cfg: DictConfig, folder: Path) -> Replay:
     heard = {n: torch.stack([part["posterior"], part["noise"]]) for n, part in enumerate(recording["batches"])}
     with mock.patch.object(tinv.training.module, "normal_pair", lambda seeds, shape: heard[seeds[0]]):
         trainer.fit(module, data)
-    formats.write(folder / "learned_embeds.safetensors", module.learned()[0])
+    formats.write(folder / "learned_embeds.safetensors", module.learned_embeddings()[0])
     return played
 
 
@@ -89,7 +89,7 @@ def _first(module: TextualInversion, part: dict[str, Any]) -> dict[str, Tensor]:
     clean_BChw = model.sample_latents(batch.moments, part["posterior"])
     noisy_BChw = noise_latents(clean_BChw, part["noise"], part["timestep_sampler"], model.schedule.alphas_cumprod)
     with torch.no_grad():
-        conditioning = model.encode_text(batch.captions, module.words[0].embedding.vectors())
+        conditioning = model.encode_text(batch.captions, module.learned_tokens[0].embedding.vectors())
         predicted_BChw = model.predict(noisy_BChw, part["timestep_sampler"], conditioning, batch.geometry)
     pieces = {
         "moments": batch.moments,
@@ -106,10 +106,13 @@ def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
     pixels_B3HW, size = part["pixels"], len(part["pixels"])
     height, width = pixels_B3HW.shape[2:]
     square_B6 = torch.tensor([height, width, 0, 0, height, width]).expand(size, 6)
-    expanded = " ".join(module.words[0].concept.words(len(_rows(module)[0])))
+    expanded = " ".join(module.learned_tokens[0].concept.words(len(_rows(module)[0])))
     return Batch(
         moments=torch.cat([module.model.encode_images(pixels[None]).float() for pixels in pixels_B3HW]),
-        captions=[caption.replace(expanded, module.words[0].concept.placeholder_token) for caption in part["captions"]],
+        captions=[
+            caption.replace(expanded, module.learned_tokens[0].concept.placeholder_token)
+            for caption in part["captions"]
+        ],
         geometry=part["time_ids"].view(size, 6) if "time_ids" in part else square_B6,
         level=(part["timestep_sampler"].double() + 0.5) / len(module.model.schedule.alphas_cumprod),
         draws=torch.full((size,), n),
@@ -119,5 +122,5 @@ def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
 
 def _rows(module: TextualInversion) -> list[Any]:
     """The parameters, first text encoder first."""
-    by_encoder = module.words[0].embedding.vectors()[module.words[0].concept.placeholder_token]
+    by_encoder = module.learned_tokens[0].embedding.vectors()[module.learned_tokens[0].concept.placeholder_token]
     return [by_encoder[encoder] for encoder in module.model.tables]

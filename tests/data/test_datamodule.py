@@ -131,9 +131,9 @@ def test_pictures_of_several_sizes_with_masks_are_learned_from(model, tmp_path):
     assert len({shown.size for shown in data.shown}) == 3
     assert sum(len(batch) for batch in data.val_dataloader()) == 6
     module = tiny_module(model)
-    before = module.vectors()["<cat-toy>"]["clip_l"]
+    before = module.export_vectors()["<cat-toy>"]["clip_l"]
     tiny_trainer().fit(module, data)
-    assert not torch.equal(before, module.vectors()["<cat-toy>"]["clip_l"])
+    assert not torch.equal(before, module.export_vectors()["<cat-toy>"]["clip_l"])
 
 
 def test_where_everything_counts_the_loss_is_the_plain_one_to_the_last_bit(model, tmp_path):

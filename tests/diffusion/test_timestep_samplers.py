@@ -168,7 +168,7 @@ def run(model, folder, sampler, **options):
     listen, merge = _Listen(), options.pop("merge_batches", False)
     module = tiny_module(model, timesteps=sampler, merge_batches=merge)
     tiny_trainer(callbacks=[listen], **options).fit(module, tiny_data(folder, model, stratified=sampler.stratified))
-    return listen, module.vectors()["<cat-toy>"]["clip_l"]
+    return listen, module.export_vectors()["<cat-toy>"]["clip_l"]
 
 
 def test_training_stays_in_the_range_and_validation_does_not(model, tmp_path):

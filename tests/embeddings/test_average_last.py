@@ -16,7 +16,7 @@ def walk(average: TailAverage, places: torch.Tensor) -> list[torch.Tensor]:
     seen = []
     for place in places:
         average.update(TokenParameters("<cat-toy>", {"clip_l": place[None]}))
-        seen.append(average.rows.vectors()["<cat-toy>"]["clip_l"].detach()[0].clone())
+        seen.append(average.embedding.vectors()["<cat-toy>"]["clip_l"].detach()[0].clone())
     return seen
 
 
@@ -44,7 +44,7 @@ def test_what_is_saved_goes_on_to_the_same_bits_wherever_it_is_cut():
         begun, rest = average_over(0.5, 20), average_over(0.5, 20)
         walk(begun, places[:cut])
         rest.load_state_dict(begun.state_dict())
-        seen = walk(rest, places[cut:]) or [rest.rows.rows["clip_l"].detach()[0]]
+        seen = walk(rest, places[cut:]) or [rest.embedding.weights["clip_l"].detach()[0]]
         assert torch.equal(seen[-1], whole)
 
 
@@ -66,7 +66,7 @@ def test_numbers_that_are_none_stay_out():
 def test_a_run_exports_the_mean_and_trains_as_without_it(model, tmp_path):
     plain = fit(tmp_path, model, [], max_steps=6)
     averaged = fit(tmp_path, model, [], max_steps=6, average_last=0.5)
-    trained = averaged.words[0].embedding.rows["clip_l"].detach()
+    trained = averaged.words[0].embedding.weights["clip_l"].detach()
     assert torch.equal(rows(plain), trained)
     ends = [fit(tmp_path, model, [], max_steps=n) for n in (4, 5, 6)]
     torch.testing.assert_close(rows(averaged), torch.stack([rows(end) for end in ends]).mean(0))

@@ -71,10 +71,10 @@ def test_a_file_is_gone_on_from(tmp_path):
 
 def test_rows_are_float32_under_every_precision():
     rows = EmbeddingConfig().start(concept(), tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE.half()}, seed=0)
-    before = rows.rows["clip_l"].detach().clone()
+    before = rows.weights["clip_l"].detach().clone()
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         rows.to(dtype)
-        assert torch.equal(rows.rows["clip_l"], before) and rows.rows["clip_l"].dtype == torch.float32
+        assert torch.equal(rows.weights["clip_l"], before) and rows.weights["clip_l"].dtype == torch.float32
 
 
 @pytest.mark.parametrize(

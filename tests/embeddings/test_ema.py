@@ -11,7 +11,7 @@ def at(*values: float) -> TokenParameters:
 
 
 def shown(average: EMA) -> torch.Tensor:
-    return average.rows.vectors()["<cat-toy>"]["clip_l"].detach()
+    return average.embedding.vectors()["<cat-toy>"]["clip_l"].detach()
 
 
 def test_it_is_the_recursion_that_its_docstring_states():
@@ -19,10 +19,10 @@ def test_it_is_the_recursion_that_its_docstring_states():
     average = EMA(rows, decay=0.5)
     for n in range(1, 30):
         with torch.no_grad():
-            rows.rows["clip_l"].add_(torch.tensor([[1.0, -0.5]]))
+            rows.weights["clip_l"].add_(torch.tensor([[1.0, -0.5]]))
         average.update(rows)
         decay = min(0.5, (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * rows.rows["clip_l"].detach()
+        expected = decay * expected + (1 - decay) * rows.weights["clip_l"].detach()
         torch.testing.assert_close(shown(average), expected.float())
 
 
@@ -38,7 +38,7 @@ def test_the_start_is_soon_forgotten_whatever_the_decay():
     rows = at(0.0)
     average = EMA(rows, decay=0.9999)
     with torch.no_grad():
-        rows.rows["clip_l"].fill_(1.0)
+        rows.weights["clip_l"].fill_(1.0)
     for _ in range(50):
         average.update(rows)
     assert shown(average).item() > 0.99
@@ -48,7 +48,7 @@ def test_it_is_no_view_of_the_rows_and_takes_in_finite_numbers_only():
     rows = at(1.0, 2.0)
     average = EMA(rows, decay=0.5)
     with torch.no_grad():
-        rows.rows["clip_l"].copy_(torch.tensor([[float("nan"), float("inf")]]))
+        rows.weights["clip_l"].copy_(torch.tensor([[float("nan"), float("inf")]]))
     assert torch.equal(shown(average), torch.tensor([[1.0, 2.0]]))
     average.update(rows)
     assert torch.equal(shown(average), torch.tensor([[1.0, 2.0]]))
@@ -59,7 +59,7 @@ def test_what_is_saved_goes_on_with_the_same_decay():
     one, other = EMA(rows, decay=0.9), EMA(at(0.0), decay=0.9)
     for _ in range(3):
         with torch.no_grad():
-            rows.rows["clip_l"].add_(1.0)
+            rows.weights["clip_l"].add_(1.0)
         one.update(rows)
     other.load_state_dict(one.state_dict())
     for average in (one, other):

@@ -18,7 +18,7 @@ ENCODERS = {"tokenizers": {"clip_l": TOKENIZER}, "tables": {"clip_l": TABLE}}
 
 
 def started(**settings):
-    return EmbeddingConfig(**settings).start(TOY, **ENCODERS, seed=0).rows["clip_l"].detach()
+    return EmbeddingConfig(**settings).start(TOY, **ENCODERS, seed=0).weights["clip_l"].detach()
 
 
 def test_the_mean_of_all_words_is_as_short_as_their_spread_makes_it():
@@ -41,7 +41,7 @@ def test_chance_is_as_long_as_words_are_and_not_as_torch_rand_is():
 def crossed(model, words, num_vectors=1):
     concept = Concept(placeholder_token="<cat-toy>", initializer_token=words)
     module = tiny_module(model, concept=concept, init="cross", num_vectors=num_vectors)
-    return module.words[0].embedding.rows["clip_l"].detach()
+    return module.learned_tokens[0].embedding.weights["clip_l"].detach()
 
 
 def test_cross_starts_at_the_text_encoders_output_for_the_word(model):
@@ -60,7 +60,7 @@ def test_cross_gives_each_token_of_the_initializer_a_row_and_begins_again(model)
 
 
 def test_cross_starts_far_longer_than_words_and_elsewhere(model):
-    row, word = crossed(model, "toy"), tiny_module(model).words[0].embedding.rows["clip_l"].detach()
+    row, word = crossed(model, "toy"), tiny_module(model).learned_tokens[0].embedding.weights["clip_l"].detach()
     assert row.norm() > 5 * word.norm()
     assert cosine_similarity(row, word).abs() < 0.9
     assert row.norm() == pytest.approx(math.sqrt(WIDTH), rel=0.2), "what a layer norm gives"
@@ -77,5 +77,5 @@ def test_cross_refuses_more_tokens_than_rows_and_lengths_that_are_held():
 
 
 def test_the_word_that_rows_start_from_is_recorded_where_there_is_one(model):
-    assert tiny_module(model, init="cross").learned()[0].provenance["initializer_token"] == "toy"
-    assert tiny_module(model, init="vocabulary").learned()[0].provenance["initializer_token"] == ""
+    assert tiny_module(model, init="cross").learned_embeddings()[0].provenance["initializer_token"] == "toy"
+    assert tiny_module(model, init="vocabulary").learned_embeddings()[0].provenance["initializer_token"] == ""

@@ -21,9 +21,9 @@ def some_rows(*norms: float) -> TokenParameters:
 
 def test_a_fixed_norm_is_the_vocabularys_median_and_leaves_the_direction():
     rows = some_rows(20.0, 0.001, MEDIAN)
-    before = rows.rows["clip_l"].detach().clone()
+    before = rows.weights["clip_l"].detach().clone()
     EmbeddingConfig(norm="fixed").hold({"clip_l": TABLE})(rows)
-    after = rows.rows["clip_l"].detach()
+    after = rows.weights["clip_l"].detach()
     torch.testing.assert_close(after.norm(dim=1), torch.full((3,), MEDIAN))
     torch.testing.assert_close(torch.nn.functional.cosine_similarity(before, after), torch.ones(3))
 
@@ -31,23 +31,23 @@ def test_a_fixed_norm_is_the_vocabularys_median_and_leaves_the_direction():
 @pytest.mark.parametrize("strength", [0.1, 0.5])
 def test_a_soft_norm_goes_its_share_of_the_way(strength):
     rows = some_rows(20.0, 0.001)
-    before = rows.rows["clip_l"].detach().norm(dim=1)
+    before = rows.weights["clip_l"].detach().norm(dim=1)
     EmbeddingConfig(norm="soft", norm_strength=strength).hold({"clip_l": TABLE})(rows)
-    ratio = rows.rows["clip_l"].detach().norm(dim=1) / before
+    ratio = rows.weights["clip_l"].detach().norm(dim=1) / before
     torch.testing.assert_close(ratio.log(), strength * (MEDIAN / before).log())
 
 
 def test_each_encoder_has_its_own_length():
     rows = TokenParameters("<cat-toy>", {"clip_l": torch.ones(1, 4), "clip_g": torch.ones(1, 9)})
     EmbeddingConfig(norm="fixed").hold({"clip_l": torch.full((5, 4), 2.0), "clip_g": torch.full((5, 9), 3.0)})(rows)
-    norms = {encoder: parameter.detach().norm().item() for encoder, parameter in rows.rows.items()}
+    norms = {encoder: parameter.detach().norm().item() for encoder, parameter in rows.weights.items()}
     assert norms == pytest.approx({"clip_l": 4.0, "clip_g": 9.0})
 
 
 def test_a_row_of_nothing_stays_finite():
     rows = TokenParameters("<cat-toy>", {"clip_l": torch.zeros(1, 8)})
     NormConstraint({"clip_l": 1.0}, strength=1.0)(rows)
-    assert rows.rows["clip_l"].isfinite().all()
+    assert rows.weights["clip_l"].isfinite().all()
 
 
 @pytest.mark.parametrize(("norm", "held"), [("fixed", True), ("soft", False), ("free", False)])
@@ -55,7 +55,7 @@ def test_only_a_fixed_norm_holds_from_the_start(norm, held):
     embedding = EmbeddingConfig(norm=norm, init_noise=1.0, num_vectors=3)
     concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     rows = embedding.start(concept, tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE}, seed=0)
-    norms = rows.rows["clip_l"].detach().norm(dim=1)
+    norms = rows.weights["clip_l"].detach().norm(dim=1)
     assert torch.allclose(norms, torch.full((3,), MEDIAN)) == held
 
 

@@ -104,14 +104,14 @@ def test_learned_words_are_read_as_diffusers_reads_them_after_loading(places, na
     model = load(str(places[name]))
     concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     module = tiny_module(model, concept=concept, num_vectors=2, init_noise=0.5)
-    for encoder, rows_KD in module.vectors()["<cat-toy>"].items():
+    for encoder, rows_KD in module.export_vectors()["<cat-toy>"].items():
         toy = model.tables[encoder][ids("toy")[0]]
         assert not torch.equal(rows_KD[0], rows_KD[1]) and (rows_KD - toy).abs().max() < 0.2
     prompt = "a photo of a <cat-toy>, on the beach"
-    text = model.encode_text([prompt], module.vectors())
+    text = model.encode_text([prompt], module.export_vectors())
     pipeline = copy.deepcopy({"sd1": sd1, "sdxl": sdxl}[name](clip_tokenizer()))
     for encoder, part in zip(model.tables, ("", "_2"), strict=False):
-        rows_KD = module.vectors()["<cat-toy>"][encoder]
+        rows_KD = module.export_vectors()["<cat-toy>"][encoder]
         parts = {kind: getattr(pipeline, kind + part) for kind in ("tokenizer", "text_encoder")}
         pipeline.load_textual_inversion(rows_KD, token="<cat-toy>", **parts)
     with torch.no_grad():
@@ -123,4 +123,4 @@ def test_a_concept_is_learned_among_all_words(places, tmp_path):
     model = load(str(places["sdxl"]))
     module = tiny_module(model)
     module.losses(one_batch(tiny_data(tmp_path, model))).mean().backward()
-    assert all((rows_KD.grad != 0).any() for rows_KD in module.words[0].embedding.rows.values())
+    assert all((rows_KD.grad != 0).any() for rows_KD in module.learned_tokens[0].embedding.weights.values())

@@ -34,16 +34,16 @@ def test_rows_are_float32_and_their_gradients_finite_whatever_the_weights_run_in
 ):
     model = load(str(folders[name]), dtype=dtype, gradient_checkpointing=True)
     module, gradients = tiny_module(model), []
-    start = module.vectors()["<cat-toy>"]
-    for rows in module.words[0].embedding.rows.values():
+    start = module.export_vectors()["<cat-toy>"]
+    for rows in module.learned_tokens[0].embedding.weights.values():
         rows.register_hook(gradients.append)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tiny_trainer(max_steps=1, precision=precision).fit(module, tiny_data(tmp_path, model))
-    assert len(gradients) == len(module.words[0].embedding.rows) == len(model.tables)
+    assert len(gradients) == len(module.learned_tokens[0].embedding.weights) == len(model.tables)
     assert {gradient.dtype for gradient in gradients} == {torch.float32}
     assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
-    for encoder, rows in module.words[0].embedding.rows.items():
+    for encoder, rows in module.learned_tokens[0].embedding.weights.items():
         assert rows.dtype == torch.float32
         assert not torch.equal(rows.detach().bfloat16().float(), rows.detach())
         assert not torch.equal(rows.detach(), start[encoder])

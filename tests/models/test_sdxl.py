@@ -162,7 +162,7 @@ def test_gradients_reach_the_rows_of_both_encoders_and_nothing_else(model, tmp_p
     module = tiny_module(model, num_vectors=2)
     module.losses(one_batch(tiny_data(tmp_path, model))).mean().backward()
     for encoder, width in (("clip_l", 32), ("clip_g", 48)):
-        gradient = module.words[0].embedding.rows[encoder].grad
+        gradient = module.learned_tokens[0].embedding.weights[encoder].grad
         assert gradient.shape == (2, width) and gradient.isfinite().all() and (gradient != 0).any(dim=1).all()
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.parameters())
     assert not model.text_encoder_2.text_projection.weight.requires_grad
@@ -174,15 +174,15 @@ def test_a_run_moves_float32_rows_in_both_encoders_and_leaves_the_model_as_it_wa
     model = load(str(folders["sdxl"]), dtype=dtype)
     before = {name: value.clone() for name, value in weights(model).items()}
     module = tiny_module(model, optimizer=partial(torch.optim.AdamW, lr=1e-5, weight_decay=0.0))
-    start = module.vectors()["<cat-toy>"]
+    start = module.export_vectors()["<cat-toy>"]
     tiny_trainer(max_steps=3, val_check_interval=3).fit(module, tiny_data(tmp_path, model, batch_size=3, val_draws=4))
-    for encoder, rows_KD in module.vectors()["<cat-toy>"].items():
+    for encoder, rows_KD in module.export_vectors()["<cat-toy>"].items():
         moved = (rows_KD - start[encoder]).abs()
         assert (
             rows_KD.dtype == torch.float32 and (moved > 0).all() and moved.max() < 5e-5
         )  # less than bfloat16 can step
     assert all(torch.equal(before[name], value) for name, value in weights(model).items())
-    (learned,) = module.learned()
+    (learned,) = module.learned_embeddings()
     assert {name: tuple(found.shape) for name, found in learned.vectors.items()} == {
         "clip_l": (1, 32),
         "clip_g": (1, 48),
@@ -192,12 +192,14 @@ def test_a_run_moves_float32_rows_in_both_encoders_and_leaves_the_model_as_it_wa
 def test_a_checkpoint_holds_the_rows_of_both_encoders(model, tmp_path):
     module = tiny_module(model, num_vectors=3)
     assert {name: tuple(value.shape) for name, value in module.state_dict().items()} == {
-        "embedding.rows.clip_l": (3, 32),
-        "embedding.rows.clip_g": (3, 48),
+        "embedding.weights.clip_l": (3, 32),
+        "embedding.weights.clip_g": (3, 48),
     }
     other = tiny_module(model, num_vectors=3, init="random", concept=Concept(placeholder_token="<cat-toy>"))
     other.load_state_dict(module.state_dict())
-    assert all(torch.equal(other.vectors()["<cat-toy>"][e], v) for e, v in module.vectors()["<cat-toy>"].items())
+    assert all(
+        torch.equal(other.export_vectors()["<cat-toy>"][e], v) for e, v in module.export_vectors()["<cat-toy>"].items()
+    )
 
 
 @pytest.mark.parametrize(("dtype", "force", "kept"), [("float16", True, "float32"), ("float16", False, "float16")])

@@ -51,8 +51,8 @@ def test_text_of_each_layout_is_encoded_as_its_pipeline_does(layout):
 @pytest.mark.parametrize("num_vectors", [1, 3])
 def test_our_file_through_diffusers_own_loader_gives_the_same_picture(model, pipeline_folder, tmp_path, num_vectors):
     module = tiny_module(model, num_vectors=num_vectors)
-    module.words[0].embedding.rows["clip_l"].data = rows(num_vectors)["<cat-toy>"]["clip_l"]
-    formats.write(tmp_path / "learned_embeds.safetensors", module.learned()[0])
+    module.learned_tokens[0].embedding.weights["clip_l"].data = rows(num_vectors)["<cat-toy>"]["clip_l"]
+    formats.write(tmp_path / "learned_embeds.safetensors", module.learned_embeddings()[0])
     pipeline = StableDiffusionPipeline.from_pretrained(pipeline_folder)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.load_textual_inversion(tmp_path / "learned_embeds.safetensors")
@@ -60,7 +60,7 @@ def test_our_file_through_diffusers_own_loader_gives_the_same_picture(model, pip
     theirs = pipeline(
         prompt, num_inference_steps=3, guidance_scale=3.0, generator=torch.Generator().manual_seed(5)
     ).images[0]
-    (ours,) = model.generate([prompt], module.vectors(), seeds=[5], **FAST)
+    (ours,) = model.generate([prompt], module.export_vectors(), seeds=[5], **FAST)
     assert np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int)).max() <= 1
     (plain,) = model.generate(["a photo of a toy on the beach"], {}, seeds=[5], **FAST)
     assert np.asarray(plain).tobytes() != np.asarray(ours).tobytes()
@@ -106,14 +106,14 @@ def test_weights_run_in_the_precision_that_is_asked_for_whatever_they_were_saved
     pipeline.to(torch.float16).save_pretrained(tmp_path)
     loaded = load(str(tmp_path))
     assert {parameter.dtype for parameter in [*loaded.parameters(), *loaded.vae.parameters()]} == {torch.float32}
-    assert tiny_module(loaded).words[0].embedding.rows["clip_l"].dtype == torch.float32
+    assert tiny_module(loaded).learned_tokens[0].embedding.weights["clip_l"].dtype == torch.float32
 
 
 def test_two_runs_can_share_one_model(tmp_path):
     model = tiny_model(tmp_path)
     first, second = tiny_module(model), tiny_module(model, num_vectors=2, init="random")
     assert first.model is second.model
-    one = model.encode_text(["a <cat-toy>"], first.vectors()).hidden
-    two = model.encode_text(["a <cat-toy>"], second.vectors()).hidden
+    one = model.encode_text(["a <cat-toy>"], first.export_vectors()).hidden
+    two = model.encode_text(["a <cat-toy>"], second.export_vectors()).hidden
     assert not torch.equal(one, two)
-    assert torch.equal(one, model.encode_text(["a <cat-toy>"], first.vectors()).hidden)
+    assert torch.equal(one, model.encode_text(["a <cat-toy>"], first.export_vectors()).hidden)

@@ -35,13 +35,13 @@ def factory(compose) -> Callable[..., Any]:
 
 
 def rows(module: TextualInversion) -> torch.Tensor:
-    return module.vectors()["<cat-toy>"]["clip_l"]
+    return module.export_vectors()["<cat-toy>"]["clip_l"]
 
 
 def val_loss(module: TextualInversion, data: Any) -> float:
     """Over the fixed draws, of the rows that everybody else gets."""
     with torch.no_grad():
-        return torch.cat([module.losses(batch, module.shown()) for batch in data.val_dataloader()]).mean().item()
+        return torch.cat([module.losses(batch, module.eval_vectors()) for batch in data.val_dataloader()]).mean().item()
 
 
 @shipped
@@ -67,8 +67,8 @@ def test_schedule_free_shows_the_average_and_steps_on_as_if_nobody_had_looked(mo
     looked_at, left_alone = (tiny_module(model, optimizer=factory("schedule_free")) for _ in range(2))
     tiny_trainer(max_steps=6, limit_val_batches=1, val_check_interval=1).fit(looked_at, data)
     tiny_trainer(max_steps=6, limit_val_batches=0).fit(left_alone, data)
-    stepped = left_alone.words[0].embedding.rows["clip_l"].detach()
-    assert torch.equal(looked_at.words[0].embedding.rows["clip_l"].detach(), stepped)
+    stepped = left_alone.learned_tokens[0].embedding.weights["clip_l"].detach()
+    assert torch.equal(looked_at.learned_tokens[0].embedding.weights["clip_l"].detach(), stepped)
     optimizer = left_alone.trainer.optimizers[0]
     z, beta = optimizer.state_dict()["state"][0]["z"], optimizer.param_groups[0]["betas"][0]
     average = (stepped - (1 - beta) * z) / beta  # what is stepped is beta x + (1 - beta) z

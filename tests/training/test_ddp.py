@@ -33,7 +33,7 @@ class Watch(Callback):
         self.seen.setdefault(trainer.global_step, []).extend(batch[0].draws.tolist())
 
     def on_validation_end(self, trainer, module):
-        rows = module.words[0].embedding.rows["clip_l"].detach().clone()
+        rows = module.learned_tokens[0].embedding.weights["clip_l"].detach().clone()
         told = {"seen": self.seen, "rows": rows, "val/loss": trainer.callback_metrics["val/loss"].item()}
         torch.save(told, f"{self.folder}/rank{trainer.global_rank}.pt")
 '''

@@ -28,7 +28,7 @@ def learn(model, data, *, accumulate=4, steps=3, **options):
 
     with mock.patch.object(TextualInversion, "losses", listening):
         tiny_trainer(max_steps=steps, accumulate_grad_batches=accumulate, limit_val_batches=0).fit(learner, data)
-    return learner.vectors()["<cat-toy>"]["clip_l"], sizes
+    return learner.export_vectors()["<cat-toy>"]["clip_l"], sizes
 
 
 def pictures(folder, model, **settings):
@@ -38,7 +38,7 @@ def pictures(folder, model, **settings):
     (folder / "masks").mkdir()
     Image.new("L", (48, 40), 90).save(folder / "masks" / "1.png")
     data = ConceptDataModule(
-        concept=tiny_module(model).words[0].concept,
+        concept=tiny_module(model).learned_tokens[0].concept,
         seed=0,
         folder=str(folder / "pictures"),
         masks=str(folder / "masks"),
@@ -92,7 +92,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(model, tmp_path)
         of=6,
         accumulate_grad_batches=3,
     )
-    assert torch.equal(run.whole.vectors()["<cat-toy>"]["clip_l"], run.resumed.vectors()["<cat-toy>"]["clip_l"])
+    assert torch.equal(
+        run.whole.export_vectors()["<cat-toy>"]["clip_l"], run.resumed.export_vectors()["<cat-toy>"]["clip_l"]
+    )
 
 
 def test_what_is_kept_for_the_backward_pass_is_counted_and_weights_are_not():

@@ -25,10 +25,12 @@ def test_the_gradient_is_that_of_training_the_full_table_to_the_last_bit(model, 
     module, batch = tiny_module(model, num_vectors=num_vectors), one_batch(tiny_data(tmp_path, model))
     loss = module.losses(batch).mean()
     loss.backward()
-    ours = module.words[0].embedding.rows["clip_l"].grad
+    ours = module.learned_tokens[0].embedding.weights["clip_l"].grad
 
     encoder = copy.deepcopy(model.text_encoder)
-    full = torch.cat([model.token_lookup.weight, module.words[0].embedding.rows["clip_l"].detach()]).requires_grad_()
+    full = torch.cat(
+        [model.token_lookup.weight, module.learned_tokens[0].embedding.weights["clip_l"].detach()]
+    ).requires_grad_()
     encoder.set_input_embeddings(_Table(full))
     streams = [torch.Generator().manual_seed(seed) for seed in batch.draws.tolist()]
     posterior, noise = torch.stack([torch.randn(2, 4, 16, 16, generator=stream) for stream in streams], dim=1)
@@ -61,13 +63,13 @@ def test_after_60_steps_with_weight_decay_everything_else_is_as_it_was(tmp_path)
     model = tiny_model(tmp_path / "model")
     before = {name: tensor.clone() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     module = tiny_module(model, num_vectors=2, optimizer=partial(torch.optim.AdamW, lr=5e-3, weight_decay=1e-2))
-    start = module.vectors()["<cat-toy>"]["clip_l"]
+    start = module.export_vectors()["<cat-toy>"]["clip_l"]
     tiny_trainer(max_steps=60, val_check_interval=30).fit(module, tiny_data(tmp_path / "data", model))
     assert module.global_step == 60
     after = dict([*model.named_parameters(), *model.named_buffers()])
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    moved = module.vectors()["<cat-toy>"]["clip_l"] - start
+    moved = module.export_vectors()["<cat-toy>"]["clip_l"] - start
     assert (moved.abs().amax(dim=1) > 1e-2).all()
     assert not torch.equal(moved[0], moved[1])
 
@@ -80,7 +82,7 @@ def test_only_the_rows_are_optimized_and_saved(model, tmp_path):
     (group,) = loop.optimizers[0].param_groups
     assert [tuple(parameter.shape) for parameter in group["params"]] == [(2, 32)]
     assert {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()} == {
-        "embedding.rows.clip_l": (2, 32)
+        "embedding.weights.clip_l": (2, 32)
     }
 
 
@@ -95,9 +97,9 @@ def test_lightning_cannot_put_the_frozen_model_into_training_mode(model, tmp_pat
 def test_rows_learn_in_float32_under_every_precision(tmp_path, precision):
     model = tiny_model(tmp_path / "model")
     module = tiny_module(model)
-    start = module.vectors()["<cat-toy>"]["clip_l"]
+    start = module.export_vectors()["<cat-toy>"]["clip_l"]
     tiny_trainer(precision=precision).fit(module, tiny_data(tmp_path / "data", model))
-    rows = module.words[0].embedding.rows["clip_l"]
+    rows = module.learned_tokens[0].embedding.weights["clip_l"]
     assert rows.dtype == torch.float32
     assert not torch.equal(rows.detach().bfloat16().float(), rows.detach())
     assert not torch.equal(rows.detach(), start)
@@ -128,7 +130,7 @@ def test_validating_often_or_never_learns_the_same_rows(model, tmp_path):
     for interval in (1, 4):
         module = tiny_module(model)
         tiny_trainer(val_check_interval=interval).fit(module, data)
-        learned.append(module.vectors()["<cat-toy>"]["clip_l"])
+        learned.append(module.export_vectors()["<cat-toy>"]["clip_l"])
     assert torch.equal(*learned)
 
 
@@ -149,7 +151,7 @@ def test_workers_make_no_difference(model, tmp_path):
     for workers in (0, 2):
         module = tiny_module(model)
         tiny_trainer().fit(module, tiny_data(tmp_path, model, num_workers=workers))
-        learned.append(module.vectors()["<cat-toy>"]["clip_l"])
+        learned.append(module.export_vectors()["<cat-toy>"]["clip_l"])
     assert torch.equal(*learned)
 
 
@@ -160,7 +162,7 @@ def test_micro_batches_add_up_to_the_large_batch(model, tmp_path):
         data = tiny_data(tmp_path, model, batch_size=batch_size)
         tiny_trainer(accumulate_grad_batches=accumulate).fit(module, data)
         assert module.global_step == 4
-        learned.append(module.vectors()["<cat-toy>"]["clip_l"])
+        learned.append(module.export_vectors()["<cat-toy>"]["clip_l"])
     torch.testing.assert_close(learned[0], learned[1], atol=2e-5, rtol=0)
     torch.testing.assert_close(learned[0], learned[2], atol=2e-5, rtol=0)
 
@@ -179,7 +181,9 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path,
         accumulate_grad_batches=accumulate,
         val_check_interval=3,
     )
-    assert torch.equal(run.whole.vectors()["<cat-toy>"]["clip_l"], run.resumed.vectors()["<cat-toy>"]["clip_l"])
+    assert torch.equal(
+        run.whole.export_vectors()["<cat-toy>"]["clip_l"], run.resumed.export_vectors()["<cat-toy>"]["clip_l"]
+    )
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_every_difference(model, tmp_path):
@@ -206,5 +210,5 @@ def test_min_snr_learns_something_else(model, tmp_path):
     for gamma in (None, 5.0):
         module = tiny_module(model, objective=DiffusionLoss(snr_gamma=gamma), scheduler=get_constant_schedule)
         tiny_trainer().fit(module, data)
-        learned.append(module.vectors()["<cat-toy>"]["clip_l"])
+        learned.append(module.export_vectors()["<cat-toy>"]["clip_l"])
     assert not torch.equal(*learned)

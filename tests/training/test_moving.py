@@ -40,11 +40,11 @@ class Watch(Callback):
 
 
 def trained(module: TextualInversion) -> torch.Tensor:
-    return module.words[0].embedding.rows["clip_l"].detach().clone()
+    return module.learned_tokens[0].embedding.weights["clip_l"].detach().clone()
 
 
 def shown(module: TextualInversion) -> torch.Tensor:
-    return module.vectors()["<cat-toy>"]["clip_l"]
+    return module.export_vectors()["<cat-toy>"]["clip_l"]
 
 
 def fit(module: TextualInversion, data: Any, max_steps: int = 4, resume: Any = None, **options: Any) -> Watch:
@@ -81,10 +81,10 @@ def test_the_average_is_what_is_exported_sampled_and_validated(model, data):
     for n, rows in enumerate(watch.rows, start=1):
         expected += (1 - min(0.6, (1 + n) / (10 + n))) * (rows - expected)
     torch.testing.assert_close(shown(module), expected)
-    assert torch.equal(module.learned()[0].vectors["clip_l"], shown(module))
+    assert torch.equal(module.learned_embeddings()[0].vectors["clip_l"], shown(module))
     assert not torch.equal(shown(module), trained(module))
     plain = tiny_module(model, num_vectors=2)
-    plain.words[0].embedding.load_state_dict({"rows.clip_l": shown(module)})
+    plain.learned_tokens[0].embedding.load_state_dict({"weights.clip_l": shown(module)})
     with torch.no_grad():
         losses = [plain.losses(batch).mean() for batch in data.val_dataloader()]
     assert watch.validated[-1] == torch.stack(losses).mean().item()
@@ -112,7 +112,7 @@ def test_a_resumed_run_with_an_average_is_the_uninterrupted_run_to_the_last_bit(
     assert torch.equal(shown(whole), shown(resumed))
     assert rest.rates == watch.rates[2:] == pytest.approx([5e-3, 1e-3, 1e-3])
     saved = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
-    assert {"embedding.rows.clip_l", "average.rows.rows.clip_l"} <= saved.keys()
+    assert {"embedding.weights.clip_l", "average.embedding.weights.clip_l"} <= saved.keys()
 
 
 @pytest.mark.parametrize("before", [0.0, 0.9])
@@ -162,10 +162,10 @@ def test_what_is_not_asked_for_costs_nothing(model, data):
     module = tiny_module(model)
     fit(module, data, 1)
     assert not module.trainer.optimizers[0]._optimizer_step_post_hooks
-    assert module.words[0].average is None
-    assert module.words[0].hold is None
-    assert list(module.state_dict()) == ["embedding.rows.clip_l"]
-    assert module.shown()["<cat-toy>"]["clip_l"] is module.words[0].embedding.rows["clip_l"]
+    assert module.learned_tokens[0].average is None
+    assert module.learned_tokens[0].hold is None
+    assert list(module.state_dict()) == ["embedding.weights.clip_l"]
+    assert module.eval_vectors()["<cat-toy>"]["clip_l"] is module.learned_tokens[0].embedding.weights["clip_l"]
 
 
 def test_repeats_do_not_lengthen_a_run(model, tmp_path):

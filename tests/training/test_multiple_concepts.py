@@ -88,8 +88,8 @@ def test_two_concepts_together_learn_what_each_learns_alone_to_the_last_bit(mode
     modules = [cat(), other()]
     alone = [fit(module, [data], **trainer) for module, data in zip(modules, (cats, dogs), strict=True)]
     for module, start in zip(modules, (cat(), other()), strict=True):
-        ((word, rows),) = module.vectors().items()
-        assert all(torch.equal(both.vectors()[word][name], rows[name]) for name in rows)
+        ((word, rows),) = module.export_vectors().items()
+        assert all(torch.equal(both.export_vectors()[word][name], rows[name]) for name in rows)
         assert not all(torch.equal(start.vectors()[word][name], rows[name]) for name in rows)
     for trainer_alone, name in zip(alone, ("cat-toy", "my-dog"), strict=True):
         for number in ("train/loss", "train/lr", "val/loss"):
@@ -107,8 +107,8 @@ def test_a_run_of_one_has_no_names_in_its_numbers_and_tensors(model, cats):
     module = tiny_module(model)
     metrics = fit(module, [cats]).callback_metrics
     assert set(metrics) == {"train/loss", "train/lr", "val/loss", "step"}
-    assert list(module.state_dict()) == ["embedding.rows.clip_l"]
-    assert list(module.named_rows()) == ["rows.clip_l"]
+    assert list(module.state_dict()) == ["embedding.weights.clip_l"]
+    assert list(module.named_vectors()) == ["rows.clip_l"]
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -147,7 +147,7 @@ class _Spoil(Callback):
         self.factor = factor
 
     def on_after_backward(self, trainer: Trainer, pl_module: Any) -> None:
-        for rows in pl_module.words[1].embedding.parameters():
+        for rows in pl_module.learned_tokens[1].embedding.parameters():
             rows.grad *= self.factor
 
 
@@ -174,7 +174,7 @@ def test_a_caption_with_two_words_teaches_both(model, cats, tmp_path):
     both, alone = tiny_module(model, extra_concepts=[lesson]), tiny_module(model)
     fit(both, [cats, data])
     fit(alone, [cats])
-    assert not torch.equal(both.vectors()["<cat-toy>"]["clip_l"], alone.vectors()["<cat-toy>"]["clip_l"])
+    assert not torch.equal(both.export_vectors()["<cat-toy>"]["clip_l"], alone.export_vectors()["<cat-toy>"]["clip_l"])
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ def apart(model, **options):
     """A module whose word and negative have drifted apart."""
     module = tiny_module(model, num_vectors=2, num_negative_vectors=3, guidance_scale=GUIDANCE, **options)
     draw = torch.Generator().manual_seed(3)
-    for rows in module.words[0].embedding.parameters():
+    for rows in module.learned_tokens[0].embedding.parameters():
         torch.nn.init.normal_(rows, generator=draw)
     return module
 
 
 def learned(model) -> LearnedEmbedding:
-    return LearnedEmbedding("<cat-toy>", apart(model).vectors()["<cat-toy>"], {"steps": "3"})
+    return LearnedEmbedding("<cat-toy>", apart(model).export_vectors()["<cat-toy>"], {"steps": "3"})
 
 
 def test_where_both_are_alike_loss_and_gradients_are_those_of_an_ordinary_word(model, batch):
@@ -44,9 +44,9 @@ def test_where_both_are_alike_loss_and_gradients_are_those_of_an_ordinary_word(m
     torch.testing.assert_close(*losses)
     for loss in losses:
         loss.mean().backward()
-    gradient = plain.words[0].embedding.rows["clip_l"].grad
-    embedding = both.words[0].embedding
-    torch.testing.assert_close(embedding.rows["clip_l"].grad, GUIDANCE * gradient, rtol=1e-3, atol=1e-7)
+    gradient = plain.learned_tokens[0].embedding.weights["clip_l"].grad
+    embedding = both.learned_tokens[0].embedding
+    torch.testing.assert_close(embedding.weights["clip_l"].grad, GUIDANCE * gradient, rtol=1e-3, atol=1e-7)
     torch.testing.assert_close(
         embedding.num_negative_vectors["clip_l"].grad, (1 - GUIDANCE) * gradient, rtol=1e-3, atol=1e-7
     )
@@ -61,8 +61,8 @@ def test_the_loss_is_that_of_two_passes_guided_apart(model, batch):
         del model.predict
     (told, word), (said, opposite) = heard
     for rows, conditioning in (
-        (module.words[0].embedding.rows, told),
-        (module.words[0].embedding.num_negative_vectors, said),
+        (module.learned_tokens[0].embedding.weights, told),
+        (module.learned_tokens[0].embedding.num_negative_vectors, said),
     ):
         expected = model.encode_text(batch.captions, {"<cat-toy>": {"clip_l": rows["clip_l"]}}).hidden
         torch.testing.assert_close(conditioning.hidden, expected)
@@ -72,7 +72,7 @@ def test_the_loss_is_that_of_two_passes_guided_apart(model, batch):
 
 
 def test_a_picture_is_steered_from_its_own_prompt_with_the_negative_in_it(model):
-    vectors = apart(model).vectors()
+    vectors = apart(model).export_vectors()
     drawn = model.sample(PROMPTS, vectors, seeds=[1, 2], **FAST)
     rows = vectors["<cat-toy>"]
     two = {"<cat-toy>": {"clip_l": rows["clip_l"]}, "<other>": {"clip_l": rows["clip_l/negative"]}}
@@ -93,7 +93,7 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path)
     run = broken_off(
         lambda: tiny_module(model, num_negative_vectors=2, ema=0.9, norm="soft"), data, tmp_path, at=3, of=6
     )
-    before, after = (module.vectors()["<cat-toy>"] for module in (run.whole, run.resumed))
+    before, after = (module.export_vectors()["<cat-toy>"] for module in (run.whole, run.resumed))
     assert set(before) == {"clip_l", "clip_l/negative"}
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(before["clip_l"], before["clip_l/negative"][:1])

@@ -24,7 +24,7 @@ PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 
 
 def rows_of(module):
-    return module.words[0].embedding.rows["clip_l"]
+    return module.learned_tokens[0].embedding.weights["clip_l"]
 
 
 def apart(model, **options):
@@ -79,7 +79,7 @@ def test_each_layer_is_told_of_its_own_rows_and_of_no_others(model, batch):
     module.losses(batch)
     for handle in handles:
         handle.remove()
-    for name, rows in module.vectors()["<cat-toy>"].items():
+    for name, rows in module.export_vectors()["<cat-toy>"].items():
         expected = model.encode_text(batch.captions, {"<cat-toy>": {"clip_l": rows}}).hidden
         torch.testing.assert_close(told.pop(part_of(name)), expected)
     assert not told
@@ -122,13 +122,13 @@ def test_micro_batches_side_by_side_add_up(model, tmp_path):
 
 def test_pictures_of_equal_layers_are_those_of_ordinary_rows(model):
     modules = [tiny_module(model, num_vectors=2, per_layer=layers) for layers in (False, True)]
-    pictures = [model.sample(PROMPTS, module.vectors(), **FAST) for module in modules]
+    pictures = [model.sample(PROMPTS, module.export_vectors(), **FAST) for module in modules]
     torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
 
 
 def test_pictures_of_layers_apart_are_others(model):
     plain, apart_ = tiny_module(model), apart(model)
-    before, after = (model.sample(PROMPTS, module.vectors(), **FAST) for module in (plain, apart_))
+    before, after = (model.sample(PROMPTS, module.export_vectors(), **FAST) for module in (plain, apart_))
     assert (before[0] - after[0]).abs().max() > 0.01
     torch.testing.assert_close(before[1], after[1], atol=1e-4, rtol=0)
 

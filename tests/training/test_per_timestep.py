@@ -18,7 +18,7 @@ PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 
 
 def rows_of(module):
-    return module.words[0].embedding.rows["clip_l"]
+    return module.learned_tokens[0].embedding.weights["clip_l"]
 
 
 def apart(model, **options):
@@ -52,7 +52,7 @@ def test_training_and_drawing_tell_the_unet_the_same(model, batch):
     """The one encodes each caption for its own timestep, the other for all, and lets the U-Net choose."""
     module = apart(model)
     expected = module.losses(batch)
-    told = encode_all_parts(model, batch.captions, module.vectors(), SlotLayout(STAGES))
+    told = encode_all_parts(model, batch.captions, module.export_vectors(), SlotLayout(STAGES))
     assert told.hidden.shape[-1] == STAGES * 32
     t = timesteps(batch.level, 1000)
     posterior, noise = normal_pair(batch.draws.tolist(), batch.moments[0].chunk(2)[0].shape)
@@ -65,7 +65,7 @@ def test_training_and_drawing_tell_the_unet_the_same(model, batch):
 
 def test_pictures_of_equal_stages_are_those_of_ordinary_rows_and_the_unet_is_as_before(model):
     plain, staged = tiny_module(model, num_vectors=2), tiny_module(model, num_vectors=2, timestep_stages=STAGES)
-    pictures = [model.sample(PROMPTS, module.vectors(), **FAST) for module in (plain, staged)]
+    pictures = [model.sample(PROMPTS, module.export_vectors(), **FAST) for module in (plain, staged)]
     torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
     assert not model.unet._forward_pre_hooks
 
@@ -78,7 +78,7 @@ def test_at_each_step_of_drawing_the_unet_hears_the_stage_of_its_timestep(model,
         return forward(sample, timestep, encoder_hidden_states, **options)
 
     monkeypatch.setattr(model.unet, "forward", listening)
-    model.sample(PROMPTS[:1], module.vectors(), seeds=[1], num_inference_steps=7)
+    model.sample(PROMPTS[:1], module.export_vectors(), seeds=[1], num_inference_steps=7)
     assert len({t * STAGES // 1000 for t, _ in heard}) == STAGES
     for t, hidden in heard:
         part = {"clip_l": rows_of(module).detach()[t * STAGES // 1000][None]}
@@ -88,7 +88,7 @@ def test_at_each_step_of_drawing_the_unet_hears_the_stage_of_its_timestep(model,
 def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path):
     data = tiny_data(tmp_path / "data", model)
     run = broken_off(lambda: tiny_module(model, timestep_stages=3, ema=0.9), data, tmp_path, at=3, of=6)
-    before, after = (module.vectors()["<cat-toy>"] for module in (run.whole, run.resumed))
+    before, after = (module.export_vectors()["<cat-toy>"] for module in (run.whole, run.resumed))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(before["clip_l/stage.0"], before["clip_l/stage.2"])
     other = tiny_module(model, num_vectors=3, ema=0.9)
@@ -102,5 +102,5 @@ def test_stages_that_had_no_sample_yet_are_not_stuck(model, tmp_path):
     module = tiny_module(model, timestep_stages=30)
     trainer = tiny_trainer(max_steps=2, callbacks=[CheckLearning(after_steps=2)])
     trainer.fit(module, tiny_data(tmp_path, model, batch_size=1))
-    moved = (rows_of(module) != tiny_module(model, timestep_stages=30).words[0].embedding.rows["clip_l"]).any(dim=1)
+    moved = (rows_of(module) != tiny_module(model, timestep_stages=30).words[0].embedding.weights["clip_l"]).any(dim=1)
     assert 1 <= moved.sum() <= 2

@@ -39,7 +39,7 @@ def of(regularizer, word, model, step=0):
     word.zero_grad()
     value = regularizer(word, model, seed=0, step=step)
     value.backward()
-    return value.item(), word.embedding.rows["clip_l"].grad.clone()
+    return value.item(), word.embedding.weights["clip_l"].grad.clone()
 
 
 def test_the_distance_is_nothing_at_the_start_and_pulls_to_it_with_its_weight(model):
@@ -85,7 +85,7 @@ def test_the_context_is_compared_token_by_token_as_transformers_reads_it(model, 
     concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     word = tiny_module(model, concept=concept, num_vectors=2).words[0]
     with torch.no_grad():
-        word.embedding.rows["clip_l"].copy_(model.tables["clip_l"][model.tokenizer("red dog").input_ids[1:3]])
+        word.embedding.weights["clip_l"].copy_(model.tables["clip_l"][model.tokenizer("red dog").input_ids[1:3]])
     value, _ = of(ContextRegularizer(weight=2.0, templates_file=str(own)), word, model)
 
     def read(text):
@@ -125,7 +125,7 @@ def run(model, folder, regularizer, **options):
     module = tiny_module(model, regularizer=regularizer, merge_batches=merge)
     trainer = tiny_trainer(callbacks=[listen], **options)
     trainer.fit(module, tiny_data(folder, model))
-    return module.vectors()["<cat-toy>"]["clip_l"], listen.logged, trainer.callback_metrics["val/loss"].item()
+    return module.export_vectors()["<cat-toy>"]["clip_l"], listen.logged, trainer.callback_metrics["val/loss"].item()
 
 
 @pytest.mark.parametrize("regularizer", [DistanceRegularizer(weight=1.0), ContextRegularizer(weight=10.0)])
@@ -153,11 +153,11 @@ def test_an_accumulated_step_counts_it_once(model, tmp_path, merge_batches):
 
     class Keep(Callback):
         def on_before_optimizer_step(self, trainer, module, optimizer):
-            gradients.append(module.words[0].embedding.rows["clip_l"].grad.clone())
+            gradients.append(module.learned_tokens[0].embedding.weights["clip_l"].grad.clone())
 
     for accumulate in (1, 4):
         module = tiny_module(model, regularizer=ContextRegularizer(weight=1e6), merge_batches=merge_batches)
-        moved(module.words[0], away(0.1))
+        moved(module.learned_tokens[0], away(0.1))
         settings = {"max_steps": 1, "accumulate_grad_batches": accumulate, "limit_val_batches": 0}
         tiny_trainer(callbacks=[Keep()], **settings).fit(module, tiny_data(tmp_path, model))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=1e-2 * gradients[0].abs().max().item())

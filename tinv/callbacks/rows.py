@@ -7,4 +7,4 @@ from torch import Tensor
 
 def copy_rows(pl_module: Any) -> dict[str, Tensor]:
     """The rows [K, D] by name, as they are now, on the CPU."""
-    return {name: rows.detach().cpu().clone() for name, rows in pl_module.named_rows().items()}
+    return {name: rows.detach().cpu().clone() for name, rows in pl_module.named_vectors().items()}

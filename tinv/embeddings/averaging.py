@@ -23,7 +23,7 @@ class EMA(nn.Module):
         decay: in (0, 1); 0.99 to 0.999 are usual.
         """
         super().__init__()
-        self.rows = deepcopy(rows).requires_grad_(False)
+        self.embedding = deepcopy(rows).requires_grad_(False)
         self.decay = decay
         self.steps = 0
 
@@ -32,7 +32,7 @@ class EMA(nn.Module):
         """Take in the rows as they are after a step; a number that is none stays out."""
         self.steps += 1
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for average_KD, rows_KD in zip(self.rows.parameters(), rows.parameters(), strict=True):
+        for average_KD, rows_KD in zip(self.embedding.parameters(), rows.parameters(), strict=True):
             average_KD.lerp_(torch.where(rows_KD.isfinite(), rows_KD, average_KD), share)
 
     def get_extra_state(self) -> Tensor:
@@ -57,7 +57,7 @@ class TailAverage(nn.Module):
         share: of the run's steps, in (0, 1); 0.1 to 0.5 are usual.
         """
         super().__init__()
-        self.rows = deepcopy(rows).requires_grad_(False)
+        self.embedding = deepcopy(rows).requires_grad_(False)
         self.share = share
         self.steps, self.taken = 0, 0
         self._skipped = 0
@@ -71,7 +71,7 @@ class TailAverage(nn.Module):
         """Take in the rows as they are after a step; a number that is none stays out."""
         self.steps += 1
         self.taken = self.taken + 1 if self.steps > self._skipped else 0
-        for mean_KD, rows_KD in zip(self.rows.parameters(), rows.parameters(), strict=True):
+        for mean_KD, rows_KD in zip(self.embedding.parameters(), rows.parameters(), strict=True):
             mean_KD.lerp_(torch.where(rows_KD.isfinite(), rows_KD, mean_KD), 1 / max(1, self.taken))
 
     def get_extra_state(self) -> Tensor:

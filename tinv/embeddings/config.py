@@ -224,11 +224,11 @@ class EmbeddingConfig:
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
         parts = layers if self.per_layer else stage_names(self.timestep_stages)
         started = TokenParameters(concept.placeholder_token, rows, parts, self.num_negative_vectors)
-        if (hold := self.hold(tables)) and hold.is_exact:
+        if (hold := self.norm_constraint(tables)) and hold.is_exact:
             hold(started)
         return started
 
-    def hold(self, tables: Mapping[str, Tensor]) -> NormConstraint | None:
+    def norm_constraint(self, tables: Mapping[str, Tensor]) -> NormConstraint | None:
         """What is done to the rows' norms after each optimizer step, given the frozen vocabularies [V, D]."""
         if self.norm == "free":
             return None

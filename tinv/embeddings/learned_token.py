@@ -53,8 +53,8 @@ class LearnedToken(nn.Module):
         self.embedding = settings.start(
             concept, tokenizers=tokenizers, tables=tables, seed=seed, encode_text=encode_text, layers=layers
         )
-        self.start = {encoder: rows.detach().clone() for encoder, rows in self.embedding.rows.items()}
-        self.hold, self.average = settings.hold(tables), settings.average(self.embedding)
+        self.start = {encoder: rows.detach().clone() for encoder, rows in self.embedding.weights.items()}
+        self.norm_constraint, self.average = settings.norm_constraint(tables), settings.average(self.embedding)
         self.guidance = settings.guidance_scale if settings.num_negative_vectors else None
         self.averages = {"embedding.ema": settings.ema, "embedding.average_last": settings.average_last}
 
@@ -73,9 +73,9 @@ class LearnedToken(nn.Module):
         """What stands before the names of its tensors in a checkpoint."""
         return f"{self.name}." if self.name else ""
 
-    def shown(self) -> Vectors:
+    def eval_vectors(self) -> Vectors:
         """The rows as everybody else gets them: those that are trained, or their average where one is kept."""
-        return (self.embedding if self.average is None else self.average.rows).vectors()
+        return (self.embedding if self.average is None else self.average.embedding).vectors()
 
     def expect(self, max_steps: int) -> None:
         """How long the run will be."""
@@ -84,12 +84,12 @@ class LearnedToken(nn.Module):
 
     def after_step(self) -> None:
         """What the settings ask of the rows after each optimizer step."""
-        if self.hold:
-            self.hold(self.embedding)
+        if self.norm_constraint:
+            self.norm_constraint(self.embedding)
         if self.average is not None:
             self.average.update(self.embedding)
-            if self.hold and self.hold.is_exact:
-                self.hold(self.average.rows)
+            if self.norm_constraint and self.norm_constraint.is_exact:
+                self.norm_constraint(self.average.embedding)
 
 
 def guidance_of(words: Iterable[LearnedToken], captions: Sequence[str]) -> float | None:

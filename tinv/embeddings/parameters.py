@@ -26,24 +26,24 @@ class TokenParameters(nn.Module):
         super().__init__()
         self.placeholder_token, self.parts = placeholder, tuple(parts)
         whole = {encoder: torch.cat([rows_KD] * (len(parts) or 1)) for encoder, rows_KD in start.items()}
-        self.rows = nn.ParameterDict({encoder: nn.Parameter(rows) for encoder, rows in whole.items()})
+        self.weights = nn.ParameterDict({encoder: nn.Parameter(rows) for encoder, rows in whole.items()})
         opposite = {encoder: rows_KD[torch.arange(num_negative) % len(rows_KD)] for encoder, rows_KD in start.items()}
-        self.negative = nn.ParameterDict(
+        self.negative_weights = nn.ParameterDict(
             {encoder: nn.Parameter(rows) for encoder, rows in opposite.items() if num_negative}
         )
 
     def by_encoder(self) -> list[tuple[str, Tensor]]:
         """All that learns, each with its text encoder."""
-        return [*self.rows.items(), *self.negative.items()]
+        return [*self.weights.items(), *self.negative_weights.items()]
 
     def vectors(self) -> Vectors:
         """The rows by placeholder and text encoder, and by part where there are any."""
-        opposite = {joined(encoder, NEGATIVE): rows for encoder, rows in self.negative.items()}
+        opposite = {joined(encoder, NEGATIVE): rows for encoder, rows in self.negative_weights.items()}
         if not self.parts:
-            return {self.placeholder_token: {**self.rows, **opposite}}
+            return {self.placeholder_token: {**self.weights, **opposite}}
         by_part = {
             joined(encoder, part): rows_KD
-            for encoder, rows in self.rows.items()
+            for encoder, rows in self.weights.items()
             for part, rows_KD in zip(self.parts, rows.chunk(len(self.parts)), strict=True)
         }
         return {self.placeholder_token: by_part}

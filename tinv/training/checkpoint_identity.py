@@ -18,17 +18,17 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
     """
     optimizer, settings = unwrap(module.optimizer)
     common = {
-        "placeholder_token": " ".join(word.placeholder_token for word in module.words),
+        "placeholder_token": " ".join(word.placeholder_token for word in module.learned_tokens),
         "model": module.model.fingerprint,
         "seed": module.seed,
         "optimizer": optimizer,
         **{f"optimizer.{name}": value for name, value in settings.items() if name != "lr"},
     }
     paces = module.paces(module.trainer, module.trainer.datamodule)
-    for word, pace in zip(module.words, paces, strict=True):
+    for word, pace in zip(module.learned_tokens, paces, strict=True):
         of = f" of {word.placeholder_token}" if word.name else ""
-        rows = dict(word.embedding.rows.items())
-        rows |= {f"{encoder}, negative": rows_KD for encoder, rows_KD in word.embedding.negative.items()}
+        rows = dict(word.embedding.weights.items())
+        rows |= {f"{encoder}, negative": rows_KD for encoder, rows_KD in word.embedding.negative_weights.items()}
         common |= {
             f"vectors{of}": {encoder: list(rows_KD.shape) for encoder, rows_KD in rows.items()},
             f"embedding.guidance_scale{of}": word.guidance,

@@ -39,7 +39,7 @@ class TextualInversion(LightningModule):
     get, to the last bit, the gradient that they would get if it were the only one.
     """
 
-    words: list[LearnedToken]
+    learned_tokens: list[LearnedToken]
     """One for each concept, that of `concept` first."""
     steps_of_rows: int | None
     """How many optimizer steps the rows hold where those after them were void; None is all."""
@@ -86,7 +86,7 @@ class TextualInversion(LightningModule):
         parts = [(concept, embedding, None), *((other.concept, other.embedding, other.lr) for other in extra_concepts)]
         known: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables, "seed": seed}
         known |= {"encode_text": model.encode_text, "layers": layers_of(model.unet)}
-        self.words = nn.ModuleList(  # type: ignore[assignment]
+        self.learned_tokens = nn.ModuleList(  # type: ignore[assignment]
             LearnedToken(concept, embedding, name=name, lr=lr, **known)
             for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)
         )
@@ -104,14 +104,14 @@ class TextualInversion(LightningModule):
             vectors: the words' rows; None is the rows that are trained.
             loss: None is the one that is trained with.
         """
-        vectors = vectors or _joined(word.embedding.vectors() for word in self.words)
+        vectors = vectors or _joined(word.embedding.vectors() for word in self.learned_tokens)
         latent = batch.moments[0].chunk(2)[0].shape
         posterior_BChw, noise_BChw = to_device(normal_pair(batch.draws.tolist(), latent), self.device)
         clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
-        guidance = guidance_of(self.words, batch.captions)
+        guidance = guidance_of(self.learned_tokens, batch.captions)
         predicted_BChw = predict_at(self.model, noisy_BChw, t_B, batch, vectors, guidance=guidance)
         return (loss or self.loss)(
             predicted_BChw,
@@ -134,18 +134,18 @@ class TextualInversion(LightningModule):
                 self._log_means("train/loss", self._means)
             terms = [*(loss for _, loss, _ in losses), *(len(due) * term for term in self._regularized())]
             return torch.stack(terms).sum()
-        return 0.0 * torch.stack([rows_KD.sum() for rows_KD in self.named_rows().values()]).sum()
+        return 0.0 * torch.stack([rows_KD.sum() for rows_KD in self.named_vectors().values()]).sum()
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
         """Add a batch of the fixed draws to `val/loss`, the published loss whatever the run minimises."""
-        published = partial(self.losses, vectors=self.shown(), loss=self.loss.plain)
+        published = partial(self.losses, vectors=self.eval_vectors(), loss=self.loss.plain)
         losses = self._over_words([by_concept(batch)], published)
         self._log_means("val/loss", map(_mean, losses))
         self.log("step", float(self.global_step), batch_size=len(losses))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Log the rates that the coming step is made with; Prodigy's own estimate of it is `d`."""
-        for word, group in zip(self.words, self.trainer.optimizers[0].param_groups, strict=True):
+        for word, group in zip(self.learned_tokens, self.trainer.optimizers[0].param_groups, strict=True):
             self.log(f"train/lr{word.suffix}", group["lr"] * group.get("d", 1.0), prog_bar=True, batch_size=1)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -170,12 +170,13 @@ class TextualInversion(LightningModule):
         """The rows' optimizer and its schedule, one step of it an optimizer step, however many processes there are."""
         rates = [pace.rate for pace in self.paces(self.trainer, self.trainer.datamodule)]  # type: ignore[attr-defined]
         groups = [
-            {"params": [*w.embedding.parameters()], "lr": rate} for w, rate in zip(self.words, rates, strict=True)
+            {"params": [*w.embedding.parameters()], "lr": rate}
+            for w, rate in zip(self.learned_tokens, rates, strict=True)
         ]
         optimizer = self.optimizer(groups, lr=rates[0])
-        for word in self.words:
+        for word in self.learned_tokens:
             word.expect(self.trainer.max_steps)
-        if any(word.hold or word.average is not None for word in self.words):
+        if any(word.norm_constraint or word.average is not None for word in self.learned_tokens):
             optimizer.register_step_post_hook(self._after_step)
         if averages_by_itself(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
@@ -199,42 +200,42 @@ class TextualInversion(LightningModule):
                 scale_lr=self.scale_lr,
                 schedule=as_text(unwrap(self.scheduler)[1].get("schedule", [])) or None,
             )
-            for word, part in zip(self.words, data.parts, strict=True)
+            for word, part in zip(self.learned_tokens, data.parts, strict=True)
         ]
 
-    def named_rows(self) -> dict[str, nn.Parameter]:
+    def named_vectors(self) -> dict[str, nn.Parameter]:
         """Everything that learns, [K, D] each, by names for messages."""
         return {
             f"{name}{f' of {word.placeholder_token}' if word.name else ''}": rows_KD
-            for word in self.words
+            for word in self.learned_tokens
             for name, rows_KD in word.embedding.named_parameters()
         }
 
     def parts(self) -> dict[str, tuple[str, ...]]:
         """The parts of which rows are, one after the other, by the same names; none for those of ordinary words."""
-        known = [word.embedding.parts for word in self.words for _ in word.embedding.parameters()]
-        return dict(zip(self.named_rows(), known, strict=True))
+        known = [word.embedding.parts for word in self.learned_tokens for _ in word.embedding.parameters()]
+        return dict(zip(self.named_vectors(), known, strict=True))
 
-    def shown(self) -> Vectors:
+    def eval_vectors(self) -> Vectors:
         """The rows as everybody else gets them: those that are trained, or their averages where these are kept."""
         if self._optimizer is None or not averages_by_itself(self._optimizer):
-            return _joined(word.shown() for word in self.words)
+            return _joined(word.eval_vectors() for word in self.learned_tokens)
         with evaluated(self._optimizer):
-            shown = _joined(word.shown() for word in self.words)
+            shown = _joined(word.eval_vectors() for word in self.learned_tokens)
             return {word: {name: rows.detach().clone() for name, rows in of.items()} for word, of in shown.items()}
 
-    def vectors(self) -> Vectors:
+    def export_vectors(self) -> Vectors:
         """The rows as everybody else gets them: detached float32 copies on the CPU."""
         return {
             placeholder: {encoder: rows_KD.detach().float().cpu().clone() for encoder, rows_KD in by_encoder.items()}
-            for placeholder, by_encoder in self.shown().items()
+            for placeholder, by_encoder in self.eval_vectors().items()
         }
 
-    def learned(self) -> list[LearnedEmbedding]:
+    def learned_embeddings(self) -> list[LearnedEmbedding]:
         """The words as they are now, with where they come from."""
         steps = self.global_step if self.steps_of_rows is None else self.steps_of_rows
         told = provenance(self.model, steps=steps, seed=self.seed)
-        vectors = self.vectors()
+        vectors = self.export_vectors()
         return [
             LearnedEmbedding(
                 word.placeholder_token,
@@ -246,16 +247,18 @@ class TextualInversion(LightningModule):
                     **({} if word.guidance is None else {"guidance": str(word.guidance)}),
                 },
             )
-            for word in self.words
+            for word in self.learned_tokens
         ]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The rows, and their averages: the frozen model is not part of a checkpoint."""
-        return {name: value for word in self.words for name, value in word.state_dict(prefix=word.prefix).items()}
+        return {
+            name: value for word in self.learned_tokens for name, value in word.state_dict(prefix=word.prefix).items()
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """The rows of a checkpoint."""
-        for word in self.words:
+        for word in self.learned_tokens:
             mine = {name.removeprefix(word.prefix): v for name, v in state_dict.items() if name.startswith(word.prefix)}
             word.load_state_dict(mine, strict=strict, assign=assign)
 
@@ -284,7 +287,7 @@ class TextualInversion(LightningModule):
         return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
 
     def _regularized(self) -> Iterator[Tensor]:
-        for word in self.words:
+        for word in self.learned_tokens:
             term = self.regularizer(word, self.model, seed=self.seed, step=self.global_step)
             if term is not None:
                 self.log(f"train/regularizer{word.suffix}", term.detach(), batch_size=1)
@@ -299,13 +302,13 @@ class TextualInversion(LightningModule):
     ) -> list[tuple[LearnedToken, Tensor, list[Batch]]]:
         """Of each concept that is shown: the sum of the mean losses of its micro-batches, and these."""
         found = []
-        for word, parts in zip(self.words, zip(*micro, strict=True), strict=True):
+        for word, parts in zip(self.learned_tokens, zip(*micro, strict=True), strict=True):
             if shown := [part for part in parts if part is not None]:
                 found.append((word, sum_of_mean_losses(losses, shown), shown))
         return found
 
     def _after_step(self, *_: Any) -> None:
-        for word in self.words:
+        for word in self.learned_tokens:
             word.after_step()
 
 

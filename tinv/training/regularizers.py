@@ -70,7 +70,7 @@ class DistanceRegularizer:
         """weight x mean over the rows of |row - start|, the encoders' added up."""
         distances = [
             (rows_KD - word.start[encoder].to(rows_KD.device)).norm(dim=1).mean()
-            for encoder, rows_KD in word.embedding.rows.items()
+            for encoder, rows_KD in word.embedding.weights.items()
         ]
         return self.weight * torch.stack(distances).sum()
 

@@ -77,7 +77,7 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
     with phase(callbacks, "encoding"), _encoder(cfg.paths, model, device) as encode, model.vae_on_call.at(device):
         data.connect(encode, resolution=model.resolution)  # before the rest takes the device's memory
     if trainer.is_global_zero:
-        for word, pace in zip(module.words, module.paces(trainer, data), strict=True):
+        for word, pace in zip(module.learned_tokens, module.paces(trainer, data), strict=True):
             print(f"{f'{word.placeholder_token}: ' if word.name else ''}{pace}", flush=True)
     trainer.fit(module, data, ckpt_path=_checkpoint(cfg), weights_only=True)
     if trainer.is_global_zero:
@@ -153,13 +153,13 @@ def _monitored(
 def _farewell(module: TextualInversion, run: Path) -> str:
     with suppress(ValueError):
         run = run.relative_to(Path.cwd())
-    gaps = [f"{{{word.name}}}" for word in module.words]
-    if module.words[-1].concept.kind == "style":
+    gaps = [f"{{{word.name}}}" for word in module.learned_tokens]
+    if module.learned_tokens[-1].concept.kind == "style":
         thing = "a house" if len(gaps) == 1 else f"a {' and a '.join(gaps[:-1])}"
         prompt = f"{thing} in the style of {gaps[-1]}"
     else:
         prompt = f"a {' and a '.join(gaps)} on the beach"
-    words = " and ".join(word.placeholder_token for word in module.words)
+    words = " and ".join(word.placeholder_token for word in module.learned_tokens)
     return f'learned {words} in {module.global_step} steps: {run}\ntry it:  tinv generate --embedding {run} "{prompt}"'
 
 

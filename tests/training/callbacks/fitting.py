@@ -44,7 +44,7 @@ def fit(
 
 def rows(module: TextualInversion) -> Tensor:
     """The learned rows [K, D]."""
-    return module.vectors()["<cat-toy>"]["clip_l"]
+    return module.export_vectors()["<cat-toy>"]["clip_l"]
 
 
 class Interrupt(Callback):
@@ -66,7 +66,7 @@ class SpoilGradient(Callback):
 
     def on_after_backward(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.global_step + 1 == self.step:
-            for row in pl_module.words[0].embedding.parameters():
+            for row in pl_module.learned_tokens[0].embedding.parameters():
                 row.grad = torch.full_like(row.grad, self.factor)
 
 

@@ -22,7 +22,7 @@ class ForgetRow(Callback):
         self.row = row
 
     def on_after_backward(self, trainer: object, pl_module: object) -> None:
-        for parameter in pl_module.words[0].embedding.parameters():  # type: ignore[attr-defined]
+        for parameter in pl_module.learned_tokens[0].embedding.parameters():  # type: ignore[attr-defined]
             parameter.grad[self.row] = 0
 
 

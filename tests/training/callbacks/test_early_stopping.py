@@ -224,7 +224,7 @@ def test_the_average_is_what_is_kept_where_one_is_kept(tmp_path, model):
     keep = KeepBest("eval/clip_i")
     module = fit(tmp_path, model, [Measure({6: 1.0}), keep], ema=0.9)
     assert torch.equal(keep.best[""]["vectors"]["clip_l"], rows(module))
-    assert not torch.equal(rows(module), module.words[0].embedding.rows["clip_l"].detach())
+    assert not torch.equal(rows(module), module.learned_tokens[0].embedding.weights["clip_l"].detach())
 
 
 def keeping(run: Path) -> list[Any]:

@@ -43,7 +43,9 @@ def test_it_measures_the_first_step_every_nth_and_the_last(tmp_path: Path, model
 def test_its_numbers_are_those_of_the_samples_of_that_step(tmp_path: Path, model: StableDiffusion) -> None:
     module = fit(tmp_path, model, [evaluation()], max_steps=4)
     words = [prompt.replace("{}", "<cat-toy>") for prompt in PROMPTS for _ in range(2)]
-    pixels = module.model.sample(words, module.vectors(), seeds=[0, 1] * 2, num_inference_steps=1, guidance_scale=2.0)
+    pixels = module.model.sample(
+        words, module.export_vectors(), seeds=[0, 1] * 2, num_inference_steps=1, guidance_scale=2.0
+    )
     clip = Clip.load("pkg://tinv/toybox/clip")
     own = clip.images([Image.open(path) for path in sorted((tmp_path / "images").glob("*.png"))])
     expected = image_similarity(clip.images(to_pictures(pixels)), own)

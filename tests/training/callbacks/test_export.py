@@ -73,7 +73,7 @@ def test_sdxls_word_is_two_files_each_time_and_one_in_other_formats(tmp_path: Pa
         "cat-toy.safetensors",
         "cat-toy.pt",
     }
-    expected = module.vectors()["<cat-toy>"]
+    expected = module.export_vectors()["<cat-toy>"]
     for place in (run, run / "learned_embeds_2-steps-2.safetensors", run / "cat-toy.safetensors", run / "cat-toy.pt"):
         found = read(place).vectors
         assert found.keys() == expected.keys() == {"clip_l", "clip_g"}

@@ -44,7 +44,7 @@ class CheckLearning(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Optimizer) -> None:
         """Which rows [K] have a gradient, as long as it matters."""
         if self._is_watching:
-            for name, rows_KD in pl_module.named_rows().items():
+            for name, rows_KD in pl_module.named_vectors().items():
                 has_K = torch.zeros(len(rows_KD), dtype=torch.bool, device=rows_KD.device)
                 if rows_KD.grad is not None:
                     has_K = rows_KD.grad.ne(0).any(dim=1)

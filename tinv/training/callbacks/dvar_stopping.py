@@ -89,16 +89,18 @@ class DVARStopping(Stopping):
         if not self._every.due(trainer.global_step):
             return
         with self.stopwatch("stopping"):
-            names = [word.name for word in pl_module.words]
+            names = [word.name for word in pl_module.learned_tokens]
             values = dict(zip(names, self._losses(trainer, pl_module).tolist(), strict=True))
             self.note(trainer, values, names)
-            log_metrics(trainer, {f"early_stopping/loss{word.suffix}": values[word.name] for word in pl_module.words})
+            log_metrics(
+                trainer, {f"early_stopping/loss{word.suffix}": values[word.name] for word in pl_module.learned_tokens}
+            )
             self.agree(trainer)
 
     @torch.no_grad()
     def _losses(self, trainer: Trainer, pl_module: Any) -> Tensor:
         """The mean loss of each concept's draws, with the rows as everybody else gets them."""
-        vectors = pl_module.shown()
+        vectors = pl_module.eval_vectors()
         with trainer.precision_plugin.forward_context():
             losses = [torch.cat([pl_module.losses(batch, vectors) for batch in of]) for of in self._batches]
         return torch.stack([of_one.double().mean() for of_one in losses])

@@ -50,7 +50,7 @@ class EarlyStopping(Stopping, MetricMonitor):
     def hear(self, trainer: Trainer, pl_module: Any, values: Mapping[str, float]) -> None:
         """A measurement of the number; one that is repeated when a run goes on counts once."""
         if self.lacks(trainer.global_step):
-            self.note(trainer, values, [word.name for word in pl_module.words])
+            self.note(trainer, values, [word.name for word in pl_module.learned_tokens])
             if trainer.world_size == 1 or self.follows_the_loop:
                 self.agree(trainer)
 

@@ -42,7 +42,7 @@ class EmbeddingStats(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Where the rows start, before a checkpoint moves them."""
-        self._start = pl_module.vectors()
+        self._start = pl_module.export_vectors()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """The start."""
@@ -62,13 +62,13 @@ class EmbeddingStats(Callback):
     def _look(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
             self.latest = {"step": trainer.global_step}
-            for word in pl_module.words:
+            for word in pl_module.learned_tokens:
                 self._look_at(trainer, pl_module, word)
 
     def _look_at(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> None:
         norms, percentiles, cosines = [], [], []
         nearest: dict[str, list[str]] = {}
-        for key, rows_KD in pl_module.vectors()[word.placeholder_token].items():
+        for key, rows_KD in pl_module.export_vectors()[word.placeholder_token].items():
             encoder, part = encoder_of(key), part_of(key)
             table_VD = pl_module.model.tables[encoder].detach().float()  # stays where it is: it may be large
             norms.append(rows_KD.norm(dim=1))

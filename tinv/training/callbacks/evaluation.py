@@ -82,7 +82,7 @@ class Evaluation(Callback):
         """Load the towers and look at what is to be learned, before the first step."""
         if not self.is_on:
             return
-        self._nouns = {word.name: self._noun_of(word) for word in pl_module.words}
+        self._nouns = {word.name: self._noun_of(word) for word in pl_module.learned_tokens}
         name = self.towers_name or towers_for(pl_module.model.name)
         self.options["guidance_scale"] = (
             self.guidance_scale if self.guidance_scale is not None else _GUIDANCE.get(name, 7.5)
@@ -91,7 +91,7 @@ class Evaluation(Callback):
             with self.stopwatch("loading"), isolate_rng():
                 self._towers = Choice.of(name).load()
                 data: Any = trainer.datamodule  # type: ignore[attr-defined]
-                for word, part in zip(pl_module.words, data.parts, strict=True):
+                for word, part in zip(pl_module.learned_tokens, data.parts, strict=True):
                     background = part.pictures.framing.background
                     shown = [open_picture(path, background=background)[0] for path in part.images]
                     self._references[word.name] = References.seen_by(self._towers, shown)
@@ -131,10 +131,10 @@ class Evaluation(Callback):
         self._measured_at = trainer.global_step
         numbers: dict[str, float] = {}
         if trainer.is_global_zero:
-            for word in pl_module.words:
+            for word in pl_module.learned_tokens:
                 numbers |= self._measure(trainer, pl_module, word)
-            if len(pl_module.words) > 1:
-                numbers |= _means(numbers, [word.suffix for word in pl_module.words])
+            if len(pl_module.learned_tokens) > 1:
+                numbers |= _means(numbers, [word.suffix for word in pl_module.learned_tokens])
         self.latest = trainer.strategy.broadcast(numbers)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.latest.items()})
         if trainer.is_global_zero:
@@ -147,7 +147,7 @@ class Evaluation(Callback):
         with self.stopwatch("evaluating"), isolate_rng():
             with trainer.precision_plugin.forward_context():
                 seeds = [*self.seeds] * len(prompts)
-                pixels = pl_module.model.sample(asked, pl_module.vectors(), seeds=seeds, **self.options)
+                pixels = pl_module.model.sample(asked, pl_module.export_vectors(), seeds=seeds, **self.options)
             drawn, each = to_pictures(pixels), len(self.seeds)
             samples = {prompt: drawn[i * each : (i + 1) * each] for i, prompt in enumerate(prompts)}
             found = measure(self._towers, samples, self._references[word.name], class_noun=self._nouns[word.name])

@@ -64,7 +64,7 @@ class Export(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Whether the formats have room for the model's vectors, before the first step."""
-        for learned in pl_module.learned():
+        for learned in pl_module.learned_embeddings():
             try:
                 for chosen in self._others:
                     chosen.check(learned)
@@ -88,7 +88,7 @@ class Export(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """The result; also when the checkpoint that a run goes on from was its last one already."""
         learned = self._write_result(trainer, pl_module)
-        if self._with_pipeline and len(learned) == len(pl_module.words):
+        if self._with_pipeline and len(learned) == len(pl_module.learned_tokens):
             with self.stopwatch("saving"):
                 merged.write(self.folder / PIPELINE, learned, pl_module.model)
 
@@ -106,7 +106,7 @@ class Export(Callback):
             self._write(learned, folder / FORMATS[0].file_name)
             for chosen in self._others:
                 self._write(learned, chosen.place(folder, learned), chosen.name)
-        for word in pl_module.words if trainer.is_global_zero else ():
+        for word in pl_module.learned_tokens if trainer.is_global_zero else ():
             folder = concept_dir(self.folder, word.name)
             write_text(folder / "token_identifier.txt", word.placeholder_token + "\n")
             write_text(folder / "type_of_concept.txt", word.concept.kind + "\n")
@@ -121,7 +121,7 @@ class Export(Callback):
         if not trainer.is_global_zero:
             return found
         parts = trainer.datamodule.parts  # type: ignore[attr-defined]
-        for word, part, latest in zip(pl_module.words, parts, pl_module.learned(), strict=True):
+        for word, part, latest in zip(pl_module.learned_tokens, parts, pl_module.learned_embeddings(), strict=True):
             learned = keeper.choose(word.name, latest) if keeper else latest
             if not all(rows.isfinite().all() for rows in learned.vectors.values()):
                 which = f" of {word.placeholder_token}" if word.name else ""

@@ -54,10 +54,10 @@ class KeepBest(MetricMonitor):
         """A measurement of the number."""
         self._heard = trainer.global_step
         shown: Mapping[str, Mapping[str, Tensor]] = {}
-        for word in pl_module.words:
+        for word in pl_module.learned_tokens:
             value = values.get(word.name)
             if value is not None and isfinite(value) and self._is_better(word.name, value):
-                shown = shown or pl_module.vectors()
+                shown = shown or pl_module.export_vectors()
                 rows = dict(shown[word.placeholder_token])
                 self.best[word.name] = {"step": trainer.global_step, "value": value, "vectors": rows}
 

@@ -47,7 +47,7 @@ class MetricMonitor(Callback, ABC):
 
     def listen(self, trainer: Trainer, pl_module: Any, numbers: Mapping[str, float]) -> None:
         """Pick out what is followed, of numbers that have just been measured."""
-        names = {word.name: f"{self.monitor}{word.suffix}" for word in pl_module.words}
+        names = {word.name: f"{self.monitor}{word.suffix}" for word in pl_module.learned_tokens}
         found = {name: numbers.get(own, numbers.get(self.monitor)) for name, own in names.items()}
         values = {name: float(value) for name, value in found.items() if value is not None}
         if values:

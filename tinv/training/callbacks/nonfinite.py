@@ -49,10 +49,10 @@ class StopOnNonFinite(Callback):
         self._losses.clear()
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is None or scaler.get_scale() <= 1:
-            rows = pl_module.named_rows().items()
+            rows = pl_module.named_vectors().items()
             suspects |= {f"the gradient of {name}": row.grad for name, row in rows if row.grad is not None}
         is_bad = self._try(suspects, step=step)
-        for row in pl_module.named_rows().values():
+        for row in pl_module.named_vectors().values():
             if row.grad is not None:
                 row.grad.masked_fill_(is_bad, 0.0)
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -62,8 +62,8 @@ class StopOnNonFinite(Callback):
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Nothing that is not finite may stay in the rows, or in the averages of them."""
-        is_bad = self._try(pl_module.named_rows(), step=trainer.global_step)
-        for tensor, good in zip(pl_module.words.parameters(), self._good, strict=True):
+        is_bad = self._try(pl_module.named_vectors(), step=trainer.global_step)
+        for tensor, good in zip(pl_module.learned_tokens.parameters(), self._good, strict=True):
             tensor.copy_(torch.where(is_bad, good, tensor))
         self._keep(pl_module)
 
@@ -80,7 +80,7 @@ class StopOnNonFinite(Callback):
         self._look(pl_module)
 
     def _keep(self, pl_module: Any) -> None:
-        self._good = [tensor.detach().clone() for tensor in pl_module.words.parameters()]
+        self._good = [tensor.detach().clone() for tensor in pl_module.learned_tokens.parameters()]
 
     def _try(self, suspects: Mapping[str, Tensor], *, step: int) -> Tensor:
         """Whether any was bad until now, [], on the device."""

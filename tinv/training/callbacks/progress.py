@@ -80,4 +80,4 @@ class Progress(TQDMProgressBar):
 
 
 def _words(pl_module: Any) -> str:
-    return " ".join(word.placeholder_token for word in pl_module.words)
+    return " ".join(word.placeholder_token for word in pl_module.learned_tokens)

@@ -129,7 +129,7 @@ def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
                 "placeholder_token": word.placeholder_token,
                 "initializer_token": word.concept.initializer_token,
                 "kind": word.concept.kind,
-                "num_vectors": {name: len(rows) for name, rows in word.embedding.rows.items()},
+                "num_vectors": {name: len(rows) for name, rows in word.embedding.weights.items()},
             },
             "images": [path.name for path in part.images],
             "effective_batch": pace.effective_batch,
@@ -137,7 +137,7 @@ def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
             "pace": str(pace),
             "images_seen": pace.effective_batch * trainer.max_steps,
         }
-        for word, part, pace in zip(pl_module.words, trainer.datamodule.parts, paces, strict=True)
+        for word, part, pace in zip(pl_module.learned_tokens, trainer.datamodule.parts, paces, strict=True)
     ]
     return {
         **first,

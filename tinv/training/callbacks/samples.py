@@ -78,7 +78,7 @@ class Samples(Callback):
         """The start, or the sheet that a killed run did not get to."""
         step = trainer.global_step
         self._every.begin(step)
-        is_there = all(self.path(step, word.name).exists() for word in pl_module.words)
+        is_there = all(self.path(step, word.name).exists() for word in pl_module.learned_tokens)
         if step == 0 or (self._every.is_multiple(step) and not is_there):
             self._draw(trainer, pl_module)
 
@@ -94,7 +94,7 @@ class Samples(Callback):
 
     def _draw(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
-            for word in pl_module.words:
+            for word in pl_module.learned_tokens:
                 self._draw_one(trainer, pl_module, word)
 
     def _draw_one(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> None:
@@ -119,4 +119,4 @@ class Samples(Callback):
         """Pixels [P * S, 3, H, W] of P prompts x S seeds, row by row."""
         repeated = [prompt for prompt in prompts for _ in self.seeds]
         seeds = [*self.seeds] * len(prompts)
-        return pl_module.model.sample(repeated, pl_module.vectors(), seeds=seeds, **self.options)
+        return pl_module.model.sample(repeated, pl_module.export_vectors(), seeds=seeds, **self.options)

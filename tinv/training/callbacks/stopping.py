@@ -63,7 +63,7 @@ class Stopping(Callback, ABC):
             for length in range(1, len(curve) + 1):
                 self._look(name, curve[:length])
         if self.curves:
-            self._is_over = all(word.name in self.flat for word in pl_module.words)
+            self._is_over = all(word.name in self.flat for word in pl_module.learned_tokens)
         self.agree(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
