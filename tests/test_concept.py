@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from tinv.concept import Concept, whole
+from tinv.concept import Concept, whole_word_regex
 from tinv.errors import UserError
 
 
@@ -53,4 +53,4 @@ def test_a_kind_is_object_or_style():
     ],
 )
 def test_a_word_is_found_whole_or_not_at_all(word, text, said):
-    assert bool(re.search(whole(word), text)) == said
+    assert bool(re.search(whole_word_regex(word), text)) == said

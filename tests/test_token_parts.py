@@ -6,15 +6,15 @@ import torch
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.token_parts import (
-    MOST_STAGES,
+    MAX_STAGES,
     ConditioningSlot,
     SlotLayout,
     expand_parts,
+    mentioned,
     num_stages,
-    one,
     part_at,
     parts,
-    said,
+    select_part,
     stage_names,
     stage_of,
 )
@@ -34,7 +34,7 @@ def test_timesteps_of_solvers_between_and_beyond_the_schedules_have_stages_too()
     assert stage_of(torch.tensor([99.99, 100.0, 999.0, 1000.0, -1.0]), 10, 1000).tolist() == [0, 1, 9, 9, 0]
 
 
-@pytest.mark.parametrize(("some", "extra_concepts"), [(4, 10), (3, 7), (1, 6)])
+@pytest.mark.parametrize(("some", "others"), [(4, 10), (3, 7), (1, 6)])
 def test_words_with_other_stages_keep_their_own_in_a_joint_spread(some, others):
     words = [word(some) if some > 1 else {"clip_l": torch.zeros(1, 4)}, word(others)]
     spread = SlotLayout.over(words)
@@ -63,16 +63,16 @@ def test_each_part_becomes_a_word_of_its_own_and_other_text_stays():
 
 def test_words_with_parts_that_nobody_says_are_left_out_and_ordinary_ones_stay():
     words = {"<cat>": word(3), "<dog>": {"clip_l": torch.ones(1, 4)}, "sks": word(3)}
-    assert list(said(words, ["he asks", "a <Cat>"])) == ["<cat>", "<dog>"]
+    assert list(mentioned(words, ["he asks", "a <Cat>"])) == ["<cat>", "<dog>"]
 
 
 def test_one_part_or_the_mean_of_all_is_an_ordinary_word():
     rows = word(4, num_vectors=2)
-    assert torch.equal(one(rows, "stage.3")["clip_l"], torch.full((2, 4), 3.0))
-    assert torch.equal(one(rows, "mean")["clip_l"], torch.full((2, 4), 1.5))
+    assert torch.equal(select_part(rows, "stage.3")["clip_l"], torch.full((2, 4), 3.0))
+    assert torch.equal(select_part(rows, "mean")["clip_l"], torch.full((2, 4), 1.5))
 
 
-@pytest.mark.parametrize("stages", [0, MOST_STAGES + 1])
+@pytest.mark.parametrize("stages", [0, MAX_STAGES + 1])
 def test_more_stages_than_a_file_holds_are_refused(stages):
     with pytest.raises(UserError, match=r"embedding\.stages must be 1 to 30"):
         EmbeddingConfig(timestep_stages=stages)

@@ -58,7 +58,7 @@ def names(concepts: Sequence[Concept]) -> list[str]:
     return [concept.slug for concept in concepts] if len(concepts) > 1 else [""]
 
 
-def whole(word: str) -> str:
+def whole_word_regex(word: str) -> str:
     """A regular expression for a word where it is no part of a longer one: `sks` does not fire inside `asks`."""
     before = r"(?<!\w)" if re.match(r"\w", word[0]) else ""
     after = r"(?!\w)" if re.match(r"\w", word[-1]) else ""

@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from tinv.concept import whole
+from tinv.concept import whole_word_regex
 from tinv.types import Vectors
 
 NEGATIVE = "negative"
@@ -24,7 +24,7 @@ NEGATIVE = "negative"
 MEAN = "mean"
 """What is asked for in the place of a part: the mean over all."""
 _STAGE = re.compile(r"stage\.(\d+)")
-MOST_STAGES = 30
+MAX_STAGES = 30
 _MARKS = "\ue000", "\ue001"
 """Characters that nobody types; no letters, so that what stands around a word matters no more than before."""
 
@@ -79,7 +79,7 @@ def stage_of(t_B: Tensor, stages: int, num_timesteps: int) -> Tensor:
     return (t_B.double() * stages / num_timesteps).long().clamp(0, stages - 1)
 
 
-def joined(encoder: str, part: str) -> str:
+def join_key(encoder: str, part: str) -> str:
     """What the rows of a part are called; an empty one is no part."""
     return f"{encoder}/{part}" if part else encoder
 
@@ -124,15 +124,15 @@ def part_at(rows: Iterable[str], place: ConditioningSlot) -> str:
     return names[place.stage * len(names) // place.of] if names else ""
 
 
-def said(words: Vectors, captions: Iterable[str]) -> Vectors:
+def mentioned(words: Vectors, captions: Iterable[str]) -> Vectors:
     """The words without those that have parts and that no caption says."""
     text = [*captions]
-    return {word: rows for word, rows in words.items() if not any(map(part_of, rows)) or says(word, text)}
+    return {word: rows for word, rows in words.items() if not any(map(part_of, rows)) or mentions(word, text)}
 
 
-def says(word: str, captions: Iterable[str]) -> bool:
+def mentions(word: str, captions: Iterable[str]) -> bool:
     """Whether any of some captions says a word."""
-    return re.search(whole(word), "\n".join(captions), flags=re.IGNORECASE) is not None
+    return re.search(whole_word_regex(word), "\n".join(captions), flags=re.IGNORECASE) is not None
 
 
 def expand_parts(
@@ -150,7 +150,7 @@ def expand_parts(
         for name, rows_KD in rows.items():
             plain.setdefault(_spelled(word, part_of(name)), {})[encoder_of(name)] = rows_KD
     longest_first = sorted(words, key=len, reverse=True)
-    pattern = re.compile("|".join(map(whole, longest_first)), flags=re.IGNORECASE)
+    pattern = re.compile("|".join(map(whole_word_regex, longest_first)), flags=re.IGNORECASE)
 
     def texted(caption: str, place: ConditioningSlot) -> str:
         return pattern.sub(lambda hit: _spelled(hit[0].lower(), part_at(words[hit[0].lower()], place)), caption)
@@ -158,16 +158,16 @@ def expand_parts(
     return [texted(caption, place) for caption, place in zip(captions, places, strict=True)], plain
 
 
-def one(rows: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+def select_part(rows: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     """The rows [K, D] of a part by text encoder, as those of an ordinary word; `mean` is the mean over all parts."""
     if part != MEAN:
         return {encoder_of(name): rows_KD for name, rows_KD in rows.items() if part_of(name) == part}
     names = parts(rows)
     encoders = dict.fromkeys(map(encoder_of, rows))
-    return {encoder: torch.stack([rows[joined(encoder, name)] for name in names]).mean(dim=0) for encoder in encoders}
+    return {encoder: torch.stack([rows[join_key(encoder, name)] for name in names]).mean(dim=0) for encoder in encoders}
 
 
-def described(names: Sequence[str]) -> str:
+def describe_parts(names: Sequence[str]) -> str:
     """Of what a word has parts, for messages: `each of 10 stages of the noise schedule`."""
     if not names:
         return "every place alike"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tinv.concept import whole
+from tinv.concept import whole_word_regex
 from tinv.data.images import CAPTIONS, listed
 from tinv.errors import UserError
 
@@ -85,7 +85,7 @@ def with_caption(templates: Sequence[str]) -> tuple[str, ...]:
 
 def says(text: str, word: str) -> bool:
     """Whether the word is in a text, whole, or a place for it is."""
-    return GAP in text or re.search(whole(word), text, re.IGNORECASE) is not None
+    return GAP in text or re.search(whole_word_regex(word), text, re.IGNORECASE) is not None
 
 
 def with_word(text: str, word: str) -> str:

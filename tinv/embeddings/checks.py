@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tinv.concept import Concept, whole
+from tinv.concept import Concept, whole_word_regex
 from tinv.errors import UserError
 
 END_OF_WORD = "</w>"
@@ -55,11 +55,11 @@ def check_room(
         UserError: naming the caption with the least room, where it is written and how many vectors would fit.
     """
     room = tokenizer.model_max_length - 2
-    word = re.compile(whole(concept.placeholder_token), re.IGNORECASE)
+    word = re.compile(whole_word_regex(concept.placeholder_token), re.IGNORECASE)
     long, worst, most = [], "", room - num_vectors
     for caption in captions:
         around = word.split(caption)
-        said = {other: len(re.findall(whole(other), caption, re.IGNORECASE)) for other in others}
+        said = {other: len(re.findall(whole_word_regex(other), caption, re.IGNORECASE)) for other in others}
         if len(caption.encode()) + num_vectors * len(around) + sum(others[o] * n for o, n in said.items()) <= room:
             continue  # a token is a byte at least
         taken = [_length(piece, tokenizer, others) for piece in around]
@@ -128,7 +128,7 @@ def _length(text: str, tokenizer: Any, words: Mapping[str, int]) -> int:
     """How many tokens a text takes in which learned words may stand."""
     if not words:
         return len(tokenizer(text, add_special_tokens=False).input_ids)
-    pieces = re.split(f"({'|'.join(map(whole, words))})", text, flags=re.IGNORECASE)
+    pieces = re.split(f"({'|'.join(map(whole_word_regex, words))})", text, flags=re.IGNORECASE)
     return sum(words[piece.lower()] if piece.lower() in words else _length(piece, tokenizer, {}) for piece in pieces)
 
 

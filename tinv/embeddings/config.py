@@ -17,7 +17,7 @@ from tinv.embeddings.init import at_random, from_file, from_mean, from_outputs, 
 from tinv.embeddings.norm_constraint import NormConstraint, mean_length, usual_length
 from tinv.embeddings.parameters import TokenParameters
 from tinv.errors import UserError
-from tinv.token_parts import MOST_STAGES, stage_names
+from tinv.token_parts import MAX_STAGES, stage_names
 from tinv.types import Conditioning
 
 Init = Literal["word", "phrase", "mean", "cross", "clip", "vocabulary", "random", "file"]
@@ -113,9 +113,9 @@ class EmbeddingConfig:
                 f"embedding.ema={self.ema} and embedding.average_last={self.average_last} are two averages of the same rows; "
                 f"set one of them to 0"
             )
-        if not 1 <= self.timestep_stages <= MOST_STAGES:
+        if not 1 <= self.timestep_stages <= MAX_STAGES:
             raise UserError(
-                f"embedding.timestep_stages must be 1 to {MOST_STAGES}, got {self.timestep_stages}; 10 is usual, 1 are ordinary rows"
+                f"embedding.timestep_stages must be 1 to {MAX_STAGES}, got {self.timestep_stages}; 10 is usual, 1 are ordinary rows"
             )
         if self.timestep_stages > 1 and self.per_layer:
             raise UserError(

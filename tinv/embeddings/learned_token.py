@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tinv.concept import Concept
 from tinv.embeddings.averaging import TailAverage
 from tinv.embeddings.config import FROM_WORDS, EmbeddingConfig
-from tinv.token_parts import says
+from tinv.token_parts import mentions
 from tinv.types import Conditioning, Vectors
 
 
@@ -95,4 +95,4 @@ class LearnedToken(nn.Module):
 def guidance_of(words: Iterable[LearnedToken], captions: Sequence[str]) -> float | None:
     """How far a word and its negative are pulled apart, of the first that captions say and that has one."""
     with_negative = (word for word in words if word.guidance is not None)
-    return next((word.guidance for word in with_negative if says(word.placeholder_token, captions)), None)
+    return next((word.guidance for word in with_negative if mentions(word.placeholder_token, captions)), None)

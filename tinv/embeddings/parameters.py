@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from tinv.token_parts import NEGATIVE, joined
+from tinv.token_parts import NEGATIVE, join_key
 from tinv.types import Vectors
 
 
@@ -38,11 +38,11 @@ class TokenParameters(nn.Module):
 
     def vectors(self) -> Vectors:
         """The rows by placeholder and text encoder, and by part where there are any."""
-        opposite = {joined(encoder, NEGATIVE): rows for encoder, rows in self.negative_weights.items()}
+        opposite = {join_key(encoder, NEGATIVE): rows for encoder, rows in self.negative_weights.items()}
         if not self.parts:
             return {self.placeholder_token: {**self.weights, **opposite}}
         by_part = {
-            joined(encoder, part): rows_KD
+            join_key(encoder, part): rows_KD
             for encoder, rows in self.weights.items()
             for part, rows_KD in zip(self.parts, rows.chunk(len(self.parts)), strict=True)
         }

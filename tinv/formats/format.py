@@ -8,7 +8,7 @@ from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import halves
-from tinv.token_parts import described, has_negative, parts
+from tinv.token_parts import describe_parts, has_negative, parts
 
 ONE_CLIP = (frozenset({"clip_l"}), frozenset({"clip_h"}), frozenset({"clip_g"}))
 """The vectors of one encoder: Stable Diffusion 1 and 2."""
@@ -50,7 +50,7 @@ class Format:
         if known := parts(learned.vectors):
             raise UserError(
                 f"the format {self.name} has one set of vectors, {learned.placeholder_token} has rows of its own for "
-                f"{described(known)}; `tinv convert --part mean` or `--part {known[0]}` makes an ordinary word of it"
+                f"{describe_parts(known)}; `tinv convert --part mean` or `--part {known[0]}` makes an ordinary word of it"
             )
         encoders = frozenset(learned.vectors)
         fits = encoders not in ONE_CLIP if self.holds is None else encoders in self.holds

@@ -14,7 +14,7 @@ from tinv.formats.metadata import provenance_of, texts_of
 from tinv.formats.placeholder import word_of
 from tinv.formats.tensors import rows_of
 from tinv.runs.files import atomic
-from tinv.token_parts import described, encoder_of, joined, part_of, parts
+from tinv.token_parts import describe_parts, encoder_of, join_key, part_of, parts
 
 NAME = "parts"
 _ABOUT, _PARTS = "about", "parts"
@@ -26,7 +26,7 @@ def read(content: Content) -> list[LearnedEmbedding] | None:
     if not names or not all(map(part_of, names)):
         return None
     known = tuple(content.metadata.get(_PARTS, "").split())
-    wanted = [joined(encoder, part) for encoder in sorted(set(map(encoder_of, names))) for part in known]
+    wanted = [join_key(encoder, part) for encoder in sorted(set(map(encoder_of, names))) for part in known]
     if sorted(names) != sorted(wanted):
         raise UserError(
             f"{content.path} has the tensors of a word that has parts ({listed(names)}), but not those "
@@ -41,7 +41,7 @@ def write(path: Path, learned: LearnedEmbedding) -> list[Path]:
     """Write a word that has parts."""
     known = parts(learned.vectors)
     about = (
-        f"textual inversion with rows of its own for {described(known)}: no ordinary embedding; "
+        f"textual inversion with rows of its own for {describe_parts(known)}: no ordinary embedding; "
         f"tinv.inference.load_pipeline.load(pipe, file) makes a pipeline of diffusers use it"
     )
     texts = {**texts_of(learned, names_word=True), _ABOUT: about, _PARTS: " ".join(known)}

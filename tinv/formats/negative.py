@@ -13,7 +13,7 @@ from typing import Any
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import NEGATIVE, OF
 from tinv.token_parts import NEGATIVE as PART
-from tinv.token_parts import has_negative, joined, one
+from tinv.token_parts import has_negative, join_key, select_part
 
 _ENDING = "-neg"
 _STEPS = re.compile(r"(.+?)(-steps-\d+)?")
@@ -27,8 +27,8 @@ def halves(learned: LearnedEmbedding) -> list[LearnedEmbedding]:
     word, name = learned.placeholder_token, negative_of(learned.placeholder_token)
     told = learned.provenance
     return [
-        LearnedEmbedding(word, one(learned.vectors, ""), {**told, NEGATIVE: name}),
-        LearnedEmbedding(name, one(learned.vectors, PART), {**told, OF: word}),
+        LearnedEmbedding(word, select_part(learned.vectors, ""), {**told, NEGATIVE: name}),
+        LearnedEmbedding(name, select_part(learned.vectors, PART), {**told, OF: word}),
     ]
 
 
@@ -46,7 +46,7 @@ def with_negative(path: Path, learned: LearnedEmbedding, recognise: Callable[[Pa
     (negative,) = recognise(place).learned
     if (negative.placeholder_token, negative.provenance.get(OF)) != (name, learned.placeholder_token):
         return learned
-    vectors = {**learned.vectors, **{joined(encoder, PART): rows for encoder, rows in negative.vectors.items()}}
+    vectors = {**learned.vectors, **{join_key(encoder, PART): rows for encoder, rows in negative.vectors.items()}}
     told = {key: text for key, text in learned.provenance.items() if key != NEGATIVE}
     return replace(learned, vectors=vectors, provenance=told)
 

@@ -9,7 +9,7 @@ from tinv.errors import UserError
 from tinv.formats import FORMATS, PIPELINE, LearnedEmbedding
 from tinv.formats.format import Format
 from tinv.formats.negative import halves
-from tinv.token_parts import MEAN, described, one, parts
+from tinv.token_parts import MEAN, describe_parts, parts, select_part
 
 
 def convert(
@@ -66,10 +66,10 @@ def _ordinary(word: LearnedEmbedding, part: str | None) -> LearnedEmbedding:
         return word
     if part not in (*known, MEAN):
         raise UserError(
-            f"{word.placeholder_token} has vectors of its own for {described(known)}; choose those of an ordinary word with "
+            f"{word.placeholder_token} has vectors of its own for {describe_parts(known)}; choose those of an ordinary word with "
             f"--part mean, or --part and one of {', '.join(known)}" + ("" if part is None else f"; got {part}")
         )
-    return LearnedEmbedding(word.placeholder_token, one(word.vectors, part), {**word.provenance, "part": part})
+    return LearnedEmbedding(word.placeholder_token, select_part(word.vectors, part), {**word.provenance, "part": part})
 
 
 def _places(out: Path, learned: Sequence[LearnedEmbedding], chosen: Format) -> list[Path]:

@@ -19,7 +19,7 @@ from tinv.models.base import LatentDiffusion
 from tinv.models.check_fit import check_fit
 from tinv.runs.files import atomic_folder
 from tinv.silence import quiet
-from tinv.token_parts import described, parts
+from tinv.token_parts import describe_parts, parts
 
 
 def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> Path:
@@ -68,7 +68,7 @@ def check(learned: LearnedEmbedding) -> None:
     if known := parts(learned.vectors):
         raise UserError(
             f"a pipeline's files have room for ordinary words, {learned.placeholder_token} has rows of its own for "
-            f"{described(known)}; tinv.inference.load_pipeline.load(pipe, file) makes a pipeline use it"
+            f"{describe_parts(known)}; tinv.inference.load_pipeline.load(pipe, file) makes a pipeline use it"
         )
 
 

@@ -13,7 +13,7 @@ from tinv.formats import LearnedEmbedding
 from tinv.formats.content import Content, shown
 from tinv.formats.not_embeddings import is_lora
 from tinv.formats.reading import Found
-from tinv.token_parts import described, encoder_of, parts
+from tinv.token_parts import describe_parts, encoder_of, parts
 
 if TYPE_CHECKING:
     from tinv.models.vocabulary import Vocabulary
@@ -45,7 +45,7 @@ def _report(found: Found, vocabularies: "Mapping[str, Vocabulary]") -> str:
     for word in found.learned:
         lines += ["", _line("word", word.placeholder_token)]
         if known := parts(word.vectors):
-            lines += [_line("", f"with vectors of its own for {described(known)}")]
+            lines += [_line("", f"with vectors of its own for {describe_parts(known)}")]
         lines += _vectors(word, vocabularies)
     told = {shown(key, 40): shown(text, 90) for key, text in sorted(found.learned[0].provenance.items())}
     if told:

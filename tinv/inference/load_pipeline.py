@@ -20,7 +20,16 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import halves
 from tinv.models.conditioning import layers_of, route_by_layer, route_by_timestep_hook, side_by_side
-from tinv.token_parts import ConditioningSlot, SlotLayout, described, encoder_of, is_of_layers, joined, part_at, parts
+from tinv.token_parts import (
+    ConditioningSlot,
+    SlotLayout,
+    describe_parts,
+    encoder_of,
+    is_of_layers,
+    join_key,
+    part_at,
+    parts,
+)
 
 _TAUGHT: WeakSet[nn.Module] = WeakSet()
 """Text encoders that read words with parts."""
@@ -91,7 +100,7 @@ def _check(word: LearnedEmbedding, encoders: Mapping[str, tuple[Any, nn.Module]]
 
 def _check_pipeline(pipe: Any, learned: Sequence[LearnedEmbedding]) -> None:
     word = next(word for word in learned if parts(word.vectors))
-    what = f"{word.placeholder_token}, which has rows of its own for {described(parts(word.vectors))}"
+    what = f"{word.placeholder_token}, which has rows of its own for {describe_parts(parts(word.vectors))}"
     if getattr(pipe, "text_encoder_2", None) is not None:
         raise UserError(f"a pipeline of SDXL cannot be taught {what}; `tinv generate` draws with it")
     layers = {parts(word.vectors) for word in learned if is_of_layers(parts(word.vectors))}
@@ -107,7 +116,7 @@ def _teach(
 ) -> None:
     """Put the rows of each part into the vocabulary: those of the first as the word, the others by names of theirs."""
     for encoder, (tokenizer, module) in encoders.items():
-        rows = [word.vectors[joined(encoder, part)] for part in known]
+        rows = [word.vectors[join_key(encoder, part)] for part in known]
         names = [_token(word, part) for part in known]
         pipe.load_textual_inversion(rows, token=names, tokenizer=tokenizer, text_encoder=module)
 

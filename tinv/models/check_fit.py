@@ -7,7 +7,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models.base import LatentDiffusion
 from tinv.models.conditioning import layers_of
-from tinv.token_parts import described, encoder_of, is_of_layers, parts
+from tinv.token_parts import describe_parts, encoder_of, is_of_layers, parts
 
 
 def check_fit(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> None:
@@ -27,7 +27,7 @@ def check_fit(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> No
         known = parts(word.vectors)
         if is_of_layers(known) and set(known) != set(layers_of(model.unet)):
             raise UserError(
-                f"{word.placeholder_token} has vectors for {described(known)} that it was learned on, {model.name} has other "
+                f"{word.placeholder_token} has vectors for {describe_parts(known)} that it was learned on, {model.name} has other "
                 f"layers; give that model with --model"
             )
         if word.provenance.get("fingerprint", model.fingerprint) != model.fingerprint:

@@ -14,7 +14,16 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from tinv.diffusion.process import guided
-from tinv.token_parts import ConditioningSlot, SlotLayout, expand_parts, is_of_layers, part_of, parts, said, stage_of
+from tinv.token_parts import (
+    ConditioningSlot,
+    SlotLayout,
+    expand_parts,
+    is_of_layers,
+    mentioned,
+    part_of,
+    parts,
+    stage_of,
+)
 from tinv.types import Batch, Conditioning, Vectors
 
 if TYPE_CHECKING:
@@ -73,7 +82,7 @@ def encode_at(
         t_B: timesteps.
         is_negative: whether words that have a negative are to mean that.
     """
-    words = said(vectors, captions)
+    words = mentioned(vectors, captions)
     spread = SlotLayout.over(words.values())
     stages = stage_of(t_B, spread.stages, len(model.schedule.alphas_cumprod)).tolist()
     by_layer = zip(*(spread.at_stage(stage, is_negative=is_negative) for stage in stages), strict=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinv.concept import whole
+from tinv.concept import whole_word_regex
 
 
 class Prompts:
@@ -78,4 +78,4 @@ class Prompts:
 def _splitter(placeholders: tuple[str, ...]) -> re.Pattern[str]:
     """Cuts a text at whole placeholders and keeps them; the longer of two that begin alike wins."""
     longest_first = sorted(placeholders, key=len, reverse=True)
-    return re.compile(f"({'|'.join(map(whole, longest_first))})", re.IGNORECASE)
+    return re.compile(f"({'|'.join(map(whole_word_regex, longest_first))})", re.IGNORECASE)

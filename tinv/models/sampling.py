@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tinv.models.conditioning import encode_all_parts, route_by_timestep
 from tinv.models.solvers import DPM, solver
-from tinv.token_parts import SlotLayout, has_negative, said, says
+from tinv.token_parts import SlotLayout, has_negative, mentioned, mentions
 from tinv.types import Conditioning, Vectors
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def sample_pixels(
     assert len(prompts) == len(seeds)
     pipeline = model.pipeline(solver(sampler, model.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
-    words = said(vectors, [*prompts, negative_prompt])
+    words = mentioned(vectors, [*prompts, negative_prompt])
     spread = SlotLayout.over(words.values())
     pixels = []
     for start in range(0, len(prompts), batch_size):
@@ -80,7 +80,7 @@ def sample_pixels(
 
 def against(prompt: str, words: Vectors, negative_prompt: str) -> str:
     """What a picture is steered away from: the prompt itself with the negatives of its words, if they have any."""
-    has_one = any(has_negative(rows) and says(word, [prompt]) for word, rows in words.items())
+    has_one = any(has_negative(rows) and mentions(word, [prompt]) for word, rows in words.items())
     return ", ".join(filter(None, [prompt if has_one else "", negative_prompt]))
 
 

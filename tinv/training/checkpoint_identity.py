@@ -5,7 +5,7 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.optim import unwrap
-from tinv.token_parts import described
+from tinv.token_parts import describe_parts
 
 
 def checkpoint_identity(module: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
         common |= {
             f"vectors{of}": {encoder: list(rows_KD.shape) for encoder, rows_KD in rows.items()},
             f"embedding.guidance_scale{of}": word.guidance,
-            f"rows{of}": f"for {described(word.embedding.parts)}",
+            f"rows{of}": f"for {describe_parts(word.embedding.parts)}",
             **{f"{setting}{of}": value for setting, value in word.averages.items()},
             f"learning rate{of}": pace.rate,
         }

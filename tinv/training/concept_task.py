@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from tinv.concept import Concept, whole
+from tinv.concept import Concept, whole_word_regex
 from tinv.data.datamodule import ConceptDataModule
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
@@ -53,7 +53,7 @@ def clashes(concepts: Mapping[str, Concept]) -> Iterator[str]:
 def borrowed(lesson: ConceptTask, words: Iterable[str]) -> dict[str, list[str]]:
     """The captions of a concept that also say the words of others, whose rows then learn from its pictures, too."""
     sayings = {
-        word: [text for text in lesson.data.captions if re.search(whole(word), text, re.IGNORECASE)]
+        word: [text for text in lesson.data.captions if re.search(whole_word_regex(word), text, re.IGNORECASE)]
         for word in words
         if word != lesson.concept.placeholder_token
     }
