@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import platformdirs
 import torch
 from torch import Tensor
 
@@ -24,6 +25,19 @@ from tinv.runs.files import atomic
 _SUM_BYTES = 16
 _ABANDONED_S = 24 * 3600.0
 """A draft that is older than this belongs to nobody."""
+
+
+def cache_folder(setting: str | None) -> Path | None:
+    """Returns the folder that `paths.cache_dir` names.
+
+    Args:
+        setting: a path, None for no cache, or `auto`: `$TINV_CACHE`, else the user's cache folder of the system.
+    """
+    if setting is None:
+        return None
+    if setting == "auto":
+        return Path(os.environ.get("TINV_CACHE") or platformdirs.user_cache_path("tinv", appauthor=False)).expanduser()
+    return Path(setting).expanduser()
 
 
 class LatentCache:

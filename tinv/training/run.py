@@ -12,9 +12,8 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from tinv import cache
 from tinv.config.validate import build
-from tinv.data.latent_cache import LatentCache
+from tinv.data.latent_cache import LatentCache, cache_folder
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.models import model_cache as shelf
@@ -64,7 +63,7 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
         lessons = prepare(cfg)
         for logger in loggers:
             logger.log_hyperparams(settings)
-        if cfg.model.compile and (kept := cache.folder(cfg.paths.cache_dir)):
+        if cfg.model.compile and (kept := cache_folder(cfg.paths.cache_dir)):
             keep_compiled(kept / "compiled")
         model = shelf.get(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
         first, *others = [_begun(lesson, cfg.model.pretrained, model) for lesson in lessons]
@@ -98,7 +97,7 @@ def sentence(cfg: DictConfig) -> dict[str, Any]:
 
 def _encoder(paths: DictConfig, model: LatentDiffusion, device: torch.device) -> Any:
     """The model's encoder, in a block; with a memory, if there is a place for one."""
-    if (folder := cache.folder(paths.cache_dir)) is None:
+    if (folder := cache_folder(paths.cache_dir)) is None:
         return nullcontext(model.encode_images)
     encoder = encoder_of(model.vae, device)
     return LatentCache(model.encode_images, folder, encoder=encoder, most_bytes=int(paths.cache_max_gb * 1e9))
