@@ -23,7 +23,7 @@ STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this
     {"tinv.token_parts", "tinv.slurm"},
     # floor 1: arithmetic and paper
     {
-        "tinv.credentials",
+        "tinv.training.loggers.wandb_auth",
         "tinv.diffusion.process",
         "tinv.formats",
         "tinv.runs.image_grid",
@@ -136,7 +136,7 @@ LIBRARIES = {  # library -> the only places that may import it
         "tinv.training.preflight",
         "tinv.training.run",
     },
-    "wandb": {"tinv.training.loggers", "tinv.credentials"},
+    "wandb": {"tinv.training.loggers", "tinv.training.loggers.wandb_auth"},
     "wandb_workspaces": {"tinv.training.loggers.wandb_workspace"},
     "tensorboard": set(),
     "xformers": set(),

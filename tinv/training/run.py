@@ -27,7 +27,7 @@ from tinv.training.callbacks.checkpoints import newest_valid
 from tinv.training.callbacks.timing import phase
 from tinv.training.concept_task import ConceptTask
 from tinv.training.initializer_search import resolve_initializer
-from tinv.training.loggers import logging_run
+from tinv.training.loggers.base import logging_run
 from tinv.training.module import TextualInversion
 from tinv.training.preflight import prepare
 

@@ -12,8 +12,8 @@ from tinv.errors import UserError
 from tinv.models import StableDiffusion
 from tinv.training.callbacks import Checkpoints, EmbeddingStats
 from tinv.training.callbacks.embedding_stats import nearest_words, norm_percentiles
-from tinv.training.loggers import TensorBoardLogger
 from tinv.training.loggers.csv_logger import CSVLogger
+from tinv.training.loggers.tensorboard import TensorBoardLogger
 
 
 def test_a_percentile_counts_the_words_that_are_shorter() -> None:

@@ -13,8 +13,8 @@ from tests.training.callbacks.fitting import Interrupt, fit, rows
 from tinv.errors import UserError
 from tinv.models import StableDiffusion
 from tinv.training.callbacks import Checkpoints, Samples
-from tinv.training.loggers import TensorBoardLogger
 from tinv.training.loggers.csv_logger import CSVLogger
+from tinv.training.loggers.tensorboard import TensorBoardLogger
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 

@@ -12,8 +12,9 @@ from tests.training.callbacks.fitting import fit
 from tests.training.loggers.test_wandb import PROMPTS
 from tinv.errors import UserError
 from tinv.training.callbacks import EmbeddingStats, Export, Samples
-from tinv.training.loggers import TensorBoardLogger, logging_run
+from tinv.training.loggers.base import logging_run
 from tinv.training.loggers.csv_logger import CSVLogger, read_rows
+from tinv.training.loggers.tensorboard import TensorBoardLogger
 
 SETTINGS = {
     "seed": 0,

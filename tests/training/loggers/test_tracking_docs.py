@@ -26,7 +26,7 @@ def test_both_boards_can_be_had_at_once(compose):
 def test_every_choice_setting_and_sweep_is_on_the_page():
     for path in (CONF_DIR / "logger").glob("*.yaml"):
         assert f"`logger={path.stem}`" in PAGE
-    for name in signature("tinv.training.loggers.WandbLogger").parameters.keys() - {"dir", "tags"}:
+    for name in signature("tinv.training.loggers.wandb.WandbLogger").parameters.keys() - {"dir", "tags"}:
         assert f"`logger.wandb.{name}`" in PAGE
     for path in (ROOT / "sweep" / "wandb").glob("*.yaml"):
         assert f"`{path.name}`" in PAGE

@@ -17,8 +17,8 @@ from tinv.errors import UserError
 from tinv.models import StableDiffusion
 from tinv.runs.image_grid import read_headings, read_pictures
 from tinv.training.callbacks import Checkpoints, EmbeddingStats, Export, Samples
-from tinv.training.loggers import WandbLogger
 from tinv.training.loggers.csv_logger import CSVLogger, read_rows
+from tinv.training.loggers.wandb import WandbLogger
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 STEP = "trainer/global_step"

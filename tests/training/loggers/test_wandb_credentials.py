@@ -10,10 +10,10 @@ import pytest
 import wandb
 
 from tests.tiny import tiny_images, tiny_pipeline
-from tinv.credentials import check_credentials, mode_of
 from tinv.errors import UserError
 from tinv.runs.sweep_point import ConditioningSlot
-from tinv.training.loggers import WandbLogger
+from tinv.training.loggers.wandb import WandbLogger
+from tinv.training.loggers.wandb_auth import check_credentials, mode_of
 
 ROOT = Path(__file__).resolve().parents[3]
 

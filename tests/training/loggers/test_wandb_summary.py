@@ -10,7 +10,7 @@ from tests.training.loggers.reading import sessions
 from tinv.cli.evaluate_wandb import tell
 from tinv.evaluation import find_subjects
 from tinv.models import StableDiffusion
-from tinv.training.loggers import WandbLogger
+from tinv.training.loggers.wandb import WandbLogger
 
 
 @pytest.fixture

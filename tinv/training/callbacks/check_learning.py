@@ -9,7 +9,6 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tinv.callbacks.rows import copy_rows
 from tinv.errors import UserError
 from tinv.token_parts import is_of_layers
 
@@ -34,7 +33,7 @@ class CheckLearning(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Where the rows start, before a checkpoint moves them."""
-        self._start = copy_rows(pl_module)
+        self._start = _copy_vectors(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """A run that goes on behind the look has passed it."""
@@ -54,7 +53,7 @@ class CheckLearning(Callback):
         """The look."""
         if self._is_watching and trainer.global_step >= self.after_steps:
             self._is_watching = False
-            for name, rows_KD in copy_rows(pl_module).items():
+            for name, rows_KD in _copy_vectors(pl_module).items():
                 self._check(name, rows_KD, pl_module.parts()[name])
 
     def _check(self, name: str, rows_KD: Tensor, parts: Sequence[str]) -> None:
@@ -77,6 +76,10 @@ class CheckLearning(Callback):
                 f"not move: optimizer.lr is zero or too small to count in float32; set optimizer.lr=5e-3, or "
                 f"raise callbacks.check_learning.after_steps if the rate is still warming up"
             )
+
+
+def _copy_vectors(pl_module: Any) -> dict[str, Tensor]:
+    return {name: vectors_KD.detach().cpu().clone() for name, vectors_KD in pl_module.named_vectors().items()}
 
 
 def _tell_of_deaf_layers(parts: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from tinv.training.callbacks.metric_monitor import spread
-from tinv.training.loggers import ExperimentLogger
+from tinv.training.loggers.base import ExperimentLogger
 
 
 def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tinv.credentials import check_credentials, load_wandb, mode_of, unreachable
 from tinv.errors import UserError
 from tinv.runs.files import write_text
+from tinv.training.loggers.wandb_auth import check_credentials, load_wandb, mode_of, unreachable
 from tinv.training.loggers.wandb_datastore import last_step
 
 STEP = "trainer/global_step"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tinv.credentials import check_credentials, load_wandb, unreachable
 from tinv.errors import UserError
 from tinv.optional_deps import remedy
+from tinv.training.loggers.wandb_auth import check_credentials, load_wandb, unreachable
 
 STEP = "trainer/global_step"
 VITALS = ("norm_percentile", "cosine_to_start", "norm")
