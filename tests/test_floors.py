@@ -1,4 +1,4 @@
-"""The house stands: a module imports only what stands below it, and each heavy library has its own floors."""
+"""The layout of docs/architecture.md: imports only point down, no circles, and heavy libraries stay in their rooms."""
 
 import ast
 from collections.abc import Iterator
@@ -7,156 +7,52 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STAIRS: tuple[set[str], ...] = (  # a step may import the steps above it in this list; neighbours do not see each other
-    {"tinv.errors", "tinv.optional_deps", "tinv.heap", "tinv.models.model_cache"},
-    # floor 0: words
-    {
-        "tinv.concept",
-        "tinv.seeding",
-        "tinv.runs.files",
-        "tinv.runs.sweep_point",
-        "tinv.runs.layout",
-        "tinv.config.secrets",
-        "tinv.templates",
-    }
-    | {"tinv.types"},
-    {"tinv.token_parts", "tinv.slurm"},
-    # floor 1: arithmetic and paper
-    {
-        "tinv.training.loggers.wandb_auth",
-        "tinv.diffusion.process",
-        "tinv.formats",
-        "tinv.runs.image_grid",
-        "tinv.hub",
-        "tinv.runs.status",
-        "tinv.runs.trial",
-    },
-    {"tinv.diffusion.loss", "tinv.diffusion.timestep_samplers"},
-    # floor 2: parts
-    {"tinv.data", "tinv.embeddings", "tinv.evaluation.metrics", "tinv.models", "tinv.optim"},
-    {"tinv.regularizer"},
-    # a side wing over floor 2
-    {"tinv.toybox"},
-    # floor 3: the loop
-    {"tinv.data.datamodule", "tinv.training.loggers.csv_logger"},
-    {
-        "tinv.training.loggers",
-        "tinv.training.checkpoint_identity",
-        "tinv.training.concept_task",
-        "tinv.means",
-        "tinv.training.microbatches",
-        "tinv.provenance",
-        "tinv.together",
-    },
-    {"tinv.training.initializer_search", "tinv.training.module"},
-    {"tinv.training.callbacks", "tinv.publish"},
-    # floor 4: the door
-    {"tinv.config"},
-    {"tinv.rehearsal"},
-    {"tinv.training.preflight"},
-    {
-        "tinv.inference.convert",
-        "tinv.training.loggers.wandb_workspace",
-        "tinv.inference.generate",
-        "tinv.inference.inspect",
-        "tinv.training.prefetch",
-        "tinv.training.preview",
-    }
-    | {"tinv.inference.load_pipeline", "tinv.training.run", "tinv.sweeps"},
-    {"tinv.evaluation"},
-    {"tinv.evaluation.dreambench"},
-    {"tinv.from_diffusers", "tinv.report", "tinv.sweeps.progress_table"},
-    {"tinv.training.main"},
-    {"tinv.cli"},
-    # a side wing over all of it
-    {"tinv.toybox.toybench"},
+FLOORS: tuple[set[str], ...] = (  # a room may import rooms of the floors before its own, and no other
+    {"errors", "optional_deps", "seeding", "types"},
+    {"concept", "config", "diffusion", "optim", "runs", "silence"},
+    {"from_diffusers", "hub", "token_parts"},
+    {"data", "formats"},
+    {"embeddings", "models", "publish"},
+    {"inference", "sweeps"},
+    {"evaluation", "report"},
+    {"training"},
+    {"cli"},
+    {"toybox"},
 )
-STEP = {home: step for step, homes in enumerate(STAIRS) for home in homes}
-
-PARTS = {"tinv.data", "tinv.embeddings", "tinv.evaluation.metrics", "tinv.models", "tinv.regularizer", "tinv.toybox"}
-LOOP = {
-    "tinv.training.loggers",
-    "tinv.training.callbacks",
-    "tinv.data.datamodule",
-    "tinv.training.microbatches",
-    "tinv.training.module",
-    "tinv.together",
-}
-LIBRARIES = {  # library -> the only places that may import it
-    "torch": {
-        "tinv.seeding",
-        "tinv.means",
-        "tinv.token_parts",
-        "tinv.inference.load_pipeline",
-        "tinv.types",
-        "tinv.diffusion.process",
-        "tinv.formats",
-        "tinv.diffusion.loss",
-        *PARTS,
-        *LOOP,
-    }
-    | {"tinv.diffusion.timestep_samplers"}
-    | {
-        "tinv.inference.generate",
-        "tinv.inference.inspect",
-        "tinv.optim",
-        "tinv.training.preview",
-        "tinv.rehearsal",
-        "tinv.training.run",
-        "tinv.sweeps",
-    }
-    | {"tinv.toybox.toybench"},
-    "safetensors": {"tinv.formats", "tinv.models", "tinv.toybox"},
-    "PIL": {
-        "tinv.evaluation",
-        "tinv.formats",
-        "tinv.runs.image_grid",
-        "tinv.inference.generate",
-        "tinv.training.preview",
-        "tinv.cli",
-        "tinv.publish",
-        "tinv.report",
-        "tinv.toybox.toybench",
-        *PARTS,
-        *LOOP,
-    },
-    "diffusers": {"tinv.models", "tinv.toybox"},
-    "transformers": {"tinv.models", "tinv.evaluation.metrics", "tinv.toybox"},
-    "lightning": {*LOOP, "tinv.training.loggers.csv_logger", "tinv.rehearsal", "tinv.training.run"},
-    "huggingface_hub": {"tinv.hub", "tinv.publish"},
-    "hydra": {"tinv.config", "tinv.sweeps", "tinv.training.main", "tinv.from_diffusers"},
-    "omegaconf": {
-        "tinv.publish",
-        "tinv.training.prefetch",
-        "tinv.config",
-        "tinv.sweeps",
-        "tinv.from_diffusers",
-        "tinv.training.main",
-        "tinv.rehearsal",
-        "tinv.training.preflight",
-        "tinv.training.run",
-    },
-    "wandb": {"tinv.training.loggers", "tinv.training.loggers.wandb_auth"},
-    "wandb_workspaces": {"tinv.training.loggers.wandb_workspace"},
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+LIBRARIES = {  # library -> the rooms that may import it
+    "torch": {"data", "diffusion", "embeddings", "evaluation", "formats", "inference", "models", "optim", "seeding"}
+    | {"token_parts", "toybox", "training", "types"},
+    "safetensors": {"formats", "models", "toybox"},
+    "PIL": {"cli", "data", "evaluation", "formats", "inference", "models", "publish", "report", "runs", "toybox", "training"},
+    "diffusers": {"models", "silence", "toybox"},
+    "transformers": {"evaluation", "models", "silence", "toybox"},
+    "lightning": {"data", "training"},
+    "huggingface_hub": {"hub", "publish"},
+    "hydra": {"config", "sweeps", "training"},
+    "omegaconf": {"config", "publish", "sweeps", "training"},
+    "wandb": {"training"},
+    "wandb_workspaces": {"training"},
+    "bitsandbytes": {"optim"},
+    "optuna": {"runs", "sweeps"},
+    "matplotlib": {"sweeps"},
+    "jinja2": {"report"},
+    "platformdirs": {"data"},
     "tensorboard": set(),
     "xformers": set(),
-    "bitsandbytes": {"tinv.optim"},
-    "optuna": {"tinv.runs.trial", "tinv.sweeps"},
-    "matplotlib": {"tinv.sweeps"},
-    "jinja2": {"tinv.report"},
 }
-WINGS = {"tinv.toybox.toybench", "tinv.toybox"}  # nothing else may need them
 FILES = sorted((ROOT / "tinv").rglob("*.py"))
-IDS = [path.relative_to(ROOT).as_posix() for path in FILES]
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
 
-def home_of(module: str) -> str | None:
-    """The part of the house a dotted name belongs to, or None for anything outside it."""
-    return next((home for home in STEP if module == home or module.startswith(f"{home}.")), None)
+def room_of(module: str) -> str:
+    """`models` for `tinv.models.vae`; empty for `tinv` itself and for other packages."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "tinv" and len(parts) > 1 else ""
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    """Every import in a file, as dotted names; those inside functions too."""
+    """Every import of a file as a dotted name, those inside functions included."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -165,31 +61,58 @@ def imports_of(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_imports_go_down(path):
-    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    if module == "tinv":
-        assert not list(imports_of(path)), "the package itself imports nothing, so that any part of it can be had alone"
+def imported_files(path: Path) -> set[str]:
+    """The modules of tinv that a file imports."""
+    names = [name for name in imports_of(path) if name.startswith("tinv.")]
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names} - {"tinv"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    names = list(imports_of(MODULES[module]))
+    room = room_of(module)
+    if not room:
+        assert not names, "the package itself imports nothing, so that any part of it can be imported alone"
         return
-    here = home_of(module)
-    assert here, f"{module} has no place in the house: add it to STAIRS"
-    for name in imports_of(path):
-        library = name.partition(".")[0]
-        assert here in LIBRARIES.get(library, {here}), f"{here} must not import {library}"
-        there = home_of(name)
-        assert there in (None, here) or STEP[there] < STEP[here], f"{here} must not import {name}: it is not below"
-        assert there not in WINGS or here in WINGS, f"{here} must not import {name}: a wing may be left out"
+    assert room in FLOOR, f"{room} has no floor: read docs/architecture.md, then add it to FLOORS"
+    for name in names:
+        library, other = name.partition(".")[0], room_of(name)
+        assert room in LIBRARIES.get(library, {room}), f"{module} must not import {library}"
+        if other in FLOOR:
+            assert other == room or FLOOR[other] < FLOOR[room], f"{module} must not import {name}, which is not below it"
 
 
-@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_no_files_import_each_other_in_a_circle():
+    graph = {module: imported_files(path) - {module} for module, path in MODULES.items()}
+    while leaves := {module for module, needs in graph.items() if not needs & graph.keys()}:
+        graph = {module: needs for module, needs in graph.items() if module not in leaves}
+    in_circles = dict(graph)
+    while roots := in_circles.keys() - set().union(*in_circles.values()):
+        in_circles = {module: needs for module, needs in in_circles.items() if module not in roots}
+    assert not in_circles, {module: sorted(needs & in_circles.keys()) for module, needs in in_circles.items()}
+
+
+def test_the_layout_stays_small():
+    loose = [path for path in (ROOT / "tinv").glob("*.py") if path.name != "__init__.py"]
+    folders = [path for path in (ROOT / "tinv").iterdir() if path.is_dir() and path.name != "__pycache__"]
+    arrows = {
+        (room_of(module), room_of(name))
+        for module, path in MODULES.items()
+        for name in imports_of(path)
+        if room_of(name) in FLOOR and room_of(name) != room_of(module)
+    }
+    assert (len(loose) <= 7, len(folders) <= 18, len(FLOORS) <= 12) == (True, True, True), (loose, folders)
+    assert len(arrows) <= 140, f"{len(arrows)} pairs of rooms import each other's files"
+
+
+@pytest.mark.parametrize("path", FILES, ids=MODULES)
 def test_text_encoders_are_reached_through_their_public_methods(path):
-    """transformers 5.6 took `CLIPTextModel.text_model` away and many trainers with it."""
+    """transformers 5.6 removed `CLIPTextModel.text_model`, which broke many trainers."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute) and node.attr == "text_model":
-            raise AssertionError(f"{path.name}:{node.lineno}: use get_input_embeddings() and the like")
+            raise AssertionError(f"{path.name}:{node.lineno}: use get_input_embeddings() and other public methods")
 
 
-@pytest.mark.parametrize("path", FILES, ids=IDS)
+@pytest.mark.parametrize("path", FILES, ids=MODULES)
 def test_files_hold_one_idea_each(path):
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 320, "split it"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 320, "split it"
