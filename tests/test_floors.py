@@ -24,7 +24,19 @@ LIBRARIES = {  # library -> the rooms that may import it
     "torch": {"data", "diffusion", "embeddings", "evaluation", "formats", "inference", "models", "optim", "seeding"}
     | {"token_parts", "toybox", "training", "types"},
     "safetensors": {"formats", "models", "toybox"},
-    "PIL": {"cli", "data", "evaluation", "formats", "inference", "models", "publish", "report", "runs", "toybox", "training"},
+    "PIL": {
+        "cli",
+        "data",
+        "evaluation",
+        "formats",
+        "inference",
+        "models",
+        "publish",
+        "report",
+        "runs",
+        "toybox",
+        "training",
+    },
     "diffusers": {"models", "silence", "toybox"},
     "transformers": {"evaluation", "models", "silence", "toybox"},
     "lightning": {"data", "training"},
@@ -79,7 +91,9 @@ def test_imports_point_down(module):
         library, other = name.partition(".")[0], room_of(name)
         assert room in LIBRARIES.get(library, {room}), f"{module} must not import {library}"
         if other in FLOOR:
-            assert other == room or FLOOR[other] < FLOOR[room], f"{module} must not import {name}, which is not below it"
+            assert other == room or FLOOR[other] < FLOOR[room], (
+                f"{module} must not import {name}, which is not below it"
+            )
 
 
 def test_no_files_import_each_other_in_a_circle():

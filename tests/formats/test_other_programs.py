@@ -1,4 +1,4 @@
-"""Which program reads which of our files: the table in docs/files.md, claim by claim.
+"""Which program reads which of our files: the table in docs/embedding-formats.md, claim by claim.
 
 diffusers is the real one, with real text encoders of the real widths; the others are their rules (`loaders.py`).
 """
@@ -135,8 +135,8 @@ PROGRAMS = (in_diffusers, in_automatic1111, in_comfyui, in_invokeai)
 
 
 def claims() -> Iterator[tuple[str, str, str, list[str]]]:
-    """Model, format, file and the four verdicts of each row of the table in docs/files.md."""
-    lines = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8").splitlines()
+    """Model, format, file and the four verdicts of each row of the table in docs/embedding-formats.md."""
+    lines = (Path(__file__).parents[2] / "docs" / "embedding-formats.md").read_text(encoding="utf-8").splitlines()
     start = lines.index("| model | `--to` | file | diffusers | AUTOMATIC1111, Forge | ComfyUI | InvokeAI |") + 2
     for line in takewhile(lambda line: line.startswith("|"), lines[start:]):
         model, name, file, *verdicts = (cell.strip() for cell in line.strip("|").split("|"))

@@ -1,4 +1,4 @@
-"""docs/steps.md: every command on it is one that can be run, and every option is on it."""
+"""docs/optimization.md: every command on it is one that can be run, and every option is on it."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 from tinv.config.validate import CONF_DIR, build
 from tinv.rehearsal import try_optimizer
 
-PAGE = (ROOT / "docs" / "steps.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "optimization.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""docs/words.md: its commands can be run, and its table has every kind of word."""
+"""docs/extended-embeddings.md: its commands can be run, and its table has every kind of word."""
 
 import argparse
 import re
@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tinv.cli import convert
 from tinv.config.validate import CONF_DIR, build
 
-PAGE = (ROOT / "docs" / "words.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "extended-embeddings.md").read_text(encoding="utf-8")
 CONVERSIONS = re.findall(r"^tinv convert (.*)$", PAGE, flags=re.MULTILINE)
 COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
 

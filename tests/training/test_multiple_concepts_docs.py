@@ -1,4 +1,4 @@
-"""docs/several.md: its commands and its file compose, and what it says of two words can be read in the code."""
+"""docs/multiple-concepts.md: its commands and its file compose, and what it says of two words can be read in the code."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tinv.config.compose import Groups
 from tinv.config.validate import build, check
 
-PAGE = (ROOT / "docs" / "several.md").read_text(encoding="utf-8").replace("\\\n", "")
+PAGE = (ROOT / "docs" / "multiple-concepts.md").read_text(encoding="utf-8").replace("\\\n", "")
 COMMANDS = [line for line in PAGE.splitlines() if line.startswith("python train.py")]
 (FILE,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
 

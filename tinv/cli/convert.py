@@ -13,7 +13,7 @@ def add(commands: Any) -> None:
         "convert",
         help="turn an embedding file into one for another program",
         description="Read an embedding of any program, whatever its file is called, and write it for another one. "
-        "docs/files.md says which program reads which format.",
+        "docs/embedding-formats.md says which program reads which format.",
         epilog="example: tinv convert outputs/cat_toy/2026-11-22_18-00-00 cat-toy.pt --to a1111",
     )
     command.set_defaults(command=run)
@@ -22,7 +22,9 @@ def add(commands: Any) -> None:
     command.add_argument("--to", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
     command.add_argument("--token", metavar="WORD", help="the word's name (default: what the file or its name says)")
     command.add_argument("--model", help="for a pipeline: a folder or a Hub id (default: the one that the file names)")
-    command.add_argument("--part", help="of a word that has parts: stage.0 and so on, or mean; docs/words.md")
+    command.add_argument(
+        "--part", help="of a word that has parts: stage.0 and so on, or mean; docs/extended-embeddings.md"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""docs/stopping.md: every command on it is one that can be run, and every option is on it."""
+"""docs/early-stopping.md: every command on it is one that can be run, and every option is on it."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 from tinv.config.validate import CONF_DIR, build
 from tinv.training.preflight import prepare
 
-PAGE = (ROOT / "docs" / "stopping.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "early-stopping.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
 
 
