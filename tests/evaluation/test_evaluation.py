@@ -19,7 +19,7 @@ from tinv.errors import UserError
 from tinv.evaluation import Settings, evaluate, find_subjects, results, table
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.measure import NAMES
-from tinv.evaluation.metrics.scores import agreement, image_similarity
+from tinv.evaluation.metrics.scores import image_similarity, text_alignment
 from tinv.evaluation.samples import fingerprint_of
 from tinv.inference import generate
 from tinv.models import StableDiffusion
@@ -43,7 +43,7 @@ def images(tmp_path: Path) -> Path:
 
 def measured(place: Path, images: Path | None, **settings: Any) -> list[dict[str, Any]]:
     (subjects,) = find_subjects([place]).values()
-    return evaluate(subjects, Settings(**{"noun": "toy", "images": images, **FAST, **settings}))
+    return evaluate(subjects, Settings(**{"class_noun": "toy", "images": images, **FAST, **settings}))
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -64,7 +64,7 @@ def test_the_numbers_are_those_of_the_pictures_beside_them(
     own = clip.images([Image.open(path) for path in sorted(images.iterdir())])
     captions = clip.texts(["a photo of a toy"] * 2 + ["a red toy"] * 2)
     assert result["scores"]["clip_i"] == pytest.approx(image_similarity(samples, own), abs=1e-5)
-    assert result["scores"]["clip_t"] == pytest.approx(agreement(samples, captions), abs=1e-5)
+    assert result["scores"]["clip_t"] == pytest.approx(text_alignment(samples, captions), abs=1e-5)
     assert [row["caption_bare"] for row in result["prompts"]] == ["a photo of a", "a red"]
     assert result["scores"]["dino"] is None
     assert "no DINO" in result["feature_extractors"]["note"]
@@ -79,7 +79,7 @@ def test_it_says_what_it_was_computed_with(tmp_path: Path, model: StableDiffusio
     assert result["drawn"]["model"]["pretrained"] == model.name
     assert result["feature_extractors"]["clip"] == {"name": "pkg://tinv/toybox/clip"}
     assert result["versions"]["transformers"]
-    assert (result["noun"], result["images"]) == ("toy", ["0.png", "1.png", "2.png"])
+    assert (result["class_noun"], result["images"]) == ("toy", ["0.png", "1.png", "2.png"])
 
 
 def test_samples_are_the_pictures_that_generate_draws(tmp_path: Path, model: StableDiffusion, images: Path) -> None:
@@ -103,7 +103,7 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, model: StableDiffusion,
 @pytest.mark.parametrize(
     ("change", "draws"),
     [
-        ({"noun": "dog"}, 0),
+        ({"class_noun": "dog"}, 0),
         ({"seeds": (0, 1, 2)}, 2),
         ({"prompts": (*PROMPTS, "a {} on the beach")}, 2),
         ({"num_inference_steps": 3}, 4),
@@ -217,7 +217,7 @@ def test_a_run_of_two_concepts_has_an_evaluation_in_each_ones_folder(
         learn(run / "concepts" / slug(word), model, word=word)
     (subjects,) = find_subjects([run]).values()
     assert [subject.learned.placeholder_token for subject in subjects] == ["<cat-toy>", "<robot>"]
-    found = evaluate(subjects, Settings(noun="toy", images=images, **FAST))
+    found = evaluate(subjects, Settings(class_noun="toy", images=images, **FAST))
     assert (run / "concepts" / "robot" / "evaluation.json").is_file()
     path = table.summary(run, subjects, found)
     assert path == run / "evaluation.json"
@@ -249,7 +249,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], compl
 
 def test_what_is_missing_is_asked_for(tmp_path: Path, model: StableDiffusion, images: Path) -> None:
     with pytest.raises(UserError, match="does not say what <cat-toy> is one of; give its plain name"):
-        measured(learn(tmp_path / "run", model), images, noun=None)
+        measured(learn(tmp_path / "run", model), images, class_noun=None)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds no learned_embeds\.safetensors"):
         find_subjects([tmp_path / "empty"])

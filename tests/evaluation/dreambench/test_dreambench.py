@@ -108,7 +108,7 @@ def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Pa
     assert group["missing"] == ["bear_plushie"]
     assert whole["protocol"]["samples"] == (2 + 2 + 1) * 2
     first = json.loads((folder / "2" / "evaluation.json").read_text())
-    assert (first["noun"], first["prompts"][0]["caption"]) == ("dog", "a dog wearing a red hat")
+    assert (first["class_noun"], first["prompts"][0]["caption"]) == ("dog", "a dog wearing a red hat")
     assert first["images"] == ["00.jpg", "01.jpg"]
     assert (first["drawn"]["sampler"], first["drawn"]["sampling"]["sampler"]) == ("DDIM (eta 0)", "ddim")
     assert whole["protocol"]["sampler"] == "ddim"
@@ -189,7 +189,7 @@ def test_a_whole_benchmark_learns_draws_and_measures_and_is_done_only_once(
     (group,) = whole["groups"]
     assert set(group["subjects"]) == {"backpack_dog", "dog2"}
     assert group["missing"] == []
-    assert whole["towers"]["name"] == "toybox"
+    assert whole["feature_extractors"]["name"] == "toybox"
     assert whole["protocol"]["sampler"] == "ddim"
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
     capfd.readouterr()

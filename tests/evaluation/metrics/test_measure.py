@@ -83,7 +83,7 @@ def test_clip_t_is_that_of_torchmetrics(feature_extractors: Towers, places: dict
     for prompt, shown in samples.items():
         tensors = [torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in shown]
         theirs.update(tensors, [with_noun(prompt, "toy")] * len(shown))
-    ours = measure(feature_extractors, samples, None, noun="toy").scores["clip_t"]
+    ours = measure(feature_extractors, samples, None, class_noun="toy").scores["clip_t"]
     assert ours is not None
     assert max(ours, 0.0) * 100 == pytest.approx(float(theirs.compute()), abs=0.05)
     assert ours > 0.02
@@ -105,7 +105,7 @@ def test_dino_is_the_class_token_of_transformers_own_model(places: dict[str, Pat
 def test_numbers_of_all_samples_are_means_over_prompts_of_equal_size(feature_extractors: Towers) -> None:
     references = References.seen_by(feature_extractors, pictures(3, 9))
     samples = {prompt: pictures(4, seed) for seed, prompt in enumerate(PROMPTS)}
-    found = measure(feature_extractors, samples, references, noun="toy")
+    found = measure(feature_extractors, samples, references, class_noun="toy")
     assert set(found.scores) == set(NAMES)
     for name in set(NAMES) - {"score"}:
         values = [float(row[name]) for row in found.prompts]  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def test_numbers_of_all_samples_are_means_over_prompts_of_equal_size(feature_ext
 def test_samples_that_are_the_references_come_to_the_reference_points(feature_extractors: Towers) -> None:
     shown = pictures(4, 9)
     references = References.seen_by(feature_extractors, shown)
-    found = measure(feature_extractors, {PROMPTS[0]: shown}, references, noun="toy").scores
+    found = measure(feature_extractors, {PROMPTS[0]: shown}, references, class_noun="toy").scores
     points = references.points()
     for name in ("clip_i", "dino"):
         assert found[name] == pytest.approx((4 * 3 * float(points[name] or 0) + 4) / 16, abs=1e-5)
@@ -125,7 +125,7 @@ def test_samples_that_are_the_references_come_to_the_reference_points(feature_ex
 
 
 def test_what_cannot_be_measured_is_said_to_be_nothing(feature_extractors: Towers) -> None:
-    found = measure(Towers(feature_extractors.clip), {PROMPTS[0]: pictures(1, 0)}, None, noun="toy").scores
+    found = measure(Towers(feature_extractors.clip), {PROMPTS[0]: pictures(1, 0)}, None, class_noun="toy").scores
     assert {name for name, value in found.items() if value is None} == set(NAMES) - {"clip_t", "clip_t_bare"}
 
 
