@@ -12,7 +12,7 @@ from tinv.runs.files import write_json, write_text
 from tinv.runs.image_grid import labelled_grid, save_sheet
 from tinv.runs.status import Status, write_status
 from tinv.sweeps.plan_file import write_plan
-from tinv.sweeps.points import Point
+from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.results import SweepResults
 from tinv.training.loggers.csv_logger import CSVLogger
 
@@ -83,7 +83,7 @@ def write_run(
 def write_sweep(folder: Path, swept: Sequence[Mapping[str, str]], statuses: Mapping[int, Status] | None = None) -> Path:
     """A sweep whose points have statuses but no runs yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    points = [Point(number, (), values) for number, values in enumerate(swept)]
+    points = [SweepPoint(number, (), values) for number, values in enumerate(swept)]
     write_plan(
         folder,
         id="1",

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import ROOT
 from tests.training.loggers.reading import sessions
-from tinv.sweeps.progress_table import RunProgress, as_text, read_progress
+from tinv.sweeps.progress_table import RunProgress, format_progress, read_progress
 
 STEPS = 60
 COMMAND = [
@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
 def check(sweep: Path) -> None:
     """Nothing was lost, and nothing is there twice."""
     found = read_progress(sweep)
-    print(as_text(found))
+    print(format_progress(found))
     for one in found:
         assert one.status.status == "done", one
         with (sweep / one.name / "metrics.csv").open(newline="") as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinv.runs.status import Status, read_status, write_status
-from tinv.sweeps.child_process import Child, command, quoted, settle
+from tinv.sweeps.child_process import ChildProcess, command, finalize_status, quoted
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
@@ -17,7 +17,7 @@ def python(*lines: str) -> list[str]:
     return [sys.executable, "-S", "-c", "\n".join(lines)]
 
 
-def ended(child: Child) -> Child:
+def ended(child: ChildProcess) -> ChildProcess:
     child.wait()
     return child
 
@@ -33,7 +33,7 @@ def ended(child: Child) -> Child:
 )
 def test_a_point_without_a_last_word_has_failed_and_it_is_said_of_what(tmp_path, line, reason):
     write_status(tmp_path, Status("running"))
-    status = settle(tmp_path, ended(Child(python(line), log=tmp_path / "log.txt")))
+    status = finalize_status(tmp_path, ended(ChildProcess(python(line), log=tmp_path / "log.txt")))
     assert status.status == "failed"
     assert reason in status.reason
     assert read_status(tmp_path) == status
@@ -41,11 +41,15 @@ def test_a_point_without_a_last_word_has_failed_and_it_is_said_of_what(tmp_path,
 
 def test_the_points_own_last_word_counts(tmp_path):
     write_status(tmp_path, Status("done", value=0.5))
-    assert settle(tmp_path, ended(Child(python("import sys; sys.exit(1)")))).value == 0.5
+    assert finalize_status(tmp_path, ended(ChildProcess(python("import sys; sys.exit(1)")))).value == 0.5
 
 
 def test_what_it_says_is_in_its_log(tmp_path):
-    ended(Child(python("import sys", "print('a')", "print('b', file=sys.stderr)"), log=tmp_path / "run" / "log.txt"))
+    ended(
+        ChildProcess(
+            python("import sys", "print('a')", "print('b', file=sys.stderr)"), log=tmp_path / "run" / "log.txt"
+        )
+    )
     assert sorted((tmp_path / "run" / "log.txt").read_text().split()) == ["a", "b"]
 
 
@@ -58,13 +62,13 @@ def test_an_end_that_is_not_heeded_is_final_for_all_that_it_started(tmp_path):
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(other.pid) + chr(10))",
         "time.sleep(60)",
     ]
-    child = Child(python(*lines))
+    child = ChildProcess(python(*lines))
     pid = tmp_path / "pid"
     while not (pid.exists() and pid.read_text().endswith("\n")):
         time.sleep(0.02)
     child.ask_to_end()
     child.end(grace_s=0.1)
-    assert settle(tmp_path, child, interrupted=True).status == "interrupted"
+    assert finalize_status(tmp_path, child, interrupted=True).status == "interrupted"
     assert not _lives(int(pid.read_text()))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinv.errors import UserError
-from tinv.sweeps.results import held
+from tinv.sweeps.results import lock_folder
 
 CAT = "+experiment=cat_toy"
 
@@ -179,7 +179,7 @@ def test_only_the_same_sweep_is_taken_up_and_by_one_process(door, tmp_path):
         said = door("-m", CAT, *argv, train=again)
         assert (said.code, again.seen, len(said.err.strip().splitlines())) == (1, [], 1), said.err
         assert expected in said.err
-    with held(folder):
+    with lock_folder(folder):
         said = door(f"sweep.resume={folder}", train=again)
     assert (said.code, again.seen, "another process runs this sweep" in said.err) == (1, [], True)
 
@@ -193,7 +193,7 @@ def test_a_dry_run_lists_the_points_and_makes_nothing(door, tmp_path):
     assert (said.code, said.err, train.seen, list(tmp_path.iterdir())) == (0, "", [], [])
     assert "4 of 4 points to run" in said.out
     assert re.search(r"^1 +1 +min_snr +waiting +outputs/cat_toy/<time>/1$", said.out, flags=re.MULTILINE)
-    assert re.search(r"^point 1 \(seed=1 loss=min_snr\) also has objective\.\w+=", said.out, flags=re.MULTILINE)
+    assert re.search(r"^point 1 \(seed=1 loss=min_snr\) also has loss\.\w+=", said.out, flags=re.MULTILINE)
 
 
 def test_a_dry_run_finds_what_is_wrong_only_where_two_values_meet(door, tmp_path):
@@ -203,7 +203,7 @@ def test_a_dry_run_finds_what_is_wrong_only_where_two_values_meet(door, tmp_path
     swept = ["loss=mse,as_named", "name=a,'1=2'"]
     said = door("-m", "--config-dir=mine", CAT, *swept, "sweep.dry_run=true")
     assert (said.code, said.out) == (1, "")
-    assert "point 3 (objective=as_named name='1=2'): loss.snr_gamma: " in said.err
+    assert "point 3 (loss=as_named name='1=2'): loss.snr_gamma: " in said.err
     assert said.err.count("point") == 1
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from tinv.config.compose import Groups
 from tinv.errors import UserError
-from tinv.slurm import this_job
+from tinv.runs.slurm_job import this_job
 from tinv.sweeps.dry_run import _unfit
-from tinv.sweeps.slurm_launcher import Slurm
-from tinv.sweeps.slurm_preflight import contradictions, refuse_contradictions
+from tinv.sweeps.slurm_launcher import SlurmLauncher
+from tinv.sweeps.slurm_preflight import check_job_shape, job_conflicts
 from tinv.sweeps.slurm_script import batch_script, job_options
 
 BATCH = {"SLURM_JOB_ID": "7", "ENVIRONMENT": "BATCH", "SLURM_JOB_NAME": "tinv"}
@@ -40,7 +40,7 @@ ONE, TWO = {"devices": 1}, {"devices": 2}
     ],
 )
 def test_inside_of_a_job(trainer, env, remedies):
-    found = "\n".join(contradictions(trainer, env))
+    found = "\n".join(job_conflicts(trainer, env))
     assert bool(found) == bool(remedies), found
     for remedy in remedies:
         assert remedy in found
@@ -67,16 +67,16 @@ def test_inside_of_a_job(trainer, env, remedies):
 def test_before_a_job_is_submitted(trainer, shape, remedies):
     told = dict(zip(("nodes", "tasks_per_node", "gpus_per_node"), shape))
     if not remedies:
-        refuse_contradictions(trainer, **told)
+        check_job_shape(trainer, **told)
         return
     with pytest.raises(UserError) as refused:
-        refuse_contradictions(trainer, **told)
+        check_job_shape(trainer, **told)
     for remedy in remedies:
         assert remedy in str(refused.value)
 
 
 def test_gpus_may_be_asked_for_in_slurms_other_words():
-    refuse_contradictions({"devices": 1, "accelerator": "gpu"}, **ASKED, gpus_elsewhere=True)
+    check_job_shape({"devices": 1, "accelerator": "gpu"}, **ASKED, gpus_elsewhere=True)
 
 
 def test_a_run_in_a_job_of_another_shape_ends_before_anything_is_loaded(door, monkeypatch):
@@ -93,7 +93,7 @@ def test_a_site_file_fits_the_launcher_and_a_misspelt_line_is_named(launcher):
     assert not _unfit(groups.join([f"hydra/launcher={launcher}"]).hydra.launcher, "hydra.launcher")
     wrong = groups.join([f"hydra/launcher={launcher}", "+hydra.launcher.mem_gbs=3"])
     (problem,) = _unfit(wrong.hydra.launcher, "hydra.launcher")
-    assert problem == "hydra.launcher.mem_gbs: Slurm takes no such argument (did you mean mem_gb?)"
+    assert problem == "hydra.launcher.mem_gbs: SlurmLauncher takes no such argument (did you mean mem_gb?)"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_site_file_fits_the_launcher_and_a_misspelt_line_is_named(launcher):
 )
 def test_settings_of_the_launcher_that_contradict_each_other_are_refused(settings, reason):
     with pytest.raises(UserError, match=reason):
-        Slurm(**settings)
+        SlurmLauncher(**settings)
 
 
 def test_a_job_is_known_by_the_number_that_slurm_takes_and_a_shell_on_loan_is_none():

@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the table."""
-    from tinv.sweeps.progress_table import as_rows, as_text, read_progress
+    from tinv.sweeps.progress_table import format_progress, progress_records, read_progress
 
     found = read_progress(arguments.folder)
-    print(json.dumps(as_rows(found), indent=2) if arguments.json else as_text(found))
+    print(json.dumps(progress_records(found), indent=2) if arguments.json else format_progress(found))

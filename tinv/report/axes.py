@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinv.report.sweep import Point
-from tinv.sweeps.point_names import brief, short
+from tinv.sweeps.point_names import format_value, shorten_keys
 
 _MAGNITUDES = 30
 """Positive numbers that span more than this factor are drawn by their logarithm."""
@@ -27,7 +27,7 @@ class Axis:
 
 def axes(keys: Sequence[str], points: Sequence[Point]) -> list[Axis]:
     """An axis for each setting that has several values."""
-    names = short(keys)
+    names = shorten_keys(keys)
     found = [_axis(key, names[key], [point.swept.get(key) for point in points]) for key in keys]
     return [axis for axis in found if len(set(axis.at) - {None}) > 1]
 
@@ -40,7 +40,7 @@ def _axis(key: str, name: str, values: Sequence[str | None]) -> Axis:
         return Axis(key, name, None, is_log, numbers)
     words = list(dict.fromkeys(value for value in values if value is not None))
     at = [None if value is None else float(words.index(value)) for value in values]
-    return Axis(key, name, [brief(word) for word in words], False, at)
+    return Axis(key, name, [format_value(word) for word in words], False, at)
 
 
 def _number(text: str) -> float | None:

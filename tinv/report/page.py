@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tinv import __version__
-from tinv.sweeps.results_table import duration
+from tinv.sweeps.results_table import format_duration
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (
@@ -56,7 +56,7 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    engine.filters |= {"duration": duration, "figure": figure}
+    engine.filters |= {"duration": format_duration, "figure": figure}
     engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     page = engine.get_template(template)
     return page.render(style=Markup(style), script=Markup(script), policy=policy, version=__version__, **context)

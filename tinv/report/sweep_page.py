@@ -13,7 +13,7 @@ from tinv.report.downsample import curve_data
 from tinv.report.page import figure, link, render
 from tinv.report.read_run import read_text
 from tinv.report.sweep import Point, Sweep
-from tinv.sweeps.point_names import brief, readable, short
+from tinv.sweeps.point_names import format_swept, format_value, shorten_keys
 
 MOST_NUMBERS = 150_000
 """Of all curves together."""
@@ -31,7 +31,7 @@ def sweep_page(sweep: Sweep, *, output: Path, as_of: str) -> str:
         output: where the page will be, for links from there.
         as_of: the time at which it was read.
     """
-    names = short(sweep.keys)
+    names = shorten_keys(sweep.keys)
     along = axes(sweep.keys, sweep.points)
     words = {point.number: point.run.placeholders for point in sweep.points}
     album = make_album([Source(point.number, point.run.sheets, words[point.number]) for point in sweep.points])
@@ -45,14 +45,14 @@ def sweep_page(sweep: Sweep, *, output: Path, as_of: str) -> str:
         counts=_counts(sweep.points),
         evaluations=list(dict.fromkeys(name for point in sweep.points for name in point.run.evaluation)),
         links={point.number: link(point.run.folder, output) for point in sweep.points},
-        labels={point.number: readable(point.swept) for point in sweep.points},
+        labels={point.number: format_swept(point.swept) for point in sweep.points},
         failures=_failures(sweep.points),
         album=album,
         command=sweep_command(sweep),
         look=look_command(sweep.best.run) if sweep.best else "",
         generate=generate_command(sweep.best.run) if sweep.best else "",
         settings=_common(sweep),
-        brief=brief,
+        format_value=format_value,
         data={
             "kind": "sweep",
             "monitor": sweep.monitor,
@@ -92,7 +92,7 @@ def _failures(points: Sequence[Point]) -> list[dict[str, Any]]:
 def _told(point: Point, sweep: Sweep) -> dict[str, Any]:
     return {
         "number": point.number,
-        "label": readable(point.swept),
+        "label": format_swept(point.swept),
         "status": point.status,
         "value": point.value if point.value is not None else point.run.latest(sweep.monitor),
         "final": point.value is not None,

@@ -14,7 +14,7 @@ from tinv.sweeps.grid_sweeper import GridSweeper
 from tinv.sweeps.optuna_sweeper import OptunaSweeper
 from tinv.sweeps.slurm_launcher import SlurmLauncher
 
-__all__ = ["GpuLauncher", "GridSweeper", "OptunaSweeper", "SlurmLauncher", "place", "register"]
+__all__ = ["GpuLauncher", "GridSweeper", "OptunaSweeper", "SlurmLauncher", "register", "resolve_sweep_dir"]
 
 NAMES = {
     f"hydra_plugins.tinv.{plugin.__name__}": plugin
@@ -28,6 +28,6 @@ def register() -> None:
     Plugins.instance().class_name_to_class.update(NAMES)
 
 
-def place(outputs: Path | str, name: str, resume: Path | str | None = None) -> str:
+def resolve_sweep_dir(outputs: Path | str, name: str, resume: Path | str | None = None) -> str:
     """The folder for a sweep: a new one, or that of the sweep which is taken up again."""
     return rundir.place(outputs, name) if resume is None else str(resume)

@@ -30,7 +30,7 @@ def quoted(path: Path | str) -> str:
     return f"'{text}'"
 
 
-class Child:
+class ChildProcess:
     """Starts at once; in a session of its own, so that Ctrl-C reaches only the process that then ends all of them."""
 
     def __init__(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, log: Path | None = None):
@@ -87,7 +87,7 @@ class Child:
             os.killpg(self._process.pid, number)
 
 
-def settle(run: Path, child: Child, *, interrupted: bool = False) -> Status:
+def finalize_status(run: Path, child: ChildProcess, *, interrupted: bool = False) -> Status:
     """How a point stands whose process has ended; if that had no last word, it is said here."""
     status = read_status(run) or Status()
     if not status.has_ended:

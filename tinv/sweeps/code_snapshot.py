@@ -21,7 +21,7 @@ _DOOR = "from tinv.training.main import main\n\nif __name__ == '__main__':\n    
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CodeSnapshot:
     """A folder that a job runs from."""
 
     folder: Path
@@ -31,7 +31,7 @@ class Snapshot:
     """The user's groups."""
 
 
-def take(sweep: Path, *, config_dir: str | None) -> Snapshot:
+def take(sweep: Path, *, config_dir: str | None) -> CodeSnapshot:
     """Copy what a run is made of into a sweep's folder; the same code is copied once.
 
     Args:
@@ -58,7 +58,7 @@ def take(sweep: Path, *, config_dir: str | None) -> Snapshot:
             raise UserError(f"cannot copy the source to {folder}: {error.strerror or error}") from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    return Snapshot(folder, folder / door, folder / "config" if config_dir else None)
+    return CodeSnapshot(folder, folder / door, folder / "config" if config_dir else None)
 
 
 def _parts(config_dir: str | None) -> Iterator[tuple[str, Path]]:

@@ -12,7 +12,7 @@ CORES_A_RUN = 4
 
 
 @dataclass(frozen=True)
-class Slot:
+class DeviceSlot:
     """Room for one run."""
 
     name: str
@@ -21,7 +21,7 @@ class Slot:
     """What makes a run keep to it."""
 
 
-def slots(devices: Sequence[int | str] | None, jobs: int | None) -> list[Slot]:
+def slots(devices: Sequence[int | str] | None, jobs: int | None) -> list[DeviceSlot]:
     """One slot for each device, or on the CPU one for each job.
 
     Args:
@@ -44,8 +44,8 @@ def slots(devices: Sequence[int | str] | None, jobs: int | None) -> list[Slot]:
     count = jobs or len(names) or max(1, cores() // CORES_A_RUN)
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // count))}
     if names:
-        return [Slot(f"device {name}", {**threads, "CUDA_VISIBLE_DEVICES": name}) for name in names[:count]]
-    return [Slot(f"slot {i}", threads) for i in range(count)]
+        return [DeviceSlot(f"device {name}", {**threads, "CUDA_VISIBLE_DEVICES": name}) for name in names[:count]]
+    return [DeviceSlot(f"slot {i}", threads) for i in range(count)]
 
 
 def local_devices() -> list[str]:

@@ -16,10 +16,10 @@ from tinv.runs.status import read_status
 from tinv.runs.trial import load_optuna
 from tinv.sweeps import NAMES
 from tinv.sweeps import plan_file as kept
-from tinv.sweeps.points import Point, combinations, differences, settings
+from tinv.sweeps.points import SweepPoint, combinations, differences, settings
 from tinv.sweeps.results import GOOD
-from tinv.sweeps.results_table import Row, as_text
-from tinv.sweeps.search_space import Space, space
+from tinv.sweeps.results_table import ResultRow, format_table
+from tinv.sweeps.search_space import SearchSpace, space
 
 
 def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> str | None:
@@ -37,7 +37,7 @@ def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> st
     if problems := [*_unfit(hydra.launcher, "hydra.launcher"), *_unfit(hydra.sweeper, "hydra.sweeper")]:
         raise ConfigError(problems)
     sweeper = hydra.sweeper
-    if sweeper._target_.endswith(".Search"):
+    if sweeper._target_.endswith(".OptunaSweeper"):
         searched = space(groups, overrides, load_optuna())
         return _search(searched, sweeper.n_trials) if cfg.sweep.dry_run else None
     planned = combinations(groups, overrides)
@@ -51,12 +51,12 @@ def _unfit(node: DictConfig, path: str) -> list[str]:
     return [problem.text for problem in (*unknown(node, taken, path), *unfit(node, taken, path))] if taken else []
 
 
-def _search(searched: Space, n_trials: int) -> str:
+def _search(searched: SearchSpace, n_trials: int) -> str:
     rows = [f"  {name} from {text}" for name, text in searched.texts.items()]
     return "\n".join([f"a dry run, nothing is started: {n_trials} points are to choose", *rows])
 
 
-def _grid(groups: Groups, planned: Sequence[Point], cfg: DictConfig) -> str:
+def _grid(groups: Groups, planned: Sequence[SweepPoint], cfg: DictConfig) -> str:
     """The points, whether each is still to be run, and what it has otherwise beyond what was swept."""
     everything = _checked(groups, planned)
     folder = Path(cfg.paths.root_dir) / cfg.name / "<time>"
@@ -65,13 +65,13 @@ def _grid(groups: Groups, planned: Sequence[Point], cfg: DictConfig) -> str:
         before = kept.read_plan(folder)
         planned = kept.numbered_as(before, planned)
         kept.refuse_changes(before, everything)
-    rows = [Row(p.number, p.swept, _stand(folder, p), folder=str(folder / str(p.number))) for p in planned]
+    rows = [ResultRow(p.number, p.swept, _stand(folder, p), folder=str(folder / str(p.number))) for p in planned]
     left = sum(row.status == "waiting" for row in rows)
     head = f"a dry run, nothing is started: {left} of {len(planned)} points to run"
-    return "\n".join([head, as_text(rows, None), *_beyond(planned, everything)])
+    return "\n".join([head, format_table(rows, None), *_beyond(planned, everything)])
 
 
-def _checked(groups: Groups, points: Sequence[Point]) -> dict[str, dict[str, Any]]:
+def _checked(groups: Groups, points: Sequence[SweepPoint]) -> dict[str, dict[str, Any]]:
     """Every setting of every point, by the points' keys."""
     problems: list[str] = []
     everything = {}
@@ -87,12 +87,12 @@ def _checked(groups: Groups, points: Sequence[Point]) -> dict[str, dict[str, Any
     return everything
 
 
-def _stand(folder: Path, point: Point) -> str:
+def _stand(folder: Path, point: SweepPoint) -> str:
     status = read_status(folder / str(point.number))
     return status.status if status is not None and status.status in GOOD else "waiting"
 
 
-def _beyond(points: Sequence[Point], everything: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _beyond(points: Sequence[SweepPoint], everything: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What choosing from a group changes besides the choice."""
     first, lines = everything[points[0].key], []
     for point in points:

@@ -14,11 +14,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.runs.status import FILE, Status
-from tinv.sweeps.child_process import GRACE_S, Child, command, settle
-from tinv.sweeps.devices import Slot, slots
+from tinv.sweeps.child_process import GRACE_S, ChildProcess, command, finalize_status
+from tinv.sweeps.devices import DeviceSlot, slots
 from tinv.sweeps.launchers import as_returned, goes_on
-from tinv.sweeps.points import Point
-from tinv.sweeps.results_table import duration
+from tinv.sweeps.points import SweepPoint
+from tinv.sweeps.results_table import format_duration
 from tinv.sweeps.subprocess_run import config_dir
 
 LOG = "log.txt"
@@ -45,13 +45,13 @@ class GpuLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Hydra's way of launching, for sweepers that know no other."""
-        points = [Point(initial_job_idx + i, tuple(overrides)) for i, overrides in enumerate(job_overrides)]
+        points = [SweepPoint(initial_job_idx + i, tuple(overrides)) for i, overrides in enumerate(job_overrides)]
         ended = {point.number: status for point, status in self.stream(iter(points), self.folder)}
         return [as_returned(point, ended[point.number]) for point in points]
 
-    def stream(self, points: Iterator[Point], folder: Path) -> Iterator[tuple[Point, Status]]:
+    def stream(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
         """Run the points; when this ends, however it ends, none of their processes is left."""
-        free, running = list(self.slots), dict[int, tuple[Slot, Point, Child]]()
+        free, running = list(self.slots), dict[int, tuple[DeviceSlot, SweepPoint, ChildProcess]]()
         is_last = False
         with _sigterm_as_exit():
             try:
@@ -73,30 +73,30 @@ class GpuLauncher(Launcher):
             finally:
                 self._end([(point, child) for _, point, child in running.values()], folder)
 
-    def _start(self, point: Point, folder: Path, slot: Slot) -> Child:
+    def _start(self, point: SweepPoint, folder: Path, slot: DeviceSlot) -> ChildProcess:
         run = folder / str(point.number)
         (run / FILE).unlink(missing_ok=True)
         print(f"{point.label} starts on {slot.name}", flush=True)
         overrides = [*goes_on(point, folder), *self.hydra_overrides]
         env = {**slot.env, "PYTHONUNBUFFERED": "1"}
-        return Child(command(overrides, run, config_dir=self.config_dir), env=env, log=run / LOG)
+        return ChildProcess(command(overrides, run, config_dir=self.config_dir), env=env, log=run / LOG)
 
-    def _finish(self, point: Point, folder: Path, child: Child) -> Status:
+    def _finish(self, point: SweepPoint, folder: Path, child: ChildProcess) -> Status:
         run = folder / str(point.number)
         child.end(grace_s=0)
-        status = settle(run, child)
+        status = finalize_status(run, child)
         value = "" if status.value is None else f" with {status.value:.6g}"
         more = "" if status.status == "done" else f"; see {run / LOG}"
-        print(f"{point.label} {status.status}{value} after {duration(child.seconds)}{more}", flush=True)
+        print(f"{point.label} {status.status}{value} after {format_duration(child.seconds)}{more}", flush=True)
         return status
 
-    def _end(self, left: Sequence[tuple[Point, Child]], folder: Path) -> None:
+    def _end(self, left: Sequence[tuple[SweepPoint, ChildProcess]], folder: Path) -> None:
         for _, child in left:
             child.ask_to_end()
         until = monotonic() + GRACE_S
         for point, child in left:
             child.end(grace_s=until - monotonic())
-            settle(folder / str(point.number), child, interrupted=True)
+            finalize_status(folder / str(point.number), child, interrupted=True)
 
 
 OURS = ("hydra/", "hydra.launcher", "hydra.sweeper", "hydra.sweep.", "hydra.mode", "hydra.run.")

@@ -14,14 +14,14 @@ from tinv.errors import UserError
 from tinv.runs.layout import checkpoints
 from tinv.runs.status import FILE, Status, read_status
 from tinv.sweeps.child_process import quoted
-from tinv.sweeps.points import Point
+from tinv.sweeps.points import SweepPoint
 
 
 @runtime_checkable
 class Streaming(Protocol):
     """A launcher that takes the next point when it has room for one, and gives each back when it has ended."""
 
-    def stream(self, points: Iterator[Point], folder: Path) -> Iterator[tuple[Point, Status]]:
+    def stream(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
         """Run the points, each in its own folder below `folder`."""
         ...
 
@@ -30,14 +30,14 @@ class Streaming(Protocol):
 class Queueing(Protocol):
     """A launcher that has a queue behind it, and takes all points at once where all are known."""
 
-    def queue(self, points: Iterator[Point], folder: Path) -> Iterator[tuple[Point, Status]]:
+    def queue(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
         """Run the points, each in its own folder below `folder`."""
         ...
 
 
 def run_points(
-    launcher: Launcher, points: Iterator[Point], folder: Path, *, batch_size: int | None
-) -> Generator[tuple[Point, Status], None, None]:
+    launcher: Launcher, points: Iterator[SweepPoint], folder: Path, *, batch_size: int | None
+) -> Generator[tuple[SweepPoint, Status], None, None]:
     """Run the points with any launcher of Hydra's; each comes back when it has ended.
 
     Args:
@@ -71,19 +71,19 @@ def run_points(
             yield point, _outcome(folder / str(point.number), job, reason)
 
 
-def in_sweep(point: Point, folder: Path) -> list[str]:
+def in_sweep(point: SweepPoint, folder: Path) -> list[str]:
     """A point's overrides, with its place in the sweep's folder."""
     place = [f"hydra.sweep.dir={quoted(folder)}", f"hydra.sweep.subdir={point.number}"]
     return [*goes_on(point, folder), *place]
 
 
-def goes_on(point: Point, folder: Path) -> list[str]:
+def goes_on(point: SweepPoint, folder: Path) -> list[str]:
     """A point's overrides; one that has checkpoints from before goes on from the newest."""
     run = folder / str(point.number)
     return [*point.overrides, *([f"resume={quoted(run)}"] if checkpoints(run) else [])]
 
 
-def as_returned(point: Point, status: Status) -> JobReturn:
+def as_returned(point: SweepPoint, status: Status) -> JobReturn:
     """How a point ended, in Hydra's terms."""
     returned = JobReturn(overrides=point.overrides)
     returned.status = JobStatus.COMPLETED if status.status == "done" else JobStatus.FAILED
@@ -91,7 +91,7 @@ def as_returned(point: Point, status: Status) -> JobReturn:
     return returned
 
 
-def report_failure(point: Point, status: Status) -> None:
+def report_failure(point: SweepPoint, status: Status) -> None:
     """Say at once that a point failed."""
     if status.status == "failed":
         sys.stdout.flush()

@@ -14,7 +14,7 @@ from tinv.errors import UserError
 from tinv.runs.trial import OptunaTrialRef, load_optuna
 from tinv.sweeps.launchers import run_points
 from tinv.sweeps.optuna_plots import draw
-from tinv.sweeps.optuna_trials import Trials
+from tinv.sweeps.optuna_trials import OptunaTrials
 from tinv.sweeps.search_space import space
 from tinv.sweeps.sweep_run import SweepRun
 
@@ -71,7 +71,7 @@ class OptunaSweeper(Sweeper):
         searched = space(campaign.groups, campaign.command, load_optuna())
         with campaign.underway():
             campaign.plan([searched.example], also={f"search of {key}": text for key, text in searched.texts.items()})
-            trials = Trials(
+            trials = OptunaTrials(
                 self._place(campaign.folder, self.config.name),
                 searched,
                 campaign,

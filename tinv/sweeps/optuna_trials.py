@@ -7,19 +7,19 @@ from typing import Any
 
 from tinv.runs.status import Status, write_status
 from tinv.runs.trial import PRUNED_AT, OptunaTrialRef, load_optuna, write_trial
-from tinv.sweeps.points import Point, point
-from tinv.sweeps.search_space import Space
+from tinv.sweeps.points import SweepPoint, point
+from tinv.sweeps.search_space import SearchSpace
 from tinv.sweeps.sweep_run import SweepRun
 
 SWEEP, SURPLUS = "sweep", "surplus"
 """A trial's attributes: which sweep runs it, and that it was one too many."""
 
 
-class Trials:
+class OptunaTrials:
     """Shares a study with any number of other processes."""
 
     def __init__(
-        self, place: OptunaTrialRef, space: Space, campaign: SweepRun, *, n_trials: int, sampler: str, seed: int
+        self, place: OptunaTrialRef, space: SearchSpace, campaign: SweepRun, *, n_trials: int, sampler: str, seed: int
     ):
         """Args:
         place: of the study.
@@ -41,7 +41,7 @@ class Trials:
         campaign.ledger.enter(self._point(t.number, t.params) for t in own if SURPLUS not in t.user_attrs)
         campaign.ledger.refresh()
 
-    def points(self) -> Iterator[Point]:
+    def points(self) -> Iterator[SweepPoint]:
         """First what this sweep did not finish, then new trials until there are enough; failed ones count as tried."""
         for trial in self.left_over:
             yield self._begin(self.optuna.Trial(self.study, trial._trial_id))
@@ -54,7 +54,7 @@ class Trials:
                 return
             yield self._begin(trial)
 
-    def tell(self, point: Point, status: Status) -> Status:
+    def tell(self, point: SweepPoint, status: Status) -> Status:
         """Tell the study how a point ended; gives back what the sweep is to note."""
         trial = self._trials()[point.number]
         if status.status == "interrupted":
@@ -77,7 +77,7 @@ class Trials:
         found = self.study.best_trial
         return f"the best is {self._point(found.number, found.params).label} with {found.value:.6g}"
 
-    def _begin(self, trial: Any) -> Point:
+    def _begin(self, trial: Any) -> SweepPoint:
         digest = blake2b(f"{self.seed} {trial.number}".encode(), digest_size=4).digest()
         samplers, seed = self.optuna.samplers, int.from_bytes(digest, "little")
         self.study.sampler = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}[self.sampler](seed=seed)
@@ -98,7 +98,7 @@ class Trials:
             suggest = trial.suggest_int if is_int else trial.suggest_float
             suggest(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
-    def _point(self, number: int, chosen: dict[str, Any]) -> Point:
+    def _point(self, number: int, chosen: dict[str, Any]) -> SweepPoint:
         overrides = self.space.overrides(chosen)
         return point(number, [*self.space.fixed, *overrides], overrides)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json
-from tinv.sweeps.points import NONE, Point, differences
+from tinv.sweeps.points import NONE, SweepPoint, differences
 
 FILE = "plan.json"
 SHOWN = 5
@@ -22,7 +22,7 @@ def write_plan(
     command: Sequence[str],
     config_dir: str | None,
     settings: Mapping[str, Any],
-    points: Sequence[tuple[Point, Mapping[str, Any]]],
+    points: Sequence[tuple[SweepPoint, Mapping[str, Any]]],
 ) -> None:
     """Write the plan.
 
@@ -59,7 +59,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     return found
 
 
-def numbered_as(before: Mapping[str, Any], points: Sequence[Point]) -> list[Point]:
+def numbered_as(before: Mapping[str, Any], points: Sequence[SweepPoint]) -> list[SweepPoint]:
     """The points with the numbers that they had, and new numbers for new ones.
 
     Raises:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 
-def short(keys: Iterable[str]) -> dict[str, str]:
+def shorten_keys(keys: Iterable[str]) -> dict[str, str]:
     """Each key's last part, with as many before it as tell it from the others: `lr`, or `optimizer.lr`."""
     keys = list(keys)
 
@@ -17,13 +17,13 @@ def short(keys: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def readable(swept: Mapping[str, str]) -> str:
+def format_swept(swept: Mapping[str, str]) -> str:
     """What was swept and to what: `num_vectors=2 lr=0.001`."""
-    names = short(swept)
-    return " ".join(f"{names[key]}={brief(value)}" for key, value in swept.items())
+    names = shorten_keys(swept)
+    return " ".join(f"{names[key]}={format_value(value)}" for key, value in swept.items())
 
 
-def brief(value: str) -> str:
+def format_value(value: str) -> str:
     """A value as it is shown: numbers that a search found have more digits than anybody reads."""
     try:
         return min(value, f"{float(value):.4g}", key=len)

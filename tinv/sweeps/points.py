@@ -11,14 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from tinv.config.compose import CompositionError, Groups
 from tinv.config.override_errors import explain, values_of, with_params
 from tinv.errors import UserError
-from tinv.sweeps.point_names import readable
+from tinv.sweeps.point_names import format_swept
 
 APART = ("sweep", "resume", "paths", "tags")
 """Settings that say how, where and under which words a point is run: it is the same point with others."""
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One run of a sweep."""
 
     number: int
@@ -37,10 +37,10 @@ class Point:
     @property
     def label(self) -> str:
         """`point 2 (lr=0.001)`."""
-        return f"point {self.number} ({readable(self.swept)})" if self.swept else f"point {self.number}"
+        return f"point {self.number} ({format_swept(self.swept)})" if self.swept else f"point {self.number}"
 
 
-def combinations(groups: Groups, overrides: Sequence[str]) -> list[Point]:
+def combinations(groups: Groups, overrides: Sequence[str]) -> list[SweepPoint]:
     """A point for every combination of the swept values; those of the last key change fastest.
 
     Raises:
@@ -58,10 +58,10 @@ def combinations(groups: Groups, overrides: Sequence[str]) -> list[Point]:
     ]
 
 
-def point(number: int, overrides: Sequence[str], swept: Sequence[str]) -> Point:
+def point(number: int, overrides: Sequence[str], swept: Sequence[str]) -> SweepPoint:
     """A point from the overrides that make it, and those of them that were swept."""
     kept = tuple(text for text in overrides if not key(text).startswith(("sweep.", "hydra.", "hydra/")))
-    return Point(number, kept, {key(text): text.partition("=")[2] for text in swept})
+    return SweepPoint(number, kept, {key(text): text.partition("=")[2] for text in swept})
 
 
 def key(override: str) -> str:
@@ -69,7 +69,7 @@ def key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def settings(groups: Groups, point: Point) -> dict[str, Any]:
+def settings(groups: Groups, point: SweepPoint) -> dict[str, Any]:
     """Every setting of a point by its dotted name, as written: interpolations stay what they are.
 
     Raises:

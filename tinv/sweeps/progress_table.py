@@ -10,8 +10,8 @@ from typing import Any
 from tinv.errors import UserError
 from tinv.runs.status import PROGRESS, Status, read_status
 from tinv.sweeps.plan_file import FILE as PLAN
-from tinv.sweeps.point_names import brief, short
-from tinv.sweeps.results_table import columns, duration
+from tinv.sweeps.point_names import format_value, shorten_keys
+from tinv.sweeps.results_table import align_columns, format_duration
 
 SILENT_S = 600.0
 """A run writes down how far it is every few seconds; after so long without a word something is wrong."""
@@ -54,26 +54,26 @@ def read_progress(folder: Path) -> list[RunProgress]:
     return [found]
 
 
-def as_text(found: list[RunProgress]) -> str:
+def format_progress(found: list[RunProgress]) -> str:
     """A table, and below it what went wrong."""
     keys = list(dict.fromkeys(key for one in found for key in one.swept))
-    heads = ["point", *short(keys).values(), "status", "step", "rate", "left", "restarts", "loss", "job"]
+    heads = ["point", *shorten_keys(keys).values(), "status", "step", "rate", "left", "restarts", "loss", "job"]
     lines = [heads]
     for one in found:
         told, is_running = one.progress, one.status.status == "running"
         step = f"{told['step']}/{told['of']}" if told else ""
         rate = f"{told['steps_per_s']:.3g}/s" if told and is_running else ""
-        left = duration(told.get("seconds_left")) if is_running else ""
+        left = format_duration(told.get("seconds_left")) if is_running else ""
         loss = "" if told.get("loss") is None else f"{told['loss']:.4g}"
         state = f"{one.status.status}?" if one.is_silent else one.status.status
-        swept = [brief(one.swept.get(key, "")) for key in keys]
+        swept = [format_value(one.swept.get(key, "")) for key in keys]
         lines.append([one.name, *swept, state, step, rate, left, str(one.status.restarts or ""), loss, _job(one)])
     counted = [one.status.status for one in found]
     total = ", ".join(f"{counted.count(state)} {state}" for state in dict.fromkeys(counted))
-    return "\n".join([columns(lines), *_remarks(found), *([total] if len(found) > 1 else [])])
+    return "\n".join([align_columns(lines), *_remarks(found), *([total] if len(found) > 1 else [])])
 
 
-def as_rows(found: list[RunProgress]) -> list[dict[str, Any]]:
+def progress_records(found: list[RunProgress]) -> list[dict[str, Any]]:
     """The same for programs."""
     return [
         {"name": one.name, "swept": dict(one.swept), **vars(one.status), **one.progress, "is_silent": one.is_silent}
@@ -85,7 +85,7 @@ def _remarks(found: list[RunProgress]) -> list[str]:
     remarks = []
     for one in found:
         if one.is_silent:
-            said = f"has written nothing for {duration(one.silent_s)}; if its job is gone, sweep.resume goes on with it"
+            said = f"has written nothing for {format_duration(one.silent_s)}; if its job is gone, sweep.resume goes on with it"
             remarks.append(f"{one.name}: {said}")
         elif one.status.reason:
             remarks.append(f"{one.name}: {one.status.reason}")

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 from tinv.errors import UserError
 from tinv.runs.files import write_json, write_text
 from tinv.runs.status import ENDED, Status, read_status, steps_of
-from tinv.sweeps.points import Point
-from tinv.sweeps.results_table import Row, as_csv, as_text
+from tinv.sweeps.points import SweepPoint
+from tinv.sweeps.results_table import ResultRow, format_csv, format_table
 
 GOOD = ("done", "pruned")
 """What a point can have come to that need not be run again."""
@@ -27,15 +27,15 @@ class SweepResults:
         monitor: name of the number that points are compared by.
         """
         self.folder, self.monitor = folder, monitor
-        self.rows: dict[int, Row] = {}
+        self.rows: dict[int, ResultRow] = {}
         self.failed: set[int] = set()
         """The points that failed since the sweep was started or taken up again."""
         self._is_full = False
 
-    def enter(self, points: Iterable[Point]) -> None:
+    def enter(self, points: Iterable[SweepPoint]) -> None:
         """Add points. One that ended well before stays as it is, any other is still to be run."""
         for point in points:
-            row = self.rows[point.number] = Row(point.number, point.swept, folder=str(point.number))
+            row = self.rows[point.number] = ResultRow(point.number, point.swept, folder=str(point.number))
             status = read_status(self.folder / row.folder)
             if status is not None and status.status in GOOD:
                 self._fill(row, status)
@@ -48,7 +48,7 @@ class SweepResults:
                 self._fill(row, status)
         self.save()
 
-    def note(self, point: Point, status: Status) -> None:
+    def note(self, point: SweepPoint, status: Status) -> None:
         """A point has ended."""
         if status.status == "failed":
             self.failed.add(point.number)
@@ -59,7 +59,7 @@ class SweepResults:
         """Write both files. A disk that is full does not end the sweep: the table is also printed."""
         rows = list(self.rows.values())
         try:
-            write_text(self.folder / "sweep.csv", as_csv(rows, self.monitor))
+            write_text(self.folder / "sweep.csv", format_csv(rows, self.monitor))
             write_json(self.folder / "sweep.json", {"monitor": self.monitor, "points": [asdict(row) for row in rows]})
         except UserError as error:
             if not self._is_full:
@@ -68,15 +68,17 @@ class SweepResults:
 
     def summary(self) -> str:
         """The table for people."""
-        return as_text([replace(row, folder=str(self.folder / row.folder)) for row in self.rows.values()], self.monitor)
+        return format_table(
+            [replace(row, folder=str(self.folder / row.folder)) for row in self.rows.values()], self.monitor
+        )
 
-    def _fill(self, row: Row, status: Status) -> None:
+    def _fill(self, row: ResultRow, status: Status) -> None:
         row.status, row.value, row.seconds, row.reason = status.status, status.value, status.seconds, status.reason
         row.steps = steps_of(self.folder / row.folder)
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """The sweep's folder for one process alone.
 
     Raises:

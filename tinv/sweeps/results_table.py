@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinv.sweeps.point_names import brief, short
+from tinv.sweeps.point_names import format_value, shorten_keys
 
 
 @dataclass
-class Row:
+class ResultRow:
     """A point as the table shows it."""
 
     point: int
@@ -25,27 +25,27 @@ class Row:
     """How many optimizer steps it made."""
 
 
-def as_text(rows: Sequence[Row], monitor: str | None) -> str:
+def format_table(rows: Sequence[ResultRow], monitor: str | None) -> str:
     """Columns side by side, the swept settings under their short names."""
     keys = _keys(rows)
     steps = ["steps"] if any(row.steps is not None for row in rows) else []
-    heads = ["point", *short(keys).values(), "status", *([monitor] if monitor else []), *steps, "time", "folder"]
+    heads = ["point", *shorten_keys(keys).values(), "status", *([monitor] if monitor else []), *steps, "time", "folder"]
     lines = [heads]
     for row in rows:
         value = [] if not monitor else ["" if row.value is None else f"{row.value:.6g}"]
-        swept = [brief(row.swept.get(key, "")) for key in keys]
+        swept = [format_value(row.swept.get(key, "")) for key in keys]
         taken = ["" if row.steps is None else str(row.steps)] if steps else []
-        lines.append([str(row.point), *swept, row.status, *value, *taken, duration(row.seconds), row.folder])
-    return columns(lines)
+        lines.append([str(row.point), *swept, row.status, *value, *taken, format_duration(row.seconds), row.folder])
+    return align_columns(lines)
 
 
-def columns(lines: Sequence[Sequence[str]]) -> str:
+def align_columns(lines: Sequence[Sequence[str]]) -> str:
     """Cells under one another."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
-def as_csv(rows: Sequence[Row], monitor: str | None) -> str:
+def format_csv(rows: Sequence[ResultRow], monitor: str | None) -> str:
     """A line for each point, the swept settings under their full names."""
     keys = _keys(rows)
     text = io.StringIO()
@@ -57,7 +57,7 @@ def as_csv(rows: Sequence[Row], monitor: str | None) -> str:
     return text.getvalue()
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """`7s`, `3m12s`, `2h05m`."""
     if seconds is None:
         return ""
@@ -66,7 +66,7 @@ def duration(seconds: float | None) -> str:
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
 
 
-def _keys(rows: Sequence[Row]) -> list[str]:
+def _keys(rows: Sequence[ResultRow]) -> list[str]:
     found: dict[str, Any] = {}
     for row in rows:
         found |= dict.fromkeys(row.swept)

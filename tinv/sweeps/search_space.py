@@ -9,11 +9,11 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from tinv.config.compose import Groups
 from tinv.config.override_errors import values_of, with_params
 from tinv.errors import UserError
-from tinv.sweeps.points import Point, key, point
+from tinv.sweeps.points import SweepPoint, key, point
 
 
 @dataclass(frozen=True)
-class Space:
+class SearchSpace:
     """What is searched."""
 
     texts: Mapping[str, str]
@@ -24,7 +24,7 @@ class Space:
     """The overrides that are the same for every point."""
     prefixes: Mapping[str, str]
     """By setting, the `+` that adds it, or nothing."""
-    example: Point
+    example: SweepPoint
     """Some point of the space."""
 
     def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
@@ -32,7 +32,7 @@ class Space:
         return [f"{self.prefixes[name]}{name}={chosen[name]}" for name in self.texts]
 
 
-def space(groups: Groups, command: Sequence[str], optuna: Any) -> Space:
+def space(groups: Groups, command: Sequence[str], optuna: Any) -> SearchSpace:
     """The space that a command spans, with what files list under `hydra.sweeper.params`.
 
     Raises:
@@ -54,7 +54,7 @@ def space(groups: Groups, command: Sequence[str], optuna: Any) -> Space:
             "hydra/sweeper=optuna: nothing is to be searched; give a setting several values, such as "
             "'optimizer.lr=tag(log, interval(1e-4, 1e-2))'"
         )
-    return Space(texts, distributions, tuple(fixed), prefixes, point(0, [*fixed, *firsts], ()))
+    return SearchSpace(texts, distributions, tuple(fixed), prefixes, point(0, [*fixed, *firsts], ()))
 
 
 def _distribution(override: Override, values: Sequence[str], optuna: Any) -> Any:

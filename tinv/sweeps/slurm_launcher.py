@@ -17,13 +17,13 @@ from tinv.errors import UserError
 from tinv.runs.layout import AUTO
 from tinv.runs.status import Status, read_status, write_status
 from tinv.sweeps.child_process import quoted
-from tinv.sweeps.code_snapshot import Snapshot, take
+from tinv.sweeps.code_snapshot import CodeSnapshot, take
 from tinv.sweeps.gpu_launcher import LOG, OURS
 from tinv.sweeps.launchers import as_returned
-from tinv.sweeps.points import Point
-from tinv.sweeps.results_table import duration
-from tinv.sweeps.slurm_preflight import refuse_contradictions
-from tinv.sweeps.slurm_queue import Entry, Watch, cancel, entries, submit
+from tinv.sweeps.points import SweepPoint
+from tinv.sweeps.results_table import format_duration
+from tinv.sweeps.slurm_preflight import check_job_shape
+from tinv.sweeps.slurm_queue import QueueEntry, QueueMonitor, cancel, entries, submit
 from tinv.sweeps.slurm_script import batch_script, job_options
 from tinv.sweeps.subprocess_run import config_dir
 
@@ -105,7 +105,7 @@ class SlurmLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take from Hydra what a launcher needs, and refuse what cannot run."""
-        refuse_contradictions(config.trainer, **self.shape)
+        check_job_shape(config.trainer, **self.shape)
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.name, self.config_dir = str(config.name), config_dir(config.hydra)
         self.stops = config.sweep.on_failure == "stop"
@@ -115,26 +115,28 @@ class SlurmLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Hydra's way of launching, for sweepers that know no other."""
-        points = [Point(initial_job_idx + i, tuple(overrides)) for i, overrides in enumerate(job_overrides)]
+        points = [SweepPoint(initial_job_idx + i, tuple(overrides)) for i, overrides in enumerate(job_overrides)]
         ended = {point.number: status for point, status in self.queue(iter(points), self.folder)}
         return [as_returned(point, ended[point.number]) for point in points]
 
-    def queue(self, points: Iterator[Point], folder: Path) -> Iterator[tuple[Point, Status]]:
+    def queue(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
         """Submit all points together; each comes back when it has ended, or none does if nobody is to wait."""
         yield from self._run(points, folder.absolute(), room=self.at_once if self.stops else None)
 
-    def stream(self, points: Iterator[Point], folder: Path) -> Iterator[tuple[Point, Status]]:
+    def stream(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
         """Submit a point when there is room for it, for it may depend on how others have ended."""
         if not self.wait:
             raise UserError("hydra.launcher.wait=false: a search looks at how its points end; leave it out")
         yield from self._run(points, folder.absolute(), room=self.at_once)
 
-    def _run(self, points: Iterator[Point], folder: Path, *, room: int | None) -> Iterator[tuple[Point, Status]]:
-        watch, running, missed = Watch(), dict[str, Point](), dict[str, int]()
+    def _run(
+        self, points: Iterator[SweepPoint], folder: Path, *, room: int | None
+    ) -> Iterator[tuple[SweepPoint, Status]]:
+        watch, running, missed = QueueMonitor(), dict[str, SweepPoint](), dict[str, int]()
         is_last = False
         try:
             while running or not is_last:
-                new: list[Point] = []
+                new: list[SweepPoint] = []
                 while not is_last and (room is None or len(running) + len(new) < room):
                     point = next(points, None)
                     if is_last := point is None:
@@ -165,7 +167,7 @@ class SlurmLauncher(Launcher):
                 )
             raise
 
-    def _submit(self, points: Sequence[Point], folder: Path) -> dict[str, Point]:
+    def _submit(self, points: Sequence[SweepPoint], folder: Path) -> dict[str, SweepPoint]:
         """Put points into the queue, by job; those that are there already, from an earlier command, stay there."""
         if not points:
             return {}
@@ -197,13 +199,13 @@ class SlurmLauncher(Launcher):
             print(f"{point.label} is job {array}_{point.number}: {_short(folder / str(point.number))}", flush=True)
         return {**known, **{f"{array}_{point.number}": point for point in new}}
 
-    def _command(self, point: Point, folder: Path, source: Snapshot) -> list[str]:
+    def _command(self, point: SweepPoint, folder: Path, source: CodeSnapshot) -> list[str]:
         options = [f"--config-dir={source.config_dir}"] if source.config_dir else []
         place = f"hydra.run.dir={quoted(folder / str(point.number))}"
         settings = [*point.overrides, *self.hydra_overrides, f"resume={AUTO}", place, "hydra.mode=RUN"]
         return [self.python, str(source.door), *options, *settings]
 
-    def _died(self, run: Path, job: str, entry: Entry | None) -> Status:
+    def _died(self, run: Path, job: str, entry: QueueEntry | None) -> Status:
         """A run that will not have a last word of its own gets one."""
         if entry is not None and entry.is_hopeless:
             cancel([job])
@@ -224,14 +226,14 @@ _REMEDIES = {
 }
 
 
-def _has_the_last_word(status: Status | None, found: Mapping[str, Entry] | None, job: str) -> bool:
+def _has_the_last_word(status: Status | None, found: Mapping[str, QueueEntry] | None, job: str) -> bool:
     """Whether the run has said how it ended; one that was interrupted may come back as long as its job is queued."""
     if status is None or not status.has_ended:
         return False
     return status.status != "interrupted" or (found is not None and _is_gone(found.get(job)))
 
 
-def _is_gone(entry: Entry | None) -> bool:
+def _is_gone(entry: QueueEntry | None) -> bool:
     return entry is None or entry.is_over or entry.is_hopeless
 
 
@@ -242,14 +244,14 @@ def _enter(run: Path) -> None:
     write_status(run, replace(before, status="queued", value=None, reason=None, started="", process="", job=None))
 
 
-def _say(point: Point, status: Status, folder: Path) -> None:
+def _say(point: SweepPoint, status: Status, folder: Path) -> None:
     value = "" if status.value is None else f" with {status.value:.6g}"
     again = f", restarted {status.restarts}x" if status.restarts else ""
     more = "" if status.status == "done" else f"; see {_short(folder / str(point.number) / LOG)}"
-    print(f"{point.label} {status.status}{value} after {duration(status.seconds)}{again}{more}", flush=True)
+    print(f"{point.label} {status.status}{value} after {format_duration(status.seconds)}{again}{more}", flush=True)
 
 
-def _arrays(jobs: Mapping[str, Point]) -> list[str]:
+def _arrays(jobs: Mapping[str, SweepPoint]) -> list[str]:
     return list(dict.fromkeys(job.partition("_")[0] for job in jobs))
 
 

@@ -10,7 +10,7 @@ _SHELLS = ("bash", "interactive")
 """Jobs of these names are shells on loan, in which Lightning starts its processes itself."""
 
 
-def refuse_contradictions(
+def check_job_shape(
     trainer: Mapping[str, Any],
     *,
     nodes: int,
@@ -68,7 +68,7 @@ def refuse_contradictions(
         raise UserError("\n  ".join(["this job cannot run:", *problems]))
 
 
-def contradictions(trainer: Mapping[str, Any], env: Mapping[str, str] = os.environ) -> list[str]:
+def job_conflicts(trainer: Mapping[str, Any], env: Mapping[str, str] = os.environ) -> list[str]:
     """The same inside of a job, whoever submitted it, or in a shell that Slurm has lent.
 
     Args:

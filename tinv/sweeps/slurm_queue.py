@@ -22,7 +22,7 @@ _FIELDS = ("%F", "%K", "%T", "%r", "%k")
 
 
 @dataclass(frozen=True)
-class Entry:
+class QueueEntry:
     """A task of a job array."""
 
     job: str
@@ -45,7 +45,7 @@ class Entry:
         return self.state == "PENDING" and self.reason.strip("()") in HOPELESS
 
 
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, QueueEntry]:
     """The user's array tasks by job, with those that ended in the last minutes: Slurm forgets them after a while.
 
     Raises:
@@ -57,7 +57,7 @@ def entries() -> dict[str, Entry]:
         array, task, state, reason, comment = line.split("|", len(_FIELDS) - 1)
         if task.isdigit():
             job = f"{array}_{task}"
-            found[job] = Entry(job, state, reason, comment)
+            found[job] = QueueEntry(job, state, reason, comment)
     return found
 
 
@@ -100,7 +100,7 @@ def cancel(jobs: Sequence[str]) -> None:
     client("scancel", *jobs)
 
 
-class Watch:
+class QueueMonitor:
     """Looks at the queue again and again, and bears with a Slurm that does not answer for a while."""
 
     def __init__(self, patience_s: float = 1800.0):
@@ -110,7 +110,7 @@ class Watch:
         self.patience_s = patience_s
         self._heard_at = time.monotonic()
 
-    def look(self) -> dict[str, Entry] | None:
+    def look(self) -> dict[str, QueueEntry] | None:
         """The entries, or None if Slurm does not answer.
 
         Raises:

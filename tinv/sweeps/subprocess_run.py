@@ -12,17 +12,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
-from tinv.sweeps.child_process import Child, command, settle
+from tinv.sweeps.child_process import ChildProcess, command, finalize_status
 
 
-def takes_processes(cfg: DictConfig) -> bool:
+def needs_subprocess(cfg: DictConfig) -> bool:
     """Whether a run may need more than this process: in doubt it does."""
     trainer = cfg.get("trainer") or {}
     plain = {"devices": (1, "1"), "num_nodes": (1,), "strategy": ("auto",)}
     return any(trainer.get(name, usual[0]) not in usual for name, usual in plain.items())
 
 
-def as_a_process(cfg: DictConfig) -> float | None:
+def run_in_subprocess(cfg: DictConfig) -> float | None:
     """Run the point that Hydra has just set up, in its folder; gives its monitored number.
 
     Raises:
@@ -30,16 +30,16 @@ def as_a_process(cfg: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     run = Path(hydra.runtime.output_dir)
-    child = Child(command(hydra.overrides.task, run, config_dir=config_dir(hydra)))
+    child = ChildProcess(command(hydra.overrides.task, run, config_dir=config_dir(hydra)))
     try:
         child.wait()
     except BaseException:
         child.ask_to_end()
         child.end()
-        settle(run, child, interrupted=True)
+        finalize_status(run, child, interrupted=True)
         raise
     child.end(grace_s=0)
-    status = settle(run, child)
+    status = finalize_status(run, child)
     if status.status == "interrupted":
         raise KeyboardInterrupt
     if status.status != "done":

@@ -15,9 +15,9 @@ from tinv.models import model_cache as shelf
 from tinv.runs.status import Status
 from tinv.sweeps import plan_file as kept
 from tinv.sweeps.launchers import report_failure
-from tinv.sweeps.points import Point, differences, key, settings
-from tinv.sweeps.results import GOOD, SweepResults, held
-from tinv.sweeps.results_table import Row
+from tinv.sweeps.points import SweepPoint, differences, key, settings
+from tinv.sweeps.results import GOOD, SweepResults, lock_folder
+from tinv.sweeps.results_table import ResultRow
 from tinv.sweeps.subprocess_run import config_dir
 
 
@@ -53,7 +53,7 @@ class SweepRun:
         Raises:
             UserError: another process holds the folder, it belongs to another sweep, or a point failed.
         """
-        with held(self.folder), shelf.kept():
+        with lock_folder(self.folder), shelf.kept():
             if not self.is_resumed and (self.folder / kept.FILE).exists():
                 raise UserError(f"{self.folder} holds a sweep already; sweep.resume={self.folder} goes on with it")
             try:
@@ -64,7 +64,7 @@ class SweepRun:
                     print(f"\n{self.ledger.summary()}", flush=True)
         self._conclude()
 
-    def plan(self, points: Sequence[Point], also: Mapping[str, Any] | None = None) -> list[Point]:
+    def plan(self, points: Sequence[SweepPoint], also: Mapping[str, Any] | None = None) -> list[SweepPoint]:
         """Settle what the sweep is to do, and write it down.
 
         Args:
@@ -86,7 +86,7 @@ class SweepRun:
         base = before["settings"] if before else everything[points[0].key]
         rows = {point.key: (point, differences(base, everything[point.key])) for point in points}
         for row in before["points"] if before else []:
-            rows.setdefault(row["key"], (Point(row["point"], (), row["swept"]), row["differs"]))
+            rows.setdefault(row["key"], (SweepPoint(row["point"], (), row["swept"]), row["differs"]))
         ordered = sorted(rows.values(), key=lambda row: row[0].number)
         self.id = before["id"] if before else uuid4().hex[:12]
         kept.write_plan(
@@ -99,7 +99,7 @@ class SweepRun:
         )
         return [point for point, _ in ordered]
 
-    def waiting(self, points: Iterable[Point]) -> Iterator[Point]:
+    def waiting(self, points: Iterable[SweepPoint]) -> Iterator[SweepPoint]:
         """Those of the command's points that have not been run well yet, as long as the sweep goes on."""
         for point in points:
             if self.is_over:
@@ -107,12 +107,12 @@ class SweepRun:
             if point.overrides and self.ledger.rows[point.number].status not in GOOD:
                 yield point
 
-    def note(self, point: Point, status: Status) -> None:
+    def note(self, point: SweepPoint, status: Status) -> None:
         """A point has ended."""
         report_failure(point, status)
         self.ledger.note(point, status)
 
-    def _settings(self, point: Point) -> dict[str, Any]:
+    def _settings(self, point: SweepPoint) -> dict[str, Any]:
         try:
             return settings(self.groups, point)
         except CompositionError as error:
@@ -133,11 +133,11 @@ class SweepRun:
             raise UserError("\n  ".join([*lines, f"sweep.resume={self.folder} runs what is left"]))
 
 
-def _reasons(failed: Iterable[Row]) -> Iterator[str]:
+def _reasons(failed: Iterable[ResultRow]) -> Iterator[str]:
     """Each reason once, with the first point that had it."""
-    by_reason: dict[str | None, list[Row]] = {}
+    by_reason: dict[str | None, list[ResultRow]] = {}
     for row in failed:
         by_reason.setdefault(row.reason, []).append(row)
     for reason, rows in by_reason.items():
         others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        yield f"{Point(rows[0].point, (), rows[0].swept).label}{others}: {reason}"
+        yield f"{SweepPoint(rows[0].point, (), rows[0].swept).label}{others}: {reason}"

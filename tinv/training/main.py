@@ -35,8 +35,8 @@ from tinv.runs.status import TIME, recorded
 from tinv.slurm import this_job
 from tinv.sweeps.dry_run import check_sweep
 from tinv.sweeps.plan_file import read_plan
-from tinv.sweeps.slurm_preflight import contradictions
-from tinv.sweeps.subprocess_run import as_a_process, takes_processes
+from tinv.sweeps.slurm_preflight import job_conflicts
+from tinv.sweeps.subprocess_run import needs_subprocess, run_in_subprocess
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def point(cfg: DictConfig) -> float | None:
     """One run, as Hydra calls it; gives the monitored number to a sweeper."""
     is_in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        return as_a_process(cfg) if is_in_sweep and takes_processes(cfg) else _run(cfg)
+        return run_in_subprocess(cfg) if is_in_sweep and needs_subprocess(cfg) else _run(cfg)
     except UserError as error:
         if not is_in_sweep:
             _leave(str(error))
@@ -105,7 +105,7 @@ def _stop_the_clock(began: str) -> None:
 def register() -> None:
     """Teach OmegaConf the resolvers that conf/config.yaml uses for folders, and Hydra our ways of sweeping."""
     OmegaConf.register_new_resolver("run_dir", rundir.place, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("sweep_dir", sweep.place, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", sweep.resolve_sweep_dir, use_cache=True, replace=True)
     sweep.register()
     thrift.remember()
 
@@ -128,7 +128,7 @@ def _look_ahead(args: Namespace) -> None:
         _leave("hub.push=true and -m: the points would overwrite each other; push the one you like: tinv push RUN")
     if cfg.resume not in (None, rundir.AUTO):
         rundir.find(Path(cfg.paths.root_dir) / cfg.name, cfg.resume)
-    if not multirun and (found_in_job := contradictions(cfg.trainer)):
+    if not multirun and (found_in_job := job_conflicts(cfg.trainer)):
         _leave(_sentence([Problem(text) for text in found_in_job]))
     if cfg.sweep.dry_run and not multirun:
         _leave("sweep.dry_run=true lists the points of a sweep; add -m")
