@@ -12,7 +12,7 @@ import torch
 
 from tinv.config.compose import Groups
 from tinv.config.validate import build, check
-from tinv.data.dataset import RunSampler, TrainingSamples, collate
+from tinv.data.dataset import RunBatchSampler, TrainingDataset, collate
 from tinv.training.main import register
 
 
@@ -24,7 +24,7 @@ def main(overrides: Sequence[str]) -> None:
     module, data = build(cfg.module), build(cfg.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with module.model.vae_on_call.at(device):
-        data.connect(module.model.encode_images, resolution=module.model.resolution)
+        data.encode_images(module.model.encode_images, resolution=module.model.resolution)
     loop(module.to(device), data, cfg, device)
 
 
@@ -32,9 +32,9 @@ def loop(module: Any, data: Any, cfg: Any, device: torch.device) -> None:
     """The steps."""
     optimizer = build(cfg.optimizer)([rows for rows in module.parameters() if rows.requires_grad])
     schedule = build(cfg.scheduler)(optimizer)
-    samples = TrainingSamples(data.shown, batch_size=data.batch_size, seed=cfg.seed)
+    samples = TrainingDataset(data.encoded_images, batch_size=data.batch_size, seed=cfg.seed)
     accumulate = cfg.trainer.accumulate_grad_batches
-    numbers = iter(RunSampler(start=0, stop=cfg.trainer.max_steps * accumulate, batch_size=data.batch_size))
+    numbers = iter(RunBatchSampler(start=0, stop=cfg.trainer.max_steps * accumulate, batch_size=data.batch_size))
     while micro := list(islice(numbers, accumulate)):
         for chosen in micro:
             batch = collate([samples[n] for n in chosen]).to(device)

@@ -27,7 +27,7 @@ def run(options: Namespace) -> dict[str, Any]:
     taken: dict[str, list[tuple[float, float]]] = {"tell the encoder": [], "encode a view": [], "look it up": []}
     with TemporaryDirectory() as folder:
         encoder = encoder_of(vae, torch.device("cpu"))
-        known = LatentCache(lambda x: latents.encode(vae, x), Path(folder), encoder=encoder, most_bytes=10**9)
+        known = LatentCache(lambda x: latents.encode(vae, x), Path(folder), encoder=encoder, max_bytes=10**9)
         for _ in range(options.rounds):
             view = torch.rand(1, 3, side, side) * 2 - 1
             taken["tell the encoder"].append(timed(lambda: encoder_of(vae, torch.device("cpu"))))

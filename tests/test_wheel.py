@@ -63,4 +63,4 @@ def test_the_wheel_holds_the_data_that_the_package_reads(installed):
     kept = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tinv").rglob("*") if path.is_file()}
     assert {path for path in kept if "__pycache__" not in path and not path.endswith(".pyc")} <= files
     assert "tinv/conf/experiment/cat_toy.yaml" in files
-    assert {"tinv/py.typed", "tinv/templates/object.txt"} <= files
+    assert {"tinv/py.typed", "tinv/data/templates/object.txt"} <= files

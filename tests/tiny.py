@@ -154,7 +154,7 @@ def tiny_data(
         folder=str(tiny_images(folder)),
         **settings,
     )
-    data.connect(model.encode_images, resolution=model.resolution)
+    data.encode_images(model.encode_images, resolution=model.resolution)
     return data
 
 

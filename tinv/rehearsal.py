@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from tinv.config.validate import ConfigError, build
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
-from tinv.optim import RiemannianSGD, averages_by_itself
+from tinv.optim import RiemannianSGD, has_eval_mode
 
 _OBJECTIONS = (MisconfigurationException, ValueError, TypeError, AssertionError, RuntimeError, ImportError)
 """How libraries say that they do not like their arguments."""
@@ -79,7 +79,7 @@ def _optimizer(cfg: DictConfig, device: torch.device) -> Optimizer:
         if len(rates) > 1:
             _object_to_a_joint_rate(cfg, made([None]))
         optimizer = made(rates)
-        if averages_by_itself(optimizer):
+        if has_eval_mode(optimizer):
             optimizer.train()
         optimizer.step()
         return made(rates)
@@ -112,7 +112,7 @@ def _of_the_rates(cfg: DictConfig) -> list[str]:
 
 
 def _of_the_average(optimizer: Optimizer, embedding: EmbeddingConfig | None) -> list[str]:
-    if embedding is None or not averages_by_itself(optimizer):
+    if embedding is None or not has_eval_mode(optimizer):
         return []
     problems = []
     for setting in ("ema", "average_last"):

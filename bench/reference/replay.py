@@ -64,7 +64,7 @@ class _Recorded(LightningDataModule):
 
     def __init__(self, module: TextualInversion, batches: list[dict[str, Any]], batch_size: int):
         super().__init__()
-        self.batch_size, self.parts = batch_size, [self]
+        self.batch_size, self.datamodules = batch_size, [self]
         self.batches = [_batch(module, part, n) for n, part in enumerate(batches)]
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -1,12 +1,12 @@
 import pytest
 
+from tinv.data.captions import load_templates, read_templates
 from tinv.errors import UserError
-from tinv.templates import read_templates, templates
 
 
 def test_the_standard_lists_have_the_published_lengths():
-    assert (len(templates("object")), len(set(templates("object")))) == (27, 27)
-    assert (len(templates("style")), len(set(templates("style")))) == (19, 17)
+    assert (len(load_templates("object")), len(set(load_templates("object")))) == (27, 27)
+    assert (len(load_templates("style")), len(set(load_templates("style")))) == (19, 17)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from PIL import Image, ImageDraw
 
 from tests.tiny import tiny_data, tiny_images, tiny_module, tiny_trainer
 from tinv.concept import Concept
-from tinv.data.crops import crop
+from tinv.data.crops import center_crop
 from tinv.data.datamodule import ConceptDataModule
-from tinv.data.images import cut_picture, open_picture
+from tinv.data.images import crop_image, open_image
 from tinv.errors import UserError
 
 CONCEPT = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
@@ -17,10 +17,10 @@ CONCEPT = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
 def test_cached_moments_are_those_of_the_vae_in_both_orientations(model, tmp_path):
     """E-13: the reference script has the VAE encode every picture at every step."""
     data = tiny_data(tmp_path, model, flip=True)
-    assert len(data.shown) == len(data.images) == 3
-    for path, shown in zip(data.images, data.shown, strict=True):
-        image, _ = open_picture(path, background="white")
-        pixels = cut_picture(path, image, crop(image.size, 32)).pixels[None]
+    assert len(data.encoded_images) == len(data.images) == 3
+    for path, shown in zip(data.images, data.encoded_images, strict=True):
+        image, _ = open_image(path, background="white")
+        pixels = crop_image(path, image, center_crop(image.size, 32)).pixels[None]
         for moments, seen in zip(shown.views.moments, (pixels, pixels.flip(-1)), strict=True):
             assert torch.equal(moments, model.encode_images(seen)[0])
     assert [len(shown.views) for shown in tiny_data(tmp_path, model).shown] == [1, 1, 1]
@@ -54,8 +54,8 @@ def test_repeats_make_no_run_longer(model, tmp_path, repeats):
 def test_by_default_nothing_is_mirrored_or_distorted(model, tmp_path):
     """diffusers mirrors half of all pictures and squashes those that are not square, unasked (E-20)."""
     data = tiny_data(tmp_path, model)
-    assert [len(shown.views) for shown in data.shown] == [1, 1, 1]
-    assert [shown.views.geometry[0].tolist() for shown in data.shown] == [[40, 48, 0, 3, 32, 32]] * 3
+    assert [len(shown.views) for shown in data.encoded_images] == [1, 1, 1]
+    assert [shown.views.geometry[0].tolist() for shown in data.encoded_images] == [[40, 48, 0, 3, 32, 32]] * 3
 
 
 def position(*, start=0, stop=12, rank=0, world_size=1, accumulate=1):
@@ -90,7 +90,7 @@ def everything(folder, model, **options):
         "val_draws": 6,
     }
     data = ConceptDataModule(concept=CONCEPT, seed=0, folder=str(folder), **settings | options)
-    data.connect(model.encode_images, resolution=32)
+    data.encode_images(model.encode_images, resolution=32)
     return data
 
 
@@ -128,7 +128,7 @@ def test_two_processes_show_what_one_with_twice_the_accumulation_does(model, tmp
 
 def test_pictures_of_several_sizes_with_masks_are_learned_from(model, tmp_path):
     data = everything(tmp_path, model)
-    assert len({shown.size for shown in data.shown}) == 3
+    assert len({shown.size for shown in data.encoded_images}) == 3
     assert sum(len(batch) for batch in data.val_dataloader()) == 6
     module = tiny_module(model)
     before = module.export_vectors()["<cat-toy>"]["clip_l"]

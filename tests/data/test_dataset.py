@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tinv.data.captions import Captions
-from tinv.data.dataset import EncodedImage, RunSampler, TrainingSamples, ValidationSamples, collate
-from tinv.data.encode_latents import Views
+from tinv.data.dataset import EncodedImage, RunBatchSampler, TrainingDataset, ValidationDataset, collate
+from tinv.data.encode_latents import EncodedViews
 from tinv.seeding import generator
 
 N = 5
@@ -16,11 +16,11 @@ def picture(i, repeats=1, height=1, masked=False):
     """Two views; a view's moments are its number."""
     moments = torch.arange(2 * i, 2 * i + 2, dtype=torch.float32).view(2, 1, 1, 1).expand(2, 2, height, 1)
     mask = torch.zeros(2, 1, height, 1) if masked else None
-    return EncodedImage(Views(moments, torch.zeros(2, 6, dtype=torch.int64), mask), CAPTIONS, repeats)
+    return EncodedImage(EncodedViews(moments, torch.zeros(2, 6, dtype=torch.int64), mask), CAPTIONS, repeats)
 
 
 def training(seed=0, repeats=1):
-    return TrainingSamples([picture(i, repeats) for i in range(N)], batch_size=4, seed=seed)
+    return TrainingDataset([picture(i, repeats) for i in range(N)], batch_size=4, seed=seed)
 
 
 def test_the_first_runs_of_tinv_showed_the_same():
@@ -48,7 +48,7 @@ def test_each_pass_shows_every_picture_as_often_as_repeats_says(repeats):
 
 def test_a_pass_shows_each_picture_as_often_as_it_repeats():
     counts = {0: 3, 1: 1, 2: 2}
-    samples = TrainingSamples([picture(i, count) for i, count in counts.items()], batch_size=4, seed=0)
+    samples = TrainingDataset([picture(i, count) for i, count in counts.items()], batch_size=4, seed=0)
     for turn in range(5):
         assert Counter(samples[6 * turn + i].index for i in range(6)) == counts
 
@@ -78,21 +78,21 @@ def test_captions_orientations_and_levels_are_spread_evenly():
 
 
 def test_a_resumed_sampler_goes_on_where_the_run_stood():
-    whole = list(RunSampler(start=0, stop=10, batch_size=3))
-    rest = RunSampler(start=6, stop=10, batch_size=3)
+    whole = list(RunBatchSampler(start=0, stop=10, batch_size=3))
+    rest = RunBatchSampler(start=6, stop=10, batch_size=3)
     assert list(rest) == whole[6:]
     assert len(rest) == 10
 
 
 def test_processes_share_the_samples_without_overlap():
-    parts = [list(RunSampler(start=0, stop=4, batch_size=2, rank=rank, world_size=2)) for rank in (0, 1)]
+    parts = [list(RunBatchSampler(start=0, stop=4, batch_size=2, rank=rank, world_size=2)) for rank in (0, 1)]
     seen = [n for part in parts for batch in part for n in batch]
     assert sorted(seen) == list(range(16))
-    assert [sorted(parts[0][i] + parts[1][i]) for i in range(4)] == list(RunSampler(start=0, stop=4, batch_size=4))
+    assert [sorted(parts[0][i] + parts[1][i]) for i in range(4)] == list(RunBatchSampler(start=0, stop=4, batch_size=4))
 
 
 def test_validation_levels_are_stratified_and_the_set_is_fixed():
-    sets = [ValidationSamples([picture(i) for i in range(N)], num_draws=64) for _ in range(2)]
+    sets = [ValidationDataset([picture(i) for i in range(N)], num_draws=64) for _ in range(2)]
     levels = sorted(sets[0][i].level for i in range(64))
     assert levels == [(i + 0.5) / 64 for i in range(64)]
     assert [sets[0][i].draw for i in range(64)] == [sets[1][i].draw for i in range(64)]
@@ -100,16 +100,16 @@ def test_validation_levels_are_stratified_and_the_set_is_fixed():
 
 
 def test_a_picture_without_a_mask_counts_whole_beside_one_that_has_one():
-    samples = TrainingSamples([picture(0, masked=True), picture(1)], batch_size=2, seed=0)
+    samples = TrainingDataset([picture(0, masked=True), picture(1)], batch_size=2, seed=0)
     batch = collate([samples[0], samples[1]])
     assert {int(i): mask.unique().tolist() for i, mask in zip(batch.index, batch.mask, strict=True)} == {0: [0], 1: [1]}
     assert collate([training()[0], training()[1]]).mask is None
 
 
 def test_validation_batches_hold_pictures_of_one_size_and_every_draw_once():
-    samples = ValidationSamples([picture(0), picture(1, height=2), picture(2)], num_draws=20)
+    samples = ValidationDataset([picture(0), picture(1, height=2), picture(2)], num_draws=20)
     batches = samples.batches(4)
     assert sorted(i for batch in batches for i in batch) == list(range(20))
     assert all(len({samples[i].moments.shape for i in batch}) == 1 for batch in batches)
-    alike = ValidationSamples([picture(i) for i in range(N)], num_draws=10)
+    alike = ValidationDataset([picture(i) for i in range(N)], num_draws=10)
     assert alike.batches(4) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from tinv import heap
+from tinv.data import encode_latents as heap
 
 HOLES = """
 import ctypes
-from tinv.heap import give_back
+from tinv.data.encode_latents import release_free_memory
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
@@ -27,7 +27,7 @@ full = held()
 for place in large:
     libc.free(place)
 kept = held()
-give_back()
+release_free_memory()
 print(full, kept, held())
 """
 
@@ -41,4 +41,4 @@ def test_holes_between_what_stays_are_given_back():
 
 def test_where_the_c_library_has_no_such_call_nothing_happens(monkeypatch):
     monkeypatch.setattr(heap, "_trim", lambda: None)
-    assert heap.give_back() is None
+    assert heap.release_free_memory() is None

@@ -3,15 +3,15 @@ import pytest
 import torch
 from PIL import Image
 
-from tinv.data.crops import crop
-from tinv.data.images import MAX_PIXELS, check_background, cut_picture, find_images, open_picture
+from tinv.data.crops import center_crop
+from tinv.data.images import MAX_PIXELS, check_background, crop_image, find_images, open_image
 from tinv.errors import UserError
 
 
 def shown(path, background="white"):
     """The picture's centred square at 16 pixels."""
-    image, _ = open_picture(path, background=background)
-    return cut_picture(path, image, crop(image.size, 16))
+    image, _ = open_image(path, background=background)
+    return crop_image(path, image, center_crop(image.size, 16))
 
 
 def save(folder, image, name="a.png", **options):
@@ -63,13 +63,13 @@ def test_a_mirrored_picture_is_the_mirror_image_and_twice_mirrored_it_is_itself(
     picture = shown(path)
     mirrored = picture.mirrored()
     assert mirrored.pixels[2, 0, 0] == 1 and mirrored.pixels[0, 0, -1] == 1
-    assert torch.equal(mirrored.mirrored().pixels, picture.pixels) and mirrored.mirrored().cut == picture.cut
+    assert torch.equal(mirrored.mirrored().pixels, picture.pixels) and mirrored.mirrored().crop == picture.crop
 
 
 def test_the_alpha_channel_is_handed_over_where_there_is_one(tmp_path):
     half = Image.new("RGBA", (16, 16), (255, 0, 0, 128))
-    assert open_picture(save(tmp_path, half), background="white")[1].getextrema() == (128, 128)
-    assert open_picture(save(tmp_path, half.convert("RGB")), background="white")[1] is None
+    assert open_image(save(tmp_path, half), background="white")[1].getextrema() == (128, 128)
+    assert open_image(save(tmp_path, half.convert("RGB")), background="white")[1] is None
 
 
 def test_files_come_in_the_order_of_their_names_and_strays_are_named(tmp_path):
@@ -115,21 +115,21 @@ def test_no_folder_and_no_pictures_are_different_sentences(tmp_path):
 def test_what_is_no_picture_is_named(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.png cannot be read as a picture"):
-        open_picture(tmp_path / "a.png", background="white")
+        open_image(tmp_path / "a.png", background="white")
 
 
 def test_a_truncated_picture_is_named(tmp_path):
     path = save(tmp_path, Image.effect_noise((200, 200), 90).convert("RGB"), "a.jpg")
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(UserError, match=r"a\.jpg cannot be read as a picture"):
-        open_picture(path, background="white")
+        open_image(path, background="white")
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path):
     side = int(MAX_PIXELS**0.5) + 100
     path = save(tmp_path, Image.new("1", (side, side)))
     with pytest.raises(UserError, match="megapixels"):
-        open_picture(path, background="white")
+        open_image(path, background="white")
 
 
 def test_a_background_is_a_colour():

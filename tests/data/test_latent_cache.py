@@ -20,7 +20,7 @@ from tinv import formats
 from tinv.concept import Concept
 from tinv.config.validate import ConfigError, check
 from tinv.data.datamodule import ConceptDataModule
-from tinv.data.latent_cache import LatentCache, cache_folder, make_room
+from tinv.data.latent_cache import LatentCache, cache_folder, evict_oldest
 from tinv.models import StableDiffusion
 from tinv.models.encoder import encoder_of
 from tinv.training.preflight import prepare
@@ -40,16 +40,16 @@ class Counted:
         return self.model.encode_images(pixels)
 
 
-def known(model: StableDiffusion, folder: Path, most_bytes: int = 10**9) -> LatentCache:
-    return LatentCache(Counted(model), folder, encoder=encoder_of(model.vae, CPU), most_bytes=most_bytes)
+def known(model: StableDiffusion, folder: Path, max_bytes: int = 10**9) -> LatentCache:
+    return LatentCache(Counted(model), folder, encoder=encoder_of(model.vae, CPU), max_bytes=max_bytes)
 
 
 def shown(model: StableDiffusion, pictures: Path, encode: Any, **options: Any) -> list[Tensor]:
     """The moments of every view of the pictures in a folder."""
     concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     data = ConceptDataModule(concept=concept, seed=0, folder=str(pictures), **options)
-    data.connect(encode, resolution=model.resolution)
-    return [one.views.moments for one in data.shown]
+    data.encode_images(encode, resolution=model.resolution)
+    return [one.views.moments for one in data.encoded_images]
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_told_of_and_made_anew(model, tmp_path, damage):
         whole = encode(pixels)
         path = encode.place(pixels)
         path.write_bytes(damage(path.read_bytes()))
-        with pytest.warns(UserWarning, match=r"paths\.cache: .* is damaged; its picture is encoded again"):
+        with pytest.warns(UserWarning, match=r"paths\.cache_dir: .* is damaged; its picture is encoded again"):
             assert torch.equal(encode(pixels), whole)
         assert encode.encode.calls == 2
         with warnings.catch_warnings():
@@ -154,14 +154,14 @@ def test_what_was_not_used_for_longest_goes_first(model, tmp_path):
     draft.parent.mkdir(exist_ok=True)
     draft.touch()
     os.utime(draft, (time.time() - 10**6,) * 2)
-    make_room(encode.folder, 6 * size)
+    evict_oldest(encode.folder, 6 * size)
     assert all(encode.place(picture).exists() for picture in pixels) and not draft.exists()
-    make_room(encode.folder, int(3.9 * size))
+    evict_oldest(encode.folder, int(3.9 * size))
     assert [i for i, picture in enumerate(pixels) if encode.place(picture).exists()] == [0, 4, 5]
 
 
 def test_leaving_makes_room(model, tmp_path):
-    with known(model, tmp_path, most_bytes=50_000) as encode:
+    with known(model, tmp_path, max_bytes=50_000) as encode:
         for i in range(8):
             encode(torch.full((1, 3, 32, 32), i / 8))
     assert 20_000 < sum(path.stat().st_size for path in encode.folder.rglob("*.pt")) <= 45_000
@@ -172,10 +172,10 @@ def test_processes_that_write_the_same_files_at_once_do_not_hurt_each_other(mode
 import sys, torch
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from tinv.data.latent_cache import KnownMoments
+from tinv.data.latent_cache import LatentCache
 encode = lambda pixels: pixels.mean((2, 3), keepdim=True).expand(1, 3, 64, 64).contiguous()
 for turn in range(30):
-    known = KnownMoments(encode, Path({str(tmp_path)!r}), encoder="one", most_bytes=100_000)
+    known = LatentCache(encode, Path({str(tmp_path)!r}), encoder="one", most_bytes=100_000)
     with known:
         for i in range(4):
             pixels = torch.full((1, 3, 8, 8), float(i + turn % 3))
@@ -235,5 +235,7 @@ def test_the_next_run_learns_the_same_and_encodes_nothing(tmp_path, monkeypatch,
 
 
 def test_a_size_that_holds_nothing_is_refused(compose):
-    with pytest.raises(ConfigError, match=r"paths\.cache_gb must be above 0, got 0\.0; paths\.cache=null keeps"):
+    with pytest.raises(
+        ConfigError, match=r"paths\.cache_max_gb must be above 0, got 0\.0; paths\.cache_dir=null keeps"
+    ):
         prepare(compose("+experiment=cat_toy", "paths.cache_max_gb=0.0"))

@@ -3,10 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tinv.data.crops import bucket, crop, random_crops
+from tinv.data.crops import bucket, center_crop, random_crops
 from tinv.data.encode_latents import encode_views
-from tinv.data.images import cut_picture, open_picture
-from tinv.data.masks import check_alpha, find_masks, read_mask
+from tinv.data.images import crop_image, open_image
+from tinv.data.masks import check_alpha_channels, find_masks, load_mask
 from tinv.errors import UserError
 from tinv.seeding import generator
 
@@ -44,33 +44,33 @@ def test_alpha_needs_a_picture_that_has_one(tmp_path):
     Image.new("RGBA", (4, 4)).save(tmp_path / "b.png")
     (tmp_path / "c.png").write_text("no picture; said when it is opened")
     with pytest.warns(UserWarning, match=r"no alpha channel in a\.png: all of it counts"):
-        check_alpha([tmp_path / name for name in ("a.png", "b.png", "c.png")])
+        check_alpha_channels([tmp_path / name for name in ("a.png", "b.png", "c.png")])
     with pytest.raises(UserError, match="no picture has an alpha channel"):
-        check_alpha([tmp_path / "a.png"])
+        check_alpha_channels([tmp_path / "a.png"])
 
 
 def test_a_mask_of_other_proportions_is_refused_and_of_another_size_is_not(tmp_path):
     picture = tmp_path / "a.jpg"
-    assert read_mask(save(tmp_path / "a.png", (20, 10)), picture, (40, 20)).size == (20, 10)
+    assert load_mask(save(tmp_path / "a.png", (20, 10)), picture, (40, 20)).size == (20, 10)
     with pytest.raises(UserError, match=r"has 20 x 20 pixels and .*a\.jpg has 40 x 20; a mask needs"):
-        read_mask(save(tmp_path / "a.png", (20, 20)), picture, (40, 20))
+        load_mask(save(tmp_path / "a.png", (20, 20)), picture, (40, 20))
 
 
 def test_a_masks_transparent_parts_do_not_count(tmp_path):
     mask = Image.new("RGBA", (4, 2), (255, 255, 255, 0))
     mask.paste((255, 255, 255, 255), (0, 0, 2, 2))
     mask.save(tmp_path / "a.png")
-    assert np.asarray(read_mask(tmp_path / "a.png", tmp_path, (4, 2))).tolist() == [[255, 255, 0, 0]] * 2
+    assert np.asarray(load_mask(tmp_path / "a.png", tmp_path, (4, 2))).tolist() == [[255, 255, 0, 0]] * 2
 
 
-CUTS = [crop((90, 60), 32), bucket((90, 60), 32), *random_crops((90, 60), 32, count=3, chance=generator(0))]
+CUTS = [center_crop((90, 60), 32), bucket((90, 60), 32), *random_crops((90, 60), 32, count=3, chance=generator(0))]
 
 
-@pytest.mark.parametrize("cut", CUTS)
-def test_a_mask_stays_on_its_picture_through_cuts_mirrors_and_latents(tmp_path, cut):
+@pytest.mark.parametrize("crop", CUTS)
+def test_a_mask_stays_on_its_picture_through_cuts_mirrors_and_latents(tmp_path, crop):
     """The picture is its own mask: what the stand-in VAE sees and what counts must agree, place by place."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 2, (6, 9), np.uint8) * 255).resize((90, 60), 0)
-    picture = cut_picture(tmp_path, image.convert("RGB"), cut, image)
+    picture = crop_image(tmp_path, image.convert("RGB"), crop, image)
     views = encode_views([picture], encode, flip=True)
     assert views.mask.shape == (2, 1, *views.moments.shape[-2:])
     torch.testing.assert_close(views.moments[:, :1] / 2 + 0.5, views.mask, atol=0.1, rtol=0)
@@ -80,7 +80,7 @@ def test_a_mask_stays_on_its_picture_through_cuts_mirrors_and_latents(tmp_path, 
 def test_a_latent_pixel_counts_by_the_share_of_its_area(tmp_path):
     mask = Image.new("L", (16, 16), 0)
     mask.paste(255, (0, 0, 6, 16))
-    picture = cut_picture(tmp_path, Image.new("RGB", (16, 16)), crop((16, 16), 16), mask)
+    picture = crop_image(tmp_path, Image.new("RGB", (16, 16)), center_crop((16, 16), 16), mask)
     assert encode_views([picture], encode, flip=False).mask[0, 0, 0].tolist() == [1, 0.5, 0, 0]
     floored = encode_views([picture], encode, flip=False, mask_floor=0.2).mask[0, 0, 0]
     torch.testing.assert_close(floored, torch.tensor([1, 0.6, 0.2, 0.2]))
@@ -92,9 +92,9 @@ def test_what_the_camera_turned_is_masked_the_right_way_up(tmp_path):
     sideways = Image.new("RGB", (20, 40), "black")
     sideways.paste("white", (0, 0, 20, 10))
     sideways.save(tmp_path / "a.png", exif=exif)
-    image, _ = open_picture(tmp_path / "a.png", background="white")
+    image, _ = open_image(tmp_path / "a.png", background="white")
     assert image.size == (40, 20)
     image.save(tmp_path / "upright.png")
-    mask = read_mask(tmp_path / "upright.png", tmp_path / "a.png", image.size)
-    picture = cut_picture(tmp_path, image, crop(image.size, 16), mask)
+    mask = load_mask(tmp_path / "upright.png", tmp_path / "a.png", image.size)
+    picture = crop_image(tmp_path, image, center_crop(image.size, 16), mask)
     torch.testing.assert_close(picture.pixels[:1] / 2 + 0.5, picture.mask, atol=0.1, rtol=0)

@@ -1,6 +1,6 @@
 import pytest
 
-from tinv.data.repeats import count_repeats
+from tinv.data.concept_images import count_repeats
 from tinv.errors import UserError
 
 NAMES = ["front.jpg", "front 2.jpg", "side.jpg", "10_mugs/front.jpg", "10_mugs/2_worn/a.jpg"]

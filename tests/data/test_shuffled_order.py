@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from tinv.data.dealing import ShuffledOrder, batches_of_one_size, deal
+from tinv.data.dataset import ShuffledOrder, batches_by_size, shuffled
 
 SIZES = ["square"] * 3 + ["wide"] * 5 + ["tall"]
 CARDS = list(range(len(SIZES)))
@@ -35,7 +35,7 @@ def test_no_size_waits_long():
 
 
 def test_where_all_have_one_size_the_passes_are_dealt_whatever_the_batch():
-    plain = [deal(5, n // 9, 9)[n % 9] for n in range(60)]
+    plain = [shuffled(5, n // 9, 9)[n % 9] for n in range(60)]
     for batch_size in (1, 4, 7):
         one = deck(batch_size, seed=5, sizes=["square"] * 9)
         assert [one[n] for n in range(60)] == plain
@@ -49,5 +49,5 @@ def test_a_card_depends_on_the_seed_and_its_number_alone():
 
 
 def test_batches_of_one_size_keep_the_order_and_lose_nothing():
-    batches = batches_of_one_size(list("abaabba"), 2)
+    batches = batches_by_size(list("abaabba"), 2)
     assert batches == [[0, 2], [3, 6], [1, 4], [5]]

@@ -103,5 +103,5 @@ def test_other_prediction_types_are_refused_in_words():
 
 
 def test_gamma_is_positive():
-    with pytest.raises(UserError, match=r"objective\.snr_gamma"):
+    with pytest.raises(UserError, match=r"loss\.snr_gamma"):
         DiffusionLoss(snr_gamma=0.0)

@@ -10,10 +10,16 @@ from lightning.pytorch import Callback
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.data.captions import Captions
-from tinv.data.dataset import EncodedImage, RunSampler, TrainingSamples
-from tinv.data.encode_latents import Views
+from tinv.data.dataset import EncodedImage, RunBatchSampler, TrainingDataset
+from tinv.data.encode_latents import EncodedViews
 from tinv.diffusion.process import timesteps
-from tinv.diffusion.timestep_samplers import Cosine, LogSnr, Range, Uniform, at_shares
+from tinv.diffusion.timestep_samplers import (
+    CosineTimesteps,
+    LogSNRTimesteps,
+    RangeTimesteps,
+    UniformTimesteps,
+    levels_at_quantiles,
+)
 from tinv.errors import UserError
 
 T = 1000
@@ -24,7 +30,7 @@ GRID = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
 
 def drawn(sampler):
     """The timesteps that evenly spread shares become."""
-    return timesteps(at_shares(GRID, sampler.weights(SD)), T)
+    return timesteps(levels_at_quantiles(GRID, sampler.weights(SD)), T)
 
 
 def below_half(sampler):
@@ -32,50 +38,50 @@ def below_half(sampler):
 
 
 def test_uniform_leaves_the_levels_alone():
-    assert Uniform().weights(SD) is None
+    assert UniformTimesteps().weights(SD) is None
 
 
 def test_a_range_is_never_left_and_even_inside():
-    counts = Counter(drawn(Range(low=500, high=900)).tolist())
+    counts = Counter(drawn(RangeTimesteps(low=500, high=900)).tolist())
     assert sorted(counts) == list(range(500, 900))
     assert set(counts.values()) == {250}
 
 
 def test_the_cosine_is_that_of_reversion():
     """1 - strength cos(pi t / T), whose mass in the cleaner half is 1/2 - strength / pi."""
-    assert below_half(Cosine(strength=0.5)) == pytest.approx(0.5 - 0.5 / math.pi, abs=1e-3)
-    assert below_half(Cosine(strength=0.5)) == pytest.approx(0.341, abs=1e-3)
-    assert below_half(Cosine(strength=1.0)) == pytest.approx(0.5 - 1 / math.pi, abs=1e-3)
-    assert below_half(Cosine(strength=0.0)) == pytest.approx(0.5, abs=1e-3)
+    assert below_half(CosineTimesteps(strength=0.5)) == pytest.approx(0.5 - 0.5 / math.pi, abs=1e-3)
+    assert below_half(CosineTimesteps(strength=0.5)) == pytest.approx(0.341, abs=1e-3)
+    assert below_half(CosineTimesteps(strength=1.0)) == pytest.approx(0.5 - 1 / math.pi, abs=1e-3)
+    assert below_half(CosineTimesteps(strength=0.0)) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_log_snr_puts_378_of_a_thousand_into_the_cleaner_half_of_stable_diffusion():
-    assert below_half(LogSnr()) == pytest.approx(0.378, abs=5e-4)
-    assert LogSnr().weights(SD)[0] == 0, "the cleanest timestep never comes"
-    assert drawn(LogSnr()).min() >= 1
+    assert below_half(LogSNRTimesteps()) == pytest.approx(0.378, abs=5e-4)
+    assert LogSNRTimesteps().weights(SD)[0] == 0, "the cleanest timestep never comes"
+    assert drawn(LogSNRTimesteps()).min() >= 1
 
 
-@pytest.mark.parametrize("sampler", [Range(low=3, high=7), LogSnr(), Cosine(strength=0.7)])
+@pytest.mark.parametrize("sampler", [RangeTimesteps(low=3, high=7), LogSNRTimesteps(), CosineTimesteps(strength=0.7)])
 def test_each_timestep_comes_in_proportion_to_its_weight(sampler):
     alphas = torch.linspace(0.99, 0.01, 12)
     weights = sampler.weights(alphas)
-    t = timesteps(at_shares(GRID, weights), 12)
+    t = timesteps(levels_at_quantiles(GRID, weights), 12)
     found = torch.bincount(t, minlength=12) / len(GRID)
     torch.testing.assert_close(found.double(), weights / weights.sum(), atol=2e-5, rtol=0)
 
 
 def test_more_of_a_share_is_never_a_cleaner_timestep():
-    t = drawn(Cosine())
+    t = drawn(CosineTimesteps())
     assert (t.diff() >= 0).all() and t[0] < 10 and t[-1] == T - 1
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Range(low=900, high=500), "low=900 and high=500"),
-        (lambda: Range(high=2000).weights(SD), "at most the model's 1000 timesteps, got 2000"),
-        (lambda: Cosine(strength=2), "0 to 1, got 2"),
-        (lambda: LogSnr().weights(torch.linspace(0.99, 0.0, 10)), "pure noise"),
+        (lambda: RangeTimesteps(low=900, high=500), "low=900 and high=500"),
+        (lambda: RangeTimesteps(high=2000).weights(SD), "at most the model's 1000 timesteps, got 2000"),
+        (lambda: CosineTimesteps(strength=2), "0 to 1, got 2"),
+        (lambda: LogSNRTimesteps().weights(torch.linspace(0.99, 0.0, 10)), "pure noise"),
     ],
 )
 def test_what_cannot_be_is_said(make, message):
@@ -84,9 +90,9 @@ def test_what_cannot_be_is_said(make, message):
 
 
 def samples(strata, seed=0, batch_size=2):
-    views = Views(torch.zeros(1, 2, 1, 1), torch.zeros(1, 6, dtype=torch.int64), None)
+    views = EncodedViews(torch.zeros(1, 2, 1, 1), torch.zeros(1, 6, dtype=torch.int64), None)
     shown = [EncodedImage(views, Captions("<x>", ("a",))) for _ in range(5)]
-    return TrainingSamples(shown, batch_size=batch_size, seed=seed, strata=strata)
+    return TrainingDataset(shown, batch_size=batch_size, seed=seed, strata=strata)
 
 
 def levels(strata, steps, group, seed=0):
@@ -125,7 +131,7 @@ def test_the_strata_are_those_of_the_whole_optimizer_step(accumulate, world_size
         own = [
             n
             for rank in range(world_size)
-            for batch in RunSampler(
+            for batch in RunBatchSampler(
                 start=step * accumulate,
                 stop=(step + 1) * accumulate,
                 batch_size=2,
@@ -166,21 +172,21 @@ class _Listen(Callback):
 def run(model, folder, sampler, **options):
     """What a short run asks the model for, and the rows that it learns."""
     listen, merge = _Listen(), options.pop("merge_batches", False)
-    module = tiny_module(model, timesteps=sampler, merge_batches=merge)
+    module = tiny_module(model, timestep_sampler=sampler, merge_batches=merge)
     tiny_trainer(callbacks=[listen], **options).fit(module, tiny_data(folder, model, stratified=sampler.stratified))
     return listen, module.export_vectors()["<cat-toy>"]["clip_l"]
 
 
 def test_training_stays_in_the_range_and_validation_does_not(model, tmp_path):
-    listen, _ = run(model, tmp_path, Range(low=500, high=900))
+    listen, _ = run(model, tmp_path, RangeTimesteps(low=500, high=900))
     assert all(500 <= t < 900 for shown in listen.shown.values() for t in shown)
-    evenly, _ = run(model, tmp_path, Uniform())
+    evenly, _ = run(model, tmp_path, UniformTimesteps())
     assert listen.validated and listen.validated == evenly.validated
 
 
 @pytest.mark.parametrize("merge_batches", [False, True])
 def test_accumulated_micro_batches_share_the_schedule_out_also_side_by_side(model, tmp_path, merge_batches):
-    sampler = Uniform(stratified=True)
+    sampler = UniformTimesteps(stratified=True)
     listen, _ = run(model, tmp_path, sampler, accumulate_grad_batches=4, merge_batches=merge_batches)
     assert len(listen.shown) == 4
     for shown in listen.shown.values():
@@ -188,6 +194,6 @@ def test_accumulated_micro_batches_share_the_schedule_out_also_side_by_side(mode
 
 
 def test_merged_micro_batches_learn_the_same_at_chosen_timesteps(model, tmp_path):
-    sampler = Cosine(stratified=True)
+    sampler = CosineTimesteps(stratified=True)
     one, other = (run(model, tmp_path, sampler, accumulate_grad_batches=4, merge_batches=m)[1] for m in (False, True))
     torch.testing.assert_close(one, other, atol=1e-4, rtol=0)

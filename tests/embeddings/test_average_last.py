@@ -22,7 +22,7 @@ def walk(average: TailAverage, places: torch.Tensor) -> list[torch.Tensor]:
 
 def average_over(share: float, max_steps: int) -> TailAverage:
     average = TailAverage(TokenParameters("<cat-toy>", {"clip_l": torch.zeros(1, 3)}), share)
-    average.expect(max_steps)
+    average.set_max_steps(max_steps)
     return average
 
 
@@ -52,7 +52,7 @@ def test_a_run_that_is_made_longer_averages_its_own_last_steps():
     places = torch.randn(40, 3, generator=torch.Generator().manual_seed(2))
     average = average_over(0.25, 20)
     walk(average, places[:20])
-    average.expect(40)
+    average.set_max_steps(40)
     torch.testing.assert_close(walk(average, places[20:])[-1], places[30:].mean(0))
 
 
@@ -66,7 +66,7 @@ def test_numbers_that_are_none_stay_out():
 def test_a_run_exports_the_mean_and_trains_as_without_it(model, tmp_path):
     plain = fit(tmp_path, model, [], max_steps=6)
     averaged = fit(tmp_path, model, [], max_steps=6, average_last=0.5)
-    trained = averaged.words[0].embedding.weights["clip_l"].detach()
+    trained = averaged.learned_tokens[0].embedding.weights["clip_l"].detach()
     assert torch.equal(rows(plain), trained)
     ends = [fit(tmp_path, model, [], max_steps=n) for n in (4, 5, 6)]
     torch.testing.assert_close(rows(averaged), torch.stack([rows(end) for end in ends]).mean(0))
@@ -79,22 +79,22 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(model, tmp_path,
     whole = fit(tmp_path, model, [keep], max_steps=6, average_last=0.5)
     resumed = fit(tmp_path, model, [], max_steps=6, average_last=0.5, resume=keep.path(at))
     assert torch.equal(rows(whole), rows(resumed))
-    with pytest.raises(UserError, match=r"embedding\.tail was 0\.5 and is 0\.0"):
+    with pytest.raises(UserError, match=r"embedding\.average_last was 0\.5 and is 0\.0"):
         fit(tmp_path, model, [], max_steps=6, resume=keep.path(at))
 
 
 def test_two_averages_at_once_are_refused():
     with pytest.raises(UserError, match="two averages of the same rows; set one of them to 0"):
         EmbeddingConfig(ema=0.9, average_last=0.2)
-    with pytest.raises(UserError, match=r"embedding\.tail must be 0 or more and less than 1"):
+    with pytest.raises(UserError, match=r"embedding\.average_last must be 0 or more and less than 1"):
         EmbeddingConfig(average_last=1.0)
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("optimizer=schedule_free", r"embedding\.tail: this optimizer averages the rows by itself"),
-        ("early_stopping=dvar", r"embedding\.tail: which steps are the last nobody knows"),
+        ("optimizer=schedule_free", r"embedding\.average_last: this optimizer averages the rows by itself"),
+        ("early_stopping=dvar", r"embedding\.average_last: which steps are the last nobody knows"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused_before_the_model_loads(compose, typed, said):

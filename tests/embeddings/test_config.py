@@ -4,13 +4,13 @@ import torch
 from tests.tiny import tiny_tokenizer
 from tinv import formats
 from tinv.concept import Concept
+from tinv.data.captions import load_templates
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
-from tinv.templates import templates
 
 TOKENIZER = tiny_tokenizer()
 TABLE = torch.randn(len(TOKENIZER), 8, generator=torch.Generator().manual_seed(0)) * 0.02 + 0.001
-CAPTIONS = {template.format("<cat-toy>"): "object.txt" for template in templates("object")}
+CAPTIONS = {template.format("<cat-toy>"): "object.txt" for template in load_templates("object")}
 
 
 def concept(placeholder_token="<cat-toy>", initializer_token="toy"):
@@ -18,7 +18,7 @@ def concept(placeholder_token="<cat-toy>", initializer_token="toy"):
 
 
 def start(seed=0, word=None, **settings):
-    rows = EmbeddingConfig(**settings).start(
+    rows = EmbeddingConfig(**settings).init_parameters(
         word or concept(), tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE}, seed=seed
     )
     return rows.vectors()["<cat-toy>"]["clip_l"].detach()
@@ -70,7 +70,9 @@ def test_a_file_is_gone_on_from(tmp_path):
 
 
 def test_rows_are_float32_under_every_precision():
-    rows = EmbeddingConfig().start(concept(), tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE.half()}, seed=0)
+    rows = EmbeddingConfig().init_parameters(
+        concept(), tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE.half()}, seed=0
+    )
     before = rows.weights["clip_l"].detach().clone()
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         rows.to(dtype)
@@ -86,8 +88,8 @@ def test_rows_are_float32_under_every_precision():
         (concept(initializer_token="red cat"), {}, r"is 2 tokens \(`red</w>` `cat</w>`\).*init=mean.*num_vectors=2"),
         (concept(initializer_token="zebra"), {}, r"is 4 tokens \(`z` `e` `br` `a</w>`\)"),
         (concept(initializer_token="red cat toy"), {"init": "phrase", "num_vectors": 2}, "set embedding.num_vectors=3"),
-        (concept(initializer_token=" "), {}, r"concept\.initializer must be a word .*init=random"),
-        (concept(initializer_token=None), {"init": "mean"}, r"concept\.initializer must be a word"),
+        (concept(initializer_token=" "), {}, r"concept\.initializer_token must be a word .*init=random"),
+        (concept(initializer_token=None), {"init": "mean"}, r"concept\.initializer_token must be a word"),
         (
             concept(),
             {"num_vectors": 70},

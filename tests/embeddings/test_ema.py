@@ -74,4 +74,4 @@ def test_it_stays_float32_and_is_never_trained():
 
 
 def test_none_is_kept_unless_asked_for():
-    assert EmbeddingConfig().average(at(0.0)) is None
+    assert EmbeddingConfig().build_average(at(0.0)) is None

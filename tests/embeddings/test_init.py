@@ -18,7 +18,7 @@ ENCODERS = {"tokenizers": {"clip_l": TOKENIZER}, "tables": {"clip_l": TABLE}}
 
 
 def started(**settings):
-    return EmbeddingConfig(**settings).start(TOY, **ENCODERS, seed=0).weights["clip_l"].detach()
+    return EmbeddingConfig(**settings).init_parameters(TOY, **ENCODERS, seed=0).weights["clip_l"].detach()
 
 
 def test_the_mean_of_all_words_is_as_short_as_their_spread_makes_it():

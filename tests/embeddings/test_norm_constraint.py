@@ -22,7 +22,7 @@ def some_rows(*norms: float) -> TokenParameters:
 def test_a_fixed_norm_is_the_vocabularys_median_and_leaves_the_direction():
     rows = some_rows(20.0, 0.001, MEDIAN)
     before = rows.weights["clip_l"].detach().clone()
-    EmbeddingConfig(norm="fixed").hold({"clip_l": TABLE})(rows)
+    EmbeddingConfig(norm="fixed").build_norm_constraint({"clip_l": TABLE})(rows)
     after = rows.weights["clip_l"].detach()
     torch.testing.assert_close(after.norm(dim=1), torch.full((3,), MEDIAN))
     torch.testing.assert_close(torch.nn.functional.cosine_similarity(before, after), torch.ones(3))
@@ -32,14 +32,16 @@ def test_a_fixed_norm_is_the_vocabularys_median_and_leaves_the_direction():
 def test_a_soft_norm_goes_its_share_of_the_way(strength):
     rows = some_rows(20.0, 0.001)
     before = rows.weights["clip_l"].detach().norm(dim=1)
-    EmbeddingConfig(norm="soft", norm_strength=strength).hold({"clip_l": TABLE})(rows)
+    EmbeddingConfig(norm="soft", norm_strength=strength).build_norm_constraint({"clip_l": TABLE})(rows)
     ratio = rows.weights["clip_l"].detach().norm(dim=1) / before
     torch.testing.assert_close(ratio.log(), strength * (MEDIAN / before).log())
 
 
 def test_each_encoder_has_its_own_length():
     rows = TokenParameters("<cat-toy>", {"clip_l": torch.ones(1, 4), "clip_g": torch.ones(1, 9)})
-    EmbeddingConfig(norm="fixed").hold({"clip_l": torch.full((5, 4), 2.0), "clip_g": torch.full((5, 9), 3.0)})(rows)
+    EmbeddingConfig(norm="fixed").build_norm_constraint(
+        {"clip_l": torch.full((5, 4), 2.0), "clip_g": torch.full((5, 9), 3.0)}
+    )(rows)
     norms = {encoder: parameter.detach().norm().item() for encoder, parameter in rows.weights.items()}
     assert norms == pytest.approx({"clip_l": 4.0, "clip_g": 9.0})
 
@@ -54,13 +56,13 @@ def test_a_row_of_nothing_stays_finite():
 def test_only_a_fixed_norm_holds_from_the_start(norm, held):
     embedding = EmbeddingConfig(norm=norm, init_noise=1.0, num_vectors=3)
     concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
-    rows = embedding.start(concept, tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE}, seed=0)
+    rows = embedding.init_parameters(concept, tokenizers={"clip_l": TOKENIZER}, tables={"clip_l": TABLE}, seed=0)
     norms = rows.weights["clip_l"].detach().norm(dim=1)
     assert torch.allclose(norms, torch.full((3,), MEDIAN)) == held
 
 
 def test_a_free_norm_is_nobodys_business():
-    assert EmbeddingConfig().hold({"clip_l": TABLE}) is None
+    assert EmbeddingConfig().build_norm_constraint({"clip_l": TABLE}) is None
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from tests.models.published import save, sd1, sdxl
 from tests.tiny import tiny_data, tiny_module
 from tests.training.test_module import one_batch
 from tinv.concept import Concept
+from tinv.data.captions import load_templates
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load, load_tokenizers
 from tinv.models.prompts import Prompts
-from tinv.templates import templates
 
 BEGIN, END = NUM_WORDS - 2, NUM_WORDS - 1
-CAPTIONS = {f"line {i}": text.format("<cat-toy>") for i, text in enumerate(templates("object"))}
+CAPTIONS = {f"line {i}": text.format("<cat-toy>") for i, text in enumerate(load_templates("object"))}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_ids_are_those_of_openais_own_code(text):
 
 def test_templates_are_read_as_openais_own_code_reads_them():
     for kind in ("object", "style"):
-        for template in templates(kind):
+        for template in load_templates(kind):
             assert ids(template.format("toy")) == original_ids(template.format("toy"))
 
 

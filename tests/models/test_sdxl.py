@@ -134,7 +134,7 @@ def test_the_denoiser_is_told_each_pictures_true_size_and_crop(model, tmp_path):
     """E-5: pictures of 48 x 40 are cropped and not distorted, and that is what is said of them."""
     data = tiny_data(tmp_path, model)
     Image.open(data.images[0]).resize((64, 32)).save(data.images[0])
-    data.connect(model.encode_images, resolution=model.resolution)
+    data.encode_images(model.encode_images, resolution=model.resolution)
     told = Told(model)
     batch = one_batch(data)
     tiny_module(model).losses(batch)

@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity
 from tests.models.published import published
 from tests.models.test_sdxl import ours
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tinv.embeddings.norm_constraint import mean_length
+from tinv.embeddings.norm_constraint import mean_norm
 from tinv.optim import RiemannianSGD
 from tinv.training.regularizers import ContextRegularizer, DistanceRegularizer
 
@@ -66,5 +66,5 @@ def test_directions_of_both_encoders_are_turned_at_their_own_lengths(model, tmp_
     before = {encoder: rows.detach().clone() for encoder, rows in module.learned_tokens[0].embedding.weights.items()}
     tiny_trainer(max_steps=3, limit_val_batches=0).fit(module, tiny_data(tmp_path, model, batch_size=1))
     for encoder, rows in module.learned_tokens[0].embedding.weights.items():
-        assert rows.norm().item() == pytest.approx(mean_length(model.tables[encoder]), rel=1e-6)
+        assert rows.norm().item() == pytest.approx(mean_norm(model.tables[encoder]), rel=1e-6)
         assert cosine_similarity(rows, before[encoder]).item() < 0.9999

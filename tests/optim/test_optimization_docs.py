@@ -25,6 +25,6 @@ def test_the_page_has_every_option(group):
         assert f"`{path.stem}`" in PAGE
 
 
-@pytest.mark.parametrize("setting", ["norm", "norm_strength", "ema", "tail"])
+@pytest.mark.parametrize("setting", ["norm", "norm_strength", "ema", "average_last"])
 def test_the_page_has_every_setting_that_moves_rows(setting):
     assert f"`embedding.{setting}" in PAGE

@@ -10,7 +10,7 @@ from tests.optim.test_optimizers import rows
 from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.config.validate import build
-from tinv.embeddings.norm_constraint import mean_length
+from tinv.embeddings.norm_constraint import mean_norm
 from tinv.optim import RiemannianSGD
 
 DIRECTIONAL = ["embedding.norm=directional", "optimizer=rsgd"]
@@ -26,7 +26,7 @@ def random_like(parameter, seed=1):
 
 
 def test_lengths_are_kept_to_float_precision_over_a_thousand_steps():
-    """By the optimizer alone; in a run `Hold` takes away what rounding adds up to."""
+    """By the optimizer alone; in a run `NormConstraint` takes away what rounding adds up to."""
     parameter = some(length=0.37)
     optimizer, drawn = RiemannianSGD([parameter], lr=0.1, kappa=1e-3), torch.Generator().manual_seed(2)
     for _ in range(1000):
@@ -125,7 +125,7 @@ def directional(model, compose):
 
 
 def test_a_run_learns_directions_of_the_length_of_the_mean_word(model, compose, tmp_path):
-    module, length = directional(model, compose), mean_length(model.tables["clip_l"])
+    module, length = directional(model, compose), mean_norm(model.tables["clip_l"])
     start = rows(module)
     torch.testing.assert_close(start.norm(dim=1), torch.full((2,), length))
     tiny_trainer(max_steps=20, limit_val_batches=0).fit(module, tiny_data(tmp_path, model, batch_size=1))

@@ -99,6 +99,6 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
 
 
 def test_package_places_are_found_wherever_the_package_is():
-    assert (locate("pkg://tinv/templates/object.txt")).is_file()
+    assert (locate("pkg://tinv/data/templates/object.txt")).is_file()
     with pytest.raises(UserError, match="no package 'nowhere' is installed"):
         locate("pkg://nowhere/x")

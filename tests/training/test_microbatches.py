@@ -45,7 +45,7 @@ def pictures(folder, model, **settings):
         mask_floor=0.1,
         **settings,
     )
-    data.connect(model.encode_images, resolution=model.resolution)
+    data.encode_images(model.encode_images, resolution=model.resolution)
     return data
 
 
@@ -110,9 +110,9 @@ def test_what_is_kept_for_the_backward_pass_is_counted_and_weights_are_not():
 
 def test_samples_stand_side_by_side_in_their_order(model, tmp_path):
     data = tiny_data(tmp_path, model, batch_size=1)
-    from tinv.data.dataset import TrainingSamples, collate
+    from tinv.data.dataset import TrainingDataset, collate
 
-    samples = TrainingSamples(data.shown, batch_size=1, seed=0)
+    samples = TrainingDataset(data.encoded_images, batch_size=1, seed=0)
     (batch,) = side_by_side([collate([samples[n]]) for n in range(3)])
     assert batch.draws.tolist() == [samples[n].draw for n in range(3)]
     assert batch.captions == [samples[n].caption for n in range(3)]

@@ -11,11 +11,11 @@ from PIL import Image
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.concept import Concept
-from tinv.diffusion.timestep_samplers import Cosine
+from tinv.data.datamodule import MultiConceptDataModule
+from tinv.diffusion.timestep_samplers import CosineTimesteps
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.optim import RiemannianSGD
-from tinv.together import MultiConceptDataModule
 from tinv.training.callbacks import CheckLearning, StopOnNonFinite
 from tinv.training.callbacks.check_learning import StuckError
 from tinv.training.callbacks.nonfinite import NonFiniteError
@@ -63,7 +63,7 @@ def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> ConceptTask:
         {"trainer": {"gradient_clip_val": 1e-5}, "optimizer": partial(torch.optim.SGD, lr=1.0)},
         {"dog": {"norm": "fixed", "ema": 0.5}},
         {"cat": {"norm": "soft", "ema": 0.9}, "dog": {"init": "random"}},
-        {"cat": {"init": "cross"}, "dog": {"init": "vocabulary"}, "timestep_sampler": Cosine()},
+        {"cat": {"init": "cross"}, "dog": {"init": "vocabulary"}, "timestep_sampler": CosineTimesteps()},
         {"regularizer": ContextRegularizer(weight=1.0), "dog": {"num_vectors": 2}},
         {"cat": {"norm": "directional"}, "dog": {"norm": "directional"}, "optimizer": partial(RiemannianSGD, lr=0.1)},
         {"cat": {"num_negative_vectors": 2}},

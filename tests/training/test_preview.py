@@ -29,7 +29,7 @@ def test_what_is_shown_is_what_the_run_will_see(compose, folder, tmp_path_factor
     cfg = compose(*WORD, f"data.folder='{folder}'", *VARIED)
     seen = [sample for batch in first_batches(build(cfg.data), resolution=32, num_samples=20) for sample in batch]
     data = build(cfg.data)
-    data.connect(model.encode_images, resolution=32)
+    data.encode_images(model.encode_images, resolution=32)
     data.trainer = SimpleNamespace(global_step=0, accumulate_grad_batches=1, max_steps=5, global_rank=0, world_size=1)
     run = list(data.train_dataloader())
     assert [sample.caption for sample in seen] == [caption for batch in run for caption in batch.captions]

@@ -7,9 +7,9 @@ from lightning.pytorch import Callback
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.concept import Concept
 from tinv.config.validate import ConfigError
+from tinv.data.captions import CONTEXT_TEMPLATES, read_templates
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
-from tinv.templates import CONTEXT, read_templates
 from tinv.training.preflight import prepare
 from tinv.training.regularizers import NOTHING, ContextRegularizer, DistanceRegularizer
 
@@ -105,7 +105,7 @@ def test_each_step_draws_its_prompts_and_a_resumed_run_draws_the_same(model):
 
 
 def test_every_prompt_says_something_behind_the_word():
-    prompts = read_templates(CONTEXT)
+    prompts = read_templates(CONTEXT_TEMPLATES)
     assert len(set(prompts)) == len(prompts) >= 60
     assert all(prompt.partition("{}")[2].strip() for prompt in prompts)
 

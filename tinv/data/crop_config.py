@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tinv.data.crops import FITS, Cut, Size, bucket_step, random_crops
+from tinv.data.crops import FITS, Crop, Size, bucket_step, random_crops
 from tinv.data.images import check_background
 from tinv.errors import UserError
 
@@ -13,7 +13,7 @@ NAMES = (*FITS, RANDOM_CROP)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Framing:
+class CropConfig:
     """Which parts of a picture are shown, and how large."""
 
     resolution: int | None = None
@@ -44,7 +44,7 @@ class Framing:
                 f"set it to {max(1, round(self.resolution / step)) * step}"
             )
 
-    def cuts(self, size: Size, resolution: int, *, chance: torch.Generator) -> list[Cut]:
+    def make_crops(self, size: Size, resolution: int, *, chance: torch.Generator) -> list[Crop]:
         """What is shown of a picture.
 
         Args:

@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Cut:
+class Crop:
     """A part of a picture, and the size that it is brought to."""
 
     original: Size
@@ -30,11 +30,11 @@ class Cut:
         left, top, right, bottom = self.box
         return right - left < self.size[0] or bottom - top < self.size[1]
 
-    def mirrored(self) -> "Cut":
+    def mirrored(self) -> "Crop":
         """The same part of the mirrored picture."""
         left, top, right, bottom = self.box
         width = self.original[0]
-        return Cut(self.original, (width - right, top, width - left, bottom), self.size)
+        return Crop(self.original, (width - right, top, width - left, bottom), self.size)
 
     def geometry(self) -> Tensor:
         """[6] int64: original height and width, top and left in pixels of the scaled picture, height and width."""
@@ -44,36 +44,36 @@ class Cut:
         return torch.tensor([self.original[1], self.original[0], *corner, height, width])
 
 
-def crop(size: Size, resolution: int) -> Cut:
+def center_crop(size: Size, resolution: int) -> Crop:
     """The centred square."""
     width, height = size
     side = min(size)
     left, top = (width - side) // 2, (height - side) // 2
-    return Cut(size, (left, top, left + side, top + side), (resolution, resolution))
+    return Crop(size, (left, top, left + side, top + side), (resolution, resolution))
 
 
-def squash(size: Size, resolution: int) -> Cut:
+def squash(size: Size, resolution: int) -> Crop:
     """Everything, distorted into a square."""
-    return Cut(size, (0, 0, *size), (resolution, resolution))
+    return Crop(size, (0, 0, *size), (resolution, resolution))
 
 
-def bucket(size: Size, resolution: int) -> Cut:
+def bucket(size: Size, resolution: int) -> Crop:
     """As much as the bucket with the nearest proportions holds, centred and undistorted."""
     width, height = size
     wide, high = min(bucket_sizes(resolution), key=lambda other: abs(log(width * other[1] / (height * other[0]))))
     left = (width - min(width, height * wide / high)) / 2
     top = (height - min(height, width * high / wide)) / 2
-    return Cut(size, (left, top, width - left, height - top), (wide, high))
+    return Crop(size, (left, top, width - left, height - top), (wide, high))
 
 
-def random_crops(size: Size, resolution: int, *, count: int, chance: torch.Generator) -> list[Cut]:
+def random_crops(size: Size, resolution: int, *, count: int, chance: torch.Generator) -> list[Crop]:
     """Up to `count` different squares, spread along the longer side: one at random in each `count`-th of the way."""
     width, height = size
     side = min(size)
     way = max(size) - side
     steps = (torch.arange(count) + torch.rand(count, generator=chance)) / count * way
     corners = [(step, 0) if width > height else (0, step) for step in dict.fromkeys(steps.round().int().tolist())]
-    return [Cut(size, (left, top, left + side, top + side), (resolution, resolution)) for left, top in corners]
+    return [Crop(size, (left, top, left + side, top + side), (resolution, resolution)) for left, top in corners]
 
 
 def bucket_step(resolution: int) -> int:
@@ -95,4 +95,4 @@ def bucket_sizes(resolution: int) -> list[Size]:
     return sizes
 
 
-FITS: dict[str, Callable[[Size, int], Cut]] = {"crop": crop, "squash": squash, "buckets": bucket}
+FITS: dict[str, Callable[[Size, int], Crop]] = {"crop": center_crop, "squash": squash, "buckets": bucket}

@@ -1,22 +1,29 @@
 """The pictures of a concept as a LightningDataModule."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tinv.concept import Concept
-from tinv.data.captions import Tags
-from tinv.data.concept_dataset import ConceptPictures
-from tinv.data.crop_config import Framing
-from tinv.data.dataset import EncodedImage, RunSampler, TrainingExample, TrainingSamples, ValidationSamples, collate
-from tinv.data.images import Picture
+from tinv.data.captions import CaptionConfig, TagAugmentation
+from tinv.data.concept_images import ConceptImages
+from tinv.data.crop_config import CropConfig
+from tinv.data.dataset import (
+    EncodedImage,
+    RunBatchSampler,
+    TrainingDataset,
+    TrainingExample,
+    ValidationDataset,
+    collate,
+)
+from tinv.data.images import CroppedImage
 from tinv.data.locate import locate_folder
 from tinv.data.masks import ALPHA
-from tinv.data.wording import Wording
 from tinv.errors import UserError
 from tinv.runs.files import locate
 from tinv.seeding import generator
@@ -94,60 +101,60 @@ class ConceptDataModule(LightningDataModule):
                 raise UserError(f"data.{name} must be {least} or more, got {value}")
         self.seed, self.batch_size, self.num_workers, self.val_draws = seed, batch_size, num_workers, val_draws
         self.stratified = stratified
-        self.pictures = ConceptPictures(
+        self.concept_images = ConceptImages(
             concept,
             locate_folder(folder, recursive=recursive),
-            wording=Wording(
+            caption_config=CaptionConfig(
                 captions=captions,
                 templates_file=locate(templates_file) if templates_file else None,
-                tags=Tags(shuffle_tags, drop_tags, drop_caption),
+                tags=TagAugmentation(shuffle_tags, drop_tags, drop_caption),
             ),
-            framing=Framing(resolution=resolution, fit=fit, crops=crops, flip=flip, background=background),
+            crop_config=CropConfig(resolution=resolution, fit=fit, crops=crops, flip=flip, background=background),
             recursive=recursive,
             repeats=repeats,
             masks=masks if masks in (None, ALPHA) else locate(masks),
             mask_floor=mask_floor,
             seed=seed,
         )
-        self.shown: list[EncodedImage] = []
+        self.encoded_images: list[EncodedImage] = []
 
     @property
-    def parts(self) -> "list[ConceptDataModule]":
+    def datamodules(self) -> "list[ConceptDataModule]":
         """The datamodules of the concepts: this one."""
         return [self]
 
     @property
     def images(self) -> list[Path]:
         """The pictures' files."""
-        return self.pictures.images
+        return self.concept_images.images
 
     @property
     def captions(self) -> dict[str, str]:
         """Every caption that may be shown, with the place where it is written."""
-        return self.pictures.sayings()
+        return self.concept_images.caption_sources()
 
-    def open(self, path: Path, resolution: int) -> list[Picture]:
+    def load_crops(self, path: Path, resolution: int) -> list[CroppedImage]:
         """A picture in every cut that is shown, at a resolution that need not be that of the settings.
 
         Raises:
             UserError: naming the file and what is wrong with it.
         """
-        return self.pictures.open(path, resolution)
+        return self.concept_images.load_crops(path, resolution)
 
-    def connect(self, encode: Callable[[Tensor], Tensor], *, resolution: int) -> None:
+    def encode_images(self, encode: Callable[[Tensor], Tensor], *, resolution: int) -> None:
         """Encode the pictures with the frozen VAE; called once, before fit.
 
         Args:
             encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
             resolution: the model's own, in pixels; used unless the settings name one.
         """
-        self.shown = self.pictures.encode(encode, resolution)
+        self.encoded_images = self.concept_images.encode(encode, resolution)
 
     def train_dataloader(self) -> DataLoader[TrainingExample]:
         """Micro-batches from where the run stands to its end."""
         trainer = self.trainer
-        assert self.shown and trainer is not None, "connect() comes before fit"
-        sampler = RunSampler(
+        assert self.encoded_images and trainer is not None, "connect() comes before fit"
+        sampler = RunBatchSampler(
             start=trainer.global_step * trainer.accumulate_grad_batches,
             stop=trainer.max_steps * trainer.accumulate_grad_batches,
             batch_size=self.batch_size,
@@ -155,13 +162,13 @@ class ConceptDataModule(LightningDataModule):
             world_size=trainer.world_size,
         )
         strata = self.batch_size * trainer.accumulate_grad_batches * trainer.world_size if self.stratified else None
-        samples = TrainingSamples(self.shown, batch_size=self.batch_size, seed=self.seed, strata=strata)
+        samples = TrainingDataset(self.encoded_images, batch_size=self.batch_size, seed=self.seed, strata=strata)
         return self._loader(samples, sampler, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[TrainingExample]:
         """The fixed draws of `val/loss`."""
-        assert self.shown, "connect() comes before fit"
-        samples = ValidationSamples(self.shown, num_draws=self.val_draws)
+        assert self.encoded_images, "connect() comes before fit"
+        samples = ValidationDataset(self.encoded_images, num_draws=self.val_draws)
         return self._loader(samples, samples.batches(self.batch_size))
 
     def _loader(self, samples: Any, batches: Any, *, num_workers: int = 0) -> DataLoader[TrainingExample]:
@@ -172,3 +179,32 @@ class ConceptDataModule(LightningDataModule):
             num_workers=num_workers,
             generator=generator(self.seed, "workers"),
         )
+
+
+class MultiConceptDataModule(LightningDataModule):
+    """One datamodule made of those of the concepts, each of which shows what it would show alone."""
+
+    def __init__(self, datamodules: Sequence[ConceptDataModule]):
+        """Args:
+        datamodules: of each concept, in the order of the module's words.
+        """
+        super().__init__()
+        self.datamodules = list(datamodules)
+
+    def encode_images(self, encode: Callable[[Tensor], Tensor], *, resolution: int) -> None:
+        """Encode the pictures of every concept; see `ConceptDataModule.connect`."""
+        for part in self.datamodules:
+            part.encode_images(encode, resolution=resolution)
+
+    def train_dataloader(self) -> CombinedLoader:
+        """Lists of a micro-batch of each concept, from where the run stands to its end."""
+        return CombinedLoader([part.train_dataloader() for part in self._attached()], "min_size")
+
+    def val_dataloader(self) -> CombinedLoader:
+        """Lists of a batch of each concept's fixed draws; None in the place of one that has no more."""
+        return CombinedLoader([part.val_dataloader() for part in self._attached()], "max_size")
+
+    def _attached(self) -> list[Any]:
+        for part in self.datamodules:
+            part.trainer = self.trainer
+        return self.datamodules

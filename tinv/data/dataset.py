@@ -3,16 +3,16 @@
 There are no epochs to restart and no sampler state to save; a resumed run simply begins at a later n.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from tinv.data.captions import Captions
-from tinv.data.dealing import ShuffledOrder, batches_of_one_size, deal
-from tinv.data.encode_latents import Views
+from tinv.data.encode_latents import EncodedViews
 from tinv.seeding import generator, seed_of
 from tinv.types import Batch
 
@@ -21,7 +21,7 @@ from tinv.types import Batch
 class EncodedImage:
     """A picture, what may be said of it, and how often it comes."""
 
-    views: Views
+    views: EncodedViews
     captions: Captions
     repeats: int = 1
 
@@ -50,7 +50,7 @@ class TrainingExample:
     """[1, h, w]"""
 
 
-class TrainingSamples(Dataset[TrainingExample]):
+class TrainingDataset(Dataset[TrainingExample]):
     """Sample n for n = 0, 1, 2 ... of the run."""
 
     def __init__(self, shown: Sequence[EncodedImage], *, batch_size: int, seed: int, strata: int | None = None):
@@ -86,10 +86,10 @@ class TrainingSamples(Dataset[TrainingExample]):
         if not self.strata:
             return share
         step, place = divmod(n, self.strata)
-        return (deal(self.seed, step, self.strata, "levels")[place] + share) / self.strata
+        return (shuffled(self.seed, step, self.strata, "levels")[place] + share) / self.strata
 
 
-class ValidationSamples(Dataset[TrainingExample]):
+class ValidationDataset(Dataset[TrainingExample]):
     """A fixed set of draws, spread evenly over the noise schedule: the same embedding gives the same loss, always.
 
     The level of draw i is stratified (Voronov et al. 2023, arXiv 2302.04841, fix the draws to make the loss tell
@@ -110,7 +110,7 @@ class ValidationSamples(Dataset[TrainingExample]):
         index = i % len(self.shown)
         views, captions = self.shown[index].views, self.shown[index].captions
         view = i // len(self.shown) % len(views)
-        order = deal(0, -1, self.num_draws)
+        order = shuffled(0, -1, self.num_draws)
         return TrainingExample(
             moments=views.moments[view],
             caption=captions[i % len(captions)],
@@ -124,10 +124,10 @@ class ValidationSamples(Dataset[TrainingExample]):
     def batches(self, batch_size: int) -> list[list[int]]:
         """The draws in batches of pictures of one size."""
         sizes = [self.shown[i % len(self.shown)].size for i in range(self.num_draws)]
-        return batches_of_one_size(sizes, batch_size)
+        return batches_by_size(sizes, batch_size)
 
 
-class RunSampler(Sampler[list[int]]):
+class RunBatchSampler(Sampler[list[int]]):
     """Batches of sample numbers from a starting micro-batch to the end of the run, for one of several processes."""
 
     def __init__(self, *, start: int, stop: int, batch_size: int, rank: int = 0, world_size: int = 1):
@@ -165,3 +165,66 @@ def collate(samples: Sequence[TrainingExample]) -> Batch:
         index=torch.tensor([sample.index for sample in samples]),
         mask=torch.stack([whole if mask is None else mask for mask in masks]) if has_mask else None,
     )
+
+
+@lru_cache(maxsize=64)
+def shuffled(seed: int, turn: int, cards: int, what: str = "order") -> tuple[int, ...]:
+    """The order of `cards` cards in one pass."""
+    return tuple(torch.randperm(cards, generator=generator(seed, what, turn)).tolist())
+
+
+class ShuffledOrder:
+    """Deals cards in passes, each in an order of its own, so that a micro-batch holds pictures of one size.
+
+    Each size has its own deck, and a micro-batch takes the next `batch_size` cards of one of them. Which one is dealt,
+    too: a size has as many turns as cards, so that after `batch_size` passes each card was shown `batch_size` times
+    exactly, whatever the sizes. Where all pictures have one size, that is simply one deck, dealt pass by pass.
+    """
+
+    def __init__(self, cards: Sequence[int], sizes: Sequence[Hashable], *, batch_size: int, seed: int):
+        """Args:
+        cards: the pictures of one pass; one that counts more is there more often.
+        sizes: of each card's picture.
+        batch_size: samples in a micro-batch of one process; micro-batch m shows the samples from m * batch_size on.
+        seed: of the run.
+        """
+        self.batch_size, self.seed = batch_size, seed
+        names = list(dict.fromkeys(sizes))
+        self.decks = [[card for card, size in zip(cards, sizes, strict=True) if size == name] for name in names]
+        self._deck_of = tuple(names.index(size) for size in sizes)
+
+    def __getitem__(self, n: int) -> int:
+        """The card that sample n shows."""
+        batch, place = divmod(n, self.batch_size)
+        which, earlier = self._choose(batch)
+        deck = self.decks[which]
+        turn, place = divmod(earlier * self.batch_size + place, len(deck))
+        return deck[shuffled(self.seed, turn, len(deck))[place]]
+
+    def _choose(self, batch: int) -> tuple[int, int]:
+        """The deck of a micro-batch, and how many micro-batches it has given before."""
+        if len(self.decks) == 1:
+            return 0, batch
+        turn, place = divmod(batch, len(self._deck_of))
+        which, earlier = _turns(self.seed, turn, self._deck_of)[place]
+        return which, turn * len(self.decks[which]) + earlier
+
+
+@lru_cache(maxsize=2)
+def _turns(seed: int, turn: int, deck_of: tuple[int, ...]) -> list[tuple[int, int]]:
+    """For each micro-batch of one round: its deck, and how many of this round had that deck before it."""
+    seen = [0] * (max(deck_of) + 1)
+    turns = []
+    for card in shuffled(seed, turn, len(deck_of), "batches"):
+        turns.append((deck_of[card], seen[deck_of[card]]))
+        seen[deck_of[card]] += 1
+    return turns
+
+
+def batches_by_size(sizes: Sequence[Hashable], batch_size: int) -> list[list[int]]:
+    """The numbers of items in batches that hold one size each, in the order of the items."""
+    batches = []
+    for name in dict.fromkeys(sizes):
+        alike = [i for i, size in enumerate(sizes) if size == name]
+        batches += [alike[start : start + batch_size] for start in range(0, len(alike), batch_size)]
+    return batches

@@ -13,23 +13,23 @@ import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from tinv.data.crops import Cut
+from tinv.data.crops import Crop
 from tinv.errors import UserError
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jfif", ".png", ".tif", ".tiff", ".webp")
-CAPTIONS = (".txt", ".caption")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jfif", ".png", ".tif", ".tiff", ".webp")
+CAPTION_SUFFIXES = (".txt", ".caption")
 """A file with one of these endings and a picture's name holds its captions."""
 MAX_PIXELS = 150_000_000
 
 
 @dataclass(frozen=True)
-class Picture:
+class CroppedImage:
     """One way in which a picture is shown, ready for the VAE."""
 
     path: Path
     pixels: Tensor
     """[3, H, W] in [-1, 1], float32."""
-    cut: Cut
+    crop: Crop
     """Which part of the file it is."""
     mask: Tensor | None = None
     """[1, H, W] in [0, 1], how much each place counts; None if all count alike."""
@@ -37,12 +37,12 @@ class Picture:
     @property
     def geometry(self) -> Tensor:
         """[6]: original height and width, top and left of the crop, target height and width, in pixels; int64."""
-        return self.cut.geometry()
+        return self.crop.geometry()
 
-    def mirrored(self) -> "Picture":
+    def mirrored(self) -> "CroppedImage":
         """Left and right exchanged, in the mask and the geometry too."""
         mask = None if self.mask is None else self.mask.flip(-1)
-        return Picture(self.path, self.pixels.flip(-1), self.cut.mirrored(), mask)
+        return CroppedImage(self.path, self.pixels.flip(-1), self.crop.mirrored(), mask)
 
 
 def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -60,23 +60,23 @@ def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     found = sorted(folder.rglob("*") if recursive else folder.iterdir())
     found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     files = [path for path in found if path.is_file()]
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
-    known = {*images, *(image.with_suffix(suffix) for image in images for suffix in CAPTIONS)}
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    known = {*images, *(image.with_suffix(suffix) for image in images for suffix in CAPTION_SUFFIXES)}
     others = [path.name for path in files if path not in known]
     if not images:
         inside = [f"{path.name}/" for path in found if path.is_dir()]
-        only = f" (only {listed(others + inside)})" if others or inside else ""
+        only = f" (only {format_names(others + inside)})" if others or inside else ""
         remedy = "; data.recursive=true looks into its folders" if inside and not recursive else ""
         raise UserError(
             f"data.folder: {folder} holds no picture{only}; "
-            f"put 3 to 5 pictures there ({', '.join(suffix[1:] for suffix in SUFFIXES)}){remedy}"
+            f"put 3 to 5 pictures there ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}){remedy}"
         )
     if others:
-        warnings.warn(f"data.folder: passed over {listed(others)}, not pictures by their names", stacklevel=2)
+        warnings.warn(f"data.folder: passed over {format_names(others)}, not pictures by their names", stacklevel=2)
     return images
 
 
-def open_picture(path: Path, *, background: str) -> tuple[Image.Image, Image.Image | None]:
+def open_image(path: Path, *, background: str) -> tuple[Image.Image, Image.Image | None]:
     """A picture the right way up as RGB, and its alpha channel as `L` if it has one.
 
     Args:
@@ -86,7 +86,7 @@ def open_picture(path: Path, *, background: str) -> tuple[Image.Image, Image.Ima
     Raises:
         UserError: naming the file and what is wrong with it.
     """
-    with opened(path) as image:
+    with open_upright(path) as image:
         if not has_alpha(image):
             if image.mode.startswith("I;16"):
                 image = image.point(lambda value: value / 256).convert("L")
@@ -97,7 +97,7 @@ def open_picture(path: Path, *, background: str) -> tuple[Image.Image, Image.Ima
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def open_upright(path: Path) -> Iterator[Image.Image]:
     """A picture file, decoded and turned as its EXIF data say.
 
     Raises:
@@ -125,7 +125,7 @@ def has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
-def cut_picture(path: Path, image: Image.Image, cut: Cut, mask: Image.Image | None = None) -> Picture:
+def crop_image(path: Path, image: Image.Image, crop: Crop, mask: Image.Image | None = None) -> CroppedImage:
     """A part of a picture at the size in which it is shown.
 
     Args:
@@ -134,18 +134,18 @@ def cut_picture(path: Path, image: Image.Image, cut: Cut, mask: Image.Image | No
         cut: which part.
         mask: `L` with the picture's proportions, white where it counts; brought to size by area.
     """
-    width, height = cut.size
-    shown = image.resize(cut.size, Image.Resampling.LANCZOS, cut.box)
+    width, height = crop.size
+    shown = image.resize(crop.size, Image.Resampling.LANCZOS, crop.box)
     bytes_HW3 = torch.frombuffer(bytearray(shown.tobytes()), dtype=torch.uint8).view(height, width, 3)
     pixels = bytes_HW3.permute(2, 0, 1).float() / 127.5 - 1.0
     if mask is None:
-        return Picture(path, pixels, cut)
+        return CroppedImage(path, pixels, crop)
     across, down = mask.width / image.width, mask.height / image.height
-    left, top, right, bottom = cut.box
+    left, top, right, bottom = crop.box
     box = (left * across, top * down, right * across, bottom * down)
-    weights = mask.resize(cut.size, Image.Resampling.BOX, box)
+    weights = mask.resize(crop.size, Image.Resampling.BOX, box)
     bytes_HW = torch.frombuffer(bytearray(weights.tobytes()), dtype=torch.uint8).view(1, height, width)
-    return Picture(path, pixels, cut, bytes_HW.float() / 255)
+    return CroppedImage(path, pixels, crop, bytes_HW.float() / 255)
 
 
 def check_background(background: str) -> None:
@@ -160,7 +160,7 @@ def check_background(background: str) -> None:
         ) from error
 
 
-def listed(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
     """The first few of many names, and how many more there are."""
     shown = ", ".join(names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

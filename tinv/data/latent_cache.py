@@ -43,14 +43,14 @@ def cache_folder(setting: str | None) -> Path | None:
 class LatentCache:
     """An encoder that looks up what it has made before. Leaving the block makes room if there is too much."""
 
-    def __init__(self, encode: Callable[[Tensor], Tensor], folder: Path, *, encoder: str, most_bytes: int):
+    def __init__(self, encode: Callable[[Tensor], Tensor], folder: Path, *, encoder: str, max_bytes: int):
         """Args:
         encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
         folder: for the files of all encoders.
         encoder: tells it from all others that give other bits.
         most_bytes: how much may be kept; what was not used for longest goes first.
         """
-        self.encode, self.folder, self.encoder, self.most_bytes = encode, folder / "moments", encoder, most_bytes
+        self.encode, self.folder, self.encoder, self.max_bytes = encode, folder / "moments", encoder, max_bytes
         self.looked_up, self.made = 0, 0
         self._can_write = True
 
@@ -62,7 +62,7 @@ class LatentCache:
         """Make room."""
         if self.made:
             with suppress(OSError):
-                make_room(self.folder, self.most_bytes)
+                evict_oldest(self.folder, self.max_bytes)
 
     def __call__(self, pixels_13HW: Tensor) -> Tensor:
         """Moments [1, 2C, h, w], float32 on the CPU."""
@@ -102,7 +102,7 @@ class LatentCache:
             )
 
 
-def make_room(folder: Path, most_bytes: int) -> None:
+def evict_oldest(folder: Path, max_bytes: int) -> None:
     """Delete the files that were not used for longest until a tenth of the room is free, if there is too much.
 
     Other processes may do the same, or read what goes: they encode again.
@@ -117,13 +117,13 @@ def make_room(folder: Path, most_bytes: int) -> None:
             elif now - stat.st_mtime > _ABANDONED_S:
                 path.unlink()
     total = sum(size for _, size, _ in found)
-    if total <= most_bytes:
+    if total <= max_bytes:
         return
     for _, size, path in sorted(found):
         with suppress(OSError):
             path.unlink()
             total -= size
-        if total <= 0.9 * most_bytes:
+        if total <= 0.9 * max_bytes:
             return
 
 

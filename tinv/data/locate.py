@@ -5,14 +5,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from tinv.data.images import CAPTIONS, SUFFIXES
+from tinv.data.images import CAPTION_SUFFIXES, IMAGE_SUFFIXES
 from tinv.errors import UserError
 from tinv.hub.snapshot import Listing, Repo, Snapshot, snapshot
 from tinv.runs.files import locate
 
-SCHEME = "hf://"
-MOST_PICTURES = 1000
-MOST_BYTES = 2 * 1024**3
+HUB_SCHEME = "hf://"
+MAX_IMAGES = 1000
+MAX_BYTES = 2 * 1024**3
 """More than that is a dataset for another purpose, named by mistake."""
 
 _FORM = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.*))?")
@@ -24,13 +24,13 @@ def locate_folder(place: Path | str, *, recursive: bool = False, setting: str = 
     Raises:
         UserError: the dataset is neither in the cache nor to be had, or it is no folder of pictures.
     """
-    if not str(place).startswith(SCHEME):
+    if not str(place).startswith(HUB_SCHEME):
         return locate(place)
     repo, inside = parse(str(place), setting=setting)
-    return fetch_pictures(repo, inside, recursive=recursive, setting=setting).folder / inside
+    return fetch_images(repo, inside, recursive=recursive, setting=setting).folder / inside
 
 
-def fetch_pictures(
+def fetch_images(
     repo: Repo, inside: PurePosixPath, *, recursive: bool = False, setting: str = "data.folder"
 ) -> Snapshot:
     """The pictures in a dataset's folder, and the captions beside them, from the cache or from the Hub.
@@ -38,9 +38,9 @@ def fetch_pictures(
     Raises:
         UserError: as `locate_folder`.
     """
-    place = f"{SCHEME}datasets/{repo}{f'/{inside}' if inside.parts else ''}"
+    place = f"{HUB_SCHEME}datasets/{repo}{f'/{inside}' if inside.parts else ''}"
     try:
-        return snapshot(repo, partial(pictures_in, inside=inside, recursive=recursive))
+        return snapshot(repo, partial(select_images, inside=inside, recursive=recursive))
     except UserError as error:
         raise UserError(f"{setting}: {place} cannot be used, {error}") from error
     except LookupError as error:
@@ -67,7 +67,7 @@ def parse(place: str, *, setting: str) -> tuple[Repo, PurePosixPath]:
     return Repo(match[1], "dataset", unquote(match[2]) if match[2] else None), inside
 
 
-def pictures_in(listing: Listing, inside: PurePosixPath, *, recursive: bool = False) -> list[str]:
+def select_images(listing: Listing, inside: PurePosixPath, *, recursive: bool = False) -> list[str]:
     """The picture files of one folder of a dataset, or of those in it, too, with the text files beside them.
 
     Raises:
@@ -75,10 +75,10 @@ def pictures_in(listing: Listing, inside: PurePosixPath, *, recursive: bool = Fa
     """
     parents = {name: list(PurePosixPath(name).parents) for name in listing}
     here = [name for name in listing if inside in (parents[name] if recursive else parents[name][:1])]
-    pictures = [name for name in here if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    pictures = [name for name in here if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
     if not pictures:
         elsewhere = sorted(
-            {str(PurePosixPath(n).parent) for n in listing if PurePosixPath(n).suffix.lower() in SUFFIXES}
+            {str(PurePosixPath(n).parent) for n in listing if PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES}
         )
         what = (
             f"they are in {', '.join(elsewhere[:5])}; name one of these"
@@ -87,9 +87,9 @@ def pictures_in(listing: Listing, inside: PurePosixPath, *, recursive: bool = Fa
         )
         raise UserError(f"it holds no picture files {f'in {inside}' if inside.parts else 'at its top'}: {what}")
     size = sum(listing[name] for name in pictures)
-    if len(pictures) > MOST_PICTURES or size > MOST_BYTES:
+    if len(pictures) > MAX_IMAGES or size > MAX_BYTES:
         raise UserError(
             f"it holds {len(pictures)} pictures of {size / 1e9:.1f} GB in all, a concept wants 3 to 10; name a folder "
-            f"with less than {MOST_PICTURES} and {MOST_BYTES / 1e9:.0f} GB, or pass a folder of your own"
+            f"with less than {MAX_IMAGES} and {MAX_BYTES / 1e9:.0f} GB, or pass a folder of your own"
         )
-    return pictures + [name for name in here if PurePosixPath(name).suffix.lower() in CAPTIONS]
+    return pictures + [name for name in here if PurePosixPath(name).suffix.lower() in CAPTION_SUFFIXES]

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from tinv.data.crops import Size
-from tinv.data.images import SUFFIXES, has_alpha, listed, open_picture
+from tinv.data.images import IMAGE_SUFFIXES, format_names, has_alpha, open_image
 from tinv.errors import UserError
 
 ALPHA = "alpha"
@@ -31,20 +31,20 @@ def find_masks(folder: Path, images: Sequence[Path], *, root: Path) -> dict[Path
             f"data.masks: there is no folder {folder}; give a folder of black and white pictures with your pictures' "
             f"names, or alpha for the pictures' own transparency"
         )
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     by_name = {path.relative_to(folder).with_suffix(""): path for path in files}
     names = {image: image.relative_to(root).with_suffix("") for image in images}
     masks = {image: by_name[name] for image, name in names.items() if name in by_name}
     if not masks:
         raise UserError(
-            f"data.masks: {folder} holds no mask of {listed([image.name for image in images])}; "
+            f"data.masks: {folder} holds no mask of {format_names([image.name for image in images])}; "
             f"a mask has its picture's name, such as {names[images[0]]}.png"
         )
     _tell_of_the_rest([image for image in images if image not in masks], f"no mask in {folder} for")
     return masks
 
 
-def check_alpha(images: Sequence[Path]) -> None:
+def check_alpha_channels(images: Sequence[Path]) -> None:
     """Look at the pictures' headers for alpha channels; what cannot be read is reported when it is opened.
 
     Raises:
@@ -65,13 +65,13 @@ def check_alpha(images: Sequence[Path]) -> None:
     _tell_of_the_rest(without, "no alpha channel in")
 
 
-def read_mask(path: Path, picture: Path, size: Size) -> Image.Image:
+def load_mask(path: Path, picture: Path, size: Size) -> Image.Image:
     """A mask as `L`, in its own size; transparent parts of it are black.
 
     Raises:
         UserError: it cannot be read, or has other proportions than the picture.
     """
-    mask = open_picture(path, background="black")[0].convert("L")
+    mask = open_image(path, background="black")[0].convert("L")
     ratio = (mask.width / mask.height) / (size[0] / size[1])
     if abs(ratio - 1) > _SLACK:
         raise UserError(
@@ -84,5 +84,5 @@ def read_mask(path: Path, picture: Path, size: Size) -> Image.Image:
 def _tell_of_the_rest(images: Sequence[Path], reason: str) -> None:
     if images:
         warnings.warn(
-            f"data.masks: {reason} {listed([image.name for image in images])}: all of it counts", stacklevel=3
+            f"data.masks: {reason} {format_names([image.name for image in images])}: all of it counts", stacklevel=3
         )

@@ -79,7 +79,7 @@ def timesteps(level_B: Tensor, num_timesteps: int) -> Tensor:
     return (level_B * num_timesteps).long().clamp(max=num_timesteps - 1)
 
 
-def guided(predicted_BCHW: Tensor, opposite_BCHW: Tensor, guidance: float) -> Tensor:
+def apply_guidance(predicted_BCHW: Tensor, opposite_BCHW: Tensor, guidance: float) -> Tensor:
     """Classifier-free guidance away from the opposite: o + g (p - o) (Ho & Salimans 2022, arXiv 2207.12598)."""
     return opposite_BCHW + guidance * (predicted_BCHW - opposite_BCHW)
 

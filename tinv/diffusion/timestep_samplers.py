@@ -17,7 +17,7 @@ from tinv.errors import UserError
 from tinv.types import Batch
 
 
-class Timesteps(Protocol):
+class TimestepSampler(Protocol):
     """The options of conf/timestep_sampler."""
 
     @property
@@ -29,7 +29,7 @@ class Timesteps(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uniform:
+class UniformTimesteps:
     """Every timestep as often as the others (Ho et al. 2020)."""
 
     stratified: bool = False
@@ -43,7 +43,7 @@ class Uniform:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Range:
+class RangeTimesteps:
     """Timesteps between two bounds alone, each as often as the others (ZOODiP 2025, arXiv 2503.14868: 500 to 900)."""
 
     low: int = 500
@@ -73,7 +73,7 @@ class Range:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogSnr:
+class LogSNRTimesteps:
     """Timesteps in proportion to how far their log signal-to-noise ratio lies below that of the cleanest one.
 
     TextBoost (Park et al. 2024, arXiv 2409.08248). With Stable Diffusion's schedule 38 % of the samples lie below
@@ -96,7 +96,7 @@ class LogSnr:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cosine:
+class CosineTimesteps:
     """Noisy timesteps more often, along 1 - strength cos(pi t / T) (ReVersion, Huang et al. 2023, arXiv 2303.13495).
 
     With strength 0.5, 34 % of the samples lie in the cleaner half.
@@ -117,10 +117,10 @@ class Cosine:
         return 1 - self.strength * torch.cos(torch.arange(count, dtype=torch.float64) * (math.pi / count))
 
 
-UNIFORM = Uniform()
+UNIFORM = UniformTimesteps()
 
 
-def at_shares(share_B: Tensor, weights_T: Tensor) -> Tensor:
+def levels_at_quantiles(share_B: Tensor, weights_T: Tensor) -> Tensor:
     """Levels [B] in [0, 1): where the timesteps lie that shares of the total weight reach.
 
     Args:
@@ -132,8 +132,8 @@ def at_shares(share_B: Tensor, weights_T: Tensor) -> Tensor:
     return (t_B + 0.5) / len(weights_T)
 
 
-def weighted(batch: Batch, weights_T: Tensor | None) -> Batch:
+def resample_levels(batch: Batch, weights_T: Tensor | None) -> Batch:
     """The batch at the timesteps that training is to show: its levels taken as shares; None leaves them."""
     if weights_T is None:
         return batch
-    return Batch(**vars(batch) | {"level": at_shares(batch.level, weights_T)})
+    return Batch(**vars(batch) | {"level": levels_at_quantiles(batch.level, weights_T)})

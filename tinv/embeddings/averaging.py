@@ -62,7 +62,7 @@ class TailAverage(nn.Module):
         self.steps, self.taken = 0, 0
         self._skipped = 0
 
-    def expect(self, max_steps: int) -> None:
+    def set_max_steps(self, max_steps: int) -> None:
         """How long the run will be: the last steps are a share of these, one at least."""
         self._skipped = max_steps - max(1, round(self.share * max_steps))
 

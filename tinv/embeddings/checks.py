@@ -21,20 +21,20 @@ def check_placeholder(concept: Concept, tokenizer: Any) -> None:
     word = concept.placeholder_token
     vocabulary = tokenizer.get_vocab()
     suggestion = f"<{concept.slug}>" if not word.startswith("<") else f"<my-{concept.slug}>"
-    pieces = pieces_of(word, tokenizer)
+    pieces = split_into_pieces(word, tokenizer)
     if f"{word}{END_OF_WORD}" in vocabulary or word in tokenizer.all_special_tokens or pieces == [word]:
         raise UserError(
-            f"concept.placeholder_token {word!r} is already a word of the tokenizer ({shown(pieces)}), and learning it would "
+            f"concept.placeholder_token {word!r} is already a word of the tokenizer ({format_pieces(pieces)}), and learning it would "
             f"hide that word; choose one that means nothing yet, such as {suggestion!r}"
         )
     if word in vocabulary:
         raise UserError(
             f"concept.placeholder_token {word!r} is a sub-word that the tokenizer builds other words from (alone it reads "
-            f"{shown(pieces)}), so other programs could not load it; choose another, such as {suggestion!r}"
+            f"{format_pieces(pieces)}), so other programs could not load it; choose another, such as {suggestion!r}"
         )
 
 
-def check_room(
+def check_caption_length(
     concept: Concept,
     tokenizer: Any,
     captions: Mapping[str, str],
@@ -82,16 +82,16 @@ def check_room(
         )
 
 
-def check_whole(word: str, tokenizer: Any) -> None:
+def check_single_token(word: str, tokenizer: Any) -> None:
     """Refuse a word that is more than one token.
 
     Raises:
         UserError: it is.
     """
-    pieces = pieces_of(word, tokenizer)
+    pieces = split_into_pieces(word, tokenizer)
     if len(pieces) != 1:
         raise UserError(
-            f"embedding.init_words has {word!r}, which is {len(pieces)} tokens ({shown(pieces)}); rows can start from "
+            f"embedding.init_words has {word!r}, which is {len(pieces)} tokens ({format_pieces(pieces)}); rows can start from "
             f"words of one token only, leave it out or choose another"
         )
 
@@ -109,7 +109,7 @@ def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init:
             f"concept.initializer_token must be a word for embedding.init={init}, got {concept.initializer_token!r}; give one, "
             f"such as {'toy' if concept.kind == 'object' else 'painting'!r}, or set embedding.init=random"
         )
-    pieces = shown(tokenizer.convert_ids_to_tokens(ids))
+    pieces = format_pieces(tokenizer.convert_ids_to_tokens(ids))
     if init == "word" and len(ids) > 1:
         raise UserError(
             f"concept.initializer_token {text!r} is {len(ids)} tokens ({pieces}), embedding.init=word takes one; "
@@ -132,11 +132,11 @@ def _length(text: str, tokenizer: Any, words: Mapping[str, int]) -> int:
     return sum(words[piece.lower()] if piece.lower() in words else _length(piece, tokenizer, {}) for piece in pieces)
 
 
-def pieces_of(text: str, tokenizer: Any) -> list[str]:
+def split_into_pieces(text: str, tokenizer: Any) -> list[str]:
     """The tokens of a text as the vocabulary spells them, `</w>` at the end of a word."""
     return tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def shown(pieces: list[str]) -> str:
+def format_pieces(pieces: list[str]) -> str:
     """Tokens for a message: `cat` `toy</w>`."""
     return " ".join(f"`{piece}`" for piece in pieces) or "nothing"

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tinv.concept import Concept
 from tinv.embeddings.averaging import EMA, TailAverage
-from tinv.embeddings.checks import check_placeholder, check_room, check_whole, initializer_ids
+from tinv.embeddings.checks import check_caption_length, check_placeholder, check_single_token, initializer_ids
 from tinv.embeddings.init import at_random, from_file, from_mean, from_outputs, from_tokens, spread
-from tinv.embeddings.norm_constraint import NormConstraint, mean_length, usual_length
+from tinv.embeddings.norm_constraint import NormConstraint, mean_norm, median_norm
 from tinv.embeddings.parameters import TokenParameters
 from tinv.errors import UserError
 from tinv.token_parts import MAX_STAGES, stage_names
@@ -156,11 +156,11 @@ class EmbeddingConfig:
             UserError: the placeholder is taken, the initializer cannot start these rows, or they do not fit a caption.
         """
         check_placeholder(concept, tokenizer)
-        check_room(
+        check_caption_length(
             concept, tokenizer, captions, num_vectors=max(self.num_vectors, self.num_negative_vectors), others=others
         )
         for word in self.init_words or ():
-            check_whole(word, tokenizer)
+            check_single_token(word, tokenizer)
         self._initializer_ids(concept, tokenizer)
 
     def check_model(self, encoders: int) -> None:
@@ -175,7 +175,7 @@ class EmbeddingConfig:
                 "two text encoders for each; take embedding=per_timestep or embedding=token"
             )
 
-    def start(
+    def init_parameters(
         self,
         concept: Concept,
         *,
@@ -224,19 +224,19 @@ class EmbeddingConfig:
             rows[encoder] = spread(start_KD, table_VD, noise=self.init_noise, seed=seed, encoder=encoder)
         parts = layers if self.per_layer else stage_names(self.timestep_stages)
         started = TokenParameters(concept.placeholder_token, rows, parts, self.num_negative_vectors)
-        if (hold := self.norm_constraint(tables)) and hold.is_exact:
+        if (hold := self.build_norm_constraint(tables)) and hold.is_exact:
             hold(started)
         return started
 
-    def norm_constraint(self, tables: Mapping[str, Tensor]) -> NormConstraint | None:
+    def build_norm_constraint(self, tables: Mapping[str, Tensor]) -> NormConstraint | None:
         """What is done to the rows' norms after each optimizer step, given the frozen vocabularies [V, D]."""
         if self.norm == "free":
             return None
-        length = mean_length if self.norm == "directional" else usual_length
+        length = mean_norm if self.norm == "directional" else median_norm
         lengths = {encoder: length(table_VD) for encoder, table_VD in tables.items()}
         return NormConstraint(lengths, strength=self.norm_strength if self.norm == "soft" else 1.0)
 
-    def average(self, rows: TokenParameters) -> EMA | TailAverage | None:
+    def build_average(self, rows: TokenParameters) -> EMA | TailAverage | None:
         """The average that is kept of the rows, which are at their start."""
         if self.average_last:
             return TailAverage(rows, self.average_last)

@@ -50,11 +50,14 @@ class LearnedToken(nn.Module):
         super().__init__()
         self.concept, self.name, self.lr = concept, name, lr
         self.initializer_token = concept.initializer_token if settings.init in FROM_WORDS else None
-        self.embedding = settings.start(
+        self.embedding = settings.init_parameters(
             concept, tokenizers=tokenizers, tables=tables, seed=seed, encode_text=encode_text, layers=layers
         )
-        self.start = {encoder: rows.detach().clone() for encoder, rows in self.embedding.weights.items()}
-        self.norm_constraint, self.average = settings.norm_constraint(tables), settings.average(self.embedding)
+        self.init_vectors = {encoder: rows.detach().clone() for encoder, rows in self.embedding.weights.items()}
+        self.norm_constraint, self.average = (
+            settings.build_norm_constraint(tables),
+            settings.build_average(self.embedding),
+        )
         self.guidance = settings.guidance_scale if settings.num_negative_vectors else None
         self.averages = {"embedding.ema": settings.ema, "embedding.average_last": settings.average_last}
 
@@ -77,10 +80,10 @@ class LearnedToken(nn.Module):
         """The rows as everybody else gets them: those that are trained, or their average where one is kept."""
         return (self.embedding if self.average is None else self.average.embedding).vectors()
 
-    def expect(self, max_steps: int) -> None:
+    def set_max_steps(self, max_steps: int) -> None:
         """How long the run will be."""
         if isinstance(self.average, TailAverage):
-            self.average.expect(max_steps)
+            self.average.set_max_steps(max_steps)
 
     def after_step(self) -> None:
         """What the settings ask of the rows after each optimizer step."""
@@ -92,7 +95,7 @@ class LearnedToken(nn.Module):
                 self.norm_constraint(self.average.embedding)
 
 
-def guidance_of(words: Iterable[LearnedToken], captions: Sequence[str]) -> float | None:
+def guidance_scale_for(words: Iterable[LearnedToken], captions: Sequence[str]) -> float | None:
     """How far a word and its negative are pulled apart, of the first that captions say and that has one."""
     with_negative = (word for word in words if word.guidance is not None)
     return next((word.guidance for word in with_negative if mentions(word.placeholder_token, captions)), None)

@@ -40,11 +40,11 @@ class NormConstraint:
             rows_KD.mul_((self.lengths[encoder] / norm_K1) ** self.strength)
 
 
-def mean_length(table_VD: Tensor) -> float:
+def mean_norm(table_VD: Tensor) -> float:
     """The mean norm of the vocabulary's words."""
     return table_VD.detach().float().norm(dim=1).mean().item()
 
 
-def usual_length(table_VD: Tensor) -> float:
+def median_norm(table_VD: Tensor) -> float:
     """The median norm of the vocabulary's words."""
     return table_VD.detach().float().norm(dim=1).median().item()

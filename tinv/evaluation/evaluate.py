@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from tinv.data.images import open_picture
+from tinv.data.images import open_image
 from tinv.errors import UserError
 from tinv.evaluation import results
 from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
@@ -139,7 +139,7 @@ class Bench:
         album = SampleStore(subject.folder / PICTURES, word, prompts, settings.seeds)
         if before and before.get("fingerprint") == mark and not album.missing():
             return before, False
-        shown = [open_picture(path, background="white")[0] for path in images]
+        shown = [open_image(path, background="white")[0] for path in images]
         with album.held():
             model = self._loaded(subject, request, told["model"])
             album.draw(model, subject.learned, told, batch_size=settings.batch_size)

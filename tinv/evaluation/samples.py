@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from tinv.concept import slug as short
-from tinv.data.images import opened
+from tinv.data.images import open_upright
 from tinv.errors import UserError
 from tinv.evaluation.metrics.measure import GAP
 from tinv.formats import LearnedEmbedding
@@ -99,7 +99,7 @@ class SampleStore:
         return {prompt: [self._open(self.path(prompt, seed)) for seed in self.seeds] for prompt in self.names}
 
     def _open(self, path: Path) -> Image.Image:
-        with opened(path) as picture:
+        with open_upright(path) as picture:
             return picture.convert("RGB")
 
     def _begin(self, told: Mapping[str, Any]) -> None:

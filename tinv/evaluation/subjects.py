@@ -9,7 +9,7 @@ import yaml
 
 from tinv import formats
 from tinv.concept import slug
-from tinv.data.images import find_images, listed
+from tinv.data.images import find_images, format_names
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures
@@ -106,7 +106,9 @@ def _runs(place: Path) -> list[Path]:
     found = [path for path in runs if has_words(path)]
     others = [path.name for path in runs if path not in found and (path / status.FILE).is_file()]
     if found and others:
-        warnings.warn(f"{place}: left out {listed(others)}, without a word; tinv status {place} says why", stacklevel=2)
+        warnings.warn(
+            f"{place}: left out {format_names(others)}, without a word; tinv status {place} says why", stacklevel=2
+        )
     return found
 
 

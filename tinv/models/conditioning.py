@@ -13,7 +13,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from tinv.diffusion.process import guided
+from tinv.diffusion.process import apply_guidance
 from tinv.token_parts import (
     ConditioningSlot,
     SlotLayout,
@@ -60,7 +60,7 @@ def predict_at(
         return model.predict(noisy_BChw, t_B, told, batch.geometry)
 
     predicted_BChw = predict(False)
-    return predicted_BChw if guidance is None else guided(predicted_BChw, predict(True), guidance)
+    return predicted_BChw if guidance is None else apply_guidance(predicted_BChw, predict(True), guidance)
 
 
 def encode_at(

@@ -2,18 +2,17 @@
 
 from tinv.optim.effective_batch import EffectiveBatch
 from tinv.optim.eight_bit import adamw8bit
-from tinv.optim.factories import unwrap
-from tinv.optim.introspection import averages_by_itself, evaluated
+from tinv.optim.introspection import eval_mode, has_eval_mode, inspect_factory
 from tinv.optim.riemannian_sgd import RiemannianSGD
-from tinv.optim.text_lr import as_text, text_schedule
+from tinv.optim.text_lr import format_schedule, text_schedule
 
 __all__ = [
     "EffectiveBatch",
     "RiemannianSGD",
     "adamw8bit",
-    "as_text",
-    "averages_by_itself",
-    "evaluated",
+    "eval_mode",
+    "format_schedule",
+    "has_eval_mode",
+    "inspect_factory",
     "text_schedule",
-    "unwrap",
 ]

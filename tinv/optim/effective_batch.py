@@ -1,48 +1,47 @@
-"""How much a run takes in at each step, and how far it goes with it."""
+"""The effective batch size and the learning rate of a run."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class EffectiveBatch:
-    """The effective batch and the learning rate, and what they are made of."""
+    """Samples per optimizer step and the learning rate, with the factors of both."""
 
     batch_size: int
     """Samples in a micro-batch of one process."""
-    accumulate: int
-    """Micro-batches to an optimizer step."""
-    processes: int
+    accumulate_grad_batches: int
+    """Micro-batches per optimizer step."""
+    world_size: int
+    """Number of processes."""
     lr: float
-    """As it is written in the settings."""
+    """The learning rate in the config."""
     scale_lr: bool
-    """Whether the rate grows with the effective batch, as `--scale_lr` of the reference script has it."""
+    """Whether to multiply the learning rate by the effective batch size, as diffusers' `--scale_lr` does."""
     schedule: str | None = None
-    """Rates as text, which take the place of `lr`."""
+    """A schedule in text form; it replaces `lr`."""
 
     @property
-    def effective_batch(self) -> int:
-        """Samples to an optimizer step, over all processes."""
-        return self.batch_size * self.accumulate * self.processes
+    def size(self) -> int:
+        """The samples per optimizer step, over all processes."""
+        return self.batch_size * self.accumulate_grad_batches * self.world_size
 
     @property
-    def rate(self) -> float:
-        """What the optimizer is made with, before any schedule."""
-        return self.lr * self.effective_batch if self.scale_lr else self.lr
+    def scaled_lr(self) -> float:
+        """The learning rate that the optimizer is built with, before any schedule."""
+        return self.lr * self.size if self.scale_lr else self.lr
 
     def __str__(self) -> str:
         """For example `effective batch 4 = 1 x 4 x 1 (...); learning rate 2e-3 = 5e-4 x 4`."""
-        batch = f"{self.effective_batch} = {self.batch_size} x {self.accumulate} x {self.processes}"
-        by = f" x {self.effective_batch}" if self.scale_lr else ""
-        if self.schedule is not None:
-            rate = f"{self.schedule}{by}"
-        else:
-            rate = f"{_short(self.rate)} = {_short(self.lr)}{by}" if by else _short(self.rate)
-        return f"effective batch {batch} (batch size x accumulation x processes); learning rate {rate}"
+        batch = f"{self.size} = {self.batch_size} x {self.accumulate_grad_batches} x {self.world_size}"
+        factor = f" x {self.size}" if self.scale_lr else ""
+        lr = self.schedule or _format_lr(self.lr)
+        total = f"{_format_lr(self.scaled_lr)} = " if factor and not self.schedule else ""
+        return f"effective batch {batch} (batch size x accumulation x processes); learning rate {total}{lr}{factor}"
 
 
-def _short(rate: float) -> str:
-    """`5e-4`, as people write rates."""
-    if rate == 0 or 0.1 <= abs(rate) < 1e4:
-        return f"{rate:g}"
-    mantissa, exponent = f"{rate:.3e}".split("e")
+def _format_lr(lr: float) -> str:
+    """Format a learning rate the way people write it: `5e-4`."""
+    if lr == 0 or 0.1 <= abs(lr) < 1e4:
+        return f"{lr:g}"
+    mantissa, exponent = f"{lr:.3e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"

@@ -28,7 +28,7 @@ def text_schedule(
     Raises:
         UserError: the text cannot be read, or ends before the run does.
     """
-    rates, ends = parse(as_text(schedule))
+    rates, ends = parse(format_schedule(schedule))
     if ends[-1] < num_training_steps:
         raise UserError(
             f"scheduler.schedule ends at step {ends[-1]:.0f}, but the run has {num_training_steps}; leave the last "
@@ -42,7 +42,7 @@ def text_schedule(
     return LambdaLR(optimizer, lambda step: rates[min(bisect_right(ends, step), len(rates) - 1)] / lr)
 
 
-def as_text(schedule: str | float | Sequence[str | float]) -> str:
+def format_schedule(schedule: str | float | Sequence[str | float]) -> str:
     """The schedule as one line; YAML reads a rate that stands alone as a number, and commas in brackets as a list."""
     return ", ".join(map(str, [schedule] if isinstance(schedule, str | float | int) else schedule))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from PIL import Image, ImageOps
 
-from tinv.data.locate import SCHEME
+from tinv.data.locate import HUB_SCHEME
 from tinv.errors import UserError
 from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures
 from tinv.report.downsample import evenly
@@ -35,7 +35,7 @@ def _pictures(run: Path) -> list[Path]:
         hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
         here = Path(hydra["hydra"]["runtime"]["cwd"])
         groups = [f"{part}data" for part in concept_parts(cfg)]
-        local = [group for group in groups if not str(setting(cfg, f"{group}.folder")).startswith(SCHEME)]
+        local = [group for group in groups if not str(setting(cfg, f"{group}.folder")).startswith(HUB_SCHEME)]
         return [path for group in local for path in training_pictures(cfg, here, group)]  # without a network
     except (UserError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return []

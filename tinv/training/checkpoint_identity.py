@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.optim import unwrap
+from tinv.optim import inspect_factory
 from tinv.token_parts import describe_parts
 
 
@@ -16,7 +16,7 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
     Args:
         module: the LightningModule, with its trainer.
     """
-    optimizer, settings = unwrap(module.optimizer)
+    optimizer, settings = inspect_factory(module.optimizer)
     common = {
         "placeholder_token": " ".join(word.placeholder_token for word in module.learned_tokens),
         "model": module.model.fingerprint,
@@ -34,7 +34,7 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
             f"embedding.guidance_scale{of}": word.guidance,
             f"rows{of}": f"for {describe_parts(word.embedding.parts)}",
             **{f"{setting}{of}": value for setting, value in word.averages.items()},
-            f"learning rate{of}": pace.rate,
+            f"learning rate{of}": pace.scaled_lr,
         }
     return common
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tinv.data.images import open_picture
+from tinv.data.images import open_image
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.feature_extractors import towers_for
@@ -52,8 +52,8 @@ def resolve_initializer(
     """
     if lesson.embedding.init != "clip":
         return lesson, None
-    framing = lesson.data.pictures.framing
-    pictures = [open_picture(path, background=framing.background)[0] for path in lesson.data.images]
+    crop_config = lesson.data.concept_images.crop_config
+    pictures = [open_image(path, background=crop_config.background)[0] for path in lesson.data.images]
     clip = at_work(Clip.load(find_clip(pretrained).folder))
     words = lesson.embedding.init_words or whole_words(next(iter(tokenizers.values())))
     (best, cosine), *rest = ranked(clip, pictures, words, kind=lesson.concept.kind)

@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 from tinv.concept import Concept, names
 from tinv.diffusion.loss import DiffusionLoss
 from tinv.diffusion.process import noise_latents, timesteps
-from tinv.diffusion.timestep_samplers import UNIFORM, Timesteps, weighted
-from tinv.embeddings import EmbeddingConfig, LearnedToken, guidance_of
+from tinv.diffusion.timestep_samplers import UNIFORM, TimestepSampler, resample_levels
+from tinv.embeddings import EmbeddingConfig, LearnedToken, guidance_scale_for
 from tinv.formats import LearnedEmbedding
 from tinv.means import Mean, by_name
 from tinv.models import LatentDiffusion
 from tinv.models.conditioning import layers_of, predict_at
-from tinv.optim import EffectiveBatch, as_text, averages_by_itself, evaluated, unwrap
+from tinv.optim import EffectiveBatch, eval_mode, format_schedule, has_eval_mode, inspect_factory
 from tinv.provenance import provenance
 from tinv.seeding import normal_pair
 from tinv.training.checkpoint_identity import check_identity, checkpoint_identity
@@ -56,7 +56,7 @@ class TextualInversion(LightningModule):
         seed: int,
         scale_lr: bool = False,
         merge_batches: bool = False,
-        timestep_sampler: Timesteps = UNIFORM,
+        timestep_sampler: TimestepSampler = UNIFORM,
         regularizer: Regularizer = NOTHING,
         extra_concepts: Sequence[ConceptTask] = (),
     ):
@@ -111,7 +111,7 @@ class TextualInversion(LightningModule):
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
-        guidance = guidance_of(self.learned_tokens, batch.captions)
+        guidance = guidance_scale_for(self.learned_tokens, batch.captions)
         predicted_BChw = predict_at(self.model, noisy_BChw, t_B, batch, vectors, guidance=guidance)
         return (loss or self.loss)(
             predicted_BChw,
@@ -124,7 +124,7 @@ class TextualInversion(LightningModule):
 
     def training_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> Tensor:
         """The sum over the concepts of the mean loss of their micro-batches, and of what is minimised besides."""
-        micro = [part and weighted(part, self._weights_T) for part in by_concept(batch)]
+        micro = [part and resample_levels(part, self._weights_T) for part in by_concept(batch)]
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._means.clear()
         if due := self._due(micro, batch_idx):
@@ -168,17 +168,17 @@ class TextualInversion(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The rows' optimizer and its schedule, one step of it an optimizer step, however many processes there are."""
-        rates = [pace.rate for pace in self.paces(self.trainer, self.trainer.datamodule)]  # type: ignore[attr-defined]
+        rates = [pace.scaled_lr for pace in self.paces(self.trainer, self.trainer.datamodule)]  # type: ignore[attr-defined]
         groups = [
             {"params": [*w.embedding.parameters()], "lr": rate}
             for w, rate in zip(self.learned_tokens, rates, strict=True)
         ]
         optimizer = self.optimizer(groups, lr=rates[0])
         for word in self.learned_tokens:
-            word.expect(self.trainer.max_steps)
+            word.set_max_steps(self.trainer.max_steps)
         if any(word.norm_constraint or word.average is not None for word in self.learned_tokens):
             optimizer.register_step_post_hook(self._after_step)
-        if averages_by_itself(optimizer):
+        if has_eval_mode(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
         self._optimizer = optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
@@ -194,13 +194,13 @@ class TextualInversion(LightningModule):
         return [
             EffectiveBatch(
                 batch_size=part.batch_size,
-                accumulate=trainer.accumulate_grad_batches,
-                processes=trainer.world_size,
+                accumulate_grad_batches=trainer.accumulate_grad_batches,
+                world_size=trainer.world_size,
                 lr=lr if word.lr is None else word.lr,
                 scale_lr=self.scale_lr,
-                schedule=as_text(unwrap(self.scheduler)[1].get("schedule", [])) or None,
+                schedule=format_schedule(inspect_factory(self.scheduler)[1].get("schedule", [])) or None,
             )
-            for word, part in zip(self.learned_tokens, data.parts, strict=True)
+            for word, part in zip(self.learned_tokens, data.datamodules, strict=True)
         ]
 
     def named_vectors(self) -> dict[str, nn.Parameter]:
@@ -218,9 +218,9 @@ class TextualInversion(LightningModule):
 
     def eval_vectors(self) -> Vectors:
         """The rows as everybody else gets them: those that are trained, or their averages where these are kept."""
-        if self._optimizer is None or not averages_by_itself(self._optimizer):
+        if self._optimizer is None or not has_eval_mode(self._optimizer):
             return _joined(word.eval_vectors() for word in self.learned_tokens)
-        with evaluated(self._optimizer):
+        with eval_mode(self._optimizer):
             shown = _joined(word.eval_vectors() for word in self.learned_tokens)
             return {word: {name: rows.detach().clone() for name, rows in of.items()} for word, of in shown.items()}
 

@@ -159,7 +159,7 @@ class TaskBuilder:
         """Whether each can be shown."""
         if self.data:
             for path in self.data.images:
-                self.heard.attempt(partial(self.data.open, path, resolution=THUMBNAIL), self.where)
+                self.heard.attempt(partial(self.data.load_crops, path, resolution=THUMBNAIL), self.where)
 
     def lesson(self) -> Iterator[ConceptTask]:
         """The whole, if no part is missing."""

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tinv.data.datamodule import ConceptDataModule
-from tinv.data.dataset import TrainingExample, TrainingSamples
+from tinv.data.dataset import TrainingDataset, TrainingExample
 from tinv.models.families import read_json
 from tinv.models.sources import find
 from tinv.runs.files import atomic
@@ -51,7 +51,7 @@ def preview(parts: Sequence[ConceptDataModule], *, resolution: int, num_samples:
     rows: list[_Row] = []
     lines: list[str] = []
     for data in parts:
-        word = f"{data.pictures.concept.placeholder_token} " if len(parts) > 1 else ""
+        word = f"{data.concept_images.concept.placeholder_token} " if len(parts) > 1 else ""
         rows += _rows(word, data, first_batches(data, resolution=resolution, num_samples=num_samples))
         lines += [f"{word}{_describe(data, index)}" for index in range(len(data.images))]
     with atomic(out) as draft:
@@ -61,8 +61,8 @@ def preview(parts: Sequence[ConceptDataModule], *, resolution: int, num_samples:
 
 def first_batches(data: ConceptDataModule, *, resolution: int, num_samples: int) -> list[list[TrainingExample]]:
     """The first micro-batches of a run, with small pictures [3, h, w] in [-1, 1] where it has moments."""
-    data.connect(_thumbnail, resolution=resolution)
-    samples = TrainingSamples(data.shown, batch_size=data.batch_size, seed=data.seed)
+    data.encode_images(_thumbnail, resolution=resolution)
+    samples = TrainingDataset(data.encoded_images, batch_size=data.batch_size, seed=data.seed)
     firsts = range(0, num_samples, data.batch_size)
     return [[samples[first + i] for i in range(data.batch_size)] for first in firsts]
 
@@ -85,7 +85,7 @@ def _thumbnail(pixels_13HW: Tensor) -> Tensor:
 
 
 def _describe(data: ConceptDataModule, index: int) -> str:
-    shown = data.shown[index]
+    shown = data.encoded_images[index]
     views, captions = shown.views, shown.captions
     height, width, _, _, high, wide = views.geometry[0].tolist()
     parts = [

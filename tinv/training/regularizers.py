@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from tinv.concept import Concept
+from tinv.data.captions import CONTEXT_TEMPLATES, read_templates
 from tinv.embeddings import EmbeddingConfig, LearnedToken
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.runs.files import locate
 from tinv.seeding import generator
-from tinv.templates import CONTEXT, read_templates
 
 
 class Regularizer(Protocol):
@@ -69,7 +69,7 @@ class DistanceRegularizer:
     def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
         """weight x mean over the rows of |row - start|, the encoders' added up."""
         distances = [
-            (rows_KD - word.start[encoder].to(rows_KD.device)).norm(dim=1).mean()
+            (rows_KD - word.init_vectors[encoder].to(rows_KD.device)).norm(dim=1).mean()
             for encoder, rows_KD in word.embedding.weights.items()
         ]
         return self.weight * torch.stack(distances).sum()
@@ -146,7 +146,7 @@ class ContextRegularizer:
         return self.weight * torch.stack(losses).mean()
 
     def _prompts(self) -> tuple[str, ...]:
-        path = CONTEXT if self.templates_file is None else locate(self.templates_file)
+        path = CONTEXT_TEMPLATES if self.templates_file is None else locate(self.templates_file)
         prompts = _behind(path)
         if not prompts:
             raise UserError(f"regularizer.templates_file: {path} has no prompt in which something stands behind {{}}")

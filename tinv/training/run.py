@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tinv.config.validate import build
+from tinv.data.datamodule import MultiConceptDataModule
 from tinv.data.latent_cache import LatentCache, cache_folder
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
@@ -21,7 +22,6 @@ from tinv.models.compiling import keep_compiled
 from tinv.models.encoder import encoder_of
 from tinv.runs import layout as rundir
 from tinv.runs.environment import hydra_choices
-from tinv.together import MultiConceptDataModule
 from tinv.training.callbacks import KeepBest
 from tinv.training.callbacks.checkpoints import newest_valid
 from tinv.training.callbacks.timing import phase
@@ -74,7 +74,7 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
     trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
     device = trainer.strategy.root_device
     with phase(callbacks, "encoding"), _encoder(cfg.paths, model, device) as encode, model.vae_on_call.at(device):
-        data.connect(encode, resolution=model.resolution)  # before the rest takes the device's memory
+        data.encode_images(encode, resolution=model.resolution)  # before the rest takes the device's memory
     if trainer.is_global_zero:
         for word, pace in zip(module.learned_tokens, module.paces(trainer, data), strict=True):
             print(f"{f'{word.placeholder_token}: ' if word.name else ''}{pace}", flush=True)
@@ -100,7 +100,7 @@ def _encoder(paths: DictConfig, model: LatentDiffusion, device: torch.device) ->
     if (folder := cache_folder(paths.cache_dir)) is None:
         return nullcontext(model.encode_images)
     encoder = encoder_of(model.vae, device)
-    return LatentCache(model.encode_images, folder, encoder=encoder, most_bytes=int(paths.cache_max_gb * 1e9))
+    return LatentCache(model.encode_images, folder, encoder=encoder, max_bytes=int(paths.cache_max_gb * 1e9))
 
 
 def _begun(lesson: ConceptTask, pretrained: str, model: LatentDiffusion) -> ConceptTask:

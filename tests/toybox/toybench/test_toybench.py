@@ -102,7 +102,7 @@ def test_the_experiment_says_all_of_it_by_one_name(compose):
 def test_its_masks_fit_its_pictures(compose):
     cfg = compose("+experiment=toybench", "data.masks=pkg://tinv/toybox/toybench/masks/${concept.name}")
     data = build(cfg.data, concept=build(cfg.concept))
-    opened = [picture for path in data.images for picture in data.open(path, 64)]
+    opened = [picture for path in data.images for picture in data.load_crops(path, 64)]
     assert all(picture.mask is not None and 0 < picture.mask.mean() < 0.7 for picture in opened)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinv.data.images import SUFFIXES
+from tinv.data.images import IMAGE_SUFFIXES
 from tinv.errors import UserError
 
 FILE = "prompts_and_classes.txt"
@@ -137,4 +137,4 @@ def _with_gap(prompt: str) -> str:
 
 
 def _has_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from tinv.data.dataset import ValidationSamples, collate
+from tinv.data.dataset import ValidationDataset, collate
 from tinv.errors import UserError
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_metrics
@@ -73,11 +73,11 @@ class DVARStopping(Stopping):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Settle what is looked at, and when."""
-        parts = trainer.datamodule.parts  # type: ignore[attr-defined]
+        parts = trainer.datamodule.datamodules  # type: ignore[attr-defined]
         smallest = min(part.batch_size for part in parts) * trainer.accumulate_grad_batches
         self._every = EveryNSteps(self.stride or stride(self.draws, smallest), setting="early_stopping.stride")
         self._every.begin(trainer.global_step)
-        samples = [ValidationSamples(part.shown, num_draws=self.draws) for part in parts]
+        samples = [ValidationDataset(part.encoded_images, num_draws=self.draws) for part in parts]
         self._batches = [
             [collate([of[i] for i in chosen]).to(pl_module.device) for chosen in of.batches(self.draws)]
             for of in samples

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from tinv.data.images import open_picture
+from tinv.data.images import open_image
 from tinv.embeddings import LearnedToken
 from tinv.errors import UserError
 from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
@@ -91,9 +91,9 @@ class Evaluation(Callback):
             with self.stopwatch("loading"), isolate_rng():
                 self._towers = Choice.of(name).load()
                 data: Any = trainer.datamodule  # type: ignore[attr-defined]
-                for word, part in zip(pl_module.learned_tokens, data.parts, strict=True):
-                    background = part.pictures.framing.background
-                    shown = [open_picture(path, background=background)[0] for path in part.images]
+                for word, part in zip(pl_module.learned_tokens, data.datamodules, strict=True):
+                    background = part.concept_images.crop_config.background
+                    shown = [open_image(path, background=background)[0] for path in part.images]
                     self._references[word.name] = References.seen_by(self._towers, shown)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:

@@ -120,14 +120,14 @@ class Export(Callback):
         found: dict[Path, LearnedEmbedding] = {}
         if not trainer.is_global_zero:
             return found
-        parts = trainer.datamodule.parts  # type: ignore[attr-defined]
+        parts = trainer.datamodule.datamodules  # type: ignore[attr-defined]
         for word, part, latest in zip(pl_module.learned_tokens, parts, pl_module.learned_embeddings(), strict=True):
             learned = keeper.choose(word.name, latest) if keeper else latest
             if not all(rows.isfinite().all() for rows in learned.vectors.values()):
                 which = f" of {word.placeholder_token}" if word.name else ""
                 warnings.warn(f"learned_embeds{which} was not written: the embedding is not finite", stacklevel=2)
                 continue
-            side = part.pictures.framing.resolution or pl_module.model.resolution
+            side = part.concept_images.crop_config.resolution or pl_module.model.resolution
             told = {"date": f"{self._began:%Y-%m-%dT%H:%M:%SZ}", "resolution": str(side)}
             told |= {"license": self.license} if self.license else {}
             whole = LearnedEmbedding(learned.placeholder_token, learned.vectors, {**learned.provenance, **told})

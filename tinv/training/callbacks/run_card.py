@@ -132,12 +132,12 @@ def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
                 "num_vectors": {name: len(rows) for name, rows in word.embedding.weights.items()},
             },
             "images": [path.name for path in part.images],
-            "effective_batch": pace.effective_batch,
-            "learning_rate": pace.rate,
+            "effective_batch": pace.size,
+            "learning_rate": pace.scaled_lr,
             "pace": str(pace),
-            "images_seen": pace.effective_batch * trainer.max_steps,
+            "images_seen": pace.size * trainer.max_steps,
         }
-        for word, part, pace in zip(pl_module.learned_tokens, trainer.datamodule.parts, paces, strict=True)
+        for word, part, pace in zip(pl_module.learned_tokens, trainer.datamodule.datamodules, paces, strict=True)
     ]
     return {
         **first,

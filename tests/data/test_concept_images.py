@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from tinv.concept import Concept
-from tinv.data.concept_dataset import ConceptPictures
-from tinv.data.crop_config import Framing
+from tinv.data.captions import CaptionConfig
+from tinv.data.concept_images import ConceptImages
+from tinv.data.crop_config import CropConfig
 from tinv.data.encode_latents import encode_views
-from tinv.data.wording import Wording
 from tinv.errors import UserError
 
 CONCEPT = Concept(placeholder_token="<mug>")
@@ -26,12 +26,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def pictures(folder, *, wording=None, seed=0, repeats=1, masks=None, mask_floor=0.0, recursive=False, **framing):
-    return ConceptPictures(
+def pictures(
+    folder, *, caption_config=None, seed=0, repeats=1, masks=None, mask_floor=0.0, recursive=False, **crop_config
+):
+    return ConceptImages(
         CONCEPT,
         folder,
-        wording=wording or Wording(),
-        framing=Framing(**framing),
+        caption_config=caption_config or CaptionConfig(),
+        crop_config=CropConfig(**crop_config),
         recursive=recursive,
         repeats=repeats,
         masks=masks,
@@ -48,7 +50,7 @@ def test_only_the_moments_of_a_picture_are_kept(folder):
     """500 pictures must fit: pixels are gone soon after the next picture is opened."""
     decoded = []
 
-    class Watched(ConceptPictures):
+    class Watched(ConceptImages):
         def open(self, path, resolution):
             assert sum(picture() is not None for picture in decoded) <= 1
             pictures = super().open(path, resolution)
@@ -57,7 +59,7 @@ def test_only_the_moments_of_a_picture_are_kept(folder):
 
     for i in range(3):
         Image.new("RGB", (64, 64)).save(folder / f"{i}.png")
-    shown = Watched(CONCEPT, folder, wording=Wording(), framing=Framing()).encode(encode, 64)
+    shown = Watched(CONCEPT, folder, caption_config=CaptionConfig(), crop_config=CropConfig()).encode(encode, 64)
     assert len(decoded) == len(shown) == 6
 
 
@@ -74,7 +76,7 @@ def test_what_is_kept_lies_in_one_place_and_is_what_each_picture_alone_gives(fol
     for name in ("moments", "geometry", *(["mask"] if masked else [])):
         assert len({getattr(each, name).untyped_storage().data_ptr() for each in views}) == 1
     for path, each in zip(found.images, views, strict=True):
-        alone = encode_views(found.open(path, 64), encode, flip=found.framing.flip)
+        alone = encode_views(found.open(path, 64), encode, flip=found.crop_config.flip)
         assert torch.equal(each.moments, alone.moments) and torch.equal(each.geometry, alone.geometry)
         assert torch.equal(each.mask, alone.mask) if masked else each.mask is None
 
@@ -109,7 +111,7 @@ def test_random_crops_have_their_own_moments_and_stay_where_they_are_when_pictur
     after = pictures(folder, fit="random_crop", crops=4, flip=True).encode(encode, 64)
     assert all(torch.equal(old.views.geometry, new.views.geometry) for old, new in zip(before, after[1:], strict=True))
     elsewhere = pictures(folder, fit="random_crop", crops=4, seed=1).open(folder / "b.png", 64)
-    assert [p.cut for p in elsewhere] != [p.cut for p in few.open(folder / "b.png", 64)]
+    assert [p.crop for p in elsewhere] != [p.crop for p in few.open(folder / "b.png", 64)]
 
 
 def test_small_pictures_are_named_when_they_are_enlarged(folder, recwarn):
@@ -167,8 +169,8 @@ def test_alpha_is_the_mask_and_the_background_is_behind_it(folder):
 
 def test_what_is_left_out_needs_no_caption(folder):
     (folder / "a.txt").write_text("on a table, {}")
-    found = pictures(folder, wording=Wording(captions="files"), repeats={"b.png": 0, "c.png": 0})
-    assert found.sayings() == {"on a table, <mug>": "a.txt"}
+    found = pictures(folder, caption_config=CaptionConfig(captions="files"), repeats={"b.png": 0, "c.png": 0})
+    assert found.caption_sources() == {"on a table, <mug>": "a.txt"}
 
 
 @pytest.mark.parametrize(
