@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,3 @@ class Figure:
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Figure:
     """How many times as long theirs took, pair by pair: what slows the machine down for a while slows both."""
     return Figure.of([a / b for a, b in zip(theirs, ours, strict=True)])
-
-
-def as_text(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table, its first column to the left and the others to the right."""
-    cells = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]).rstrip()
-        for row in cells
-    )

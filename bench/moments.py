@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 
-from bench.figures import Figure, as_text
+from bench.figures import Figure
 from bench.published import configs
 from tinv.data.latent_cache import LatentCache
 from tinv.models import vae as latents
 from tinv.models.encoder import encoder_of
+from tinv.runs.text_table import align_columns
 
 HEAD = ("", "wall ms", "CPU ms")
 
@@ -39,7 +40,7 @@ def run(options: Namespace) -> dict[str, Any]:
         for name, laps in taken.items()
     }
     print(f"\nmoments: {side} px")
-    print(as_text(HEAD, [(name, *figures.values()) for name, figures in found.items()]))
+    print(align_columns([HEAD, *((name, *figures.values()) for name, figures in found.items())], align_right=True))
     return {name: {key: figure.as_json() for key, figure in figures.items()} for name, figures in found.items()}
 
 

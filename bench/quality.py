@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import commands, subjects
-from bench.figures import as_text
 from bench.runner import ROOT, Command, started
 from tinv import formats
 from tinv.runs.files import atomic, locate
+from tinv.runs.text_table import align_columns
 from tinv.toybox.concepts import concept
 from tinv.toybox.recovery import Baseline, baseline, fidelity, obedience, prompt_on
 from tinv.toybox.sampling import load_pipeline, sample
@@ -36,7 +36,10 @@ def run(options: Namespace) -> list[dict[str, Any]]:
                     print(rows[-1], flush=True)
     print("\nquality: the toybox")
     print(
-        as_text(HEAD, [(f"{r['concept']}, {r['name']}", r["step"], r["cpu_s"], r["S"], r["editability"]) for r in rows])
+        align_columns(
+            [HEAD, *((f"{r['concept']}, {r['name']}", r["step"], r["cpu_s"], r["S"], r["editability"]) for r in rows)],
+            align_right=True,
+        )
     )
     for line in reached(rows):
         print(line)

@@ -6,9 +6,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import commands, subjects
-from bench.figures import Figure, as_text, ratio
+from bench.figures import Figure, ratio
 from bench.runner import started
 from bench.whole import whole
+from tinv.runs.text_table import align_columns
 
 HEAD = ("", "steps", "wall s", "CPU s", "shipped / this", "RSS MiB")
 FIRST = 1
@@ -24,7 +25,7 @@ def run(options: Namespace) -> dict[str, Any]:
             found[name] = [
                 row for steps in (FIRST, *options.steps) for row in measure(subject, Path(place), steps, options)
             ]
-        print(as_text(HEAD, [_cells(row) for row in found[name]]))
+        print(align_columns([HEAD, *map(_cells, found[name])], align_right=True))
     return found
 
 

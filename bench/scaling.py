@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import commands, subjects
-from bench.figures import Figure, as_text
+from bench.figures import Figure
 from bench.watch import WARM_UP, Watch
 from bench.whole import whole
+from tinv.runs.text_table import align_columns
 
 HEAD = ("", "", "step ms", "ms a picture", "whole run s", "RSS MiB", "GPU MiB")
 BATCHES, VECTORS, PICTURES, PROCESSES = (1, 2, 4, 8, 16, 32), (1, 4, 16, 32), (5, 50, 500), (1, 2)
@@ -26,7 +27,7 @@ def run(options: Namespace) -> list[dict[str, Any]]:
     ]
     rows = [measure(axis, n, words, options) for axis, n, words in (axes[:2] if options.tiny else axes)]
     print(f"\nscaling: {subjects.TITLES['toybox']}")
-    print(as_text(HEAD, [tuple(_cells(row)) for row in rows]))
+    print(align_columns([HEAD, *map(_cells, rows)], align_right=True))
     return rows
 
 

@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import commands, subjects
-from bench.figures import Figure, as_text
+from bench.figures import Figure
 from bench.run import first
 from bench.runner import ROOT
+from tinv.runs.text_table import align_columns
 
 SAID = {"--help": ("--help",), "config error": ("+experiment=cat_toy", "optimzer.lr=1")}
 
@@ -35,7 +36,7 @@ def run(options: Namespace) -> dict[str, Any]:
                 taken[command.name].append(first(command)[1])
     found = {name: Figure.of(seconds) for name, seconds in taken.items()}
     print(f"\nstart: {subjects.TITLES['toybox']}")
-    print(as_text(("", "CPU s"), list(found.items())))
+    print(align_columns([("", "CPU s"), *found.items()], align_right=True))
     return {name: figure.as_json() for name, figure in found.items()}
 
 

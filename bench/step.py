@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import commands, subjects
-from bench.figures import Figure, as_text, ratio
+from bench.figures import Figure, ratio
 from bench.runner import Command, Lap, laps, started
+from tinv.runs.text_table import align_columns
 
 HEAD = ("", "wall ms", "CPU ms", "shipped / this", "best flags / this", "bare loop / this", "RSS MiB", "GPU MiB")
 BIG = 10**6
@@ -91,4 +92,4 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         ]
         times = [str(Figure(**found[name])) for name in ("wall_ms", "cpu_ms")]
         lines.append((found["name"], *times, *ratios, found["peaks_mib"]["rss"], found["peaks_mib"].get("gpu", "")))
-    return as_text(HEAD, lines)
+    return align_columns([HEAD, *lines], align_right=True)

@@ -14,8 +14,8 @@ def test_vectors_are_spelled_as_diffusers_expands_them():
     ("placeholder_token", "slug"),
     [("<cat-toy>", "cat-toy"), ("sks", "sks"), ("<a/b\\c:d>", "abcd"), ("***", "concept"), ("<où>", "où")],
 )
-def test_slug_is_a_file_name_on_every_system(placeholder, slug):
-    assert Concept(placeholder_token=placeholder).slug == slug
+def test_slug_is_a_file_name_on_every_system(placeholder_token, slug):
+    assert Concept(placeholder_token=placeholder_token).slug == slug
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,9 @@ def test_slug_is_a_file_name_on_every_system(placeholder, slug):
         ("{}", "<>"),
     ],
 )
-def test_a_placeholder_that_cannot_be_typed_is_refused_with_one_that_can(placeholder, remedy):
+def test_a_placeholder_that_cannot_be_typed_is_refused_with_one_that_can(placeholder_token, remedy):
     with pytest.raises(UserError, match=r"concept\.placeholder_token") as error:
-        Concept(placeholder_token=placeholder)
+        Concept(placeholder_token=placeholder_token)
     assert remedy in str(error.value)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.reference.replay import Replay
 from tinv import formats
+from tinv.runs.text_table import align_columns
 
 NAMES = ("learned_embeds.safetensors", "learned_embeds_2.safetensors")
 TOLERANCE = 1e-5
@@ -81,9 +82,7 @@ def files(theirs: Path, ours: Path, model: str) -> Iterator[Row]:
 
 def as_text(compared: Sequence[Row]) -> str:
     """A table."""
-    cells = [("quantity", "reference", "tinv", "difference", ""), *(row.cells() for row in compared)]
-    widths = [max(len(line[i]) for line in cells) for i in range(5)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
+    return align_columns([("quantity", "reference", "tinv", "difference", ""), *(row.cells() for row in compared)])
 
 
 def as_json(compared: Sequence[Row]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 from tinv.evaluation import results
 from tinv.evaluation.subjects import Subject
 from tinv.runs.sweep_point import place_of
+from tinv.runs.text_table import align_columns
 
 REPEATS = {"seed", "experiment", "name", "subject", "concept", "concept.name", "concept.placeholder_token"}
 REPEATS |= {"data", "data.folder"}
@@ -61,9 +62,7 @@ def text(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     cells = [["", *(COLUMNS.get(name, name) for name in names)]]
     for label, row in rows:
         cells.append([label, *(_cell(row, name) for name in names)])
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
-    return "\n".join(line.rstrip() for line in lines)
+    return align_columns(cells)
 
 
 def label(subject: Subject) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.runs.status import PROGRESS, Status, read_status
+from tinv.runs.text_table import align_columns
 from tinv.sweeps.plan_file import FILE as PLAN
 from tinv.sweeps.point_names import format_value, shorten_keys
-from tinv.sweeps.results_table import align_columns, format_duration
+from tinv.sweeps.results_table import format_duration
 
 SILENT_S = 600.0
 """A run writes down how far it is every few seconds; after so long without a word something is wrong."""

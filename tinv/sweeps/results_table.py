@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tinv.runs.text_table import align_columns
 from tinv.sweeps.point_names import format_value, shorten_keys
 
 
@@ -37,12 +38,6 @@ def format_table(rows: Sequence[ResultRow], monitor: str | None) -> str:
         taken = ["" if row.steps is None else str(row.steps)] if steps else []
         lines.append([str(row.point), *swept, row.status, *value, *taken, format_duration(row.seconds), row.folder])
     return align_columns(lines)
-
-
-def align_columns(lines: Sequence[Sequence[str]]) -> str:
-    """Cells under one another."""
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
 def format_csv(rows: Sequence[ResultRow], monitor: str | None) -> str:
