@@ -8,7 +8,7 @@ from typing import Any
 _TOKEN = re.compile(r"\bhf_(?:oauth_|jwt_)?[A-Za-z0-9]{20,}[\w.-]*")
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN", "WANDB_API_KEY")
 _READ = re.compile(rf"\boc\.env:\s*(?:{'|'.join(_VARIABLES)})\b")
-_NAME = re.compile(r"(^|[._])((hf_|hub_|auth_|access_)?token|(wandb_)?api_?key)$")
+_NAME = re.compile(r"(^|[._])(?<!placeholder_)(?<!initializer_)((hf_|hub_|auth_|access_)?token|(wandb_)?api_?key)$")
 HIDDEN = "***"
 REMEDY = (
     "holds a token, and settings are written to files and logs: leave it out, and log in with "
