@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from tinv.config.compose import CompositionError, Groups
 from tinv.errors import UserError
-from tinv.models import model_cache as shelf
 from tinv.runs.status import Status
+from tinv.sweeps import model_cache
 from tinv.sweeps import plan_file as kept
 from tinv.sweeps.launchers import report_failure
 from tinv.sweeps.points import SweepPoint, differences, key, settings
@@ -53,7 +53,7 @@ class SweepRun:
         Raises:
             UserError: another process holds the folder, it belongs to another sweep, or a point failed.
         """
-        with lock_folder(self.folder), shelf.kept():
+        with lock_folder(self.folder), model_cache.keep_model():
             if not self.is_resumed and (self.folder / kept.FILE).exists():
                 raise UserError(f"{self.folder} holds a sweep already; sweep.resume={self.folder} goes on with it")
             try:

@@ -17,11 +17,11 @@ from tinv.data.datamodule import MultiConceptDataModule
 from tinv.data.latent_cache import LatentCache, cache_folder
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
-from tinv.models import model_cache as shelf
 from tinv.models.compiling import keep_compiled
 from tinv.models.encoder import encoder_of
 from tinv.runs import layout as rundir
 from tinv.runs.environment import hydra_choices
+from tinv.sweeps import model_cache
 from tinv.training.callbacks import KeepBest
 from tinv.training.callbacks.checkpoints import newest_valid
 from tinv.training.callbacks.timing import phase
@@ -65,7 +65,7 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
             logger.log_hyperparams(settings)
         if cfg.model.compile and (kept := cache_folder(cfg.paths.cache_dir)):
             keep_compiled(kept / "compiled")
-        model = shelf.get(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
+        model = model_cache.get(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
         first, *others = [_begun(lesson, cfg.model.pretrained, model) for lesson in lessons]
         late = {"model": model, "concept": first.concept, "embedding": first.embedding, "extra_concepts": others}
         wiring = OmegaConf.masked_copy(cfg.module, [key for key in cfg.module if key not in late])
@@ -82,7 +82,7 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
     if trainer.is_global_zero:
         print(_farewell(module, Path(cfg.paths.output_dir)))
     result = _monitored(cfg.monitor, trainer, module, data)
-    shelf.put(model)
+    model_cache.put(model)
     if cfg.hub.push and trainer.is_global_zero:
         print(f"uploaded: {build(cfg.hub).publish(Path(cfg.paths.output_dir))}")
     return result

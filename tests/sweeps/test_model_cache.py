@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tests.sweeps.test_grid_sweeper import column
 from tests.tiny import tiny_images, tiny_model, tiny_pipeline
 from tinv import models
-from tinv.models import model_cache as shelf
+from tinv.sweeps import model_cache
 from tinv.training.main import main
 
 TINY = [
@@ -83,9 +83,9 @@ def model(tmp_path):
 
 def test_without_a_sweep_nothing_is_kept(model):
     other = object()
-    assert shelf.get("settings", lambda: model) is model
-    shelf.put(model)
-    assert shelf.get("settings", lambda: other) is other
+    assert model_cache.get("settings", lambda: model) is model
+    model_cache.put(model)
+    assert model_cache.get("settings", lambda: other) is other
 
 
 def add_one(tensor):
@@ -108,18 +108,18 @@ def add_one(tensor):
 )
 def test_what_a_run_can_do_to_a_model_is_noticed(model, spoil, is_kept):
     fresh = object()
-    with shelf.kept():
-        spoil(shelf.get("settings", lambda: model))
-        shelf.put(model)
+    with model_cache.keep_model():
+        spoil(model_cache.get("settings", lambda: model))
+        model_cache.put(model)
         with suppress(AttributeError):  # a fresh one would be looked at
-            fresh = shelf.get("settings", object)
+            fresh = model_cache.get("settings", object)
         assert (fresh is model) == is_kept
 
 
 def test_a_model_is_lent_to_one_run_and_for_its_settings_only(model, tmp_path):
     other = tiny_model(tmp_path / "other")
-    with shelf.kept():
-        assert shelf.get("settings", lambda: model) is model
-        assert shelf.get("settings", lambda: other) is other, "the first is away"
-        shelf.put(other)
-        assert shelf.get("other settings", lambda: model) is model
+    with model_cache.keep_model():
+        assert model_cache.get("settings", lambda: model) is model
+        assert model_cache.get("settings", lambda: other) is other, "the first is away"
+        model_cache.put(other)
+        assert model_cache.get("other settings", lambda: model) is model

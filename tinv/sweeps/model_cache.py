@@ -1,8 +1,4 @@
-"""The frozen model of the last run, for the next one that asks for the same.
-
-Only used during a sweep whose points run one after the other in this process. A run takes the model away and puts it
-back when it has gone well: after one that failed, or left the model otherwise than it was, the next one loads it anew.
-"""
+"""Keeps the frozen model between the runs of a sweep that run one after the other in this process."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +6,11 @@ from typing import Any
 
 
 class ModelCache:
-    """Holds one model, or none."""
+    """Holds at most one model.
+
+    A run removes the model and puts it back when it succeeds. After a run that failed or changed the model, the next
+    run loads it again.
+    """
 
     def __init__(self) -> None:
         self._model: Any = None
@@ -18,7 +18,7 @@ class ModelCache:
         self._condition: list[Any] = []
 
     def get(self, settings: str, load: Callable[[], Any]) -> Any:
-        """The model with these settings, loaded if it is not there; one with others is let go of first."""
+        """Removes and returns the model with these settings, or loads it; releases a model with other settings first."""
         model, self._model = self._model, None
         if model is None or settings != self._settings:
             del model
@@ -27,38 +27,38 @@ class ModelCache:
         return model
 
     def put(self, model: Any) -> None:
-        """Keep the model for the next run, if it is as it was when it was loaded."""
+        """Keeps the model for the next run, unless it has changed since it was loaded."""
         if _condition(model) == self._condition:
             self._model = model
 
 
-_shelf: ModelCache | None = None
+_cache: ModelCache | None = None
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Keep the model between the runs of the block."""
-    global _shelf
-    _shelf = ModelCache()
+def keep_model() -> Iterator[None]:
+    """Keeps the model between the runs of the block."""
+    global _cache
+    _cache = ModelCache()
     try:
         yield
     finally:
-        _shelf = None
+        _cache = None
 
 
 def get(settings: str, load: Callable[[], Any]) -> Any:
-    """The model with these settings: the one that was kept, or one that is loaded now."""
-    return _shelf.get(settings, load) if _shelf else load()
+    """Returns the model with these settings from the sweep's cache, or loads it."""
+    return _cache.get(settings, load) if _cache else load()
 
 
 def put(model: Any) -> None:
-    """Let the next run have the model. Without a sweep there is none."""
-    if _shelf:
-        _shelf.put(model)
+    """Hands the model to the next run of the sweep; does nothing outside of a sweep."""
+    if _cache:
+        _cache.put(model)
 
 
 def _condition(model: Any) -> list[Any]:
-    """What a run could have changed: precision, place, gradients, mode, and by their counters the numbers."""
+    """Returns what a run could change: dtype, device, requires_grad, training mode, and version counters of weights."""
     modules = [*model.modules(), *model.vae.modules()]
     tensors = [tensor for module in (model, model.vae) for tensor in (*module.parameters(), *module.buffers())]
     state = [(tensor.dtype, tensor.device, tensor.requires_grad, tensor._version) for tensor in tensors]
