@@ -23,7 +23,7 @@ def main(overrides: Sequence[str]) -> None:
     torch.manual_seed(cfg.seed)
     module, data = build(cfg.module), build(cfg.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with module.model.vae_on_call.at(device):
+    with module.model.offloaded_vae.on(device):
         data.encode_images(module.model.encode_images, resolution=module.model.resolution)
     loop(module.to(device), data, cfg, device)
 

@@ -10,7 +10,7 @@ import torch
 
 from bench.runner import ROOT, Command
 from bench.subjects import Subject
-from tinv.models.cpu_features import multiplies
+from tinv.models.cpu_features import has_matmul
 
 AS_SHIPPED = ("--train_batch_size=1", "--gradient_accumulation_steps=4")
 """As the script's own page says it."""
@@ -88,4 +88,4 @@ def has_gpu() -> bool:
 
 def has_bf16() -> bool:
     """Whether the rows in bfloat16 say anything: where it is emulated, a step takes ten times as long and more."""
-    return has_gpu() or multiplies("bfloat16")
+    return has_gpu() or has_matmul("bfloat16")

@@ -14,7 +14,7 @@ from bench.figures import Figure
 from bench.published import configs
 from tinv.data.latent_cache import LatentCache
 from tinv.models import vae as latents
-from tinv.models.encoder import encoder_of
+from tinv.models.vae import encoding_identity
 from tinv.runs.text_table import align_columns
 
 HEAD = ("", "wall ms", "CPU ms")
@@ -27,11 +27,11 @@ def run(options: Namespace) -> dict[str, Any]:
     side = config["sample_size"]
     taken: dict[str, list[tuple[float, float]]] = {"tell the encoder": [], "encode a view": [], "look it up": []}
     with TemporaryDirectory() as folder:
-        encoder = encoder_of(vae, torch.device("cpu"))
+        encoder = encoding_identity(vae, torch.device("cpu"))
         known = LatentCache(lambda x: latents.encode(vae, x), Path(folder), encoder=encoder, max_bytes=10**9)
         for _ in range(options.rounds):
             view = torch.rand(1, 3, side, side) * 2 - 1
-            taken["tell the encoder"].append(timed(lambda: encoder_of(vae, torch.device("cpu"))))
+            taken["tell the encoder"].append(timed(lambda: encoding_identity(vae, torch.device("cpu"))))
             for name in ("encode a view", "look it up"):
                 taken[name].append(timed(lambda view=view: known(view)))  # type: ignore[misc]
     assert known.made == known.looked_up == options.rounds

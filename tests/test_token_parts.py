@@ -37,7 +37,7 @@ def test_timesteps_of_solvers_between_and_beyond_the_schedules_have_stages_too()
 @pytest.mark.parametrize(("some", "others"), [(4, 10), (3, 7), (1, 6)])
 def test_words_with_other_stages_keep_their_own_in_a_joint_spread(some, others):
     words = [word(some) if some > 1 else {"clip_l": torch.zeros(1, 4)}, word(others)]
-    spread = SlotLayout.over(words)
+    spread = SlotLayout.of(words)
     for t in range(0, 1000, 7):
         place = spread.places()[stage_of(torch.tensor(t), spread.stages, 1000)]
         for rows, stages in zip(words, (some, others), strict=True):

@@ -16,7 +16,7 @@ from tinv.concept import Concept
 from tinv.data.datamodule import ConceptDataModule
 from tinv.diffusion.loss import DiffusionLoss
 from tinv.embeddings import EmbeddingConfig
-from tinv.models import StableDiffusion, load
+from tinv.models import LatentDiffusion, load
 from tinv.training.module import TextualInversion
 
 WORDS = (
@@ -101,7 +101,7 @@ def tiny_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
     return folder
 
 
-def tiny_model(folder: Path) -> StableDiffusion:
+def tiny_model(folder: Path) -> LatentDiffusion:
     """The tiny pipeline through tinv's own loader."""
     return load(str(tiny_pipeline(folder)))
 
@@ -117,7 +117,7 @@ def tiny_images(folder: Path, count: int = 3) -> Path:
 
 
 def tiny_module(
-    model: StableDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
+    model: LatentDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
 ) -> TextualInversion:
     """A module over a tiny model; `options` are embedding settings, or the module's own other arguments."""
     own = (
@@ -144,7 +144,7 @@ def tiny_module(
 
 
 def tiny_data(
-    folder: Path, model: StableDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
+    folder: Path, model: LatentDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
 ) -> ConceptDataModule:
     """A datamodule over three tiny pictures, encoded and ready for fit."""
     settings = {"batch_size": 2, "val_draws": 4} | options

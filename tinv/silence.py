@@ -1,4 +1,4 @@
-"""Loading without the libraries' own bars and advice: what matters is raised, in a sentence, and a run has one bar."""
+"""Loading without the libraries' own progress bars and advice; their errors become one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from tinv.errors import UserError
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """While the block runs, diffusers and transformers report errors only and draw no bars."""
+    """While the block runs, diffusers and transformers report errors only and draw no progress bars."""
     libraries = (diffusers_logging, transformers_logging)
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
     for library in libraries:
@@ -21,19 +21,19 @@ def quiet() -> Iterator[None]:
     try:
         yield
     finally:
-        for library, (verbosity, bar) in zip(libraries, before, strict=True):
+        for library, (verbosity, has_bar) in zip(libraries, before, strict=True):
             library.set_verbosity(verbosity)
-            if bar:
+            if has_bar:
                 library.enable_progress_bar()
 
 
 @contextmanager
-def explained(setting: str, place: str) -> Iterator[None]:
-    """Quiet, and what the libraries raise in the block becomes one sentence.
+def explained_errors(setting: str, value: str) -> Iterator[None]:
+    """Quiet, and what the libraries raise in the block becomes a UserError of one sentence.
 
     Args:
-        setting: whose value they choke on.
-        place: that value.
+        setting: that names what is loaded.
+        value: of the setting.
     """
     try:
         with quiet():
@@ -42,4 +42,6 @@ def explained(setting: str, place: str) -> Iterator[None]:
         raise
     except (OSError, ValueError, RuntimeError, SingleFileComponentError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{setting}: cannot load {place} ({reason}); is it complete? Fetch it again") from error
+        raise UserError(
+            f"{setting}={value}: cannot be loaded ({reason}). Is it complete? Download it again."
+        ) from error

@@ -1,10 +1,11 @@
-"""Words whose rows depend on where they are used: on the stage of the noise schedule, or the layer of the U-Net.
+"""Learned tokens with parts: other vectors for each stage of the noise schedule, each U-Net layer, or for a negative.
 
-Such a word has rows for each of its parts, called by text encoder and part, `clip_l/stage.0`, `clip_l/stage.1` and so
-on, where an ordinary word has `clip_l`. To a text encoder each part is a word of its own, and a caption says the part
-that belongs to its place. So nothing else has to know of parts but what chooses the places.
+The vectors of an ordinary token are named by text encoder, `clip_l`; those of a token with parts by text encoder and
+part: `clip_l/stage.0`, `clip_l/stage.1` and so on. To a text encoder each part is a token of its own: `expand_parts`
+replaces the token in a caption by the part that belongs to the caption's conditioning slot. So only the code that
+chooses the slots, tinv/models/conditioning.py, has to know about parts.
 
-B batch, K rows, D width, T training timesteps.
+B batch, K vectors, D width, T training timesteps.
 """
 
 import re
@@ -20,160 +21,168 @@ from tinv.concept import whole_word_regex
 from tinv.types import Vectors
 
 NEGATIVE = "negative"
-"""The part of a word that stands for what it is not."""
+"""The part of a token that guidance leads away from."""
 MEAN = "mean"
-"""What is asked for in the place of a part: the mean over all."""
+"""Given to `select_part` instead of a part: the mean over all parts."""
 _STAGE = re.compile(r"stage\.(\d+)")
 MAX_STAGES = 30
-_MARKS = "\ue000", "\ue001"
-"""Characters that nobody types; no letters, so that what stands around a word matters no more than before."""
+_DELIMITERS = "\ue000", "\ue001"
+"""Characters that nobody types. They are not letters, so they do not change where words end."""
 
 
 @dataclass(frozen=True)
 class ConditioningSlot:
-    """Where a caption is used."""
+    """Where the denoiser uses a caption."""
 
     stage: int
-    of: int
-    """How many stages there are, a multiple of those of each word."""
+    num_stages: int
+    """A multiple of the number of stages of each token."""
     layer: str = ""
-    """Of the U-Net; empty where all are told the same."""
+    """Of the U-Net; empty if all layers use the same."""
     is_negative: bool = False
-    """Whether it is where pictures are steered away from."""
+    """Whether guidance leads away from it."""
 
 
 @dataclass(frozen=True)
 class SlotLayout:
-    """Over which places the features of captions are spread."""
+    """The conditioning slots of captions: one for each stage and layer."""
 
     stages: int = 1
     layers: tuple[str, ...] = ()
-    """Of the U-Net; none where all are told the same."""
+    """Of the U-Net; empty if all layers use the same."""
 
     @classmethod
-    def over(cls, words: Iterable[Mapping[str, Any]]) -> Self:
-        """As many as the words tell apart.
+    def of(cls, tokens: Iterable[Mapping[str, Any]]) -> Self:
+        """The fewest slots that distinguish all parts of some tokens.
 
         Args:
-            words: the rows of each, by text encoder and part.
+            tokens: the vectors of each, by text encoder and part.
         """
-        known = [parts(rows) for rows in words]
-        return cls(lcm(*map(num_stages, known)), next((names for names in known if is_of_layers(names)), ()))
+        parts_of_tokens = [parts(vectors) for vectors in tokens]
+        layers = next((names for names in parts_of_tokens if is_of_layers(names)), ())
+        return cls(lcm(*map(num_stages, parts_of_tokens)), layers)
 
-    def places(self, *, is_negative: bool = False) -> list[ConditioningSlot]:
-        """All of them: the layers of the first stage, those of the next."""
-        return [place for stage in range(self.stages) for place in self.at_stage(stage, is_negative=is_negative)]
+    def slots(self, *, is_negative: bool = False) -> list[ConditioningSlot]:
+        """All slots: the layers of the first stage, those of the next, and so on."""
+        return [slot for stage in range(self.stages) for slot in self.at_stage(stage, is_negative=is_negative)]
 
     def at_stage(self, stage: int, *, is_negative: bool = False) -> list[ConditioningSlot]:
-        """The places of one stage."""
+        """The slots of one stage."""
         return [ConditioningSlot(stage, self.stages, layer, is_negative) for layer in self.layers or ("",)]
 
 
 def stage_names(count: int) -> tuple[str, ...]:
-    """What the parts of a word are called that tells stages apart; nothing where there is one stage only."""
+    """The names of the parts of a token with some stages; none for a single stage."""
     return tuple(f"stage.{number}" for number in range(count)) if count > 1 else ()
 
 
 def stage_of(t_B: Tensor, stages: int, num_timesteps: int) -> Tensor:
-    """The stage [B] of timesteps: t // (T / stages), 0 the one with the least noise."""
+    """The stage [B] of timesteps: t // (T / stages); stage 0 has the least noise."""
     return (t_B.double() * stages / num_timesteps).long().clamp(0, stages - 1)
 
 
 def join_key(encoder: str, part: str) -> str:
-    """What the rows of a part are called; an empty one is no part."""
+    """The name of the vectors of a text encoder and a part; an empty part is that of an ordinary token."""
     return f"{encoder}/{part}" if part else encoder
 
 
 def encoder_of(name: str) -> str:
-    """The text encoder that rows are for."""
+    """The text encoder in the name of vectors."""
     return name.partition("/")[0]
 
 
 def part_of(name: str) -> str:
-    """The part that rows are of; empty for those of an ordinary word."""
+    """The part in the name of vectors; empty for an ordinary token."""
     return name.partition("/")[2]
 
 
-def parts(rows: Iterable[str]) -> tuple[str, ...]:
-    """The parts of a word by the names of its rows, in their order, without its negative; none for an ordinary word."""
-    return tuple(dict.fromkeys(part for name in rows if (part := part_of(name)) not in ("", NEGATIVE)))
+def parts(names: Iterable[str]) -> tuple[str, ...]:
+    """The parts of a token in their order, without its negative, from the names of its vectors; none if ordinary."""
+    return tuple(dict.fromkeys(part for name in names if (part := part_of(name)) not in ("", NEGATIVE)))
 
 
-def has_negative(rows: Iterable[str]) -> bool:
-    """Whether a word has rows for what it is not."""
-    return any(part_of(name) == NEGATIVE for name in rows)
+def has_parts(vectors: Vectors) -> bool:
+    """Whether any token has parts or a negative, and captions need more than one call of the text encoder."""
+    return any(part_of(name) for by_name in vectors.values() for name in by_name)
+
+
+def has_negative(names: Iterable[str]) -> bool:
+    """Whether a token has a negative, from the names of its vectors."""
+    return any(part_of(name) == NEGATIVE for name in names)
 
 
 def num_stages(names: Sequence[str]) -> int:
-    """How many stages the parts of a word tell apart."""
+    """The number of stages among the parts of a token."""
     return len(names) if names and _STAGE.fullmatch(names[0]) else 1
 
 
 def is_of_layers(names: Sequence[str]) -> bool:
-    """Whether the parts of a word are those of layers."""
+    """Whether the parts of a token are layers."""
     return bool(names) and not _STAGE.fullmatch(names[0])
 
 
-def part_at(rows: Iterable[str], place: ConditioningSlot) -> str:
-    """The part of a word that is meant in a place, by the names of its rows; none of an ordinary word."""
-    if place.is_negative and has_negative(rows):
+def part_at(names: Iterable[str], slot: ConditioningSlot) -> str:
+    """The part of a token in a slot, from the names of its vectors; empty for an ordinary token."""
+    if slot.is_negative and has_negative(names):
         return NEGATIVE
-    names = parts(rows)
-    if is_of_layers(names):
-        return place.layer
-    return names[place.stage * len(names) // place.of] if names else ""
+    part_names = parts(names)
+    if is_of_layers(part_names):
+        return slot.layer
+    return part_names[slot.stage * len(part_names) // slot.num_stages] if part_names else ""
 
 
-def mentioned(words: Vectors, captions: Iterable[str]) -> Vectors:
-    """The words without those that have parts and that no caption says."""
-    text = [*captions]
-    return {word: rows for word, rows in words.items() if not any(map(part_of, rows)) or mentions(word, text)}
+def mentioned(vectors: Vectors, captions: Iterable[str]) -> Vectors:
+    """The tokens without those that have parts and occur in no caption."""
+    texts = [*captions]
+    return {token: names for token, names in vectors.items() if not any(map(part_of, names)) or mentions(token, texts)}
 
 
-def mentions(word: str, captions: Iterable[str]) -> bool:
-    """Whether any of some captions says a word."""
-    return re.search(whole_word_regex(word), "\n".join(captions), flags=re.IGNORECASE) is not None
+def mentions(token: str, captions: Iterable[str]) -> bool:
+    """Whether a token occurs in any of some captions."""
+    return re.search(whole_word_regex(token), "\n".join(captions), flags=re.IGNORECASE) is not None
 
 
 def expand_parts(
-    words: Vectors, captions: Sequence[str], places: Sequence[ConditioningSlot]
+    vectors: Vectors, captions: Sequence[str], slots: Sequence[ConditioningSlot]
 ) -> tuple[list[str], Vectors]:
-    """Captions and ordinary words, one for each part, that say the same each in its place.
+    """The captions with ordinary tokens in place of tokens with parts, and the vectors of those ordinary tokens.
 
     Args:
-        words: learned words.
+        vectors: of the learned tokens.
         captions: B texts.
-        places: B places.
+        slots: B slots, which decide the part in each caption.
     """
-    plain: dict[str, dict[str, Tensor]] = {}
-    for word, rows in words.items():
-        for name, rows_KD in rows.items():
-            plain.setdefault(_spelled(word, part_of(name)), {})[encoder_of(name)] = rows_KD
-    longest_first = sorted(words, key=len, reverse=True)
+    expanded: dict[str, dict[str, Tensor]] = {}
+    for token, by_name in vectors.items():
+        for name, vectors_KD in by_name.items():
+            expanded.setdefault(_part_token(token, part_of(name)), {})[encoder_of(name)] = vectors_KD
+    longest_first = sorted(vectors, key=len, reverse=True)
     pattern = re.compile("|".join(map(whole_word_regex, longest_first)), flags=re.IGNORECASE)
 
-    def texted(caption: str, place: ConditioningSlot) -> str:
-        return pattern.sub(lambda hit: _spelled(hit[0].lower(), part_at(words[hit[0].lower()], place)), caption)
+    def expand(caption: str, slot: ConditioningSlot) -> str:
+        return pattern.sub(lambda m: _part_token(m[0].lower(), part_at(vectors[m[0].lower()], slot)), caption)
 
-    return [texted(caption, place) for caption, place in zip(captions, places, strict=True)], plain
+    return [expand(caption, slot) for caption, slot in zip(captions, slots, strict=True)], expanded
 
 
-def select_part(rows: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The rows [K, D] of a part by text encoder, as those of an ordinary word; `mean` is the mean over all parts."""
+def select_part(vectors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The vectors [K, D] of one part as those of an ordinary token; `mean` is the mean over all parts."""
     if part != MEAN:
-        return {encoder_of(name): rows_KD for name, rows_KD in rows.items() if part_of(name) == part}
-    names = parts(rows)
-    encoders = dict.fromkeys(map(encoder_of, rows))
-    return {encoder: torch.stack([rows[join_key(encoder, name)] for name in names]).mean(dim=0) for encoder in encoders}
+        return {encoder_of(name): vectors_KD for name, vectors_KD in vectors.items() if part_of(name) == part}
+    names = parts(vectors)
+    return {
+        encoder: torch.stack([vectors[join_key(encoder, name)] for name in names]).mean(dim=0)
+        for encoder in dict.fromkeys(map(encoder_of, vectors))
+    }
 
 
 def describe_parts(names: Sequence[str]) -> str:
-    """Of what a word has parts, for messages: `each of 10 stages of the noise schedule`."""
+    """What the parts of a token are, for messages: `each of 10 stages of the noise schedule`."""
     if not names:
-        return "every place alike"
+        return "all timesteps and layers"
     kind = "layers of the U-Net" if is_of_layers(names) else "stages of the noise schedule"
     return f"each of {len(names)} {kind}"
 
 
-def _spelled(word: str, part: str) -> str:
-    return f"{_MARKS[0]}{word}/{part}{_MARKS[1]}" if part else word
+def _part_token(token: str, part: str) -> str:
+    return f"{_DELIMITERS[0]}{token}/{part}{_DELIMITERS[1]}" if part else token

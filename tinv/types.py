@@ -92,30 +92,6 @@ class NoiseSchedule:
     """`epsilon` or `v_prediction`: what the denoiser's output means."""
 
 
-class Backbone(Protocol):
-    """A frozen text-to-image model with room for learned words."""
-
-    name: str
-    fingerprint: str
-    revision: str | None
-    resolution: int
-    tokenizers: Mapping[str, Any]
-    tables: Mapping[str, Tensor]
-    schedule: NoiseSchedule
-
-    def encode_images(self, pixels_B3HW: Tensor) -> Tensor:
-        """Moments [B, 2C, h, w] of pictures in [-1, 1]."""
-
-    def sample_latents(self, moments: Tensor, noise: Tensor) -> Tensor:
-        """Scaled latents [B, C, h, w] drawn from moments with given standard normal noise."""
-
-    def encode_text(self, captions: Sequence[str], vectors: Vectors) -> Conditioning:
-        """Conditioning of captions in which the learned words may stand."""
-
-    def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning, geometry: Tensor) -> Tensor:
-        """The denoiser's output [B, C, h, w]."""
-
-
 class OptimizerFactory(Protocol):
     """An optimizer that lacks only its parameters: a `_partial_` node of conf/optimizer."""
 

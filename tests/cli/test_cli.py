@@ -16,13 +16,13 @@ from tinv.cli import main
 from tinv.cli.generate import seeds
 from tinv.formats import LearnedEmbedding
 from tinv.inference.generate import fill, slug
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 
 FAST = ["--num-inference-steps", "2", "--guidance-scale", "2", "--device", "cpu"]
 
 
 def learn(
-    folder: Path, model: StableDiffusion, word: str = "<cat-toy>", seed: int = 0, width: int | None = None
+    folder: Path, model: LatentDiffusion, word: str = "<cat-toy>", seed: int = 0, width: int | None = None
 ) -> Path:
     """A run's folder with an embedding in it."""
     table = model.tables["clip_l"]
@@ -43,7 +43,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_each_prompt_and_seed_gives_a_picture_and_its_path(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = learn(tmp_path / "run", model)
     prompts = ["a {} on the beach", "a red {}"]
@@ -59,7 +59,7 @@ def test_each_prompt_and_seed_gives_a_picture_and_its_path(
 
 
 def test_a_picture_is_the_one_that_diffusers_draws_from_the_same_file(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = learn(tmp_path / "run", model)
     _, (ours,), _ = run(capsys, "--embedding", place, "a {} on the beach", "--seeds", "5", "--out", tmp_path / "a.png")
@@ -77,7 +77,7 @@ def test_a_picture_is_the_one_that_diffusers_draws_from_the_same_file(
 
 
 def test_several_words_fill_a_prompt_in_order_by_number_or_by_name(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cat, dog = learn(tmp_path / "cat", model), learn(tmp_path / "dog", model, "<dog-toy>", seed=1)
     prompts = ["a {} and a {}", "a {0} and a {1}", "a <cat-toy> and a <dog-toy>", "a {1} and a {0}"]
@@ -91,7 +91,7 @@ def test_several_words_fill_a_prompt_in_order_by_number_or_by_name(
 
 
 def test_two_runs_of_one_word_are_two_words(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     both = ["--embedding", learn(tmp_path / "a", model), "--embedding", learn(tmp_path / "b", model, seed=1)]
     _, first, _ = run(capsys, *both, "a {0}", "--out", tmp_path / "first.png")
@@ -99,7 +99,7 @@ def test_two_runs_of_one_word_are_two_words(
     assert not np.array_equal(pixels(first[0]), pixels(second[0]))
 
 
-def test_a_grid_is_one_sheet(tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_grid_is_one_sheet(tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]) -> None:
     place = learn(tmp_path / "run", model)
     for out, name in ((tmp_path / "sheet.png", "sheet.png"), (tmp_path / "folder", "grid.png")):
         code, paths, _ = run(capsys, "--embedding", place, "a {}", "a red {}", "--seeds", "0,3", "--grid", "--out", out)
@@ -109,7 +109,7 @@ def test_a_grid_is_one_sheet(tmp_path: Path, model: StableDiffusion, capsys: pyt
 
 
 def test_a_run_lends_the_settings_of_its_samples(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = learn(tmp_path / "run", model)
     (place / ".hydra").mkdir()
@@ -129,7 +129,7 @@ def test_a_run_lends_the_settings_of_its_samples(
 
 
 def test_what_a_user_gets_wrong_is_one_sentence(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = learn(tmp_path / "run", model)
     stranger = tmp_path / "stranger.safetensors"
@@ -162,7 +162,7 @@ def test_what_a_user_gets_wrong_is_one_sentence(
 
 
 def test_a_word_learned_elsewhere_and_a_prompt_without_it_are_warned_of(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = learn(tmp_path / "run", model)
     file = formats.read(place)

@@ -21,8 +21,8 @@ from tinv.concept import Concept
 from tinv.config.validate import ConfigError, check
 from tinv.data.datamodule import ConceptDataModule
 from tinv.data.latent_cache import LatentCache, cache_folder, evict_oldest
-from tinv.models import StableDiffusion
-from tinv.models.encoder import encoder_of
+from tinv.models import LatentDiffusion
+from tinv.models.vae import encoding_identity
 from tinv.training.preflight import prepare
 from tinv.training.run import train
 
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 class Counted:
     """The model's encoder, which counts."""
 
-    def __init__(self, model: StableDiffusion):
+    def __init__(self, model: LatentDiffusion):
         self.model, self.calls = model, 0
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -40,11 +40,11 @@ class Counted:
         return self.model.encode_images(pixels)
 
 
-def known(model: StableDiffusion, folder: Path, max_bytes: int = 10**9) -> LatentCache:
-    return LatentCache(Counted(model), folder, encoder=encoder_of(model.vae, CPU), max_bytes=max_bytes)
+def known(model: LatentDiffusion, folder: Path, max_bytes: int = 10**9) -> LatentCache:
+    return LatentCache(Counted(model), folder, encoder=encoding_identity(model.vae, CPU), max_bytes=max_bytes)
 
 
-def shown(model: StableDiffusion, pictures: Path, encode: Any, **options: Any) -> list[Tensor]:
+def shown(model: LatentDiffusion, pictures: Path, encode: Any, **options: Any) -> list[Tensor]:
     """The moments of every view of the pictures in a folder."""
     concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     data = ConceptDataModule(concept=concept, seed=0, folder=str(pictures), **options)
@@ -83,26 +83,26 @@ def test_only_what_changes_what_training_shows_is_encoded_again(model, tmp_path,
 
 
 def test_one_weight_of_the_encoder_makes_it_another_one_and_the_decoder_does_not(model):
-    before = encoder_of(model.vae, CPU)
+    before = encoding_identity(model.vae, CPU)
     last = list(model.vae.encoder.parameters())[-1]
     with torch.no_grad():
         last[-1] += 1e-6
-        changed = encoder_of(model.vae, CPU)
+        changed = encoding_identity(model.vae, CPU)
         last[-1] -= 1e-6
         decoder = next(model.vae.decoder.parameters())
         decoder[0] += 1
-        assert encoder_of(model.vae, CPU) == before != changed
+        assert encoding_identity(model.vae, CPU) == before != changed
         decoder[0] -= 1
 
 
 def test_precision_and_threads_are_part_of_an_encoder(model):
-    before, threads = encoder_of(model.vae, CPU), torch.get_num_threads()
+    before, threads = encoding_identity(model.vae, CPU), torch.get_num_threads()
     try:
         torch.set_num_threads(threads + 1)
-        assert encoder_of(model.vae, CPU) != before
+        assert encoding_identity(model.vae, CPU) != before
     finally:
         torch.set_num_threads(threads)
-    half = encoder_of(model.vae.to(torch.bfloat16), CPU)
+    half = encoding_identity(model.vae.to(torch.bfloat16), CPU)
     model.vae.to(torch.float32)
     assert half != before
 
@@ -206,8 +206,8 @@ def test_the_next_run_learns_the_same_and_encodes_nothing(tmp_path, monkeypatch,
     tiny_pipeline(tmp_path / "model")
     tiny_images(tmp_path / "pictures")
     calls = []
-    encode = StableDiffusion.encode_images
-    monkeypatch.setattr(StableDiffusion, "encode_images", lambda self, x: calls.append(1) or encode(self, x))
+    encode = LatentDiffusion.encode_images
+    monkeypatch.setattr(LatentDiffusion, "encode_images", lambda self, x: calls.append(1) or encode(self, x))
 
     def run(name: str, *overrides: str) -> tuple[int, Tensor]:
         calls.clear()

@@ -22,7 +22,7 @@ from tinv.evaluation.metrics.measure import NAMES
 from tinv.evaluation.metrics.scores import image_similarity, text_alignment
 from tinv.evaluation.samples import fingerprint_of
 from tinv.inference import generate
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.runs.files import locate
 
 PROMPTS = ("a photo of a {}", "a red {}")
@@ -51,7 +51,7 @@ def files(folder: Path) -> dict[str, int]:
 
 
 def test_the_numbers_are_those_of_the_pictures_beside_them(
-    tmp_path: Path, model: StableDiffusion, images: Path
+    tmp_path: Path, model: LatentDiffusion, images: Path
 ) -> None:
     """Measured again from the files, by hand."""
     run = learn(tmp_path / "run", model)
@@ -71,7 +71,7 @@ def test_the_numbers_are_those_of_the_pictures_beside_them(
     assert set(result["scores"]) == set(NAMES)
 
 
-def test_it_says_what_it_was_computed_with(tmp_path: Path, model: StableDiffusion, images: Path) -> None:
+def test_it_says_what_it_was_computed_with(tmp_path: Path, model: LatentDiffusion, images: Path) -> None:
     (result,) = measured(learn(tmp_path / "run", model), images)
     assert result["seeds"] == [0, 1]
     assert result["drawn"]["sampling"] == {"num_inference_steps": 2, "guidance_scale": 2.0, "negative_prompt": ""}
@@ -82,7 +82,7 @@ def test_it_says_what_it_was_computed_with(tmp_path: Path, model: StableDiffusio
     assert (result["class_noun"], result["images"]) == ("toy", ["0.png", "1.png", "2.png"])
 
 
-def test_samples_are_the_pictures_that_generate_draws(tmp_path: Path, model: StableDiffusion, images: Path) -> None:
+def test_samples_are_the_pictures_that_generate_draws(tmp_path: Path, model: LatentDiffusion, images: Path) -> None:
     run = learn(tmp_path / "run", model)
     measured(run, images)
     options = ["--seeds", "1", "--num-inference-steps", "2", "--guidance-scale", "2", "--device", "cpu"]
@@ -91,7 +91,7 @@ def test_samples_are_the_pictures_that_generate_draws(tmp_path: Path, model: Sta
     assert np.array_equal(np.asarray(Image.open(run / "evaluation" / "a-red-cat-toy_1.png")), drawn)
 
 
-def test_what_is_there_is_not_done_again(tmp_path: Path, model: StableDiffusion, images: Path) -> None:
+def test_what_is_there_is_not_done_again(tmp_path: Path, model: LatentDiffusion, images: Path) -> None:
     run = learn(tmp_path / "run", model)
     first = measured(run, images)
     before, written = files(run / "evaluation"), (run / "evaluation.json").stat().st_mtime_ns
@@ -111,7 +111,7 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, model: StableDiffusion,
     ],
 )
 def test_another_setting_measures_again_and_draws_only_what_it_changes(
-    tmp_path: Path, model: StableDiffusion, images: Path, change: dict[str, Any], draws: int
+    tmp_path: Path, model: LatentDiffusion, images: Path, change: dict[str, Any], draws: int
 ) -> None:
     run = learn(tmp_path / "run", model)
     (first,) = measured(run, images)
@@ -123,7 +123,7 @@ def test_another_setting_measures_again_and_draws_only_what_it_changes(
 
 
 def test_another_embedding_or_other_pictures_measure_again(
-    tmp_path: Path, model: StableDiffusion, images: Path
+    tmp_path: Path, model: LatentDiffusion, images: Path
 ) -> None:
     run = learn(tmp_path / "run", model)
     marks = [measured(run, images)[0]["fingerprint"]]
@@ -138,7 +138,7 @@ def test_another_embedding_or_other_pictures_measure_again(
 
 
 def test_a_lost_sample_is_drawn_again_and_gives_the_same_numbers(
-    tmp_path: Path, model: StableDiffusion, images: Path
+    tmp_path: Path, model: LatentDiffusion, images: Path
 ) -> None:
     """As after a kill between two pictures."""
     run = learn(tmp_path / "run", model)
@@ -151,7 +151,7 @@ def test_a_lost_sample_is_drawn_again_and_gives_the_same_numbers(
     assert [name for name in kept if kept[name] != after[name]] == ["a-red-cat-toy_1.png"]
 
 
-def test_without_training_pictures_there_is_no_fidelity_but_obedience(tmp_path: Path, model: StableDiffusion) -> None:
+def test_without_training_pictures_there_is_no_fidelity_but_obedience(tmp_path: Path, model: LatentDiffusion) -> None:
     run = learn(tmp_path / "run", model)
     file = shutil.copy(run / "learned_embeds.safetensors", tmp_path / "toy.safetensors")
     (result,) = measured(Path(file), None)
@@ -160,7 +160,7 @@ def test_without_training_pictures_there_is_no_fidelity_but_obedience(tmp_path: 
     assert (tmp_path / "toy.safetensors.evaluation" / "evaluation.json").is_file()
 
 
-def sweep(folder: Path, model: StableDiffusion) -> Path:
+def sweep(folder: Path, model: LatentDiffusion) -> Path:
     """Two rates, two seeds each, as a sweep leaves them."""
     swept = [{"optimizer.lr": lr, "seed": seed} for lr in ("0.1", "0.2") for seed in ("0", "1")]
     for point in range(4):
@@ -172,7 +172,7 @@ def sweep(folder: Path, model: StableDiffusion) -> Path:
 
 
 def test_a_sweep_is_measured_with_one_model_and_one_pair_of_towers(
-    tmp_path: Path, model: StableDiffusion, images: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: LatentDiffusion, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[str] = []
     for owner, name in ((generate, "load"), (Clip, "load")):
@@ -184,7 +184,7 @@ def test_a_sweep_is_measured_with_one_model_and_one_pair_of_towers(
 
 
 def test_a_sweep_gets_a_mean_for_each_setting_over_its_seeds(
-    tmp_path: Path, model: StableDiffusion, images: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = sweep(tmp_path / "sweep", model)
     options = [
@@ -210,7 +210,7 @@ def test_a_sweep_gets_a_mean_for_each_setting_over_its_seeds(
 
 
 def test_a_run_of_two_concepts_has_an_evaluation_in_each_ones_folder(
-    tmp_path: Path, model: StableDiffusion, images: Path
+    tmp_path: Path, model: LatentDiffusion, images: Path
 ) -> None:
     run = tmp_path / "run"
     for word in ("<cat-toy>", "<robot>"):
@@ -247,7 +247,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], compl
         Settings(**settings)
 
 
-def test_what_is_missing_is_asked_for(tmp_path: Path, model: StableDiffusion, images: Path) -> None:
+def test_what_is_missing_is_asked_for(tmp_path: Path, model: LatentDiffusion, images: Path) -> None:
     with pytest.raises(UserError, match="does not say what <cat-toy> is one of; give its plain name"):
         measured(learn(tmp_path / "run", model), images, class_noun=None)
     (tmp_path / "empty").mkdir()
@@ -257,7 +257,7 @@ def test_what_is_missing_is_asked_for(tmp_path: Path, model: StableDiffusion, im
         measured(tmp_path / "run", images, prompts=["a {} red", "a {}, red"])
 
 
-def test_the_kind_chooses_the_prompts(tmp_path: Path, model: StableDiffusion) -> None:
+def test_the_kind_chooses_the_prompts(tmp_path: Path, model: LatentDiffusion) -> None:
     rows = torch.zeros(1, model.tables["clip_l"].shape[1])
     told = {"base_model": model.name, "kind": "style", "initializer_token": "drawing"}
     file = tmp_path / "learned_embeds.safetensors"

@@ -16,7 +16,7 @@ from tests.cli.test_cli import learn
 from tests.tiny import tiny_images
 from tinv.cli import main
 from tinv.evaluation import results
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.runs import status
 
 FAST = [
@@ -72,7 +72,7 @@ def one_sentence(said: str) -> bool:
     ids=["empty", "gone", "broken", "no pictures", "no folder", "no picture", "huge", "in the way"],
 )
 def test_what_cannot_be_measured_is_refused_in_a_sentence_before_anything_is_drawn(
-    tmp_path: Path, model: StableDiffusion, images: Path, capsys: pytest.CaptureFixture[str], spoil: Any, complaint: str
+    tmp_path: Path, model: LatentDiffusion, images: Path, capsys: pytest.CaptureFixture[str], spoil: Any, complaint: str
 ) -> None:
     run = learn(tmp_path / "run", model)
     spoil(run, images)
@@ -84,7 +84,7 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence_before_anything_is_dra
 
 
 def test_a_word_for_another_model_is_refused(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = learn(tmp_path / "run", model, width=48)
     assert evaluated(run) == 1
@@ -96,7 +96,7 @@ def test_a_word_for_another_model_is_refused(
 
 @pytest.mark.parametrize(("file", "text"), [("config.yaml", "a: [b"), ("hydra.yaml", "a: [b"), ("hydra.yaml", "")])
 def test_settings_that_cannot_be_read_are_refused(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str], file: str, text: str
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str], file: str, text: str
 ) -> None:
     run = learn(tmp_path / "run", model)
     (run / ".hydra").mkdir()
@@ -113,7 +113,7 @@ def test_settings_that_cannot_be_read_are_refused(
 
 
 def test_of_a_sweep_with_failed_points_the_others_are_measured(
-    tmp_path: Path, model: StableDiffusion, images: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = tmp_path / "sweep"
     for point in (0, 2):
@@ -127,7 +127,7 @@ def test_of_a_sweep_with_failed_points_the_others_are_measured(
 
 
 def test_one_training_picture_is_enough_for_fidelity_but_not_for_copies(
-    tmp_path: Path, model: StableDiffusion, images: Path
+    tmp_path: Path, model: LatentDiffusion, images: Path
 ) -> None:
     run = learn(tmp_path / "run", model)
     (images / "1.png").unlink()
@@ -138,7 +138,7 @@ def test_one_training_picture_is_enough_for_fidelity_but_not_for_copies(
     assert json.loads((run / "evaluation.json").read_text())["reference_points"] == {}
 
 
-def test_an_evaluation_that_cannot_be_read_is_made_again(tmp_path: Path, model: StableDiffusion, images: Path) -> None:
+def test_an_evaluation_that_cannot_be_read_is_made_again(tmp_path: Path, model: LatentDiffusion, images: Path) -> None:
     run = learn(tmp_path / "run", model)
     assert evaluated(run, "--images", images) == 0
     before = scores(run)
@@ -151,7 +151,7 @@ def test_an_evaluation_that_cannot_be_read_is_made_again(tmp_path: Path, model: 
 
 
 def test_two_at_once_would_take_each_others_samples_away(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = learn(tmp_path / "run", model)
     (run / "evaluation").mkdir()
@@ -166,7 +166,7 @@ def test_two_at_once_would_take_each_others_samples_away(
 
 @pytest.mark.parametrize("room", [100, 1200], ids=["for nothing", "for no picture"])
 def test_a_full_disk_leaves_nothing_half_written_and_what_is_left_goes_on(
-    tmp_path: Path, model: StableDiffusion, images: Path, capsys: pytest.CaptureFixture[str], room: int
+    tmp_path: Path, model: LatentDiffusion, images: Path, capsys: pytest.CaptureFixture[str], room: int
 ) -> None:
     """A limit on the size of files stands for it: a picture has more than 1200 bytes, the stamp fewer."""
     resource = pytest.importorskip("resource", reason="Windows has no file size limits")

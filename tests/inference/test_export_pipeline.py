@@ -16,6 +16,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.inference import export_pipeline as merged
 from tinv.models import load
+from tinv.models.sampling import generate_images
 
 PROMPT = "a photo of a <cat-toy> on the beach"
 
@@ -60,9 +61,9 @@ def test_diffusers_alone_draws_the_picture_that_the_model_draws(tmp_path: Path, 
     options = {"num_inference_steps": 3, "guidance_scale": 2.0, "generator": torch.Generator().manual_seed(5)}
     theirs = pipeline(PROMPT, **options).images[0]
     vectors = {learned.placeholder_token: learned.vectors}
-    (ours,) = model.generate([PROMPT], vectors, seeds=[5], num_inference_steps=3, guidance_scale=2.0)
-    (other,) = model.generate(
-        [PROMPT.replace("<cat-toy>", "cat")], vectors, seeds=[5], num_inference_steps=3, guidance_scale=2.0
+    (ours,) = generate_images(model, [PROMPT], vectors, seeds=[5], num_inference_steps=3, guidance_scale=2.0)
+    (other,) = generate_images(
+        model, [PROMPT.replace("<cat-toy>", "cat")], vectors, seeds=[5], num_inference_steps=3, guidance_scale=2.0
     )
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 1
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(other)).max() > 1

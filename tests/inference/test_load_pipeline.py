@@ -12,6 +12,7 @@ from tinv.formats import LearnedEmbedding
 from tinv.inference import load_pipeline as pipeline
 from tinv.models import load
 from tinv.models.conditioning import layers_of
+from tinv.models.sampling import generate_images
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 
@@ -50,7 +51,8 @@ def saved(path, *learned):
 
 def same_pictures(made, folder, prompts, *learned, **options):
     model = load(str(folder))
-    ours = model.generate(
+    ours = generate_images(
+        model,
         prompts,
         {each.placeholder_token: each.vectors for each in learned},
         seeds=[5] * len(prompts),

@@ -14,7 +14,7 @@ from tinv.data.captions import load_templates
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load, load_tokenizers
-from tinv.models.prompts import Prompts
+from tinv.models.text_encoder import PromptTokenizer
 
 BEGIN, END = NUM_WORDS - 2, NUM_WORDS - 1
 CAPTIONS = {f"line {i}": text.format("<cat-toy>") for i, text in enumerate(load_templates("object"))}
@@ -50,7 +50,7 @@ def test_templates_are_read_as_openais_own_code_reads_them():
 
 
 def test_a_placeholder_is_one_id_behind_the_vocabulary_instead_of_its_many_pieces():
-    prompts = Prompts(clip_tokenizer(), num_embeddings=NUM_WORDS)
+    prompts = PromptTokenizer(clip_tokenizer(), num_embeddings=NUM_WORDS)
     assert len(ids("<cat-toy>")) == 5 and len(ids("toy")) == 1
     assert prompts.tokenize("a <cat-toy>", {"<cat-toy>": 2}) == [320, NUM_WORDS, NUM_WORDS + 1]
     (row,) = prompts.ids(["a <cat-toy>"], {"<cat-toy>": 1}).tolist()

@@ -10,8 +10,7 @@ from diffusers import UNet2DConditionModel
 
 from tinv.errors import UserError
 from tinv.models import load
-from tinv.models.checkpointing import checkpoint_activations
-from tinv.models.compiling import compile_unet
+from tinv.models.runtime import checkpoint_activations, compile_unet
 
 
 def test_without_a_compiler_compilation_is_refused_before_the_weights_are_looked_for(monkeypatch):
@@ -88,8 +87,8 @@ def test_what_one_run_has_compiled_the_next_one_finds(tmp_path):
 from pathlib import Path
 import torch
 from torch._dynamo.utils import counters
-from tinv.models.compiling import compile_unet, keep_compiled
-keep_compiled(Path({str(tmp_path)!r}))
+from tinv.models.runtime import compile_unet, set_compile_cache
+set_compile_cache(Path({str(tmp_path)!r}))
 layer = torch.nn.Linear(3, 2)
 compile_unet(layer)
 layer(torch.ones(4, 3)).sum().backward()

@@ -44,9 +44,9 @@ def test_nothing_is_said_of_float32_and_of_other_devices(no_half, dtype, precisi
 
 
 def test_what_a_processor_multiplies_is_what_torch_says_of_it():
-    assert processor.multiplies("float32")
+    assert processor.has_matmul("float32")
     if torch.backends.mkldnn.is_available():
-        assert processor.multiplies("bfloat16") == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        assert processor.has_matmul("bfloat16") == torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @pytest.mark.parametrize("known", [["float32"], ["float32", "bfloat16"]])

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.models.published import LAYOUTS, SIDE, published, same, save
 from tinv.errors import UserError
-from tinv.models import StableDiffusion, StableDiffusionXL, load, load_tokenizers
+from tinv.models import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, load, load_tokenizers
 
 PARTS = ("text_encoder", "text_encoder_2", "unet", "vae")
 ENCODERS = {"sd1": {"clip_l": 32}, "sd2": {"clip_h": 1024}, "sdxl": {"clip_l": 32, "clip_g": 48}}
@@ -17,7 +17,7 @@ ENCODERS = {"sd1": {"clip_l": 32}, "sd2": {"clip_h": 1024}, "sdxl": {"clip_l": 3
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_family_is_told_by_the_files(models, name):
     model = models[name]
-    assert type(model) is (StableDiffusionXL if name == "sdxl" else StableDiffusion)
+    assert model.family is (STABLE_DIFFUSION_XL if name == "sdxl" else STABLE_DIFFUSION)
     assert {encoder: table.shape[1] for encoder, table in model.tables.items()} == ENCODERS[name]
     assert model.tokenizers.keys() == model.tables.keys()
     assert model.schedule.prediction_type == ("v_prediction" if name == "sd2" else "epsilon")

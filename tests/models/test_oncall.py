@@ -5,7 +5,7 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from tests.tiny import RESOLUTION, tiny_data, tiny_images, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
-from tinv.models.oncall import OffloadedModule
+from tinv.models.vae import OffloadedModule
 from tinv.training.run import train
 
 
@@ -101,7 +101,7 @@ def test_a_run_calls_the_vae_to_encode_and_to_decode_and_trains_without_it(compo
 @pytest.mark.gpu
 def test_the_device_holds_the_vae_only_while_it_encodes(tmp_path):
     model = tiny_model(tmp_path / "model")
-    with model.vae_on_call.at("cuda"):
+    with model.offloaded_vae.at("cuda"):
         data = tiny_data(tmp_path / "data", model)
         assert model.vae.device.type == "cuda"
     places = set()

@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from tests.tiny import tiny_tokenizer
-from tinv.models.prompts import Prompts
+from tinv.models.text_encoder import PromptTokenizer
 
 V = len(tiny_tokenizer())
 TOKENIZER = tiny_tokenizer()
 
 
 def prompts():
-    return Prompts(TOKENIZER, num_embeddings=V)
+    return PromptTokenizer(TOKENIZER, num_embeddings=V)
 
 
 @pytest.mark.parametrize("caption", ["a photo of a red cat", "  A  PHOTO,of: a-cat!! ", "", "naïve 数 🐈"])

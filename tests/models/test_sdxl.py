@@ -13,7 +13,8 @@ from tests.models.published import SIDE, published, sdxl
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tests.training.test_module import one_batch
 from tinv.concept import Concept
-from tinv.models import StableDiffusionXL, load
+from tinv.models import STABLE_DIFFUSION_XL, LatentDiffusion, load
+from tinv.models.sampling import generate_images
 
 PROMPTS = ["a photo of a red cat!", "", "painting " * 80]
 WORD = "a photo of a <cat-toy> on the beach"
@@ -23,7 +24,7 @@ FAST = {"num_inference_steps": 3, "guidance_scale": 3.0}
 def ours(pipeline):
     """A model around copies of a pipeline's parts."""
     parts = {k: v for k, v in pipeline.components.items() if k not in ("image_encoder", "feature_extractor")}
-    return StableDiffusionXL(name="tiny", **copy.deepcopy(parts))
+    return LatentDiffusion(STABLE_DIFFUSION_XL, copy.deepcopy(parts), name="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +88,10 @@ def test_our_words_draw_the_pictures_that_diffusers_draws_with_them(right):
     pipeline = with_words(right, rows())
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     drawn = pipeline(WORD, num_inference_steps=3, guidance_scale=3.0, generator=torch.Generator().manual_seed(5))
-    (picture,) = ours(right).generate([WORD], rows(), seeds=[5], **FAST)
+    (picture,) = generate_images(ours(right), [WORD], rows(), seeds=[5], **FAST)
     assert picture.size == (SIDE, SIDE)
     assert np.abs(np.asarray(picture, dtype=int) - np.asarray(drawn.images[0], dtype=int)).max() <= 1
-    (plain,) = ours(right).generate(["a photo of a toy on the beach"], {}, seeds=[5], **FAST)
+    (plain,) = generate_images(ours(right), ["a photo of a toy on the beach"], {}, seeds=[5], **FAST)
     assert plain.tobytes() != picture.tobytes()
 
 
@@ -101,17 +102,17 @@ def test_an_empty_negative_prompt_is_what_the_model_was_trained_with(zero):
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     drawn = pipeline("a cat", num_inference_steps=3, guidance_scale=3.0, generator=torch.Generator().manual_seed(5))
     model = ours(pipeline)
-    model.zero_for_nothing = zero
-    (picture,) = model.generate(["a cat"], {}, seeds=[5], **FAST)
+    model.force_zeros_for_empty_prompt = zero
+    (picture,) = generate_images(model, ["a cat"], {}, seeds=[5], **FAST)
     assert np.abs(np.asarray(picture, dtype=int) - np.asarray(drawn.images[0], dtype=int)).max() <= 1
 
 
 def test_whether_an_empty_prompt_is_zeros_is_read_from_the_pipeline(folders, tmp_path):
-    assert load(str(folders["sdxl"])).zero_for_nothing
+    assert load(str(folders["sdxl"])).force_zeros_for_empty_prompt
     pipeline = copy.deepcopy(published("sdxl"))
     pipeline.register_to_config(force_zeros_for_empty_prompt=False)
     pipeline.save_pretrained(tmp_path)
-    assert not load(str(tmp_path)).zero_for_nothing
+    assert not load(str(tmp_path)).force_zeros_for_empty_prompt
 
 
 def weights(model):

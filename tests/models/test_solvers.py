@@ -8,17 +8,17 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusio
 from tests.tiny import tiny_pipeline
 from tinv.errors import UserError
 from tinv.models import load
-from tinv.models.solvers import TITLES, solver
+from tinv.models.sampling import SAMPLERS, build_scheduler, generate_images, sample_pixels
 
 SCHEDULERS = {"dpm": DPMSolverMultistepScheduler, "ddim": DDIMScheduler}
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("name", TITLES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_pictures_are_those_of_diffusers_own_pipeline(tmp_path, name, prediction_type):
     folder = tiny_pipeline(tmp_path / "model", prediction_type=prediction_type)
-    (ours,) = load(str(folder)).generate(
-        ["a cat"], {}, seeds=[5], num_inference_steps=4, guidance_scale=3.0, sampler=name
+    (ours,) = generate_images(
+        load(str(folder)), ["a cat"], {}, seeds=[5], num_inference_steps=4, guidance_scale=3.0, sampler=name
     )
     pipe = StableDiffusionPipeline.from_pretrained(folder)
     without_clipping = {"clip_sample": False, "set_alpha_to_one": False} if name == "ddim" else {}
@@ -30,18 +30,20 @@ def test_pictures_are_those_of_diffusers_own_pipeline(tmp_path, name, prediction
 
 def test_they_draw_different_pictures_and_dpm_is_the_usual_one(tmp_path):
     model = load(str(tiny_pipeline(tmp_path / "model")))
-    drawn = {name: model.sample(["a cat"], {}, seeds=[1], num_inference_steps=4, sampler=name) for name in TITLES}
+    drawn = {
+        name: sample_pixels(model, ["a cat"], {}, seeds=[1], num_inference_steps=4, sampler=name) for name in SAMPLERS
+    }
     assert not torch.equal(drawn["dpm"], drawn["ddim"])
-    assert torch.equal(drawn["dpm"], model.sample(["a cat"], {}, seeds=[1], num_inference_steps=4))
+    assert torch.equal(drawn["dpm"], sample_pixels(model, ["a cat"], {}, seeds=[1], num_inference_steps=4))
 
 
 def test_ddim_never_clips_latents_though_its_own_default_does():
     assert DDIMScheduler().config.clip_sample
-    made = solver("ddim", {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear"})
+    made = build_scheduler("ddim", {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear"})
     assert not made.config.clip_sample
     assert made.final_alpha_cumprod == made.alphas_cumprod[0]
 
 
 def test_an_unknown_one_is_refused():
     with pytest.raises(UserError, match="--sampler must be dpm or ddim, got 'euler'"):
-        solver("euler", {})
+        build_scheduler("euler", {})

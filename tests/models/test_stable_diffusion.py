@@ -8,7 +8,8 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from tests.models.published import published
 from tests.tiny import RESOLUTION, tiny_model, tiny_module, tiny_parts, tiny_pipeline
 from tinv import formats
-from tinv.models import StableDiffusion, load
+from tinv.models import STABLE_DIFFUSION, LatentDiffusion, load
+from tinv.models.sampling import generate_images, sample_pixels
 from tinv.types import Vectors
 
 FAST = {"num_inference_steps": 3, "guidance_scale": 3.0}
@@ -37,7 +38,7 @@ def test_text_of_each_layout_is_encoded_as_its_pipeline_does(layout):
     """Also with a learned word; Stable Diffusion 2 pads with `!` and has the layer before the last in its files."""
     pipeline = copy.deepcopy(published(layout))
     parts = {name: pipeline.components[name] for name in ("tokenizer", "text_encoder", "vae", "unet", "scheduler")}
-    ours = StableDiffusion(name="tiny", **copy.deepcopy(parts))
+    ours = LatentDiffusion(STABLE_DIFFUSION, copy.deepcopy(parts), name="tiny")
     prompts = ["a photo of a red cat!", "", "painting " * 80]
     assert torch.equal(ours.encode_text(prompts, {}).hidden, pipeline.encode_prompt(prompts, "cpu", 1, False)[0])
     ((encoder, table),) = ours.tables.items()
@@ -60,23 +61,23 @@ def test_our_file_through_diffusers_own_loader_gives_the_same_picture(model, pip
     theirs = pipeline(
         prompt, num_inference_steps=3, guidance_scale=3.0, generator=torch.Generator().manual_seed(5)
     ).images[0]
-    (ours,) = model.generate([prompt], module.export_vectors(), seeds=[5], **FAST)
+    (ours,) = generate_images(model, [prompt], module.export_vectors(), seeds=[5], **FAST)
     assert np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int)).max() <= 1
-    (plain,) = model.generate(["a photo of a toy on the beach"], {}, seeds=[5], **FAST)
+    (plain,) = generate_images(model, ["a photo of a toy on the beach"], {}, seeds=[5], **FAST)
     assert np.asarray(plain).tobytes() != np.asarray(ours).tobytes()
 
 
 def test_a_picture_depends_on_its_own_prompt_and_seed_alone(model):
     prompts, seeds = ["a red cat", "a dog", "a toy"], [3, 4, 5]
-    together = model.sample(prompts, {}, seeds=seeds, **FAST)
-    alone = torch.cat([model.sample([p], {}, seeds=[s], **FAST) for p, s in zip(prompts, seeds, strict=True)])
+    together = sample_pixels(model, prompts, {}, seeds=seeds, **FAST)
+    alone = torch.cat([sample_pixels(model, [p], {}, seeds=[s], **FAST) for p, s in zip(prompts, seeds, strict=True)])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
     assert together.shape == (3, 3, RESOLUTION, RESOLUTION) and together.min() >= 0 and together.max() <= 1
 
 
 def test_sampling_leaves_the_global_stream_alone(model):
     before = torch.get_rng_state()
-    model.sample(["a cat"], {}, seeds=[1], **FAST)
+    sample_pixels(model, ["a cat"], {}, seeds=[1], **FAST)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -95,7 +96,7 @@ def test_the_fingerprint_tells_models_apart_and_not_precisions(pipeline_folder, 
     assert other.schedule.prediction_type == "v_prediction"
     changed = tiny_parts()
     changed["unet"].conv_in.weight.data.add_(0.1)
-    assert StableDiffusion(name="changed", **changed).fingerprint != as_loaded[0]
+    assert LatentDiffusion(STABLE_DIFFUSION, changed, name="changed").fingerprint != as_loaded[0]
 
 
 def test_weights_run_in_the_precision_that_is_asked_for_whatever_they_were_saved_in(tmp_path):

@@ -5,7 +5,7 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from tests.tiny import tiny_parts
-from tinv.models.token_lookup import TokenLookup
+from tinv.models.text_encoder import TokenLookup
 
 V, K, D = 50, 3, 16
 IDS = torch.tensor([[0, 7, V, V + 1, V + 2, 7, V], [1, 2, 3, 4, 5, 6, V - 1]])
@@ -24,7 +24,7 @@ def test_the_gradient_is_that_of_the_full_table_to_the_last_bit():
     weights = torch.randn(*IDS.shape, D, generator=torch.Generator().manual_seed(1))
     (F.embedding(IDS, full) * weights).sum().backward()
     token_lookup = TokenLookup(table)
-    with token_lookup.over(rows):
+    with token_lookup.with_vectors(rows):
         seen = token_lookup(IDS)
         (seen * weights).sum().backward()
     assert torch.equal(seen, F.embedding(IDS, full))
@@ -35,7 +35,7 @@ def test_without_learned_words_the_rows_still_belong_to_the_graph():
     table, start = tables()
     rows = start.requires_grad_()
     token_lookup = TokenLookup(table)
-    with token_lookup.over(rows):
+    with token_lookup.with_vectors(rows):
         token_lookup(IDS[1:]).sum().backward()
     assert torch.equal(rows.grad, torch.zeros(K, D))
 
@@ -43,14 +43,14 @@ def test_without_learned_words_the_rows_still_belong_to_the_graph():
 def test_rows_show_in_the_precision_of_the_frozen_table():
     table, rows = tables()
     token_lookup = TokenLookup(table.bfloat16())
-    with token_lookup.over(rows):
+    with token_lookup.with_vectors(rows):
         assert token_lookup(IDS).dtype == torch.bfloat16
 
 
 def test_the_lens_is_taken_off_again_also_after_an_error():
     table, rows = tables()
     token_lookup = TokenLookup(table)
-    with pytest.raises(RuntimeError), token_lookup.over(rows):
+    with pytest.raises(RuntimeError), token_lookup.with_vectors(rows):
         raise RuntimeError
     with pytest.raises(IndexError):
         token_lookup(IDS)

@@ -12,7 +12,7 @@ from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_t
 from tinv.diffusion.loss import DiffusionLoss
 from tinv.errors import UserError
 from tinv.models import load
-from tinv.models.prompts import Prompts
+from tinv.models.text_encoder import PromptTokenizer
 from tinv.types import Batch
 
 
@@ -29,7 +29,10 @@ def test_the_gradient_is_that_of_training_the_full_table_to_the_last_bit(model, 
 
     encoder = copy.deepcopy(model.text_encoder)
     full = torch.cat(
-        [model.token_lookup.weight, module.learned_tokens[0].embedding.weights["clip_l"].detach()]
+        [
+            model.text_encoders["clip_l"].token_lookup.weight,
+            module.learned_tokens[0].embedding.weights["clip_l"].detach(),
+        ]
     ).requires_grad_()
     encoder.set_input_embeddings(_Table(full))
     streams = [torch.Generator().manual_seed(seed) for seed in batch.draws.tolist()]
@@ -38,14 +41,14 @@ def test_the_gradient_is_that_of_training_the_full_table_to_the_last_bit(model, 
     mean, logvar = batch.moments.chunk(2, dim=1)
     clean = (mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * posterior) * model.vae.config.scaling_factor
     t = (batch.level * 1000).long()
-    prompts = Prompts(model.tokenizer, num_embeddings=model.token_lookup.num_embeddings)
+    prompts = PromptTokenizer(model.tokenizer, num_embeddings=model.text_encoders["clip_l"].token_lookup.num_embeddings)
     ids = prompts.ids(batch.captions, {"<cat-toy>": num_vectors})
     hidden = encoder(ids).last_hidden_state
     theirs = F.mse_loss(model.unet(schedule.add_noise(clean, noise, t), t, hidden).sample, noise, reduction="none")
     theirs = theirs.mean(dim=(1, 2, 3)).mean()
     theirs.backward()
     assert torch.equal(loss, theirs)
-    assert torch.equal(ours, full.grad[model.token_lookup.num_embeddings :])
+    assert torch.equal(ours, full.grad[model.text_encoders["clip_l"].token_lookup.num_embeddings :])
     assert (ours != 0).any(dim=1).all()
 
 

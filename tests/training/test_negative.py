@@ -13,6 +13,7 @@ from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
 from tinv.formats.negative import beside, negative_of
 from tinv.inference import load_pipeline as pipeline
+from tinv.models.sampling import sample_pixels
 from tinv.publish.model_card import usage
 from tinv.seeding import normal_pair
 
@@ -73,18 +74,20 @@ def test_the_loss_is_that_of_two_passes_guided_apart(model, batch):
 
 def test_a_picture_is_steered_from_its_own_prompt_with_the_negative_in_it(model):
     vectors = apart(model).export_vectors()
-    drawn = model.sample(PROMPTS, vectors, seeds=[1, 2], **FAST)
+    drawn = sample_pixels(model, PROMPTS, vectors, seeds=[1, 2], **FAST)
     rows = vectors["<cat-toy>"]
     two = {"<cat-toy>": {"clip_l": rows["clip_l"]}, "<other>": {"clip_l": rows["clip_l/negative"]}}
     expected = [
-        model.sample(PROMPTS[:1], two, seeds=[1], negative_prompt=PROMPTS[0].replace("<cat-toy>", "<other>"), **FAST),
-        model.sample(PROMPTS[1:], {}, seeds=[2], **FAST),
+        sample_pixels(
+            model, PROMPTS[:1], two, seeds=[1], negative_prompt=PROMPTS[0].replace("<cat-toy>", "<other>"), **FAST
+        ),
+        sample_pixels(model, PROMPTS[1:], {}, seeds=[2], **FAST),
     ]
     torch.testing.assert_close(drawn, torch.cat(expected), atol=1e-4, rtol=0)
-    more = model.sample(PROMPTS[:1], vectors, seeds=[1], negative_prompt="dark", **FAST)
+    more = sample_pixels(model, PROMPTS[:1], vectors, seeds=[1], negative_prompt="dark", **FAST)
     said = f"{PROMPTS[0].replace('<cat-toy>', '<other>')}, dark"
     torch.testing.assert_close(
-        more, model.sample(PROMPTS[:1], two, seeds=[1], negative_prompt=said, **FAST), atol=1e-4, rtol=0
+        more, sample_pixels(model, PROMPTS[:1], two, seeds=[1], negative_prompt=said, **FAST), atol=1e-4, rtol=0
     )
 
 
@@ -142,7 +145,7 @@ def test_diffusers_own_loader_draws_with_both_what_tinv_draws(model, pipeline_fo
     word = learned(model)
     files = write(tmp_path / "learned_embeds.safetensors", word)
     opposite = PROMPTS[0].replace("<cat-toy>", "<cat-toy-neg>")
-    (ours,) = model.sample(PROMPTS[:1], {"<cat-toy>": word.vectors}, seeds=[5], **FAST)
+    (ours,) = sample_pixels(model, PROMPTS[:1], {"<cat-toy>": word.vectors}, seeds=[5], **FAST)
     for by_hand in (True, False):
         pipe = StableDiffusionPipeline.from_pretrained(pipeline_folder)
         pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)

@@ -13,8 +13,9 @@ from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_t
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load
-from tinv.models.compiling import compile_unet
 from tinv.models.conditioning import layers_of
+from tinv.models.runtime import compile_unet
+from tinv.models.sampling import sample_pixels
 from tinv.token_parts import part_of
 from tinv.training.callbacks import CheckLearning
 from tinv.training.callbacks.check_learning import StuckError
@@ -122,13 +123,13 @@ def test_micro_batches_side_by_side_add_up(model, tmp_path):
 
 def test_pictures_of_equal_layers_are_those_of_ordinary_rows(model):
     modules = [tiny_module(model, num_vectors=2, per_layer=layers) for layers in (False, True)]
-    pictures = [model.sample(PROMPTS, module.export_vectors(), **FAST) for module in modules]
+    pictures = [sample_pixels(model, PROMPTS, module.export_vectors(), **FAST) for module in modules]
     torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
 
 
 def test_pictures_of_layers_apart_are_others(model):
     plain, apart_ = tiny_module(model), apart(model)
-    before, after = (model.sample(PROMPTS, module.export_vectors(), **FAST) for module in (plain, apart_))
+    before, after = (sample_pixels(model, PROMPTS, module.export_vectors(), **FAST) for module in (plain, apart_))
     assert (before[0] - after[0]).abs().max() > 0.01
     torch.testing.assert_close(before[1], after[1], atol=1e-4, rtol=0)
 

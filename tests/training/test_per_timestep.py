@@ -8,6 +8,7 @@ from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.diffusion.process import timesteps
 from tinv.errors import UserError
 from tinv.models.conditioning import encode_all_parts, route_by_timestep
+from tinv.models.sampling import sample_pixels
 from tinv.seeding import normal_pair
 from tinv.token_parts import SlotLayout
 from tinv.training.callbacks import CheckLearning
@@ -65,7 +66,7 @@ def test_training_and_drawing_tell_the_unet_the_same(model, batch):
 
 def test_pictures_of_equal_stages_are_those_of_ordinary_rows_and_the_unet_is_as_before(model):
     plain, staged = tiny_module(model, num_vectors=2), tiny_module(model, num_vectors=2, timestep_stages=STAGES)
-    pictures = [model.sample(PROMPTS, module.export_vectors(), **FAST) for module in (plain, staged)]
+    pictures = [sample_pixels(model, PROMPTS, module.export_vectors(), **FAST) for module in (plain, staged)]
     torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
     assert not model.unet._forward_pre_hooks
 
@@ -78,7 +79,7 @@ def test_at_each_step_of_drawing_the_unet_hears_the_stage_of_its_timestep(model,
         return forward(sample, timestep, encoder_hidden_states, **options)
 
     monkeypatch.setattr(model.unet, "forward", listening)
-    model.sample(PROMPTS[:1], module.export_vectors(), seeds=[1], num_inference_steps=7)
+    sample_pixels(model, PROMPTS[:1], module.export_vectors(), seeds=[1], num_inference_steps=7)
     assert len({t * STAGES // 1000 for t, _ in heard}) == STAGES
     for t, hidden in heard:
         part = {"clip_l": rows_of(module).detach()[t * STAGES // 1000][None]}

@@ -19,7 +19,7 @@ from tinv.evaluation.settings import Settings
 from tinv.evaluation.subjects import Subject
 from tinv.inference.generate import Request, load_model, model_settings, sampling_options
 from tinv.models.check_fit import check_fit
-from tinv.models.solvers import DPM, TITLES
+from tinv.models.sampling import DPM, SAMPLERS
 from tinv.runs.environment import versions
 
 PICTURES = "evaluation"
@@ -116,7 +116,7 @@ class Bench:
             "embedding": fingerprint_of(subject.learned),
             "model": model_settings([subject.learned], request),
             "sampling": _SAMPLING | sampling_options(request),
-            "sampler": TITLES[settings.sampler or DPM],
+            "sampler": SAMPLERS[settings.sampler or DPM],
         }
         prompts, class_noun = (
             list(settings.prompts or prompts_for(subject.kind)),

@@ -16,6 +16,7 @@ from tinv.errors import UserError
 from tinv.evaluation.metrics.measure import GAP
 from tinv.formats import LearnedEmbedding
 from tinv.inference.generate import slug
+from tinv.models.sampling import generate_images
 from tinv.runs.files import atomic, write_json
 
 STAMP = "drawn.json"
@@ -74,7 +75,7 @@ class SampleStore:
         """Draw what is missing.
 
         Args:
-            model: has `generate`.
+            model: draws them.
             learned: the word.
             told: what decides the pictures besides prompt and seed; `sampling` is what `generate` is told.
             batch_size: pictures at once.
@@ -83,7 +84,8 @@ class SampleStore:
         missing = self.missing()
         for start in range(0, len(missing), batch_size):
             part = missing[start : start + batch_size]
-            pictures = model.generate(
+            pictures = generate_images(
+                model,
                 [prompt.replace(GAP, self.word) for prompt, _ in part],
                 {self.word: learned.vectors},
                 seeds=[seed for _, seed in part],

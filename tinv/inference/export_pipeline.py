@@ -1,7 +1,4 @@
-"""A whole diffusers pipeline with learned words in its tokenizers and text encoders: it loads without tinv.
-
-K rows, V words, D width.
-"""
+"""Saves a whole diffusers pipeline with learned tokens in its tokenizers and text encoders; it loads without tinv."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -17,116 +14,113 @@ from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import halves
 from tinv.models.base import LatentDiffusion
 from tinv.models.check_fit import check_fit
+from tinv.models.sampling import DPM, build_scheduler
 from tinv.runs.files import atomic_folder
 from tinv.silence import quiet
 from tinv.token_parts import describe_parts, parts
 
 
 def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> Path:
-    """Save the model as a diffusers pipeline that knows the words, whole or not at all.
+    """Save the model as a diffusers pipeline with the learned tokens, completely or not at all; returns the folder.
 
-    The words go in through diffusers' own `load_textual_inversion`. The text encoders are saved in float32, as the
-    words are, the other parts as they are in memory; the model itself stays as it is.
+    The tokens are added by diffusers' own `load_textual_inversion`. The text encoders are saved in float32, like the
+    learned vectors, the other components in their current precision. The model itself does not change.
 
     Args:
-        folder: the pipeline's; an older pipeline there is replaced.
-        learned: the words.
+        folder: of the pipeline; an older pipeline there is replaced.
+        learned: the embeddings.
         model: the frozen model.
 
-    Returns:
-        The folder.
-
     Raises:
-        UserError: the words do not fit the model or each other, or the place cannot be written to.
+        UserError: the embeddings do not fit the model or each other, or the folder cannot be written.
     """
     check_fit(learned, model)
-    learned = [half for word in learned for half in halves(word)]
-    for word in learned:
-        check(word)
-    _check_words([word.placeholder_token.lower() for word in learned])
+    learned = [half for embedding in learned for half in halves(embedding)]
+    for embedding in learned:
+        check(embedding)
+    for token, other in permutations([embedding.placeholder_token.lower() for embedding in learned], 2):
+        if token in other:
+            raise UserError(
+                f"One pipeline cannot contain {token} and {other}: diffusers would replace {token} inside {other}. "
+                f"Rename one with --token, or export two pipelines."
+            )
     with quiet():
-        from diffusers import DPMSolverMultistepScheduler
-
-        pipeline = model.pipeline(DPMSolverMultistepScheduler.from_config(model.scheduler.config))
-        for number, encoder in enumerate(model.tables):
-            _teach(pipeline, "" if number == 0 else f"_{number + 1}", encoder, learned)
+        pipeline = model.pipeline(build_scheduler(DPM, model.scheduler.config))
+        for tokenizer, encoder, role in zip(
+            model.family.tokenizers, model.family.text_encoders, model.tables, strict=True
+        ):
+            _add_tokens(pipeline, tokenizer, encoder, role, learned)
         with atomic_folder(folder, mark="model_index.json") as draft:
             try:
                 pipeline.save_pretrained(draft)
             except SafetensorError as error:
-                raise UserError(f"cannot write {folder}: {error}; is the disk full?") from error
+                raise UserError(f"{folder} cannot be written: {error}. Is the disk full?") from error
             (draft / "README.md").write_text(_readme(learned, model), encoding="utf-8", newline="\n")
     return Path(folder)
 
 
 def check(learned: LearnedEmbedding) -> None:
-    """Refuse a word that a text encoder alone cannot know.
+    """Refuse a token that a text encoder alone cannot represent.
 
     Raises:
         UserError: it has parts.
     """
-    if known := parts(learned.vectors):
+    if names := parts(learned.vectors):
         raise UserError(
-            f"a pipeline's files have room for ordinary words, {learned.placeholder_token} has rows of its own for "
-            f"{describe_parts(known)}; tinv.inference.load_pipeline.load(pipe, file) makes a pipeline use it"
+            f"A pipeline's files can hold ordinary tokens only, but {learned.placeholder_token} has vectors for "
+            f"{describe_parts(names)}. Load it with tinv.inference.load_pipeline.load(pipe, file)."
         )
 
 
-def _teach(pipeline: Any, which: str, name: str, learned: Sequence[LearnedEmbedding]) -> None:
-    """Give a pipeline a text encoder and a tokenizer of its own, without the lens and with the words.
+def _add_tokens(
+    pipeline: Any, tokenizer_name: str, encoder_name: str, role: str, learned: Sequence[LearnedEmbedding]
+) -> None:
+    """Give a pipeline its own copy of a tokenizer and a text encoder, with the learned tokens as ordinary tokens.
 
-    The encoder's configuration gets the true end of text, where SDXL's pooled vector is taken: many say 2, which makes
-    transformers take it at the largest id instead, and that is a learned word's.
+    The encoder's configuration gets the true end-of-text token, where SDXL takes its pooled vector. Many say 2, which
+    makes transformers take it at the largest id instead, and that is the id of a learned token.
     """
-    tokenizer = deepcopy(getattr(pipeline, f"tokenizer{which}"))
-    encoder = deepcopy(getattr(pipeline, f"text_encoder{which}")).float().cpu()
+    tokenizer = deepcopy(getattr(pipeline, tokenizer_name))
+    encoder = deepcopy(getattr(pipeline, encoder_name)).float().cpu()
     encoder.set_input_embeddings(nn.Embedding.from_pretrained(encoder.get_input_embeddings().weight))
     encoder.config.eos_token_id = tokenizer.eos_token_id
-    pipeline.register_modules(**{f"tokenizer{which}": tokenizer, f"text_encoder{which}": encoder})
-    for word in learned:
-        if {word.placeholder_token.lower(), f"{word.placeholder_token.lower()}</w>"} & tokenizer.get_vocab().keys():
+    pipeline.register_modules(**{tokenizer_name: tokenizer, encoder_name: encoder})
+    for embedding in learned:
+        token = embedding.placeholder_token
+        if {token.lower(), f"{token.lower()}</w>"} & tokenizer.get_vocab().keys():
             raise UserError(
-                f"{word.placeholder_token} is one of the model's own words, which a pipeline would lose; call it otherwise "
-                f"with --token '<{word.placeholder_token}>'"
+                f"{token} is a token of the model's own vocabulary, which the pipeline would lose. Rename it with "
+                f"--token '<{token}>'."
             )
-        rows: dict[str, Tensor] = {word.placeholder_token: word.vectors[name]}
-        pipeline.load_textual_inversion(rows, tokenizer=tokenizer, text_encoder=encoder)
-
-
-def _check_words(words: Sequence[str]) -> None:
-    for word, other in permutations(words, 2):
-        if word in other:
-            raise UserError(
-                f"a pipeline cannot hold {word} and {other}: diffusers takes the one for a part of the other; "
-                f"make a pipeline of each, or give other words"
-            )
+        vectors: dict[str, Tensor] = {token: embedding.vectors[role]}
+        pipeline.load_textual_inversion(vectors, tokenizer=tokenizer, text_encoder=encoder)
 
 
 def _readme(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> str:
-    words = "\n".join(_entry(word) for word in learned)
+    rows = "\n".join(_table_row(embedding) for embedding in learned)
     kind = "StableDiffusionXLPipeline" if len(model.tables) > 1 else "StableDiffusionPipeline"
     revision = f" at revision {model.revision}" if model.revision else ""
-    return f"""# {model.name} with {", ".join(word.placeholder_token for word in learned)}
+    return f"""# {model.name} with {", ".join(embedding.placeholder_token for embedding in learned)}
 
-The pipeline `{model.name}`{revision}, whose text encoder and tokenizer were taught by textual inversion (tinv):
+The pipeline `{model.name}`{revision}, with tokens that were learned by textual inversion (tinv).
 
-| word | vectors | in diffusers, write | elsewhere, write |
+| token | vectors | in diffusers, write | elsewhere, write |
 |---|---|---|---|
-{words}
+{rows}
 
 ```python
 from diffusers import {kind}
 
 pipeline = {kind}.from_pretrained("path/to/this/folder")
-pipeline("a photo of {learned[0].placeholder_token}").images[0].save("picture.png")
+pipeline("a photo of {learned[0].placeholder_token}").images[0].save("image.png")
 ```
 
-diffusers' pipelines turn a word of several vectors into its parts by themselves. With the tokenizer alone, as in other
-programs, write the parts. There is no safety checker. The license of the pipeline is that of `{model.name}`.
+diffusers' pipelines expand a token with several vectors by themselves. In other programs, or with the tokenizer alone,
+write all of its tokens. There is no safety checker. The license of the pipeline is that of `{model.name}`.
 """
 
 
-def _entry(word: LearnedEmbedding) -> str:
-    count = len(next(iter(word.vectors.values())))
-    parts = " ".join([word.placeholder_token, *(f"{word.placeholder_token}_{i}" for i in range(1, count))])
-    return f"| `{word.placeholder_token}` | {count} | `{word.placeholder_token}` | `{parts}` |"
+def _table_row(embedding: LearnedEmbedding) -> str:
+    token, count = embedding.placeholder_token, len(next(iter(embedding.vectors.values())))
+    tokens = " ".join([token, *(f"{token}_{i}" for i in range(1, count))])
+    return f"| `{token}` | {count} | `{token}` | `{tokens}` |"

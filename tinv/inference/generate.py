@@ -17,7 +17,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models import LatentDiffusion, load
 from tinv.models.check_fit import check_fit
-from tinv.models.solvers import DPM, check_solver
+from tinv.models.sampling import DPM, check_sampler, generate_images
 from tinv.runs.files import atomic
 from tinv.runs.image_grid import labelled_grid
 
@@ -63,7 +63,8 @@ def generate(request: Request, *, out: Path, as_grid: bool) -> list[Path]:
     learned = distinct([word for place in request.embeddings for word in formats.read_all(place)])
     prompts = [fill(prompt, [word.placeholder_token for word in learned]) for prompt in request.prompts]
     model = load_model(learned, request)
-    pictures = model.generate(
+    pictures = generate_images(
+        model,
         [prompt for prompt in prompts for _ in request.seeds],
         {word.placeholder_token: word.vectors for word in learned},
         seeds=[*request.seeds] * len(prompts),
@@ -156,7 +157,7 @@ def sampling_options(request: Request) -> dict[str, Any]:
     if options.get("num_inference_steps", 1) < 1:
         raise UserError(f"--num-inference-steps must be 1 or more, got {options['num_inference_steps']}")
     if request.sampler is not None:
-        check_solver(request.sampler)
+        check_sampler(request.sampler)
     return options if request.sampler in (None, DPM) else {**options, "sampler": request.sampler}
 
 

@@ -1,8 +1,16 @@
-"""What is frozen: Stable Diffusion behind one small protocol, and the lens that lays learned words over it."""
+"""The frozen models: families, loading, text encoding with learned tokens, sampling."""
 
-from tinv.models.base import LatentDiffusion
+from tinv.models.base import Family, LatentDiffusion
 from tinv.models.loading import fetch, load, load_tokenizers
-from tinv.models.stable_diffusion import StableDiffusion
-from tinv.models.stable_diffusion_xl import StableDiffusionXL
+from tinv.models.stable_diffusion import STABLE_DIFFUSION
+from tinv.models.stable_diffusion_xl import STABLE_DIFFUSION_XL
 
-__all__ = ["LatentDiffusion", "StableDiffusion", "StableDiffusionXL", "fetch", "load", "load_tokenizers"]
+__all__ = [
+    "STABLE_DIFFUSION",
+    "STABLE_DIFFUSION_XL",
+    "Family",
+    "LatentDiffusion",
+    "fetch",
+    "load",
+    "load_tokenizers",
+]

@@ -1,4 +1,4 @@
-"""Whether words belong to a model."""
+"""Checks that learned embeddings fit a model."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,28 +11,29 @@ from tinv.token_parts import describe_parts, encoder_of, is_of_layers, parts
 
 
 def check_fit(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> None:
-    """Refuse words that have vectors for other encoders or of other widths; warn of those learned on another model.
+    """Refuse embeddings for other text encoders, widths or layers; warn of those that were learned on another model.
 
     Raises:
-        UserError: naming what the file has and what the model takes.
+        UserError: an embedding does not fit.
     """
-    wanted = {encoder: table.shape[1] for encoder, table in model.tables.items()}
-    for word in learned:
-        widths = {encoder_of(name): rows_KD.shape[1] for name, rows_KD in word.vectors.items()}
-        if widths != wanted:
+    expected = {role: table.shape[1] for role, table in model.tables.items()}
+    for embedding in learned:
+        token = embedding.placeholder_token
+        widths = {encoder_of(name): vectors_KD.shape[1] for name, vectors_KD in embedding.vectors.items()}
+        if widths != expected:
             raise UserError(
-                f"{word.placeholder_token} has vectors of width {_shown(widths)}, {model.name} takes {_shown(wanted)}: it "
-                f"was learned on another kind of model; give that one with --model"
+                f"{token} has vectors of width {_format_widths(widths)}, but {model.name} needs "
+                f"{_format_widths(expected)}. It was learned on another kind of model: give that model with --model."
             )
-        known = parts(word.vectors)
-        if is_of_layers(known) and set(known) != set(layers_of(model.unet)):
+        names = parts(embedding.vectors)
+        if is_of_layers(names) and set(names) != set(layers_of(model.unet)):
             raise UserError(
-                f"{word.placeholder_token} has vectors for {describe_parts(known)} that it was learned on, {model.name} has other "
-                f"layers; give that model with --model"
+                f"{token} has vectors for {describe_parts(names)} that it was learned on, but {model.name} has other "
+                f"layers. Give that model with --model."
             )
-        if word.provenance.get("fingerprint", model.fingerprint) != model.fingerprint:
-            warnings.warn(f"{word.placeholder_token} was learned on another model than {model.name}", stacklevel=2)
+        if embedding.provenance.get("fingerprint", model.fingerprint) != model.fingerprint:
+            warnings.warn(f"{token} was learned on another model than {model.name}", stacklevel=2)
 
 
-def _shown(widths: Mapping[str, int]) -> str:
-    return " and ".join(f"{width} ({encoder})" for encoder, width in sorted(widths.items()))
+def _format_widths(widths: Mapping[str, int]) -> str:
+    return " and ".join(f"{width} ({role})" for role, width in sorted(widths.items()))

@@ -1,4 +1,4 @@
-"""A whole model in one file, in the layout of the original programs: what it holds, and what it is."""
+"""A single file with a whole model, in the layout of the original programs: reading it, and recognizing its family."""
 
 import pickle
 import re
@@ -14,7 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.models.families import SD, SDXL, Family, not_ours, purpose
+from tinv.models.base import Family
+from tinv.models.families import LCM, REFINER, purpose, unsupported
+from tinv.models.stable_diffusion import STABLE_DIFFUSION
+from tinv.models.stable_diffusion_xl import STABLE_DIFFUSION_XL
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
@@ -22,40 +25,44 @@ _OLD_TEXT = re.compile(r"^(cond_stage_model|conditioner\.embedders\.0)\.transfor
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a kind of model names its weights in one file."""
+class CheckpointLayout:
+    """How the single files of a family name their weights."""
 
     family: Family
     config: str | None
-    """The Hub's id of configurations that fit, or None where a file does not say which do."""
+    """The Hub id of matching configurations; None if the weights do not tell which match."""
 
 
-SD1_FILE = Layout(SD, "stable-diffusion-v1-5/stable-diffusion-v1-5@451f4fe16113bff5a5d2269ed5ad43b0592e9a14")
-SD2_FILE = Layout(SD, None)
-SDXL_FILE = Layout(SDXL, "stabilityai/stable-diffusion-xl-base-1.0@462165984030d82259a11f4367a4eed129e94a7b")
+SD1_FILE = CheckpointLayout(
+    STABLE_DIFFUSION, "stable-diffusion-v1-5/stable-diffusion-v1-5@451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+)
+SD2_FILE = CheckpointLayout(STABLE_DIFFUSION, None)
+SDXL_FILE = CheckpointLayout(
+    STABLE_DIFFUSION_XL, "stabilityai/stable-diffusion-xl-base-1.0@462165984030d82259a11f4367a4eed129e94a7b"
+)
 
 
-class _Stranger:
-    """Stands for a class that a checkpoint names beside its weights; it is never called."""
+class _Placeholder:
+    """Replaces a class that a checkpoint names beside its weights; it is never called."""
 
 
 _SCALAR = np.float64(0).__reduce__()[0]
-_HARMLESS: list[Any] = [
-    (_Stranger, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),  # a dict key in SD 1.4's and 1.5's
+_SAFE_GLOBALS: list[Any] = [
+    (_Placeholder, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),  # a dict key in SD 1.4's and 1.5's
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
     type(np.dtype("float64")),
     type(np.dtype("float32")),
 ]
-"""What published .ckpt files hold beside tensors; none of it runs code."""
+"""What published .ckpt files contain beside tensors; none of it runs code."""
 
 
 def read_checkpoint(path: Path, *, setting: str = "model.pretrained") -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .ckpt file, under today's names; memory is taken only for those that are used.
+    """The tensors of a .safetensors or .ckpt file, under today's names, memory-mapped if possible.
 
     Raises:
-        UserError: it is broken, no such file, or holds code, which is never run.
+        UserError: the file is broken or no checkpoint, or contains code, which is never run.
     """
     with path.open("rb") as file:
         head = file.read(9)
@@ -63,23 +70,23 @@ def read_checkpoint(path: Path, *, setting: str = "model.pretrained") -> dict[st
         if head[8:] == b"{":
             content: Any = load_file(path)
         elif head[:2] == b"PK" or head[:1] == b"\x80":
-            with torch.serialization.safe_globals(_HARMLESS):
+            with torch.serialization.safe_globals(_SAFE_GLOBALS):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=head[:2] == b"PK")
         else:
-            raise UserError(f"{setting}: {path} is no .safetensors or .ckpt file; give the file of the weights itself")
+            raise UserError(f"{setting}={path}: not a .safetensors or .ckpt file. Give the file with the weights.")
     except SafetensorError as error:
-        raise UserError(f"{setting}: {path} is broken ({error}); is it cut short? Fetch it again") from error
+        raise UserError(f"{setting}={path}: broken ({error}). Is it truncated? Download it again.") from error
     except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"{setting}: {path} cannot be read as plain weights: it is cut short, or it holds code, which is never "
-            f"run; fetch it again or take the .safetensors file of the same model"
+            f"{setting}={path}: cannot be read as plain weights. It is truncated, or contains code, which is never "
+            f"run. Download it again, or use the .safetensors file of the same model."
         ) from error
     while isinstance(content, Mapping) and "state_dict" in content:
         content = content["state_dict"]
     if not isinstance(content, Mapping):
-        raise UserError(f"{setting}: {path} holds a {type(content).__name__}, not weights; give another file")
+        raise UserError(f"{setting}={path}: contains a {type(content).__name__}, not weights. Give another file.")
     if "string_to_param" in content:
-        raise _embedding(path)
+        raise unsupported(str(path), "an embedding, which belongs in embedding.init_file")
     return {
         _OLD_TEXT.sub(r"\1.transformer.text_model.", name): value
         for name, value in content.items()
@@ -87,49 +94,45 @@ def read_checkpoint(path: Path, *, setting: str = "model.pretrained") -> dict[st
     }
 
 
-def recognise_checkpoint(weights: Mapping[str, Tensor], *, place: str) -> Layout:
-    """Which kind of model the weights of a file are.
+def recognize_checkpoint(weights: Mapping[str, Tensor], *, name: str) -> CheckpointLayout:
+    """The layout of the weights of a file that the user calls `name`.
 
     Raises:
-        UserError: saying what else it is, or what it lacks.
+        UserError: the file is incomplete or of another family.
     """
 
-    def has(*beginnings: str) -> bool:
-        return any(name.startswith(beginnings) for name in weights)
+    def has(*prefixes: str) -> bool:
+        return any(key.startswith(prefixes) for key in weights)
 
-    if any("lora" in name.lower() for name in weights):
-        raise not_ours(place, "a LoRA, which is laid over a model; give the model")
+    if any("lora" in key.lower() for key in weights):
+        raise unsupported(name, "a LoRA, which modifies a model")
     if not has(UNET):
-        raise not_ours(place, _without_unet(weights))
+        raise unsupported(name, _kind_without_unet(weights))
     if has("control_model."):
-        raise not_ours(place, "a ControlNet")
+        raise unsupported(name, "a ControlNet")
     first = weights.get(f"{UNET}input_blocks.0.0.weight")
     if first is None or "edm_mean" in weights:
-        raise not_ours(place, "a diffusion model of another kind")
+        raise unsupported(name, "a diffusion model of another kind")
     if first.shape[1] != 4:
-        raise not_ours(place, purpose(first.shape[1]))
+        raise unsupported(name, purpose(first.shape[1]))
     if f"{UNET}time_embed.cond_proj.weight" in weights:
-        raise not_ours(place, "a distilled (LCM) model, whose U-Net also wants the guidance scale")
+        raise unsupported(name, LCM)
     if has("conditioner.embedders.1."):
         return SDXL_FILE
     if has("conditioner.embedders.0.model."):
-        raise not_ours(place, "the refiner of SDXL, which has the second text encoder alone")
+        raise unsupported(name, REFINER)
     if has("cond_stage_model.transformer."):
         return SD1_FILE
     if has("cond_stage_model.model."):
         return SD2_FILE
-    raise UserError(f"model.pretrained: {place} has no text encoder; take a file that holds the whole model")
+    raise UserError(f"model.pretrained={name}: the file has no text encoder. Use a file with the whole model.")
 
 
-def _without_unet(weights: Mapping[str, Tensor]) -> str:
+def _kind_without_unet(weights: Mapping[str, Tensor]) -> str:
     if len(weights) <= 16:
-        return "an embedding or a part of a model; an embedding to go on from belongs in embedding.init_file"
+        return "an embedding or a component; an embedding belongs in embedding.init_file"
     if "encoder.conv_in.weight" in weights or "first_stage_model.encoder.conv_in.weight" in weights:
-        return "a VAE alone, which belongs in model.vae"
+        return "only a VAE, which belongs in model.vae"
     if "conv_in.weight" in weights:
-        return "the U-Net of a pipeline alone; give the folder of the whole pipeline"
-    return "something else: it has no model.diffusion_model weights"
-
-
-def _embedding(path: Path) -> UserError:
-    return not_ours(str(path), "an embedding; to go on from it, give it as embedding.init_file")
+        return "only the U-Net of a pipeline; give the folder of the whole pipeline"
+    return "a file without model.diffusion_model weights"

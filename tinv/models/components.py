@@ -1,65 +1,139 @@
-"""The parts of a pipeline folder, each loaded by its own class; never with weights made up for missing ones."""
+"""The components of a model, from a pipeline folder or a single file; missing weights are an error, never random."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from tinv.errors import UserError
-from tinv.models.families import Family
-from tinv.models.vae import precision
+from tinv.models.base import Family
+from tinv.models.checkpoint import UNET, VAE, read_checkpoint
+from tinv.models.vae import vae_dtype
 
-CLASSES: dict[str, Any] = {
-    kind.__name__: kind for kind in (AutoencoderKL, CLIPTextModel, CLIPTextModelWithProjection, UNet2DConditionModel)
+_CLASSES: dict[str, Any] = {
+    cls.__name__: cls for cls in (AutoencoderKL, CLIPTextModel, CLIPTextModelWithProjection, UNet2DConditionModel)
 }
 
 
 def load_modules(
-    folder: Path, family: Family, names: Iterable[str], *, variant: str | None, dtype: torch.dtype
-) -> dict[str, Any]:
-    """The parts that hold weights.
-
-    Args:
-        folder: of the pipeline.
-        family: says of which class they are.
-        names: of the parts.
-        variant: of the weights, for every part.
-        dtype: that they run in, whatever they were saved in; a VAE that would overflow stays in float32.
-
-    Raises:
-        UserError: a part lacks some of its weights.
-        Exception: whatever the libraries say of files that are missing or broken.
-    """
-    return {
-        name: load_module(CLASSES[family.modules[name]], folder, name, variant=variant, dtype=dtype) for name in names
-    }
-
-
-def load_module(
-    kind: Any,
-    folder: Path,
-    subfolder: str,
+    weights: Path,
+    configs: Path,
+    family: Family,
+    names: Iterable[str],
     *,
     variant: str | None,
     dtype: torch.dtype,
+    name: str,
     setting: str = "model.pretrained",
+) -> dict[str, Any]:
+    """Some of the components that have weights, by name.
+
+    Args:
+        weights: a pipeline folder, or a single file in the layout of the original programs.
+        configs: the folder of the components' configurations, for a single file.
+        family: of the model.
+        names: of the components.
+        variant: of the weights in a folder.
+        dtype: of the loaded weights; a VAE that float16 would overflow is loaded in float32.
+        name: what the user calls the model.
+        setting: the setting that names it.
+
+    Raises:
+        UserError: a component lacks weights, or the configurations are of another model.
+        Exception: whatever the libraries raise for missing or broken files.
+    """
+    classes = {component: _CLASSES[family.modules[component]] for component in names}
+    if weights.is_dir():
+        return {
+            component: _from_folder(cls, weights, component, variant=variant, dtype=dtype, setting=setting)
+            for component, cls in classes.items()
+        }
+    tensors = read_checkpoint(weights, setting=setting)
+    if "vae" in classes and not any(key.startswith(VAE) for key in tensors):
+        raise UserError(
+            f"model.vae=null: {name} contains no VAE. Set model.vae to a folder, a file or a Hub id of one."
+        )
+    return {
+        component: _from_tensors(component, cls, tensors, configs, dtype, name=name, setting=setting)
+        for component, cls in classes.items()
+    }
+
+
+def load_vae(path: Path, configs: Path, *, dtype: torch.dtype) -> AutoencoderKL:
+    """A VAE from a folder or file of its own, or from the single file of a model.
+
+    Args:
+        path: of the VAE.
+        configs: a folder with the VAE's configuration in `vae`, for a file.
+        dtype: of the loaded weights; float32 if float16 would overflow.
+
+    Raises:
+        UserError: this is no VAE, or it lacks weights.
+    """
+    if path.is_file():
+        tensors = read_checkpoint(path, setting="model.vae")
+        return _from_tensors("vae", AutoencoderKL, tensors, configs, dtype, name=str(path), setting="model.vae")
+    if (kind := AutoencoderKL.load_config(path).get("_class_name")) != "AutoencoderKL":
+        raise UserError(f"model.vae={path}: this is a {kind}. Give an AutoencoderKL.")
+    return _from_folder(AutoencoderKL, path, "", variant=None, dtype=dtype, setting="model.vae")
+
+
+def load_scheduler(folder: Path) -> DDPMScheduler:
+    """The noise schedule; the configuration of any diffusers scheduler has it."""
+    return DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+
+
+def _from_folder(
+    cls: Any, folder: Path, subfolder: str, *, variant: str | None, dtype: torch.dtype, setting: str
 ) -> Any:
-    """One part, from a folder or a subfolder of it; `setting` is whose value it is."""
-    if kind is AutoencoderKL:
-        dtype = precision(dtype, kind.load_config(folder, subfolder=subfolder or None))
-    place = {"subfolder": subfolder} if subfolder else {}
-    module, report = kind.from_pretrained(folder, **place, variant=variant, dtype=dtype, output_loading_info=True)
+    if cls is AutoencoderKL:
+        dtype = vae_dtype(dtype, cls.load_config(folder, subfolder=subfolder or None))
+    options = {"subfolder": subfolder} if subfolder else {}
+    module, report = cls.from_pretrained(folder, **options, variant=variant, dtype=dtype, output_loading_info=True)
     if missing := sorted(report["missing_keys"]):
         raise UserError(
-            f"{setting}: the {subfolder or 'vae'} of {folder} lacks {len(missing)} of its weights "
-            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); is it complete? Fetch it again"
+            f"{setting}={folder}: the {subfolder or 'vae'} lacks {len(missing)} of its weights "
+            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}). Is it complete? Download it again."
         )
     return module
 
 
-def load_scheduler(folder: Path) -> DDPMScheduler:
-    """The noise schedule; any diffusers scheduler's configuration has it."""
-    return DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+def _from_tensors(
+    component: str,
+    cls: Any,
+    tensors: Mapping[str, Tensor],
+    configs: Path,
+    dtype: torch.dtype,
+    *,
+    name: str,
+    setting: str,
+) -> Any:
+    """Convert a component with diffusers' own conversion of the original names."""
+    if cls is AutoencoderKL:
+        dtype = vae_dtype(dtype, cls.load_config(configs, subfolder=component))
+    is_diffusers = hasattr(cls, "from_single_file")
+    convert = cls.from_single_file if is_diffusers else partial(create_diffusers_clip_model_from_ldm, cls)
+    incomplete = UserError(
+        f"{setting}={name}: the {component} lacks some of its weights. Is the file complete and of this model?"
+    )
+    try:
+        module = convert(
+            dict(tensors), config=str(configs), subfolder=component, torch_dtype=dtype, local_files_only=True
+        )
+    except NotImplementedError as error:  # diffusers cannot convert the precision of a weight that is missing
+        raise incomplete from error
+    if any(value.is_meta for value in module.state_dict().values()):
+        raise incomplete
+    in_file, in_module = sum(key.startswith(UNET) for key in tensors), len(module.state_dict())
+    if component == "unet" and in_file != in_module:
+        raise UserError(
+            f"model.config={configs}: describes a U-Net of {in_module} tensors, but {name} has {in_file}. Give the "
+            f"configurations of this model."
+        )
+    return module

@@ -1,12 +1,15 @@
-"""Captions of words that have parts, for a U-Net that is told of each place what belongs there.
+"""Conditioning that differs between timesteps or U-Net layers, for learned tokens with parts (see tinv/token_parts.py).
 
-B batch, L tokens, P places, D width of the features, T training timesteps.
+Ordinary tokens need nothing of this: for them, call `model.encode_text` and `model.predict`. Training and sampling branch
+off to this module once, if `has_parts` is true of their vectors.
+
+B batch, L tokens, S conditioning slots, D width of the features, T training timesteps.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -14,29 +17,27 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from tinv.diffusion.process import apply_guidance
+from tinv.models.base import LatentDiffusion
 from tinv.token_parts import (
     ConditioningSlot,
     SlotLayout,
     expand_parts,
+    has_parts,
     is_of_layers,
     mentioned,
-    part_of,
     parts,
     stage_of,
 )
 from tinv.types import Batch, Conditioning, Vectors
 
-if TYPE_CHECKING:
-    from tinv.models.base import LatentDiffusion
-
 _ARGUMENTS = ("sample", "timestep", "encoder_hidden_states")
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")
-_TOLD_BY_LAYER: WeakSet[nn.Module] = WeakSet()
-"""U-Nets of which each layer takes its own."""
+_ROUTED_BY_LAYER: WeakSet[nn.Module] = WeakSet()
+"""U-Nets whose layers select their own slice of the conditioning."""
 
 
-def predict_at(
-    model: "LatentDiffusion",
+def predict_with_parts(
+    model: LatentDiffusion,
     noisy_BChw: Tensor,
     t_B: Tensor,
     batch: Batch,
@@ -51,145 +52,135 @@ def predict_at(
         noisy_BChw: latents.
         t_B: timesteps.
         batch: gives the captions and the geometry.
-        vectors: the learned words.
-        guidance: how far to go from what their negatives say (DreamArtist, arXiv 2211.11337); None hears none.
+        vectors: of the learned tokens.
+        guidance: scale of the guidance away from the tokens' negatives (DreamArtist, arXiv 2211.11337); None ignores
+            the negatives.
     """
 
     def predict(is_negative: bool) -> Tensor:
-        told = encode_at(model, batch.captions, vectors, t_B, is_negative=is_negative)
-        return model.predict(noisy_BChw, t_B, told, batch.geometry)
+        conditioning = encode_at_timesteps(model, batch.captions, vectors, t_B, is_negative=is_negative)
+        return model.predict(noisy_BChw, t_B, conditioning, batch.geometry)
 
     predicted_BChw = predict(False)
     return predicted_BChw if guidance is None else apply_guidance(predicted_BChw, predict(True), guidance)
 
 
-def encode_at(
-    model: "LatentDiffusion",
-    captions: Sequence[str],
-    vectors: Vectors,
-    t_B: Tensor,
-    *,
-    is_negative: bool = False,
+def encode_at_timesteps(
+    model: LatentDiffusion, captions: Sequence[str], vectors: Vectors, t_B: Tensor, *, is_negative: bool
 ) -> Conditioning:
-    """What the denoiser is told of each caption at the caption's own timestep; gradients reach the rows.
+    """The conditioning of each caption at its own timestep, the layers side by side; gradients reach the vectors.
 
-    Words that have parts and that no caption says are left out, as if they were not learned.
+    Tokens with parts that no caption mentions are left out.
 
     Args:
         model: the frozen model.
         captions: B texts.
-        vectors: the learned words.
+        vectors: of the learned tokens.
         t_B: timesteps.
-        is_negative: whether words that have a negative are to mean that.
+        is_negative: whether tokens that have a negative mean the negative.
     """
-    words = mentioned(vectors, captions)
-    spread = SlotLayout.over(words.values())
-    stages = stage_of(t_B, spread.stages, len(model.schedule.alphas_cumprod)).tolist()
-    by_layer = zip(*(spread.at_stage(stage, is_negative=is_negative) for stage in stages), strict=True)
-    return _encode(model, captions, words, [[*places] for places in by_layer])
+    tokens = mentioned(vectors, captions)
+    layout = SlotLayout.of(tokens.values())
+    stages = stage_of(t_B, layout.stages, len(model.schedule.alphas_cumprod)).tolist()
+    slots_of_captions = [layout.at_stage(stage, is_negative=is_negative) for stage in stages]
+    return _encode(model, captions, tokens, list(zip(*slots_of_captions, strict=True)))
 
 
 def encode_all_parts(
-    model: "LatentDiffusion",
+    model: LatentDiffusion,
     captions: Sequence[str],
     vectors: Vectors,
-    spread: SlotLayout,
+    layout: SlotLayout,
     *,
     is_negative: bool = False,
 ) -> Conditioning:
-    """What the denoiser is told of each caption in all places, [B, L, P * D]: `told_by_stage` chooses among them."""
-    places = spread.places(is_negative=is_negative)
-    return _encode(model, captions, vectors, [[place] * len(captions) for place in places])
+    """The conditioning of each caption in all slots, [B, L, S * D]; `route_by_timestep` selects among them."""
+    slots = layout.slots(is_negative=is_negative)
+    return _encode(model, captions, vectors, [[slot] * len(captions) for slot in slots])
 
 
 @contextmanager
 def route_by_timestep(unet: nn.Module, stages: int, num_timesteps: int) -> Iterator[None]:
-    """While the block runs, the U-Net takes of what it is told, side by side, that of the stage of its timestep."""
+    """While the block runs, the U-Net uses, of the conditioning of all stages, that of its timestep's stage."""
     if stages == 1:
         yield
         return
-    handle = route_by_timestep_hook(unet, stages, num_timesteps)
+    handle = add_timestep_routing(unet, stages, num_timesteps)
     try:
         yield
     finally:
         handle.remove()
 
 
-def route_by_timestep_hook(unet: nn.Module, stages: int, num_timesteps: int) -> Any:
-    """The same until the handle that it gives is removed."""
+def add_timestep_routing(unet: nn.Module, stages: int, num_timesteps: int) -> Any:
+    """Does what `route_by_timestep` does until the returned handle is removed."""
 
-    def choose(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-        given = {**dict(zip(_ARGUMENTS, positional)), **named}
-        stage_B = stage_of(_each(given["timestep"], len(given["sample"])), stages, num_timesteps)
-        given["encoder_hidden_states"] = at_stage(given["encoder_hidden_states"], stage_B, stages)
-        more: Mapping[str, Tensor] | None = given.get("added_cond_kwargs")
-        if more and "text_embeds" in more:
-            given["added_cond_kwargs"] = {**more, "text_embeds": at_stage(more["text_embeds"], stage_B, stages)}
-        return (), given
+    def select(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+        arguments = {**dict(zip(_ARGUMENTS, positional)), **named}
+        t_B = torch.as_tensor(arguments["timestep"]).expand(len(arguments["sample"]))
+        stage_B = stage_of(t_B, stages, num_timesteps)
+        arguments["encoder_hidden_states"] = _at_stage(arguments["encoder_hidden_states"], stage_B, stages)
+        added: Mapping[str, Tensor] | None = arguments.get("added_cond_kwargs")
+        if added and "text_embeds" in added:
+            arguments["added_cond_kwargs"] = {**added, "text_embeds": _at_stage(added["text_embeds"], stage_B, stages)}
+        return (), arguments
 
-    return unet.register_forward_pre_hook(choose, with_kwargs=True)
+    return unet.register_forward_pre_hook(select, with_kwargs=True)
 
 
 def layers_of(unet: nn.Module) -> tuple[str, ...]:
-    """The names of the layers that look at the text, in the order in which a picture passes them."""
+    """The names of the cross-attention layers, in the order in which an image passes them."""
     names = [name for name, part in unet.named_modules() if isinstance(part, Attention) and part.is_cross_attention]
     return tuple(sorted(names, key=lambda name: _BLOCKS.index(name.partition(".")[0])))
 
 
 def route_by_layer(unet: nn.Module) -> None:
-    """Have each layer that looks at the text take, of what all are told side by side, its own.
+    """Make each cross-attention layer use its own slice of the conditioning of all layers, [B, L, S * D].
 
-    For good, since activations may be computed again in the backward pass. What is told to all layers alike passes as
-    it is: it is told apart by its width.
+    The routing stays, because gradient checkpointing may run the layers again in the backward pass. Conditioning of
+    the ordinary width D passes unchanged.
     """
-    if unet in _TOLD_BY_LAYER:
+    if unet in _ROUTED_BY_LAYER:
         return
-    _TOLD_BY_LAYER.add(unet)
+    _ROUTED_BY_LAYER.add(unet)
     names = layers_of(unet)
     for number, name in enumerate(names):
         layer: Any = unet.get_submodule(name)
         width: int = layer.to_k.in_features
-        layer.register_forward_pre_hook(partial(_choose, number * width, width, len(names)), with_kwargs=True)
+        layer.register_forward_pre_hook(partial(_select_layer, number * width, width, len(names)), with_kwargs=True)
 
 
-def _choose(
-    first: int, width: int, layers: int, _: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
+def side_by_side(features: Tensor, num_slots: int) -> Tensor:
+    """[B, ..., S * D] of features [S * B, ..., D], which hold the same captions in one slot after the other."""
+    return features.unflatten(0, (num_slots, -1)).movedim(0, -2).flatten(-2)
+
+
+def _select_layer(
+    first: int, width: int, num_layers: int, _: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    told = named["encoder_hidden_states"]
-    if told.shape[-1] == layers * width:
-        named = {**named, "encoder_hidden_states": told[..., first : first + width]}
+    hidden = named["encoder_hidden_states"]
+    if hidden.shape[-1] == num_layers * width:
+        named = {**named, "encoder_hidden_states": hidden[..., first : first + width]}
     return positional, named
 
 
-def at_stage(features: Tensor, stage_B: Tensor, stages: int) -> Tensor:
+def _at_stage(features: Tensor, stage_B: Tensor, stages: int) -> Tensor:
     """[B, ..., D] of the features [B, ..., stages * D] of all stages side by side."""
     by_stage = features.unflatten(-1, (stages, -1)).movedim(-2, 1)
     return by_stage[torch.arange(len(features)), stage_B.cpu()]
 
 
-def side_by_side(features: Tensor, places: int) -> Tensor:
-    """[B, ..., P * D] of the features [P * B, ..., D] of the same captions in one place after the other."""
-    return features.unflatten(0, (places, -1)).movedim(0, -2).flatten(-2)
-
-
 def _encode(
-    model: "LatentDiffusion",
-    captions: Sequence[str],
-    vectors: Vectors,
-    places: Sequence[Sequence[ConditioningSlot]],
+    model: LatentDiffusion, captions: Sequence[str], vectors: Vectors, slots: Sequence[Sequence[ConditioningSlot]]
 ) -> Conditioning:
-    """What is told of the captions in each of P places, side by side."""
-    if not any(part_of(name) for rows in vectors.values() for name in rows):
+    """The conditioning of B captions in S slots each, side by side."""
+    if not has_parts(vectors):
         return model.encode_text(captions, vectors)
-    if any(is_of_layers(parts(rows)) for rows in vectors.values()):
+    if any(is_of_layers(parts(by_name)) for by_name in vectors.values()):
         route_by_layer(model.unet)
-    flat = [place for of_all in places for place in of_all]
-    texts, words = expand_parts(vectors, [*captions] * len(places), flat)
-    told = model.encode_text(texts, words)
-    pooled = None if told.pooled is None else side_by_side(told.pooled, len(places))
-    return Conditioning(side_by_side(told.hidden, len(places)), pooled)
-
-
-def _each(timestep: Any, count: int) -> Tensor:
-    """The timestep [B] of each sample, however a pipeline gives it."""
-    return torch.as_tensor(timestep).expand(count)
+    texts, tokens = expand_parts(
+        vectors, [*captions] * len(slots), [slot for of_captions in slots for slot in of_captions]
+    )
+    conditioning = model.encode_text(texts, tokens)
+    pooled = None if conditioning.pooled is None else side_by_side(conditioning.pooled, len(slots))
+    return Conditioning(side_by_side(conditioning.hidden, len(slots)), pooled)

@@ -1,24 +1,20 @@
-"""Any published Stable Diffusion, from wherever it is."""
+"""Loads a published model from a folder, a single file or the Hub."""
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
 from tinv.errors import UserError
 from tinv.models.base import LatentDiffusion
-from tinv.models.checkpoint import VAE, read_checkpoint
-from tinv.models.components import load_module, load_modules, load_scheduler
-from tinv.models.families import SDXL, read_json
+from tinv.models.components import load_modules, load_scheduler, load_vae
+from tinv.models.families import read_json
+from tinv.models.model_files import ModelFiles, fetch_weights, find_model, locate_component
 from tinv.models.runtime import check_runtime, prepare
-from tinv.models.single_file import convert_modules, convert_vae
-from tinv.models.sources import Source, find, part_place, weights_of
-from tinv.models.stable_diffusion import StableDiffusion
-from tinv.models.stable_diffusion_xl import StableDiffusionXL
-from tinv.models.tokenizers import tokenizers_of
-from tinv.silence import explained
+from tinv.silence import explained_errors
+
+_TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
+"""Either is a complete tokenizer; transformers builds an empty one if both are missing."""
 
 
 def load(
@@ -35,52 +31,59 @@ def load(
     compile: bool = False,
     tf32: bool = False,
 ) -> LatentDiffusion:
-    """A frozen model, of the family that its files say.
+    """A frozen model, whose files decide its family.
 
     Args:
         pretrained: a pipeline folder, `pkg://package/folder`, an id of the Hugging Face Hub, or a single .safetensors
             or .ckpt file in the layout of the original programs.
-        revision: of an id: a commit, a branch or a tag, for every part alike; None is the main branch.
-        variant: of the weights, for every part alike, as fp16 in `model.fp16.safetensors`; None is the plain ones.
+        revision: of an id: a commit, a branch or a tag, for every component; None is the main branch.
+        variant: of the weights of every component, as fp16 in `model.fp16.safetensors`; None is the plain ones.
         vae: another VAE: a folder, a file, or an id of the Hub, also as `id@revision`.
         tokenizer: other tokenizers: a folder, or an id of the Hub, also as `id@revision`.
-        config: for a single file, the folder or the Hub's id of a pipeline with fitting configurations and tokenizers;
-            None takes those of Stable Diffusion 1.5 or XL from the Hub.
-        dtype: the precision of the frozen weights, whatever they were saved in. The learned rows and the loss are
-            float32 in any case, and so is a VAE that float16 would overflow.
-        attention: what computes the U-Net's: torch's own code, or xformers.
-        gradient_checkpointing: keep less for the backward pass and compute it again; the gradients are the same.
+        config: for a single file, the folder or Hub id of a pipeline with matching configurations and tokenizers;
+            None is those of Stable Diffusion 1.5 or XL from the Hub.
+        dtype: the precision of the frozen weights. The learned vectors and the loss are float32 in any case, and so
+            is a VAE that float16 would overflow.
+        attention: what computes the U-Net's attention: torch, or xformers.
+        gradient_checkpointing: recompute activations in the backward pass instead of saving them; same gradients.
         compile: the U-Net's training step, for one shape of batches.
         tf32: faster float32 matrix products of less precision, in the whole process.
 
     Raises:
-        UserError: there is no such model, it is not whole, it is of another kind, the network does not give it, or this
-            machine cannot run it as asked.
+        UserError: there is no such model, it is incomplete or not supported, it cannot be downloaded, or this machine
+            cannot run it as set.
     """
     check_runtime(attention=attention, compile=compile)
-    source = find(pretrained, revision=revision, config=config)
-    tokenizers = tokenizers_of(source, tokenizer)
-    precision = getattr(torch, dtype)
-    vae_place = part_place(vae, setting="model.vae", part="vae") if vae else None
-    weights = weights_of(source, variant=variant, without="vae" if vae else None)
-    names = [name for name in source.family.modules if name != "vae" or vae_place is None]
-    with explained("model.pretrained", pretrained):
-        if weights.is_dir():
-            modules = load_modules(weights, source.family, names, variant=variant, dtype=precision)
-        else:
-            modules = _from_file(weights, source, names, dtype=precision)
-        scheduler = load_scheduler(source.folder)
-    if vae_place:
-        modules["vae"] = _other_vae(vae_place, source, modules["unet"], dtype=precision)
-    parts: dict[str, Any] = dict(zip(source.family.tokenizers, tokenizers.values(), strict=True)) | modules
-    common = {"name": pretrained, "revision": source.revision, "scheduler": scheduler}
-    model: LatentDiffusion
-    if source.family is SDXL:
-        index = read_json(source.folder / "model_index.json", place=pretrained)
-        zero_for_nothing = index.get("force_zeros_for_empty_prompt", True)
-        model = StableDiffusionXL(**common, **parts, zero_for_nothing=zero_for_nothing)
-    else:
-        model = StableDiffusion(**common, **parts)
+    files = find_model(pretrained, revision=revision, config=config)
+    tokenizers = tokenizers_of(files, tokenizer)
+    torch_dtype = getattr(torch, dtype)
+    vae_path = locate_component(vae, setting="model.vae", component="vae") if vae else None
+    weights = fetch_weights(files, variant=variant, without="vae" if vae else None)
+    family = files.family
+    names = [name for name in family.modules if name != "vae" or vae_path is None]
+    with explained_errors("model.pretrained", pretrained):
+        modules = load_modules(
+            weights, files.configs, family, names, variant=variant, dtype=torch_dtype, name=pretrained
+        )
+        scheduler = load_scheduler(files.configs)
+    if vae_path:
+        with explained_errors("model.vae", str(vae_path)):
+            modules["vae"] = load_vae(vae_path, files.configs, dtype=torch_dtype)
+        channels, expected = modules["vae"].config.latent_channels, modules["unet"].config.in_channels
+        if channels != expected:
+            raise UserError(
+                f"model.vae={vae_path}: its latents have {channels} channels, but the U-Net takes {expected}. Use a VAE "
+                f"for this kind of model."
+            )
+    model = LatentDiffusion(
+        family,
+        {**dict(zip(family.tokenizers, tokenizers.values(), strict=True)), **modules, "scheduler": scheduler},
+        name=pretrained,
+        revision=files.revision,
+        force_zeros_for_empty_prompt=read_json(files.configs / "model_index.json", name=pretrained).get(
+            "force_zeros_for_empty_prompt"
+        ),
+    )
     prepare(
         model,
         attention=attention,
@@ -94,7 +97,7 @@ def load(
 def load_tokenizers(
     pretrained: str, *, revision: str | None = None, tokenizer: str | None = None, config: str | None = None
 ) -> dict[str, CLIPTokenizer]:
-    """The tokenizer of each text encoder, in a moment: enough to check a concept's words before any weight is loaded.
+    """The tokenizer of each text encoder, without any weights: enough to check a concept's tokens.
 
     Args:
         pretrained: as for `load`, and so are the others.
@@ -103,9 +106,9 @@ def load_tokenizers(
         config: for a single file.
 
     Raises:
-        UserError: as `load`, as far as it can be told without the weights.
+        UserError: as `load`, as far as that shows without the weights.
     """
-    return tokenizers_of(find(pretrained, revision=revision, config=config), tokenizer)
+    return tokenizers_of(find_model(pretrained, revision=revision, config=config), tokenizer)
 
 
 def fetch(
@@ -117,7 +120,7 @@ def fetch(
     tokenizer: str | None = None,
     config: str | None = None,
 ) -> None:
-    """Put all that `load` opens with the same arguments into the Hub's cache, for a machine without a network.
+    """Download all that `load` opens with the same arguments into the Hub's cache.
 
     Args:
         pretrained: as for `load`, and so are the others.
@@ -130,32 +133,46 @@ def fetch(
     Raises:
         UserError: as `load`.
     """
-    source = find(pretrained, revision=revision, config=config)
-    tokenizers_of(source, tokenizer)
-    weights_of(source, variant=variant, without="vae" if vae else None)
+    files = find_model(pretrained, revision=revision, config=config)
+    tokenizers_of(files, tokenizer)
+    fetch_weights(files, variant=variant, without="vae" if vae else None)
     if vae:
-        part_place(vae, setting="model.vae", part="vae")
+        locate_component(vae, setting="model.vae", component="vae")
 
 
-def _from_file(path: Path, source: Source, names: list[str], *, dtype: torch.dtype) -> dict[str, Any]:
-    weights = read_checkpoint(path)
-    if "vae" in names and not any(name.startswith(VAE) for name in weights):
-        raise UserError(f"model.vae: {source.name} has no VAE; set model.vae to a folder, a file or a Hub id of one")
-    return convert_modules(weights, source.folder, source.family, names, dtype=dtype, place=source.name)
+def tokenizers_of(files: ModelFiles, other: str | None) -> dict[str, CLIPTokenizer]:
+    """The tokenizer of each text encoder of a model, by role.
 
+    Args:
+        files: of the model.
+        other: where other tokenizers are: a folder, or an id of the Hub, also as `id@revision`.
 
-def _other_vae(place: Path, source: Source, unet: Any, *, dtype: torch.dtype) -> AutoencoderKL:
-    with explained("model.vae", str(place)):
-        if place.is_file():
-            vae = convert_vae(read_checkpoint(place, setting="model.vae"), source.folder, dtype=dtype, place=str(place))
-        else:
-            kind = AutoencoderKL.load_config(place).get("_class_name")
-            if kind != "AutoencoderKL":
-                raise UserError(f"model.vae: {place} is a {kind}, an AutoencoderKL is needed")
-            vae = load_module(AutoencoderKL, place, "", variant=None, dtype=dtype, setting="model.vae")
-    if vae.config.latent_channels != unet.config.in_channels:
-        raise UserError(
-            f"model.vae: {place} has latents of {vae.config.latent_channels} channels, the U-Net takes "
-            f"{unet.config.in_channels}; take one for this kind of model"
-        )
-    return vae
+    Raises:
+        UserError: one is incomplete, or has tokens that the text encoder does not have.
+    """
+    family = files.family
+    configs = [read_json(files.configs / name / "config.json", name=files.name) for name in family.text_encoders]
+    roles = family.encoder_roles([config.get("hidden_size", 512) for config in configs])
+    folders = [files.configs / name for name in family.tokenizers]
+    setting, value = ("model.tokenizer", other) if other else ("model.pretrained", files.name)
+    if other:
+        folders = [locate_component(other, setting=setting, component=name) for name in family.tokenizers]
+        if len(set(folders)) < len(folders):
+            raise UserError(
+                f"model.tokenizer={other}: {family.title} needs {len(folders)} tokenizers, this is one. Give the folder "
+                f"of a pipeline."
+            )
+    tokenizers = {}
+    for role, folder, config in zip(roles, folders, configs, strict=True):
+        if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZER_FILES):
+            raise UserError(f"{setting}={value}: {folder} has no complete tokenizer: vocab.json and merges.txt.")
+        with explained_errors(setting, value):
+            tokenizer = CLIPTokenizer.from_pretrained(folder)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, config.get("max_position_embeddings", 77))
+        if max(tokenizer.get_vocab().values()) >= (size := config.get("vocab_size", 49408)):
+            raise UserError(
+                f"{setting}={value}: the tokenizer has {len(tokenizer)} tokens, but the text encoder {size}. Give the "
+                f"tokenizer that belongs to the model."
+            )
+        tokenizers[role] = tokenizer
+    return tokenizers

@@ -1,45 +1,58 @@
-"""How the frozen weights run: attention, what is kept for the backward pass, compilation, matrix products."""
+"""How the frozen weights run: attention, gradient checkpointing, compilation, float32 precision."""
 
-from typing import Literal
+import os
+import shutil
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from diffusers import ModelMixin
 from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tinv.errors import UserError
-from tinv.models.attention import check_xformers, use_xformers
-from tinv.models.checkpointing import checkpoint_activations
-from tinv.models.compiling import check_compiler, compile_unet
-from tinv.models.upcast import upcast_attention
+from tinv.models.attention import check_xformers, upcast_attention, use_xformers
 
 AttentionKind = Literal["sdpa", "xformers"]
+_COMPILERS = ("c++", "g++", "clang++", "cc", "gcc", "clang", "cl", "icx")
+_recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+"""A frozen model draws no random numbers, so their state need not be saved."""
 
 
 def check_runtime(*, attention: AttentionKind, compile: bool) -> None:
-    """Find out whether this machine can do what is asked for, before any weight is loaded.
+    """Check that this machine can run a model as set, before any weight is loaded.
 
     Raises:
-        UserError: it cannot; says what is missing.
+        UserError: xformers or a C++ compiler is needed and missing.
     """
     if attention == "xformers":
         check_xformers()
-    if compile:
-        check_compiler()
+    if not compile:
+        return
+    from_environment = [os.environ[variable] for variable in ("CXX", "CC") if os.environ.get(variable)]
+    if not any(shutil.which(compiler) for compiler in (*from_environment, *_COMPILERS)):
+        raise UserError(
+            "model.compile=true needs a C++ compiler, and none was found. Install g++ or clang++, name yours in the "
+            "environment variable CXX, or set model.compile=false."
+        )
 
 
 def check_loss_scale(dtype: str | None, precision: str | int | None) -> None:
-    """Refuse float16 where nothing scales the loss: the gradient of a pixel would be too small for it, and vanish.
+    """Refuse float16 without a scaled loss: most gradients would be too small for float16 and become zero.
 
     Args:
         dtype: of the frozen weights; None is float32.
         precision: as Lightning's Trainer takes it; None is 32-true.
 
     Raises:
-        UserError: it would.
+        UserError: float16 would be used without a scaled loss.
     """
     if precision == "16-true" or (dtype == "float16" and precision not in ("16-mixed", "16", 16)):
         raise UserError(
-            f"trainer.precision={precision} with model.dtype={dtype} loses small gradients: nothing scales the loss; "
-            f"write trainer.precision=16-mixed on a GPU, or model.dtype=bfloat16 trainer.precision=32-true"
+            f"trainer.precision={precision} with model.dtype={dtype} loses small gradients, because the loss is not "
+            f"scaled. Set trainer.precision=16-mixed on a GPU, or model.dtype=bfloat16 trainer.precision=32-true."
         )
 
 
@@ -58,12 +71,11 @@ def prepare(
         attention: `sdpa` is torch's own; `xformers` replaces it in the U-Net.
         gradient_checkpointing: in the U-Net and every text encoder; the same gradients for less memory and more time.
         compile: the U-Net's training step, for one shape of batches.
-        tf32: let float32 matrix products round to 10 bits of mantissa where the device is faster for it. This is one
-            switch for the whole process, so False turns it off again: the next run of a sweep starts from its own
-            settings.
+        tf32: let float32 matrix products round to 10 bits of mantissa where the device is faster for it. This switch
+            is global to the process, so False turns it off again: the next run of a sweep starts from its own settings.
 
     Raises:
-        UserError: the machine cannot do it after all.
+        UserError: the machine cannot run the model like this.
     """
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     unet = model.get_submodule("unet")
@@ -75,3 +87,55 @@ def prepare(
         checkpoint_activations(model)
     if compile:
         compile_unet(unet)
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """Make the U-Net and every text encoder of a model save only the inputs of their layers for the backward pass.
+
+    The gradients do not change, to the last bit. transformers' own switch would have no effect: its layers look at it
+    in training mode only, and the frozen model is always in evaluation mode.
+    """
+    for module in model.modules():
+        if isinstance(module, ModelMixin):
+            module.enable_gradient_checkpointing(_recompute)
+        if isinstance(module, GradientCheckpointingLayer):
+            module.forward = partial(_recompute, module.forward)
+
+
+def set_compile_cache(folder: Path) -> None:
+    """Make torch keep compiled code in a folder for later runs; its default folder is emptied at each reboot.
+
+    A `TORCHINDUCTOR_CACHE_DIR` that the user has set is respected; torch sets it to its default when it is imported.
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR", default_cache_dir()) == default_cache_dir():
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+
+
+def compile_unet(unet: nn.Module) -> None:
+    """Compile the U-Net with torch.compile for the one batch shape of training: minutes at the first step, then faster.
+
+    Without gradients, so for samples and `val/loss`, the U-Net runs uncompiled: every other shape would have to be
+    compiled, too, and `val/loss` stays comparable between runs with and without compilation.
+
+    The first training step raises a UserError if compilation fails.
+    """
+    plain = unet.forward
+    compiled = torch.compile(plain, dynamic=False)
+
+    @wraps(plain)
+    def forward(*arguments: Any, **options: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return plain(*arguments, **options)
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            return compiled(*arguments, **options)
+        except TorchDynamoException as error:
+            reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+            raise UserError(
+                f"model.compile=true: the U-Net cannot be compiled here ({reason}). Set model.compile=false."
+            ) from error
+
+    unet.forward = forward

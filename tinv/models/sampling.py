@@ -1,24 +1,34 @@
-"""Pictures from prompts, through diffusers' own pipeline and solvers."""
+"""Images from prompts, through diffusers' pipelines and schedulers."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from tinv.errors import UserError
+from tinv.models.base import LatentDiffusion
 from tinv.models.conditioning import encode_all_parts, route_by_timestep
-from tinv.models.solvers import DPM, solver
-from tinv.token_parts import SlotLayout, has_negative, mentioned, mentions
+from tinv.silence import quiet
+from tinv.token_parts import SlotLayout, has_negative, has_parts, mentioned, mentions
 from tinv.types import Conditioning, Vectors
 
-if TYPE_CHECKING:
-    from tinv.models.base import LatentDiffusion
+DPM, DDIM = "dpm", "ddim"
+SAMPLERS = {DPM: "DPM-Solver++ (2M)", DDIM: "DDIM (eta 0)"}
+"""The samplers, and what records call them."""
+
+
+def generate_images(
+    model: LatentDiffusion, prompts: Sequence[str], vectors: Vectors, *, seeds: Sequence[int], **options: Any
+) -> list[Image.Image]:
+    """One image per prompt; each depends on its own prompt and seed alone. `sample_pixels` has the options."""
+    return to_images(sample_pixels(model, prompts, vectors, seeds=seeds, **options))
 
 
 @torch.no_grad()
 def sample_pixels(
-    model: "LatentDiffusion",
+    model: LatentDiffusion,
     prompts: Sequence[str],
     vectors: Vectors,
     *,
@@ -31,42 +41,48 @@ def sample_pixels(
     batch_size: int = 8,
     sampler: str = DPM,
 ) -> Tensor:
-    """Draw one picture a prompt.
+    """The pixels of one image per prompt, [B, 3, H, W] in [0, 1], float32 on the CPU.
+
+    They are non-finite where the model's output was.
 
     Args:
         model: the frozen model.
-        prompts: B texts, in which the learned words may stand.
-        vectors: the learned words.
-        seeds: B seeds; a picture depends on its own prompt and seed alone.
+        prompts: B texts that may contain learned tokens.
+        vectors: of the learned tokens.
+        seeds: B seeds; an image depends on its own prompt and seed alone.
         num_inference_steps: of the sampler; 20 to 30 are enough for `dpm`, 50 for `ddim`.
         guidance_scale: classifier-free guidance scale; 1 turns it off.
         height: in pixels; None is the model's own size.
         width: likewise.
         negative_prompt: what to steer away from.
-        batch_size: how many pictures are drawn at once; only memory and speed depend on it.
-        sampler: `dpm` or `ddim`; tinv.models.solvers.
-
-    Returns:
-        [B, 3, H, W] in [0, 1], float32 on the CPU; non-finite where the model's output was.
+        batch_size: how many images are computed at once; only memory and speed depend on it.
+        sampler: `dpm` or `ddim`; see `build_scheduler`.
     """
     assert len(prompts) == len(seeds)
-    pipeline = model.pipeline(solver(sampler, model.scheduler.config))
+    pipeline = model.pipeline(build_scheduler(sampler, model.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
-    words = mentioned(vectors, [*prompts, negative_prompt])
-    spread = SlotLayout.over(words.values())
+    tokens = mentioned(vectors, [*prompts, negative_prompt])
+    layout = SlotLayout.of(tokens.values()) if has_parts(tokens) else None
+
+    def encode(texts: Sequence[str], *, is_negative: bool) -> Conditioning:
+        if layout is None:
+            return model.encode_text(texts, tokens)
+        return encode_all_parts(model, texts, tokens, layout, is_negative=is_negative)
+
     pixels = []
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
-        positive = encode_all_parts(model, prompts[part], words, spread)
-        away = [against(prompt, words, negative_prompt) for prompt in prompts[part]]
-        if any(away) or not model.zero_for_nothing:
-            opposite = encode_all_parts(model, away, words, spread, is_negative=True)
+        positive = encode(prompts[part], is_negative=False)
+        negative_prompts = [negative_prompt_of(prompt, tokens, negative_prompt) for prompt in prompts[part]]
+        if any(negative_prompts) or not model.force_zeros_for_empty_prompt:
+            negative = encode(negative_prompts, is_negative=True)
         else:
-            opposite = _zeros_like(positive)
-        with route_by_timestep(pipeline.unet, spread.stages, len(model.schedule.alphas_cumprod)):
+            negative = _zeros_like(positive)
+        stages = layout.stages if layout else 1
+        with route_by_timestep(pipeline.unet, stages, len(model.schedule.alphas_cumprod)):
             latents = pipeline(
-                **_features(positive, prefix=""),
-                **_features(opposite, prefix="negative_"),
+                **_prompt_arguments(positive, prefix=""),
+                **_prompt_arguments(negative, prefix="negative_"),
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
                 num_inference_steps=num_inference_steps,
                 guidance_scale=guidance_scale,
@@ -78,20 +94,50 @@ def sample_pixels(
     return torch.cat(pixels)
 
 
-def against(prompt: str, words: Vectors, negative_prompt: str) -> str:
-    """What a picture is steered away from: the prompt itself with the negatives of its words, if they have any."""
-    has_one = any(has_negative(rows) and mentions(word, [prompt]) for word, rows in words.items())
-    return ", ".join(filter(None, [prompt if has_one else "", negative_prompt]))
+def negative_prompt_of(prompt: str, tokens: Vectors, negative_prompt: str) -> str:
+    """The negative prompt, after the prompt itself if that mentions a token that has a negative."""
+    is_guided = any(has_negative(names) and mentions(token, [prompt]) for token, names in tokens.items())
+    return ", ".join(filter(None, [prompt if is_guided else "", negative_prompt]))
 
 
-def to_pictures(pixels_B3HW: Tensor) -> list[Image.Image]:
-    """8-bit pictures of pixels in [0, 1]; non-finite ones become black."""
+def to_images(pixels_B3HW: Tensor) -> list[Image.Image]:
+    """8-bit images of pixels in [0, 1]; non-finite pixels become black."""
     bytes_BHW3 = (pixels_B3HW.nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    return [Image.fromarray(picture.numpy()) for picture in bytes_BHW3]
+    return [Image.fromarray(image.numpy()) for image in bytes_BHW3]
 
 
-def _features(conditioning: Conditioning, *, prefix: str) -> dict[str, Tensor]:
-    """A conditioning as the pipelines call it."""
+def check_sampler(name: str) -> None:
+    """Refuse an unknown sampler.
+
+    Raises:
+        UserError: there is no sampler of this name.
+    """
+    if name not in SAMPLERS:
+        raise UserError(f"--sampler={name}: unknown sampler. Use {' or '.join(SAMPLERS)}.")
+
+
+def build_scheduler(sampler: str, config: Mapping[str, Any]) -> Any:
+    """A diffusers scheduler over a model's noise schedule.
+
+    Args:
+        sampler: `dpm`, DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095), or `ddim`, DDIM (Song et al. 2020, arXiv
+            2010.02502), as latent diffusion uses it: nothing is clipped, and the last step ends at the schedule's
+            first level.
+        config: of any diffusers scheduler.
+
+    Raises:
+        UserError: there is no sampler of this name.
+    """
+    check_sampler(sampler)
+    with quiet():
+        from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+    if sampler == DDIM:
+        return DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False)
+    return DPMSolverMultistepScheduler.from_config(config)
+
+
+def _prompt_arguments(conditioning: Conditioning, *, prefix: str) -> dict[str, Tensor]:
+    """The conditioning under the names of the pipelines' arguments."""
     pooled = {} if conditioning.pooled is None else {f"{prefix}pooled_prompt_embeds": conditioning.pooled}
     return {f"{prefix}prompt_embeds": conditioning.hidden} | pooled
 

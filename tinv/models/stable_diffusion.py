@@ -1,79 +1,44 @@
-"""Stable Diffusion 1 and 2, frozen, with room for learned words.
+"""Stable Diffusion 1 and 2: one text encoder, whose last hidden state conditions the U-Net."""
 
-B batch, C latent channels, h w latent height and width.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from tinv.formats import encoder_of_width
-from tinv.models.base import LatentDiffusion
-from tinv.models.text_encoder import TextEncoder
+from tinv.models.base import Family, LatentDiffusion
 from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
 
 
-class StableDiffusion(LatentDiffusion):
-    """One text encoder, whose last hidden state the U-Net looks at."""
+def _encode_text(model: LatentDiffusion, captions: Sequence[str], vectors: Vectors) -> Conditioning:
+    (encoder,) = model.text_encoders.values()
+    output, _ = encoder.encode(captions, vectors)
+    return Conditioning(output.last_hidden_state)
 
-    zero_for_nothing = False
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        tokenizer: CLIPTokenizer,
-        text_encoder: CLIPTextModel,
-        vae: AutoencoderKL,
-        unet: UNet2DConditionModel,
-        scheduler: DDPMScheduler,
-        revision: str | None = None,
-    ):
-        """Lay a lens over the text encoder's vocabulary and freeze everything.
+def _predict(
+    model: LatentDiffusion, x_t_BChw: Tensor, t_B: Tensor, conditioning: Conditioning, geometry_B6: Tensor
+) -> Tensor:
+    del geometry_B6  # only SDXL reads it
+    dtype = model.unet.dtype
+    hidden = conditioning.hidden.to(dtype)
+    return model.unet(x_t_BChw.to(dtype), t_B, encoder_hidden_states=hidden, return_dict=False)[0]
 
-        Args:
-            name: what was loaded, as the user wrote it; recorded in files.
-            tokenizer: is only read.
-            text_encoder: its token embedding is replaced by a lens with the same weight.
-            vae: encodes pictures, decodes samples.
-            unet: the denoiser.
-            scheduler: gives the noise schedule; any diffusers scheduler's configuration will do.
-            revision: the Hub's commit of what was loaded, if it came from there.
-        """
-        width = text_encoder.get_input_embeddings().embedding_dim
-        text = TextEncoder(encoder_of_width(width), tokenizer=tokenizer, encoder=text_encoder)
-        super().__init__([text], name=name, vae=vae, unet=unet, scheduler=scheduler, revision=revision)
-        self.token_lookup, self.text_encoder, self.tokenizer = text.token_lookup, text_encoder, tokenizer
-        self.fingerprint = self._fingerprint({"lens": self.token_lookup, "text_encoder": text_encoder})
 
-    def encode_text(self, captions: Sequence[str], vectors: Vectors) -> Conditioning:
-        """The last hidden state of captions in which the learned words may stand; gradients reach the rows."""
-        (text,) = self._texts
-        output, _ = text.read(captions, vectors)
-        return Conditioning(output.last_hidden_state)
+def _build_pipeline(model: LatentDiffusion, components: Mapping[str, Any]) -> Any:
+    del model
+    with quiet():
+        from diffusers import StableDiffusionPipeline
+    return StableDiffusionPipeline(
+        **components, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
 
-    def predict(self, x_t_BChw: Tensor, t_B: Tensor, conditioning: Conditioning, geometry_B6: Tensor) -> Tensor:
-        """The U-Net's output [B, C, h, w]; Stable Diffusion 1 and 2 take no notice of the geometry."""
-        del geometry_B6
-        dtype = self.unet.dtype
-        hidden = conditioning.hidden.to(dtype)
-        return self.unet(x_t_BChw.to(dtype), t_B, encoder_hidden_states=hidden, return_dict=False)[0]
 
-    def pipeline(self, scheduler: Any) -> Any:
-        """diffusers' own pipeline around these parts, with another scheduler."""
-        with quiet():
-            from diffusers import StableDiffusionPipeline
-        return StableDiffusionPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            scheduler=scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+STABLE_DIFFUSION = Family(
+    title="Stable Diffusion 1 or 2",
+    text_encoders={"text_encoder": "CLIPTextModel"},
+    roles=None,  # clip_l in Stable Diffusion 1, clip_h in 2
+    encode_text=_encode_text,
+    predict=_predict,
+    build_pipeline=_build_pipeline,
+)

@@ -1,48 +1,164 @@
-"""A frozen text encoder that reads captions in which learned words stand.
+"""A frozen text encoder that reads captions with learned tokens.
 
-B batch, L tokens, K rows, D width.
+Neither the tokenizer nor the token embedding is changed: learned tokens have the ids behind the vocabulary, and the
+token embedding looks those ids up among the learned vectors.
+
+B batch, L tokens, K learned vectors, V vocabulary size, D width.
 """
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tinv.models.prompts import Prompts
-from tinv.models.token_lookup import TokenLookup
+from tinv.concept import whole_word_regex
 from tinv.types import Vectors, to_device
 
 
-class TextEncoder:
-    """A text encoder, its tokenizer, and the lens over its vocabulary.
+class TokenLookup(nn.Module):
+    """A token embedding of V frozen vectors, to which K learned vectors can be added for a while.
 
-    No Module: the model that the encoder belongs to holds its weights.
+    Ids below V read the frozen table, ids from V on the learned vectors, whose gradient is, to the last bit, the one
+    that training the whole table would give them.
+
+    Deliberately no subclass of `nn.Embedding`: diffusers' loader and `resize_token_embeddings` rebuild those from
+    `weight` alone and would silently drop the learned vectors; over a plain module they raise.
     """
 
-    def __init__(self, name: str, *, tokenizer: Any, encoder: PreTrainedModel):
-        """Lay the lens.
+    def __init__(self, table: nn.Embedding):
+        super().__init__()
+        self.weight = table.weight
+        self.num_embeddings = table.num_embeddings
+        self.embedding_dim = table.embedding_dim
+        self._vectors: Tensor | None = None
+
+    @contextmanager
+    def with_vectors(self, vectors_KD: Tensor | None) -> Iterator[None]:
+        """While the block runs, ids V to V + K - 1 mean the given vectors."""
+        before, self._vectors = self._vectors, vectors_KD
+        try:
+            yield
+        finally:
+            self._vectors = before
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors [..., D] of ids [...], in the dtype of the frozen table."""
+        if self._vectors is None:
+            return F.embedding(ids, self.weight)
+        frozen = F.embedding(ids.clamp(max=self.num_embeddings - 1), self.weight)
+        learned = F.embedding((ids - self.num_embeddings).clamp(min=0), self._vectors).to(frozen.dtype)
+        return torch.where((ids >= self.num_embeddings).unsqueeze(-1), learned, frozen)
+
+
+class PromptTokenizer:
+    """Tokenizes captions that may contain placeholder tokens, for one text encoder.
+
+    A caption is split at its placeholders; the text between them is tokenized as usual, and each placeholder becomes
+    K ids. That is what an added token does, but `sks` does not match inside `asks`, nor `<zorg>` inside `<zorgon>`.
+    """
+
+    def __init__(self, tokenizer: Any, *, num_embeddings: int):
+        """Args:
+        tokenizer: a CLIP tokenizer; it is only read.
+        num_embeddings: V, the first id of the learned tokens.
+        """
+        self.tokenizer = tokenizer
+        self.num_embeddings = num_embeddings
+        self.length: int = tokenizer.model_max_length
+        self._ids_of_text: dict[str, list[int]] = {}
+        self._has_warned = False
+
+    def ids(self, captions: Sequence[str], num_vectors: Mapping[str, int]) -> Tensor:
+        """Token ids [B, L] int64, with start, end and padding, truncated to the encoder's L tokens.
 
         Args:
-            name: under which the learned rows of this encoder are found, e.g. `clip_l`.
-            tokenizer: is only read.
-            encoder: its token embedding is replaced by a lens with the same weight.
+            captions: B texts.
+            num_vectors: K of each placeholder (lower case), in the order of their ids.
         """
-        self.name, self.tokenizer, self.encoder = name, tokenizer, encoder
+        tokenizer, batch = self.tokenizer, []
+        for caption in captions:
+            ids = self.tokenize(caption, num_vectors)
+            if len(ids) > self.length - 2 and not self._has_warned:
+                self._has_warned = True
+                warnings.warn(
+                    f"the caption {caption!r} has {len(ids)} tokens, but {self.length - 2} fit: it is truncated. "
+                    f"Other captions are truncated without a warning.",
+                    stacklevel=2,
+                )
+            ids = [tokenizer.bos_token_id, *ids[: self.length - 2], tokenizer.eos_token_id]
+            batch.append(ids + [tokenizer.pad_token_id] * (self.length - len(ids)))
+        return torch.tensor(batch, dtype=torch.long)
+
+    def tokenize(self, caption: str, num_vectors: Mapping[str, int]) -> list[int]:
+        """The ids of a caption of any length, without start, end or padding."""
+        if not num_vectors:
+            return self._tokenize_text(caption)
+        starts = dict(zip(num_vectors, accumulate(num_vectors.values(), initial=self.num_embeddings), strict=False))
+        ids: list[int] = []
+        for text in _placeholder_regex(tuple(num_vectors)).split(caption):
+            placeholder = text.lower()
+            if placeholder in starts:
+                ids += range(starts[placeholder], starts[placeholder] + num_vectors[placeholder])
+            else:
+                ids += self._tokenize_text(text)
+        return ids
+
+    def _tokenize_text(self, text: str) -> list[int]:
+        if text not in self._ids_of_text:
+            self._ids_of_text[text] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return self._ids_of_text[text]
+
+
+class TextEncoder:
+    """A text encoder, its tokenizer and its token lookup.
+
+    No nn.Module: the model registers the encoder under diffusers' name.
+    """
+
+    def __init__(self, role: str, *, tokenizer: Any, encoder: PreTrainedModel):
+        """Replace the encoder's token embedding by a `TokenLookup` with the same weight.
+
+        Args:
+            role: the name of this encoder's vectors, e.g. `clip_l`.
+            tokenizer: is only read.
+            encoder: of transformers.
+        """
+        self.role, self.tokenizer, self.encoder = role, tokenizer, encoder
         self.token_lookup = TokenLookup(encoder.get_input_embeddings())
         encoder.set_input_embeddings(self.token_lookup)
-        self.prompts = Prompts(tokenizer, num_embeddings=self.token_lookup.num_embeddings)
+        self._prompts = PromptTokenizer(tokenizer, num_embeddings=self.token_lookup.num_embeddings)
 
     @property
     def table(self) -> Tensor:
-        """The frozen vocabulary [V, D]."""
+        """The frozen token embeddings [V, D]."""
         return self.token_lookup.weight.detach()
 
-    def read(self, captions: Sequence[str], vectors: Vectors, **options: Any) -> tuple[Any, Tensor]:
-        """The encoder's own output, through which gradients reach the rows, and the token ids [B, L]."""
-        rows = {placeholder: by_encoder[self.name] for placeholder, by_encoder in vectors.items()}
+    def encode(self, captions: Sequence[str], vectors: Vectors, **options: Any) -> tuple[Any, Tensor]:
+        """The encoder's output, through which gradients reach the vectors, and the token ids [B, L].
+
+        Args:
+            captions: B texts.
+            vectors: of the learned tokens.
+            options: of the encoder's forward.
+        """
+        learned = {placeholder: by_encoder[self.role] for placeholder, by_encoder in vectors.items()}
         device = self.token_lookup.weight.device
-        ids_BL = to_device(self.prompts.ids(captions, {word: len(rows_KD) for word, rows_KD in rows.items()}), device)
-        with self.token_lookup.over(torch.cat(list(rows.values())).to(device) if rows else None):
+        num_vectors = {placeholder: len(vectors_KD) for placeholder, vectors_KD in learned.items()}
+        ids_BL = to_device(self._prompts.ids(captions, num_vectors), device)
+        with self.token_lookup.with_vectors(torch.cat(list(learned.values())).to(device) if learned else None):
             return self.encoder(ids_BL, **options), ids_BL
+
+
+@lru_cache
+def _placeholder_regex(placeholders: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches whole placeholders, in a group so that `split` returns them; the longest match wins."""
+    longest_first = sorted(placeholders, key=len, reverse=True)
+    return re.compile(f"({'|'.join(map(whole_word_regex, longest_first))})", re.IGNORECASE)

@@ -1,30 +1,58 @@
-"""From pictures to latents and back, through a frozen VAE.
+"""The frozen VAE: images to latents and back, on the training device only while it works.
 
-B batch, C latent channels, H W picture height and width, h w latent height and width.
+B batch, C latent channels, H W image height and width, h w latent height and width.
 """
 
-from typing import Any
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any, Generic, TypeVar
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinv.diffusion.process import sample_moments
 
+Module = TypeVar("Module", bound=nn.Module)
 
-def precision(dtype: torch.dtype, config: Any) -> torch.dtype:
-    """The precision that a VAE runs in where the rest of its model runs in `dtype`.
 
-    float16 overflows in SDXL's decoder and in others (`force_upcast` in their configuration, and where it says
-    nothing); there it is float32.
+class OffloadedModule(Generic[Module]):
+    """Holds a module that waits on the device where it was loaded, the CPU, until it is used.
+
+    Deliberately no nn.Module: what Lightning does to the whole model (`to(device)`, `half()`, wrapping it for several
+    processes) does not reach the held module.
+    """
+
+    def __init__(self, module: Module):
+        self.module = module
+
+    @contextmanager
+    def on(self, device: torch.device | str) -> Iterator[Module]:
+        """The module, on a device while the block runs and then where it was before; blocks can be nested."""
+        before = next(self.module.parameters()).device
+        try:
+            yield self.module.to(device)
+        finally:
+            self.module.to(before)
+
+
+def vae_dtype(dtype: torch.dtype, config: Any) -> torch.dtype:
+    """The precision of a VAE whose model has weights of `dtype`.
+
+    float16 overflows in the decoders of SDXL and others (their configuration says `force_upcast`, or does not mention
+    it): those run in float32 instead.
     """
     return torch.float32 if dtype == torch.float16 and config.get("force_upcast", True) else dtype
 
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pixels_B3HW: Tensor) -> Tensor:
-    """Moments [B, 2C, h, w] of pictures in [-1, 1]: mean and log-variance, unscaled."""
-    with _own_precision(vae):
+    """Moments [B, 2C, h, w] of images in [-1, 1]: mean and log-variance, unscaled."""
+    with _without_autocast(vae):
         return vae.encode(pixels_B3HW.to(vae.device, vae.dtype)).latent_dist.parameters
 
 
@@ -36,11 +64,38 @@ def sample(vae: AutoencoderKL, moments_B2Chw: Tensor, noise_BChw: Tensor) -> Ten
 @torch.no_grad()
 def decode(vae: AutoencoderKL, x_BChw: Tensor) -> Tensor:
     """Pixels [B, 3, H, W] in [0, 1], float32, of scaled latents."""
-    with _own_precision(vae):
+    with _without_autocast(vae):
         pixels_B3HW = vae.decode((x_BChw / vae.config.scaling_factor).to(vae.device, vae.dtype), return_dict=False)[0]
     return (pixels_B3HW.float() * 0.5 + 0.5).clamp(0, 1)
 
 
-def _own_precision(vae: AutoencoderKL) -> torch.autocast:
-    """The training's mixed precision is not the VAE's: under 16-mixed it would overflow."""
+def encoding_identity(vae: AutoencoderKL, device: torch.device) -> str:
+    """32 hex digits of all that decides the bits of an image's moments: every weight, precision, libraries, device.
+
+    The fingerprint of a model hashes only the first values of each tensor. That suffices to tell models apart, but not
+    for a cache whose content is used without a check.
+
+    Args:
+        vae: on any device.
+        device: on which it will encode.
+    """
+    hardware = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+    settings = {
+        "config": {key: value for key, value in vae.config.items() if key[0] != "_"},
+        "attention": sorted({type(processor).__name__ for processor in vae.attn_processors.values()}),
+        "ways": [vae.use_tiling, vae.use_slicing],
+        "versions": [torch.__version__, diffusers.__version__],
+        "device": [device.type, *([torch.cuda.get_device_name(device)] if device.type == "cuda" else hardware)],
+        "tf32": [torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32],
+    }
+    digest = sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for part in (vae.encoder, vae.quant_conv):
+        for name, tensor in part.state_dict().items() if part is not None else ():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
+
+
+def _without_autocast(vae: AutoencoderKL) -> torch.autocast:
+    """Keeps the training's mixed precision from the VAE, which would overflow under 16-mixed."""
     return torch.autocast(vae.device.type, enabled=False)

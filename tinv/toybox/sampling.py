@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from tinv.models.cpu_features import in_bfloat16
+from tinv.models.cpu_features import autocast_bfloat16
 from tinv.silence import quiet
 from tinv.toybox import PIPELINE
 from tinv.toybox.tower import pixels
@@ -43,7 +43,7 @@ def sample(
     for start in range(0, len(prompts), BATCH):
         part = list(prompts[start : start + BATCH])
         generators = [torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(len(part))]
-        with in_bfloat16(pipeline.device.type):
+        with autocast_bfloat16(pipeline.device.type):
             result = pipeline(
                 part, num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="np"
             )
@@ -71,7 +71,7 @@ def denoising_losses(
         timesteps = (strata / draws * noise_schedule.config.num_train_timesteps).long()
         noise = torch.randn(latents.shape, generator=rng)
         noisy = noise_schedule.add_noise(latents, noise, timesteps)
-        with in_bfloat16(pipeline.device.type):
+        with autocast_bfloat16(pipeline.device.type):
             told = pipeline.unet(noisy, timesteps, encoder_hidden_states=text).sample
         losses += (told.float() - noise).square().mean((1, 2, 3)) / draws
     return losses

@@ -14,6 +14,7 @@ from PIL import Image
 from tinv import formats
 from tinv.formats import LearnedEmbedding
 from tinv.models import LatentDiffusion, load
+from tinv.models.sampling import generate_images
 from tinv.runs.files import atomic
 from tinv.runs.image_grid import labelled_grid
 from tinv.toybox import concept_images
@@ -31,7 +32,9 @@ PLAIN = {"object": "a photo of a {}", "style": "a house in the style of {}"}
 def draw(model: LatentDiffusion, prompts: list[str], learned: LearnedEmbedding) -> list[Image.Image]:
     """A picture of each prompt, the columns having the same seeds in every row."""
     filled = [prompt.format(learned.placeholder_token) for prompt in prompts]
-    return model.generate(filled, {learned.placeholder_token: learned.vectors}, seeds=range(len(prompts)), **SAMPLING)
+    return generate_images(
+        model, filled, {learned.placeholder_token: learned.vectors}, seeds=range(len(prompts)), **SAMPLING
+    )
 
 
 def sheet(run: Path) -> Image.Image:
@@ -46,7 +49,7 @@ def sheet(run: Path) -> Image.Image:
     before = plain.format(initializer)
     rows: dict[str, list[Image.Image]] = {
         "five pictures to learn from": list(map(Image.open, concept_images(concept_of(learned.placeholder_token)))),
-        f"before: {before}": model.generate([before] * COLUMNS, {}, seeds=range(COLUMNS), **SAMPLING),
+        f"before: {before}": generate_images(model, [before] * COLUMNS, {}, seeds=range(COLUMNS), **SAMPLING),
         f"step {_step(halfway)}: {plain}": draw(model, [plain] * COLUMNS, formats.read(halfway)),
         f"step {learned.provenance['steps']}: {plain}": draw(model, [plain] * COLUMNS, learned),
         ", ".join(EDITS[kind]): draw(model, list(EDITS[kind]), learned),

@@ -9,7 +9,7 @@ from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.feature_extractors import towers_for
 from tinv.evaluation.metrics.word_ranking import at_work, ranked, whole_words
-from tinv.metrics.places import Found, find
+from tinv.hub.locate import FeatureExtractorFiles, locate_feature_extractor
 from tinv.training.concept_task import ConceptTask
 
 TOWERS = {
@@ -19,7 +19,7 @@ TOWERS = {
 """The toybox's own, and the one whose text tower Stable Diffusion 1 and, as its first, XL has."""
 
 
-def find_clip(pretrained: str) -> Found:
+def find_clip(pretrained: str) -> FeatureExtractorFiles:
     """The CLIP that ranks words for a model.
 
     Args:
@@ -29,7 +29,7 @@ def find_clip(pretrained: str) -> Found:
         UserError: it is neither here nor to be had.
     """
     try:
-        return find(TOWERS[towers_for(pretrained)])
+        return locate_feature_extractor(TOWERS[towers_for(pretrained)])
     except UserError as error:
         raise UserError(f"embedding.init=clip: {error}; or take embedding.init=word") from error
 

@@ -21,10 +21,11 @@ from tinv.embeddings import EmbeddingConfig, LearnedToken, guidance_scale_for
 from tinv.formats import LearnedEmbedding
 from tinv.means import Mean, by_name
 from tinv.models import LatentDiffusion
-from tinv.models.conditioning import layers_of, predict_at
+from tinv.models.conditioning import layers_of, predict_with_parts
 from tinv.optim import EffectiveBatch, eval_mode, format_schedule, has_eval_mode, inspect_factory
 from tinv.provenance import provenance
 from tinv.seeding import normal_pair
+from tinv.token_parts import has_parts
 from tinv.training.checkpoint_identity import check_identity, checkpoint_identity
 from tinv.training.concept_task import ConceptTask
 from tinv.training.microbatches import MicroBatchMerger, micro_batches_that_fit, sum_of_mean_losses
@@ -90,6 +91,7 @@ class TextualInversion(LightningModule):
             LearnedToken(concept, embedding, name=name, lr=lr, **known)
             for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)
         )
+        self._has_parts = has_parts(_joined(word.embedding.vectors() for word in self.learned_tokens))
         self._weights_T = timestep_sampler.weights(model.schedule.alphas_cumprod)
         self._optimizer: Optimizer | None = None
         self._merger = MicroBatchMerger(None if merge_batches else 1)
@@ -111,8 +113,12 @@ class TextualInversion(LightningModule):
         schedule = self.model.schedule
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
-        guidance = guidance_scale_for(self.learned_tokens, batch.captions)
-        predicted_BChw = predict_at(self.model, noisy_BChw, t_B, batch, vectors, guidance=guidance)
+        if self._has_parts:
+            guidance = guidance_scale_for(self.learned_tokens, batch.captions)
+            predicted_BChw = predict_with_parts(self.model, noisy_BChw, t_B, batch, vectors, guidance=guidance)
+        else:
+            conditioning = self.model.encode_text(batch.captions, vectors)
+            predicted_BChw = self.model.predict(noisy_BChw, t_B, conditioning, batch.geometry)
         return (loss or self.loss)(
             predicted_BChw,
             clean_BCHW=clean_BChw,

@@ -15,7 +15,7 @@ from torch import Tensor
 from tinv.data.datamodule import ConceptDataModule
 from tinv.data.dataset import TrainingDataset, TrainingExample
 from tinv.models.families import read_json
-from tinv.models.sources import find
+from tinv.models.model_files import find_model
 from tinv.runs.files import atomic
 
 CELL = 224
@@ -73,9 +73,9 @@ def native_resolution(pretrained: str, *, revision: str | None, config: str | No
     Raises:
         UserError: there is no such model here or on the Hub.
     """
-    folder = find(pretrained, revision=revision, config=config).folder
-    blocks = read_json(folder / "vae" / "config.json", place=pretrained)["block_out_channels"]
-    return read_json(folder / "unet" / "config.json", place=pretrained)["sample_size"] * 2 ** (len(blocks) - 1)
+    folder = find_model(pretrained, revision=revision, config=config).configs
+    blocks = read_json(folder / "vae" / "config.json", name=pretrained)["block_out_channels"]
+    return read_json(folder / "unet" / "config.json", name=pretrained)["sample_size"] * 2 ** (len(blocks) - 1)
 
 
 def _thumbnail(pixels_13HW: Tensor) -> Tensor:

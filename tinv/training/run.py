@@ -17,8 +17,8 @@ from tinv.data.datamodule import MultiConceptDataModule
 from tinv.data.latent_cache import LatentCache, cache_folder
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
-from tinv.models.compiling import keep_compiled
-from tinv.models.encoder import encoder_of
+from tinv.models.runtime import set_compile_cache
+from tinv.models.vae import encoding_identity
 from tinv.runs import layout as rundir
 from tinv.runs.environment import hydra_choices
 from tinv.sweeps import model_cache
@@ -64,7 +64,7 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
         for logger in loggers:
             logger.log_hyperparams(settings)
         if cfg.model.compile and (kept := cache_folder(cfg.paths.cache_dir)):
-            keep_compiled(kept / "compiled")
+            set_compile_cache(kept / "compiled")
         model = model_cache.get(OmegaConf.to_yaml(cfg.model), lambda: build(cfg.model))
         first, *others = [_begun(lesson, cfg.model.pretrained, model) for lesson in lessons]
         late = {"model": model, "concept": first.concept, "embedding": first.embedding, "extra_concepts": others}
@@ -73,7 +73,7 @@ def _learn(cfg: DictConfig, loggers: list[Logger], settings: dict[str, Any]) -> 
     data = MultiConceptDataModule([lesson.data for lesson in lessons])
     trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
     device = trainer.strategy.root_device
-    with phase(callbacks, "encoding"), _encoder(cfg.paths, model, device) as encode, model.vae_on_call.at(device):
+    with phase(callbacks, "encoding"), _encoder(cfg.paths, model, device) as encode, model.offloaded_vae.on(device):
         data.encode_images(encode, resolution=model.resolution)  # before the rest takes the device's memory
     if trainer.is_global_zero:
         for word, pace in zip(module.learned_tokens, module.paces(trainer, data), strict=True):
@@ -99,7 +99,7 @@ def _encoder(paths: DictConfig, model: LatentDiffusion, device: torch.device) ->
     """The model's encoder, in a block; with a memory, if there is a place for one."""
     if (folder := cache_folder(paths.cache_dir)) is None:
         return nullcontext(model.encode_images)
-    encoder = encoder_of(model.vae, device)
+    encoder = encoding_identity(model.vae, device)
     return LatentCache(model.encode_images, folder, encoder=encoder, max_bytes=int(paths.cache_max_gb * 1e9))
 
 

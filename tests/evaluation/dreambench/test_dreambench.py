@@ -15,7 +15,7 @@ from tinv.evaluation.dreambench import subject_runs as training
 from tinv.evaluation.dreambench.dataset import PUBLISHED, read_subjects
 from tinv.evaluation.dreambench.dreambench import SETTINGS, measure, planned
 from tinv.evaluation.dreambench.summary import text
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 
 CLASSES = {"backpack_dog": "backpack", "bear_plushie": "stuffed animal", "dog2": "dog"}
 PROMPTS = """
@@ -91,7 +91,7 @@ def test_what_was_begun_is_gone_on_with(data: Path, tmp_path: Path) -> None:
     assert planned(data, tmp_path / "out", ["model=sd15"])[-1] == f"sweep.resume={begun}"
 
 
-def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Path, model: StableDiffusion) -> None:
+def test_numbers_are_per_subject_and_then_over_subjects(data: Path, tmp_path: Path, model: LatentDiffusion) -> None:
     """A subject with two seeds counts once."""
     folder = tmp_path / "sweep"
     for point, (name, seed) in enumerate([("backpack_dog", 0), ("backpack_dog", 1), ("dog2", 0)]):

@@ -20,7 +20,7 @@ from tinv.formats import LearnedEmbedding
 from tinv.toybox import concepts
 from tinv.toybox.concepts import toy_of_kind
 from tinv.toybox.tower import area_under_curve
-from tinv.toybox.toybench import class_of
+from tinv.toybox.toybench import class_of, fidelity
 from tinv.toybox.toybench.fidelity import EDITS, FAITHFUL, PROMPTS, SCENES, AgainstRenders, measured, renders_on
 from tinv.toybox.toybench.known import noun_of, toy_of
 from tinv.toybox.toybench.toys import TOYS, resembles
@@ -63,7 +63,10 @@ def other_mug() -> Toy:
     return next(toy for toy in iter(lambda: toy_of_kind(rng, "mug"), None) if resembles(toy) is None)
 
 
-def test_the_toy_itself_recovers_wholly_and_the_plain_noun_not_at_all(feature_extractors: Towers) -> None:
+def test_the_toy_itself_recovers_wholly_and_the_plain_noun_not_at_all(
+    feature_extractors: Towers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fidelity, "generate_images", Generator.generate)
     also, model = AgainstRenders(seeds=range(4)), Generator(other_mug())
     options = {"towers": feature_extractors, "model": model, "told": TOLD}
     perfect = also(subject("<teal-mug>"), {p: shown(TOYS["teal_mug"], p, 7) for p in PROMPTS}, **options)

@@ -9,14 +9,14 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Progress
 from tinv.training.module import TextualInversion
 
 
 def fit(
     folder: Path,
-    model: StableDiffusion,
+    model: LatentDiffusion,
     callbacks: Sequence[Callback],
     *,
     max_steps: int = 6,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.training.callbacks.fitting import Interrupt, fit
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.training.callbacks import CheckLearning, Checkpoints
 from tinv.training.callbacks.check_learning import StuckError
 
@@ -26,11 +26,11 @@ class ForgetRow(Callback):
             parameter.grad[self.row] = 0
 
 
-def test_a_run_that_learns_passes(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_run_that_learns_passes(tmp_path: Path, model: LatentDiffusion) -> None:
     fit(tmp_path, model, [CheckLearning(after_steps=3)], max_steps=4, num_vectors=2)
 
 
-def test_a_detached_text_is_noticed(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_detached_text_is_noticed(tmp_path: Path, model: LatentDiffusion) -> None:
     def detach(text_encoder: object, inputs: object, output: dict[str, Tensor]) -> dict[str, Tensor]:
         output["last_hidden_state"] = output["last_hidden_state"].detach() + 0 * output["last_hidden_state"]
         return output
@@ -43,18 +43,18 @@ def test_a_detached_text_is_noticed(tmp_path: Path, model: StableDiffusion) -> N
         hook.remove()
 
 
-def test_a_single_row_without_a_gradient_is_named(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_single_row_without_a_gradient_is_named(tmp_path: Path, model: LatentDiffusion) -> None:
     with pytest.raises(StuckError, match=r"vector 1 of rows\.clip_l had no gradient: the captions"):
         fit(tmp_path, model, [CheckLearning(after_steps=2), ForgetRow(1)], num_vectors=3)
 
 
 @pytest.mark.parametrize("lr", [0.0, 1e-12])
-def test_a_rate_too_small_to_count_is_noticed(tmp_path: Path, model: StableDiffusion, lr: float) -> None:
+def test_a_rate_too_small_to_count_is_noticed(tmp_path: Path, model: LatentDiffusion, lr: float) -> None:
     with pytest.raises(StuckError, match=r"\(all 2 vectors\) had a gradient but did not move: optimizer\.lr"):
         fit(tmp_path, model, [CheckLearning(2)], num_vectors=2, optimizer=partial(torch.optim.AdamW, lr=lr))
 
 
-def test_a_resumed_run_is_measured_from_its_very_start(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_resumed_run_is_measured_from_its_very_start(tmp_path: Path, model: LatentDiffusion) -> None:
     frozen = partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: float(step < 2))
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Checkpoints(tmp_path, 2), Interrupt(3, RuntimeError())])

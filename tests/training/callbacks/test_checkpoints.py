@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 
 from tests.training.callbacks.fitting import Interrupt, fit, rows
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.runs.layout import checkpoints, step_of
 from tinv.training.callbacks import Checkpoints
 from tinv.training.callbacks.checkpoints import newest_valid, verify
@@ -21,14 +21,14 @@ def saved_steps(folder: Path) -> list[int]:
 
 
 def test_there_is_a_checkpoint_every_n_optimizer_steps_and_after_the_last_one(
-    tmp_path: Path, model: StableDiffusion
+    tmp_path: Path, model: LatentDiffusion
 ) -> None:
     fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=2, keep=None)], max_steps=5, accumulate=3)
     assert saved_steps(tmp_path) == [2, 4, 5]
     assert {path.suffix for path in (tmp_path / "checkpoints").iterdir()} == {".ckpt"}
 
 
-def test_a_step_is_saved_once_although_several_batches_belong_to_it(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_step_is_saved_once_although_several_batches_belong_to_it(tmp_path: Path, model: LatentDiffusion) -> None:
     saved = []
 
     class Counted(Checkpoints):
@@ -40,12 +40,12 @@ def test_a_step_is_saved_once_although_several_batches_belong_to_it(tmp_path: Pa
     assert saved == [1, 2, 3]
 
 
-def test_only_the_newest_are_kept(tmp_path: Path, model: StableDiffusion) -> None:
+def test_only_the_newest_are_kept(tmp_path: Path, model: LatentDiffusion) -> None:
     fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=1, keep=2)], max_steps=5)
     assert saved_steps(tmp_path) == [4, 5]
 
 
-def test_a_checkpoint_is_small_plain_and_without_the_frozen_model(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_checkpoint_is_small_plain_and_without_the_frozen_model(tmp_path: Path, model: LatentDiffusion) -> None:
     fit(tmp_path, model, [Checkpoints(tmp_path)], max_steps=2, num_vectors=4)
     (path,) = checkpoints(tmp_path)
     assert path.stat().st_size < 2**20
@@ -58,7 +58,7 @@ def test_a_checkpoint_is_small_plain_and_without_the_frozen_model(tmp_path: Path
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_run_that_crashed_and_went_on_ends_where_an_unbroken_one_does(
-    tmp_path: Path, model: StableDiffusion, accumulate: int
+    tmp_path: Path, model: LatentDiffusion, accumulate: int
 ) -> None:
     options = {"max_steps": 9, "accumulate": accumulate, "num_vectors": 2, "init": "mean"}
     unbroken = fit(tmp_path, model, [], **options)
@@ -71,7 +71,7 @@ def test_a_run_that_crashed_and_went_on_ends_where_an_unbroken_one_does(
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_measurement_that_a_killed_run_did_not_get_to_is_made_up_for(
-    tmp_path: Path, model: StableDiffusion, accumulate: int
+    tmp_path: Path, model: LatentDiffusion, accumulate: int
 ) -> None:
     class Killed(Callback):
         def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_measurement_that_a_killed_run_did_not_get_to_is_made_up_for(
     assert go("killed", resume=newest_valid(checkpoints(tmp_path / "killed"))) == go("unbroken")
 
 
-def test_a_run_that_had_ended_can_be_made_longer(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_run_that_had_ended_can_be_made_longer(tmp_path: Path, model: LatentDiffusion) -> None:
     unbroken = fit(tmp_path, model, [], max_steps=8)
     fit(tmp_path, model, [Checkpoints(tmp_path)], max_steps=5)
     resumed = fit(tmp_path, model, [], max_steps=8, resume=newest_valid(checkpoints(tmp_path)))
@@ -112,7 +112,7 @@ def broken(folder: Path, kind: str, whole: bytes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, model: StableDiffusion) -> bytes:
+def whole(tmp_path_factory: pytest.TempPathFactory, model: LatentDiffusion) -> bytes:
     folder = tmp_path_factory.mktemp("whole")
     fit(folder, model, [Checkpoints(folder)], max_steps=1)
     return checkpoints(folder)[0].read_bytes()
@@ -144,7 +144,7 @@ def test_a_file_of_another_program_and_a_missing_one_are_refused_in_words(tmp_pa
         verify(tmp_path / "step_000005.ckpt")
 
 
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, model: LatentDiffusion) -> None:
     (tmp_path / "run").write_text("a file where the folder should be")
     with pytest.raises(UserError, match=r"cannot write .*step_000001\.ckpt"):
         fit(tmp_path, model, [Checkpoints(tmp_path / "run", every_n_steps=1)])

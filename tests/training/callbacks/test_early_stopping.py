@@ -16,7 +16,7 @@ from lightning.pytorch import Callback
 from tests.training.callbacks.fitting import fit, rows
 from tinv import formats
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Checkpoints, DVARStopping, EarlyStopping, Export, KeepBest, RunCard
 from tinv.training.callbacks.dvar_stopping import share_of_variance, stride
 from tinv.training.callbacks.early_stopping import last_improvement
@@ -98,7 +98,7 @@ def test_settings_that_make_no_sense_are_refused_in_words(make, said):
 # --- runs
 
 
-def test_looking_changes_no_bit_of_the_training(tmp_path, model: StableDiffusion):
+def test_looking_changes_no_bit_of_the_training(tmp_path, model: LatentDiffusion):
     plain = fit(tmp_path, model, [], loggers=[CSVLogger(tmp_path / "plain")])
     rule = DVARStopping(stride=1, window=5)
     looked = fit(tmp_path, model, [rule, KeepBest()], loggers=[CSVLogger(tmp_path / "looked")])

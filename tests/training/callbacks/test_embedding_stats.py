@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.tiny import tiny_tokenizer
 from tests.training.callbacks.fitting import Interrupt, fit, rows
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Checkpoints, EmbeddingStats
 from tinv.training.callbacks.embedding_stats import nearest_words, norm_percentiles
 from tinv.training.loggers.csv_logger import CSVLogger
@@ -35,7 +35,7 @@ def test_the_nearest_words_are_those_of_the_smallest_angle_and_never_special_one
     assert [len(words) for words in found] == [3, 3, 3]
 
 
-def test_a_run_begins_at_its_start_and_moves_away_from_it(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_run_begins_at_its_start_and_moves_away_from_it(tmp_path: Path, model: LatentDiffusion) -> None:
     vitals = EmbeddingStats(every_n_steps=4, nearest=2)
     fit(tmp_path, model, [vitals], num_vectors=2, loggers=[CSVLogger(tmp_path)])
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
@@ -48,7 +48,7 @@ def test_a_run_begins_at_its_start_and_moves_away_from_it(tmp_path: Path, model:
     assert {word: len(near) for word, near in vitals.latest["nearest"].items()} == {"<cat-toy>": 2, "<cat-toy>_1": 2}
 
 
-def test_before_the_first_step_the_initializer_is_the_nearest_word(tmp_path: Path, model: StableDiffusion) -> None:
+def test_before_the_first_step_the_initializer_is_the_nearest_word(tmp_path: Path, model: LatentDiffusion) -> None:
     board = TensorBoardLogger(tmp_path)
     fit(tmp_path, model, [EmbeddingStats(every_n_steps=1000)], max_steps=1, loggers=[board])
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
@@ -57,7 +57,7 @@ def test_before_the_first_step_the_initializer_is_the_nearest_word(tmp_path: Pat
     assert (first.step, last.step) == (0, 1)
 
 
-def test_a_resumed_run_is_compared_with_its_very_start(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_resumed_run_is_compared_with_its_very_start(tmp_path: Path, model: LatentDiffusion) -> None:
     unbroken, resumed = EmbeddingStats(), EmbeddingStats()
     fit(tmp_path, model, [unbroken], max_steps=5)
     with pytest.raises(RuntimeError):

@@ -14,8 +14,8 @@ from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.prompts import few_prompts_for
 from tinv.evaluation.metrics.scores import both, image_similarity
-from tinv.models import StableDiffusion
-from tinv.models.sampling import to_pictures
+from tinv.models import LatentDiffusion
+from tinv.models.sampling import sample_pixels, to_images
 from tinv.training.callbacks import Checkpoints, Evaluation, KeepBest
 from tinv.training.callbacks.evaluation import _means
 from tinv.training.loggers.csv_logger import CSVLogger
@@ -30,7 +30,7 @@ def evaluation(every_n_steps: int | None = 4) -> Evaluation:
     )
 
 
-def test_it_measures_the_first_step_every_nth_and_the_last(tmp_path: Path, model: StableDiffusion) -> None:
+def test_it_measures_the_first_step_every_nth_and_the_last(tmp_path: Path, model: LatentDiffusion) -> None:
     module = fit(tmp_path, model, [evaluation()], loggers=[CSVLogger(tmp_path)])
     found = {step: row for step, row in table(tmp_path).items() if row.get("eval/clip_i")}
     assert sorted(found) == [0, 4, 6]
@@ -40,30 +40,30 @@ def test_it_measures_the_first_step_every_nth_and_the_last(tmp_path: Path, model
     assert last["eval/score"] == pytest.approx(both(last["eval/clip_i"], last["eval/clip_t"]), abs=1e-5)
 
 
-def test_its_numbers_are_those_of_the_samples_of_that_step(tmp_path: Path, model: StableDiffusion) -> None:
+def test_its_numbers_are_those_of_the_samples_of_that_step(tmp_path: Path, model: LatentDiffusion) -> None:
     module = fit(tmp_path, model, [evaluation()], max_steps=4)
     words = [prompt.replace("{}", "<cat-toy>") for prompt in PROMPTS for _ in range(2)]
-    pixels = module.model.sample(
-        words, module.export_vectors(), seeds=[0, 1] * 2, num_inference_steps=1, guidance_scale=2.0
+    pixels = sample_pixels(
+        module.model, words, module.export_vectors(), seeds=[0, 1] * 2, num_inference_steps=1, guidance_scale=2.0
     )
     clip = Clip.load("pkg://tinv/toybox/clip")
     own = clip.images([Image.open(path) for path in sorted((tmp_path / "images").glob("*.png"))])
-    expected = image_similarity(clip.images(to_pictures(pixels)), own)
+    expected = image_similarity(clip.images(to_images(pixels)), own)
     assert float(module.trainer.callback_metrics["eval/clip_i"]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_training_is_the_same_with_it(tmp_path: Path, model: StableDiffusion) -> None:
+def test_the_training_is_the_same_with_it(tmp_path: Path, model: LatentDiffusion) -> None:
     without = rows(fit(tmp_path / "a", model, []))
     assert torch.equal(rows(fit(tmp_path / "b", model, [evaluation(2)])), without)
 
 
-def test_switched_off_it_loads_nothing(tmp_path: Path, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switched_off_it_loads_nothing(tmp_path: Path, model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Clip, "load", lambda *_: pytest.fail("loaded"))
     module = fit(tmp_path, model, [Evaluation()])
     assert not NAMES & set(module.trainer.callback_metrics)
 
 
-def test_the_best_step_by_its_numbers_can_be_kept(tmp_path: Path, model: StableDiffusion) -> None:
+def test_the_best_step_by_its_numbers_can_be_kept(tmp_path: Path, model: LatentDiffusion) -> None:
     keep = KeepBest("eval/score")
     fit(tmp_path, model, [evaluation(1), keep], loggers=[CSVLogger(tmp_path)])
     scores = {step: float(row["eval/score"]) for step, row in table(tmp_path).items() if row.get("eval/score")}
@@ -71,7 +71,7 @@ def test_the_best_step_by_its_numbers_can_be_kept(tmp_path: Path, model: StableD
     assert json.dumps(keep.told).count(str(max(scores, key=lambda step: scores[step])))
 
 
-def test_a_complete_run_that_goes_on_still_knows_its_numbers(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_complete_run_that_goes_on_still_knows_its_numbers(tmp_path: Path, model: LatentDiffusion) -> None:
     first = fit(tmp_path, model, [evaluation(), Checkpoints(tmp_path, every_n_steps=6)])
     before = {name: float(first.trainer.callback_metrics[name]) for name in NAMES}
     checkpoint = max((tmp_path / "checkpoints").glob("*.ckpt"))
@@ -79,7 +79,7 @@ def test_a_complete_run_that_goes_on_still_knows_its_numbers(tmp_path: Path, mod
     assert {name: float(again.trainer.callback_metrics[name]) for name in NAMES} == pytest.approx(before)
 
 
-def test_a_run_that_is_stopped_is_measured_at_its_end(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_run_that_is_stopped_is_measured_at_its_end(tmp_path: Path, model: LatentDiffusion) -> None:
     class Stop(Callback):
         def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
             trainer.should_stop = trainer.global_step == 3
@@ -100,7 +100,7 @@ def test_prompts_are_few_and_of_the_kind() -> None:
     assert all("style of {}" in prompt for prompt in few_prompts_for("style"))
 
 
-def test_settings_that_make_no_sense_are_refused(tmp_path: Path, model: StableDiffusion) -> None:
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path, model: LatentDiffusion) -> None:
     with pytest.raises(UserError, match="every_n_steps must be 1 or more"):
         Evaluation(0)
     with pytest.raises(UserError, match="seeds needs a seed"):

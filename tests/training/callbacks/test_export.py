@@ -13,7 +13,7 @@ from tests.training.callbacks.fitting import Interrupt, Overflow, fit, rows
 from tinv import __version__
 from tinv.errors import UserError
 from tinv.formats import read
-from tinv.models import StableDiffusion, load
+from tinv.models import LatentDiffusion, load
 from tinv.training.callbacks import Checkpoints, Export, RunCard
 
 
@@ -22,7 +22,7 @@ def names(folder: Path) -> set[str]:
 
 
 def test_the_embedding_is_written_every_n_optimizer_steps_and_at_the_end(
-    tmp_path: Path, model: StableDiffusion
+    tmp_path: Path, model: LatentDiffusion
 ) -> None:
     module = fit(tmp_path, model, [Export(tmp_path, every_n_steps=2)], max_steps=5, accumulate=2, num_vectors=3)
     assert names(tmp_path) == {
@@ -42,7 +42,7 @@ def test_the_embedding_is_written_every_n_optimizer_steps_and_at_the_end(
     assert read(tmp_path / "learned_embeds-steps-2.safetensors").provenance["steps"] == "2"
 
 
-def test_the_end_is_written_in_every_format_asked_for(tmp_path: Path, model: StableDiffusion) -> None:
+def test_the_end_is_written_in_every_format_asked_for(tmp_path: Path, model: LatentDiffusion) -> None:
     formats = ["a1111", "a1111_png", "emb_params", "diffusers_bin", "pipeline"]
     module = fit(tmp_path, model, [Export(tmp_path, every_n_steps=2, formats=formats)], max_steps=3, num_vectors=2)
     files = {"cat-toy.pt", "cat-toy.png", "cat-toy.safetensors", "learned_embeds.bin", "learned_embeds.safetensors"}
@@ -83,7 +83,7 @@ def test_sdxls_word_is_two_files_each_time_and_one_in_other_formats(tmp_path: Pa
     assert torch.equal(pipeline.text_encoder_2.get_input_embeddings().weight[ids], expected["clip_g"])
 
 
-def test_the_file_says_what_is_known_of_the_word(tmp_path: Path, model: StableDiffusion) -> None:
+def test_the_file_says_what_is_known_of_the_word(tmp_path: Path, model: LatentDiffusion) -> None:
     """E-37: the reference script's files say nothing."""
     fit(tmp_path, model, [Export(tmp_path, license="cc0-1.0")], max_steps=1)
     told = read(tmp_path).provenance
@@ -102,7 +102,7 @@ def test_the_file_says_what_is_known_of_the_word(tmp_path: Path, model: StableDi
     }
 
 
-def test_the_newest_files_on_the_way_are_kept(tmp_path: Path, model: StableDiffusion) -> None:
+def test_the_newest_files_on_the_way_are_kept(tmp_path: Path, model: LatentDiffusion) -> None:
     for step in (90, 100):
         for part in ("", "_2"):
             (tmp_path / f"learned_embeds{part}-steps-{step}.safetensors").write_bytes(b"")
@@ -127,7 +127,7 @@ def test_wrong_settings_are_refused_at_once(tmp_path: Path, settings: dict[str, 
         Export(tmp_path, **settings)
 
 
-def test_a_format_without_room_is_refused_before_the_first_step(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_format_without_room_is_refused_before_the_first_step(tmp_path: Path, model: LatentDiffusion) -> None:
     with pytest.raises(UserError, match=r"callbacks.export.formats: the format sdxl has no room for <cat-toy>"):
         fit(tmp_path, model, [Export(tmp_path / "run", formats=["sdxl"])], max_steps=1)
     assert not (tmp_path / "run").exists()
@@ -135,7 +135,7 @@ def test_a_format_without_room_is_refused_before_the_first_step(tmp_path: Path, 
 
 @pytest.mark.parametrize("error", [RuntimeError("crash"), KeyboardInterrupt()])
 def test_what_was_learned_before_a_failure_is_kept(
-    tmp_path: Path, model: StableDiffusion, error: BaseException
+    tmp_path: Path, model: LatentDiffusion, error: BaseException
 ) -> None:
     expected = fit(tmp_path, model, [], max_steps=3)
     with pytest.raises((RuntimeError, SystemExit)):
@@ -144,7 +144,7 @@ def test_what_was_learned_before_a_failure_is_kept(
     assert read(tmp_path).provenance["steps"] == "3"
 
 
-def test_a_run_killed_after_its_last_step_is_completed_on_resume(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_run_killed_after_its_last_step_is_completed_on_resume(tmp_path: Path, model: LatentDiffusion) -> None:
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [RunCard(tmp_path), Checkpoints(tmp_path), Interrupt(3, RuntimeError())], max_steps=3)
     card = (tmp_path / "run.json").read_text()
@@ -155,7 +155,7 @@ def test_a_run_killed_after_its_last_step_is_completed_on_resume(tmp_path: Path,
     assert (tmp_path / "run.json").read_text() == card
 
 
-def test_a_good_file_is_not_replaced_by_numbers_that_are_not_finite(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_good_file_is_not_replaced_by_numbers_that_are_not_finite(tmp_path: Path, model: LatentDiffusion) -> None:
     fit(tmp_path, model, [Export(tmp_path)], max_steps=2)
     before = (tmp_path / "learned_embeds.safetensors").read_bytes()
     with pytest.warns(UserWarning, match="was not written: the embedding is not finite"):
@@ -163,7 +163,7 @@ def test_a_good_file_is_not_replaced_by_numbers_that_are_not_finite(tmp_path: Pa
     assert (tmp_path / "learned_embeds.safetensors").read_bytes() == before
 
 
-def test_an_error_before_training_leaves_no_file(tmp_path: Path, model: StableDiffusion) -> None:
+def test_an_error_before_training_leaves_no_file(tmp_path: Path, model: LatentDiffusion) -> None:
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Export(tmp_path / "run"), FailingSetup(0, RuntimeError())])
     assert not (tmp_path / "run").exists()

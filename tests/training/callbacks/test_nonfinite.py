@@ -10,12 +10,12 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 
 from tests.training.callbacks.fitting import Overflow, SpoilGradient, fit, rows
 from tinv.formats import read
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Export, StopOnNonFinite
 from tinv.training.callbacks.nonfinite import NonFiniteError
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_its_step(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_before_its_step(tmp_path: Path, model: LatentDiffusion) -> None:
     good = fit(tmp_path, model, [], max_steps=2, accumulate=2)
     calls = []
 
@@ -35,14 +35,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_its_step(tmp_path: Path,
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_gradient_that_is_not_finite_is_not_applied(tmp_path: Path, model: StableDiffusion, value: float) -> None:
+def test_a_gradient_that_is_not_finite_is_not_applied(tmp_path: Path, model: LatentDiffusion, value: float) -> None:
     good = fit(tmp_path, model, [], max_steps=1)
     with pytest.raises(NonFiniteError, match=r"the gradient of rows\.clip_l .* in optimizer step 2"):
         fit(tmp_path, model, [StopOnNonFinite(), Export(tmp_path), SpoilGradient(2, value)])
     assert torch.equal(read(tmp_path).vectors["clip_l"], rows(good))
 
 
-def test_rows_that_a_step_has_spoiled_are_put_back(tmp_path: Path, model: StableDiffusion) -> None:
+def test_rows_that_a_step_has_spoiled_are_put_back(tmp_path: Path, model: LatentDiffusion) -> None:
     start = fit(tmp_path, model, [], max_steps=1, optimizer=partial(torch.optim.SGD, lr=0.0))
     with pytest.raises(NonFiniteError, match=r"rows\.clip_l became infinite or not a number in optimizer step 1"):
         fit(
@@ -54,7 +54,7 @@ def test_rows_that_a_step_has_spoiled_are_put_back(tmp_path: Path, model: Stable
     assert torch.equal(read(tmp_path).vectors["clip_l"], rows(start))
 
 
-def test_a_float16_overflow_is_left_to_the_gradient_scaler(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_float16_overflow_is_left_to_the_gradient_scaler(tmp_path: Path, model: LatentDiffusion) -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     plugin = MixedPrecision("16-mixed", "cpu", scaler)
     module = fit(
@@ -64,14 +64,14 @@ def test_a_float16_overflow_is_left_to_the_gradient_scaler(tmp_path: Path, model
     assert rows(module).isfinite().all()
 
 
-def test_a_gradient_that_no_scale_makes_finite_stops_the_run(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_gradient_that_no_scale_makes_finite_stops_the_run(tmp_path: Path, model: LatentDiffusion) -> None:
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1.0))
     with pytest.raises(NonFiniteError, match=r"the gradient of rows\.clip_l"):
         fit(tmp_path, model, [StopOnNonFinite(), SpoilGradient(2, float("nan"))], trainer={"plugins": plugin})
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
-def test_a_step_that_is_read_late_has_taught_nothing(tmp_path: Path, model: StableDiffusion, ema: float) -> None:
+def test_a_step_that_is_read_late_has_taught_nothing(tmp_path: Path, model: LatentDiffusion, ema: float) -> None:
     good = fit(tmp_path, model, [], max_steps=2, ema=ema)
     callbacks = [StopOnNonFinite(), Export(tmp_path), SpoilGradient(3, float("nan"))]
     with pytest.raises(NonFiniteError, match=r"^the gradient of rows\.clip_l became .* in optimizer step 3;"):

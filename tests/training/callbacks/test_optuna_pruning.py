@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.callbacks.fitting import fit
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.runs.trial import PRUNED_AT, OptunaTrialRef, read_trial, write_trial
 from tinv.training.callbacks import Checkpoints, OptunaPruning
 
@@ -32,7 +32,7 @@ def earlier(place: OptunaTrialRef, loss: float) -> None:
     study.tell(trial, loss)
 
 
-def test_a_run_that_is_worse_than_the_others_ends_early_and_in_order(tmp_path, model: StableDiffusion, place):
+def test_a_run_that_is_worse_than_the_others_ends_early_and_in_order(tmp_path, model: LatentDiffusion, place):
     earlier(place, loss=0.0)
     trial = trial_in(tmp_path / "run", place)
     module = fit(tmp_path, model, [OptunaPruning(tmp_path / "run"), Checkpoints(tmp_path / "run")], max_steps=12)
@@ -44,7 +44,7 @@ def test_a_run_that_is_worse_than_the_others_ends_early_and_in_order(tmp_path, m
 
 
 @pytest.mark.parametrize("extra_concepts", [10.0, None])
-def test_a_run_that_is_not_goes_on_and_its_last_step_is_no_early_end(tmp_path, model: StableDiffusion, place, others):
+def test_a_run_that_is_not_goes_on_and_its_last_step_is_no_early_end(tmp_path, model: LatentDiffusion, place, others):
     if others:
         earlier(place, loss=others)
     trial = trial_in(tmp_path / "run", place)
@@ -54,7 +54,7 @@ def test_a_run_that_is_not_goes_on_and_its_last_step_is_no_early_end(tmp_path, m
     assert (list(told.intermediate_values), told.user_attrs) == ([4, 6], {})
 
 
-def test_a_run_that_is_gone_on_with_reports_a_step_once(tmp_path, model: StableDiffusion, place, recwarn):
+def test_a_run_that_is_gone_on_with_reports_a_step_once(tmp_path, model: LatentDiffusion, place, recwarn):
     trial = trial_in(tmp_path / "run", place)
     trial.report(0.25, 4)
     fit(tmp_path, model, [OptunaPruning(tmp_path / "run")], max_steps=6)
@@ -62,7 +62,7 @@ def test_a_run_that_is_gone_on_with_reports_a_step_once(tmp_path, model: StableD
     assert not [warning for warning in recwarn if "already reported" in str(warning.message)]
 
 
-def test_a_run_that_is_no_trial_needs_no_optuna(tmp_path, model: StableDiffusion, monkeypatch):
+def test_a_run_that_is_no_trial_needs_no_optuna(tmp_path, model: LatentDiffusion, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     assert fit(tmp_path, model, [OptunaPruning(tmp_path / "run")], max_steps=4).global_step == 4
     (tmp_path / "run").mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.callbacks.fitting import Interrupt, fit
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Checkpoints, Progress
 
 
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 
 def test_without_a_terminal_there_is_a_line_every_tenth(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(tmp_path, model, [Progress()], max_steps=20)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("<cat-toy>")]
@@ -27,7 +27,7 @@ def test_without_a_terminal_there_is_a_line_every_tenth(
 
 
 def test_on_a_terminal_there_is_one_bar_of_optimizer_steps(
-    tmp_path: Path, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = Terminal()
     monkeypatch.setattr("sys.stdout", screen)
@@ -39,7 +39,7 @@ def test_on_a_terminal_there_is_one_bar_of_optimizer_steps(
 
 
 def test_a_resumed_run_begins_where_it_stood(
-    tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Checkpoints(tmp_path, 4), Interrupt(5, RuntimeError())], max_steps=10)
@@ -51,6 +51,6 @@ def test_a_resumed_run_begins_where_it_stood(
     assert [line.split()[2] for line in lines] == [f"{step}/10" for step in range(5, 11)]
 
 
-def test_a_rate_of_zero_keeps_quiet(tmp_path: Path, model: StableDiffusion, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rate_of_zero_keeps_quiet(tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]) -> None:
     fit(tmp_path, model, [Progress(refresh_rate=0)], max_steps=2)
     assert "<cat-toy>" not in capsys.readouterr().out

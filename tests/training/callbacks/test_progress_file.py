@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 
 from tests.training.callbacks.fitting import fit
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.training.callbacks import ProgressFile
 
 
@@ -23,7 +23,7 @@ class Read(Callback):
         self.seen.append(json.loads(self.path.read_text()))
 
 
-def test_step_rate_time_left_and_loss_are_there_at_every_moment(tmp_path: Path, model: StableDiffusion) -> None:
+def test_step_rate_time_left_and_loss_are_there_at_every_moment(tmp_path: Path, model: LatentDiffusion) -> None:
     read = Read(tmp_path / "progress.json")
     fit(tmp_path, model, [ProgressFile(tmp_path, every_s=0), read], max_steps=4)
     assert [told["step"] for told in read.seen] == [1, 2, 3, 4]
@@ -32,7 +32,7 @@ def test_step_rate_time_left_and_loss_are_there_at_every_moment(tmp_path: Path, 
     assert told["seconds_left"] == pytest.approx(1 / told["steps_per_s"], abs=1)
 
 
-def test_it_writes_no_more_often_than_it_is_told_but_for_the_end(tmp_path: Path, model: StableDiffusion) -> None:
+def test_it_writes_no_more_often_than_it_is_told_but_for_the_end(tmp_path: Path, model: LatentDiffusion) -> None:
     read = Read(tmp_path / "progress.json")
     fit(tmp_path, model, [ProgressFile(tmp_path, every_s=3600), read], max_steps=4)
     assert {told["step"] for told in read.seen} == {0}

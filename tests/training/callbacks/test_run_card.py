@@ -11,7 +11,7 @@ import pytest
 from lightning.pytorch import Callback
 
 from tests.training.callbacks.fitting import Interrupt, fit
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.runs import environment as surroundings
 from tinv.runs.environment import git_state, hydra_choices, mask
 from tinv.training.callbacks import Checkpoints, EmbeddingStats, RunCard, Samples
@@ -22,7 +22,7 @@ def card(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "run.json").read_text())
 
 
-def test_a_finished_run_says_what_ran_and_what_came_of_it(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_finished_run_says_what_ran_and_what_came_of_it(tmp_path: Path, model: LatentDiffusion) -> None:
     callbacks = [
         RunCard(tmp_path),
         EmbeddingStats(),
@@ -69,7 +69,7 @@ class Sleeper(Callback):
 
 
 def test_waiting_takes_time_but_not_the_processors_and_no_phase_is_in_another(
-    tmp_path: Path, model: StableDiffusion
+    tmp_path: Path, model: LatentDiffusion
 ) -> None:
     fit(tmp_path, model, [RunCard(tmp_path), Sleeper()], max_steps=3)
     clock, processor = card(tmp_path)["seconds"], card(tmp_path)["cpu_seconds"]
@@ -87,7 +87,7 @@ def test_waiting_takes_time_but_not_the_processors_and_no_phase_is_in_another(
     ],
 )
 def test_a_run_that_did_not_finish_says_why(
-    tmp_path: Path, model: StableDiffusion, error: BaseException, status: str, reason: str
+    tmp_path: Path, model: LatentDiffusion, error: BaseException, status: str, reason: str
 ) -> None:
     with pytest.raises((RuntimeError, SystemExit)):
         fit(tmp_path, model, [RunCard(tmp_path), Interrupt(2, error)])
@@ -96,7 +96,7 @@ def test_a_run_that_did_not_finish_says_why(
 
 
 def test_the_card_of_a_run_in_progress_says_so_and_a_resumed_run_keeps_it(
-    tmp_path: Path, model: StableDiffusion
+    tmp_path: Path, model: LatentDiffusion
 ) -> None:
     class Killed(Interrupt):
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
@@ -137,7 +137,7 @@ def test_what_is_no_secret_is_shown(argument: str) -> None:
 
 
 def test_nothing_of_the_environment_is_recorded(
-    tmp_path: Path, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_do_not_tell")
     fit(tmp_path, model, [RunCard(tmp_path)], max_steps=1)

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.tiny import tiny_model
 from tests.training.callbacks.fitting import Interrupt, fit, rows
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Checkpoints, Samples
 from tinv.training.loggers.csv_logger import CSVLogger
 from tinv.training.loggers.tensorboard import TensorBoardLogger
@@ -35,19 +35,19 @@ def table(folder: Path) -> dict[int, dict[str, str]]:
 
 
 def test_there_is_a_sheet_at_the_start_every_n_optimizer_steps_and_at_the_end(
-    tmp_path: Path, model: StableDiffusion
+    tmp_path: Path, model: LatentDiffusion
 ) -> None:
     """E-19: the reference script counts its validations in epochs times samples."""
     fit(tmp_path, model, [samples(tmp_path)], max_steps=6, accumulate=2)
     assert steps_on_disk(tmp_path) == [0, 4, 6]
 
 
-def test_without_an_interval_there_are_the_first_and_the_last_sheet(tmp_path: Path, model: StableDiffusion) -> None:
+def test_without_an_interval_there_are_the_first_and_the_last_sheet(tmp_path: Path, model: LatentDiffusion) -> None:
     fit(tmp_path, model, [samples(tmp_path, every_n_steps=None)], max_steps=3)
     assert steps_on_disk(tmp_path) == [0, 3]
 
 
-def test_a_sheet_has_a_row_for_each_prompt_and_a_column_for_each_seed(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_sheet_has_a_row_for_each_prompt_and_a_column_for_each_seed(tmp_path: Path, model: LatentDiffusion) -> None:
     """E-15: the reference script has one prompt, and its steps and guidance are fixed."""
     fit(tmp_path, model, [samples(tmp_path, None)], max_steps=1)
     sheet = Image.open(tmp_path / "samples/step_000000.png")
@@ -56,7 +56,7 @@ def test_a_sheet_has_a_row_for_each_prompt_and_a_column_for_each_seed(tmp_path: 
     assert all(np.asarray(cell).std() > 1 for cell in cells)
 
 
-def test_sheets_of_the_same_embedding_are_the_same_to_the_last_bit(tmp_path: Path, model: StableDiffusion) -> None:
+def test_sheets_of_the_same_embedding_are_the_same_to_the_last_bit(tmp_path: Path, model: LatentDiffusion) -> None:
     for name in ("a", "b"):
         torch.manual_seed(len(name) + ord(name))
         fit(tmp_path, model, [samples(tmp_path / name)], max_steps=2)
@@ -64,7 +64,7 @@ def test_sheets_of_the_same_embedding_are_the_same_to_the_last_bit(tmp_path: Pat
         assert (tmp_path / "a/samples" / sheet).read_bytes() == (tmp_path / "b/samples" / sheet).read_bytes()
 
 
-def test_sampling_changes_nothing_in_the_training(tmp_path: Path, model: StableDiffusion) -> None:
+def test_sampling_changes_nothing_in_the_training(tmp_path: Path, model: LatentDiffusion) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = {name: module.training for name, module in model.named_modules()}
     torch.manual_seed(7)
@@ -78,7 +78,7 @@ def test_sampling_changes_nothing_in_the_training(tmp_path: Path, model: StableD
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_samples_are_drawn_in_the_precision_of_the_training(tmp_path: Path, model: StableDiffusion) -> None:
+def test_samples_are_drawn_in_the_precision_of_the_training(tmp_path: Path, model: LatentDiffusion) -> None:
     seen = set()
 
     def look(*_: object) -> None:
@@ -103,7 +103,7 @@ def test_black_pictures_and_numbers_that_are_not_finite_are_told_apart(
     assert is_black == (bias == -9.0)
 
 
-def test_the_sheet_that_a_killed_run_did_not_get_to_is_drawn_on_resume(tmp_path: Path, model: StableDiffusion) -> None:
+def test_the_sheet_that_a_killed_run_did_not_get_to_is_drawn_on_resume(tmp_path: Path, model: LatentDiffusion) -> None:
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=4), Interrupt(4, RuntimeError()), samples(tmp_path)])
     assert steps_on_disk(tmp_path) == [0]
@@ -111,7 +111,7 @@ def test_the_sheet_that_a_killed_run_did_not_get_to_is_drawn_on_resume(tmp_path:
     assert steps_on_disk(tmp_path) == [0, 4, 6]
 
 
-def test_the_sheets_in_tensorboard_bear_the_steps_of_the_files(tmp_path: Path, model: StableDiffusion) -> None:
+def test_the_sheets_in_tensorboard_bear_the_steps_of_the_files(tmp_path: Path, model: LatentDiffusion) -> None:
     """E-32: in the reference script they bear the epoch, and three of them are step 0."""
     board = TensorBoardLogger(tmp_path)
     fit(tmp_path, model, [samples(tmp_path)], accumulate=2, loggers=[board])
@@ -129,11 +129,11 @@ def test_a_stray_brace_in_a_prompt_is_refused(tmp_path: Path, prompt: str) -> No
 
 
 def test_no_more_pictures_than_the_batch_size_are_drawn_at_once(
-    tmp_path: Path, model: StableDiffusion, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
-    decode = StableDiffusion.decode_latents
-    monkeypatch.setattr(StableDiffusion, "decode_latents", lambda self, x: drawn.append(len(x)) or decode(self, x))
+    decode = LatentDiffusion.decode_latents
+    monkeypatch.setattr(LatentDiffusion, "decode_latents", lambda self, x: drawn.append(len(x)) or decode(self, x))
     few = Samples(tmp_path, PROMPTS, seeds=[0, 1, 2], every_n_steps=None, num_inference_steps=1, batch_size=4)
     fit(tmp_path, model, [few], max_steps=1)
     assert drawn == [4, 2, 4, 2]

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback
 
 from tests.training.callbacks.fitting import fit, rows
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.runs import slurm_signals as signals
 from tinv.runs.layout import checkpoints, step_of
 from tinv.runs.status import Status, read_status, write_status
@@ -56,7 +56,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         signal.signal(number, handler)
 
 
-def go(run: Path, model: StableDiffusion, *more: Callback, accumulate: int = 1):
+def go(run: Path, model: LatentDiffusion, *more: Callback, accumulate: int = 1):
     """A run of nine steps in its folder, from where it stands."""
     signals._heard.clear()
     found = checkpoints(run)

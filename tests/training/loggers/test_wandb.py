@@ -14,7 +14,7 @@ from PIL import Image
 from tests.training.callbacks.fitting import Interrupt, fit
 from tests.training.loggers.reading import Session, sessions
 from tinv.errors import UserError
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.runs.image_grid import read_headings, read_pictures
 from tinv.training.callbacks import Checkpoints, EmbeddingStats, Export, Samples
 from tinv.training.loggers.csv_logger import CSVLogger, read_rows
@@ -24,7 +24,7 @@ PROMPTS = ["a photo of a {}", "a {} on the beach"]
 STEP = "trainer/global_step"
 
 
-def learn(run: Path, model: StableDiffusion, *others: Any, settings: dict[str, Any] | None = None, **options: Any):
+def learn(run: Path, model: LatentDiffusion, *others: Any, settings: dict[str, Any] | None = None, **options: Any):
     """A run with its board, as `tinv.training.run` has it."""
     board = WandbLogger(run, name="cat", mode="offline", tags=["first"])
     board.log_hyperparams(settings or {})

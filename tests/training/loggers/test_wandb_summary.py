@@ -9,12 +9,12 @@ from tests.cli.test_cli import learn
 from tests.training.loggers.reading import sessions
 from tinv.cli.evaluate_wandb import tell
 from tinv.evaluation import find_subjects
-from tinv.models import StableDiffusion
+from tinv.models import LatentDiffusion
 from tinv.training.loggers.wandb import WandbLogger
 
 
 @pytest.fixture
-def run(tmp_path: Path, model: StableDiffusion) -> Path:
+def run(tmp_path: Path, model: LatentDiffusion) -> Path:
     """A run that W&B has heard of, offline."""
     folder = learn(tmp_path / "run", model)
     board = WandbLogger(folder, name="cat", mode="offline", project="mine")
@@ -40,7 +40,7 @@ def test_numbers_go_into_the_summary_of_the_same_run(run: Path) -> None:
     assert not second.history, "no step is taken twice"
 
 
-def test_a_run_that_wandb_does_not_know_is_left_alone(tmp_path: Path, model: StableDiffusion) -> None:
+def test_a_run_that_wandb_does_not_know_is_left_alone(tmp_path: Path, model: LatentDiffusion) -> None:
     folder = learn(tmp_path / "run", model)
     (subject,) = find_subjects([folder])[folder]
     assert not tell(subject, {"scores": {"clip_i": 0.75}})

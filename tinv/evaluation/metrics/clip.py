@@ -15,8 +15,8 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from tinv.errors import UserError
 from tinv.evaluation.metrics.preprocessing import Preprocessing
-from tinv.metrics.quiet import quiet
 from tinv.runs.files import locate
+from tinv.silence import quiet
 
 _BATCH = 32
 

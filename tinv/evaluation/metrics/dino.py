@@ -18,7 +18,7 @@ from transformers import Dinov2Model, ViTModel
 
 from tinv.errors import UserError
 from tinv.evaluation.metrics.preprocessing import Preprocessing
-from tinv.metrics.quiet import quiet
+from tinv.silence import quiet
 
 _KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "vit": (ViTModel, {"add_pooling_layer": False}),

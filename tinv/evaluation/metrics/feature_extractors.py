@@ -8,7 +8,7 @@ import torch
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.dino import Dino
-from tinv.metrics.places import Found, find
+from tinv.hub.locate import FeatureExtractorFiles, locate_feature_extractor
 
 NONE = "none"
 _CLIP = "openai/clip-vit-base-patch32@3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"
@@ -29,8 +29,8 @@ _TOYBOX = "pkg://tinv/toybox/"
 class Choice:
     """Towers that are on this machine, not loaded yet."""
 
-    clip: Found
-    dino: Found | None
+    clip: FeatureExtractorFiles
+    dino: FeatureExtractorFiles | None
     told: dict[str, Any]
     """What they are, with the commits, for whoever reads the results."""
 
@@ -49,7 +49,10 @@ class Choice:
         if name not in NAMED:
             raise UserError(f"towers must be one of {', '.join(NAMED)}, got {name}")
         places = clip or NAMED[name][0], dino or NAMED[name][1]
-        seeing, other = find(places[0]), find(places[1]) if places[1] != NONE else None
+        seeing, other = (
+            locate_feature_extractor(places[0]),
+            locate_feature_extractor(places[1]) if places[1] != NONE else None,
+        )
         told = {"name": name, "clip": _told(seeing), "dino": _told(other) if other else None}
         return cls(seeing, other, told | ({"note": NOTES[name]} if name in NOTES and dino is None else {}))
 
@@ -82,5 +85,5 @@ def towers_for(model: str) -> str:
     return "toybox" if model.startswith(_TOYBOX) else "clip"
 
 
-def _told(found: Found) -> dict[str, str | None]:
+def _told(found: FeatureExtractorFiles) -> dict[str, str | None]:
     return {"name": found.name, "revision": found.revision} if found.revision else {"name": found.name}

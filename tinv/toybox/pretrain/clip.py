@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
-from tinv.models.cpu_features import in_bfloat16
+from tinv.models.cpu_features import autocast_bfloat16
 from tinv.toybox.pretrain import checkpoint
 from tinv.toybox.pretrain.muon import optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
@@ -68,7 +68,7 @@ def pixels(images: Tensor) -> Tensor:
 
 def contrast(model: CLIPModel, ids: Tensor, images: Tensor, *, device: str) -> tuple[Tensor, Tensor]:
     """The symmetric contrastive loss of a batch and the share of captions whose own picture fits best."""
-    with in_bfloat16(device):
+    with autocast_bfloat16(device):
         output = model(input_ids=ids, pixel_values=pixels(images))
     logits = output.logits_per_text.float()
     own = torch.arange(len(ids), device=logits.device)

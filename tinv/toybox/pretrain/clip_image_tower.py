@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
-from tinv.models.cpu_features import in_bfloat16
+from tinv.models.cpu_features import autocast_bfloat16
 from tinv.toybox.pretrain import checkpoint
 from tinv.toybox.pretrain.claims import as_tensor, claim_about, facts, truth
 from tinv.toybox.pretrain.clip import MAX_LOGIT_SCALE, caption_ids, pixels, trimmed
@@ -110,7 +110,7 @@ def train_eyes(out: Path, images: Tensor, ids: Tensor, tokenizer: CLIPTokenizer,
         brief = caption_ids(tokenizer, [[claim.caption] for claim in claims])[:, 0]
         said = as_tensor([claim.said for claim in claims])
         shown = as_generated(pixels(images[chosen]), rng).to(settings.device)
-        with in_bfloat16(settings.device):
+        with autocast_bfloat16(settings.device):
             seen = eyes.see(shown)
             whole = eyes.read(trimmed(ids[chosen, wording], tokenizer.eos_token_id).to(settings.device))
             words = eyes.read(trimmed(brief, tokenizer.eos_token_id).to(settings.device))

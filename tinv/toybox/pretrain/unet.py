@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from tinv.diffusion.process import min_snr_weights
-from tinv.models.cpu_features import in_bfloat16
+from tinv.models.cpu_features import autocast_bfloat16
 from tinv.toybox.pretrain import checkpoint, parallel
 from tinv.toybox.pretrain.muon import optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
@@ -94,14 +94,14 @@ def draw_exercise(
     noise = torch.randn(latents.shape, generator=rng)
     noisy = DDPMScheduler(**BETAS).add_noise(latents, noise, timesteps)
     noisy, noise, timesteps, ids = (parallel.share(whole).to(device) for whole in (noisy, noise, timesteps, ids))
-    with torch.no_grad(), in_bfloat16(device):
+    with torch.no_grad(), autocast_bfloat16(device):
         text = text_encoder(ids).last_hidden_state
     return NoisyBatch(noisy, noise, timesteps, text)
 
 
 def errors(unet: UNet2DConditionModel, exercise: NoisyBatch) -> Tensor:
     """Mean squared error of the predicted noise for each sample, [B]."""
-    with in_bfloat16(exercise.noisy.device.type):
+    with autocast_bfloat16(exercise.noisy.device.type):
         told = unet(exercise.noisy, exercise.timesteps, encoder_hidden_states=exercise.text).sample
     return (told.float() - exercise.noise).square().mean((1, 2, 3))
 

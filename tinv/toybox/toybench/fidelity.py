@@ -33,6 +33,7 @@ from tinv.evaluation.metrics.feature_extractors import Towers
 from tinv.evaluation.metrics.measure import Scores, with_noun
 from tinv.evaluation.metrics.scores import image_similarity, mean_pairwise_cosine, text_alignment
 from tinv.evaluation.subjects import Subject
+from tinv.models.sampling import generate_images
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named
 from tinv.toybox.recovery import SCENES
@@ -110,7 +111,9 @@ class AgainstRenders:
     def _look(self, toy: Toy, noun: str, feature_extractors: Towers, model: Any, sampling: Mapping[str, Any]) -> _Known:
         renders = {scene: feature_extractors.clip.images(renders_on(toy, scene)) for scene in SCENES}
         plain = {
-            prompt: model.generate([with_noun(prompt, noun)] * len(self.seeds), {}, seeds=self.seeds, **sampling)
+            prompt: generate_images(
+                model, [with_noun(prompt, noun)] * len(self.seeds), {}, seeds=self.seeds, **sampling
+            )
             for prompt in PROMPTS
         }
         return _Known(

@@ -13,7 +13,7 @@ from tinv.errors import UserError
 from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
 from tinv.evaluation.metrics.measure import GAP, References, measure
 from tinv.evaluation.metrics.prompts import few_prompts_for
-from tinv.models.sampling import to_pictures
+from tinv.models.sampling import sample_pixels, to_images
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_metrics
 from tinv.training.callbacks.timing import Stopwatch
@@ -147,8 +147,8 @@ class Evaluation(Callback):
         with self.stopwatch("evaluating"), isolate_rng():
             with trainer.precision_plugin.forward_context():
                 seeds = [*self.seeds] * len(prompts)
-                pixels = pl_module.model.sample(asked, pl_module.export_vectors(), seeds=seeds, **self.options)
-            drawn, each = to_pictures(pixels), len(self.seeds)
+                pixels = sample_pixels(pl_module.model, asked, pl_module.export_vectors(), seeds=seeds, **self.options)
+            drawn, each = to_images(pixels), len(self.seeds)
             samples = {prompt: drawn[i * each : (i + 1) * each] for i, prompt in enumerate(prompts)}
             found = measure(self._towers, samples, self._references[word.name], class_noun=self._nouns[word.name])
         scores = {name: found.scores[name] for name in LOGGED}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tinv.embeddings import LearnedToken
 from tinv.errors import UserError
-from tinv.models.sampling import to_pictures
+from tinv.models.sampling import sample_pixels, to_images
 from tinv.runs.files import atomic
 from tinv.runs.image_grid import labelled_grid, save_sheet
 from tinv.runs.layout import concept_dir
@@ -103,7 +103,7 @@ class Samples(Callback):
             pixels = self._sample(pl_module, prompts)
         is_finite = pixels.isfinite().flatten(1).all(dim=1)
         is_black = is_finite & (pixels.flatten(1).amax(dim=1) < _BLACK)
-        pictures = zip(to_pictures(pixels), is_finite.tolist(), strict=True)
+        pictures = zip(to_images(pixels), is_finite.tolist(), strict=True)
         sheet = labelled_grid(
             [picture if finite else None for picture, finite in pictures],
             rows=prompts,
@@ -119,4 +119,4 @@ class Samples(Callback):
         """Pixels [P * S, 3, H, W] of P prompts x S seeds, row by row."""
         repeated = [prompt for prompt in prompts for _ in self.seeds]
         seeds = [*self.seeds] * len(prompts)
-        return pl_module.model.sample(repeated, pl_module.export_vectors(), seeds=seeds, **self.options)
+        return sample_pixels(pl_module.model, repeated, pl_module.export_vectors(), seeds=seeds, **self.options)
