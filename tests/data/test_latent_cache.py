@@ -23,7 +23,7 @@ from tinv.data.datamodule import ConceptDataModule
 from tinv.data.latent_cache import LatentCache, cache_folder, evict_oldest
 from tinv.models import LatentDiffusion
 from tinv.models.vae import encoding_identity
-from tinv.training.preflight import prepare
+from tinv.training.preflight import preflight
 from tinv.training.run import train
 
 CPU = torch.device("cpu")
@@ -238,4 +238,4 @@ def test_a_size_that_holds_nothing_is_refused(compose):
     with pytest.raises(
         ConfigError, match=r"paths\.cache_max_gb must be above 0, got 0\.0; paths\.cache_dir=null keeps"
     ):
-        prepare(compose("+experiment=cat_toy", "paths.cache_max_gb=0.0"))
+        preflight(compose("+experiment=cat_toy", "paths.cache_max_gb=0.0"))

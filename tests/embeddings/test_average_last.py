@@ -7,8 +7,8 @@ from tests.training.callbacks.fitting import fit, rows
 from tinv.embeddings import EmbeddingConfig, TokenParameters
 from tinv.embeddings.averaging import TailAverage
 from tinv.errors import UserError
-from tinv.rehearsal import try_optimizer
 from tinv.training.callbacks import Checkpoints
+from tinv.training.try_optimizer import try_optimizer
 
 
 def walk(average: TailAverage, places: torch.Tensor) -> list[torch.Tensor]:

@@ -7,7 +7,7 @@ import torch
 
 from tinv.models import cpu_features as processor
 from tinv.toybox.sampling import load_pipeline, sample
-from tinv.training.preflight import prepare
+from tinv.training.preflight import preflight
 
 
 @pytest.fixture
@@ -61,4 +61,4 @@ def test_the_toybox_draws_in_bfloat16_only_where_it_is_not_emulated(monkeypatch,
 
 def test_a_run_that_would_be_emulated_is_warned_of_before_the_model_loads(no_half, compose):
     with pytest.warns(UserWarning, match="model.dtype=bfloat16"):
-        prepare(compose("+experiment=cat_toy", "trainer=cpu", "model.dtype=bfloat16"))
+        preflight(compose("+experiment=cat_toy", "trainer=cpu", "model.dtype=bfloat16"))

@@ -14,7 +14,7 @@ from tests.tiny import tiny_images
 from tinv import formats
 from tinv.cli import main
 from tinv.config.validate import ConfigError
-from tinv.training.preflight import prepare
+from tinv.training.preflight import preflight
 from tinv.training.run import train
 
 WIDTHS = {"sd1": {"clip_l": 32}, "sd2": {"clip_h": 1024}, "sdxl": {"clip_l": 32, "clip_g": 48}}
@@ -87,5 +87,5 @@ def test_words_are_checked_in_both_tokenizers(compose, folders, tmp_path):
         "concept.initializer_token=toy",
     )
     with pytest.raises(ConfigError, match=r"'toy' is 2 tokens \(`to` `y</w>`\)") as error:
-        prepare(cfg)
+        preflight(cfg)
     assert len(error.value.problems) == 1

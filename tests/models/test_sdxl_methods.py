@@ -11,7 +11,7 @@ from tests.models.test_sdxl import ours
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.embeddings.norm_constraint import mean_norm
 from tinv.optim import RiemannianSGD
-from tinv.training.regularizers import ContextRegularizer, DistanceRegularizer
+from tinv.training.regularizers import ContextRegularizer, L2ToInitRegularizer
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_distance_is_the_sum_over_the_encoders(model):
     with torch.no_grad():
         for rows, far in zip(word.embedding.weights.values(), (3.0, 4.0), strict=True):
             rows[:, 0] += far
-    assert DistanceRegularizer(weight=0.1)(word, model, seed=0, step=0).item() == pytest.approx(0.7, rel=1e-5)
+    assert L2ToInitRegularizer(weight=0.1)(word, model, seed=0, step=0).item() == pytest.approx(0.7, rel=1e-5)
 
 
 def test_directions_of_both_encoders_are_turned_at_their_own_lengths(model, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tinv.config.validate import CONF_DIR, build
-from tinv.rehearsal import try_optimizer
+from tinv.training.try_optimizer import try_optimizer
 
 PAGE = (ROOT / "docs" / "optimization.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)

@@ -18,7 +18,7 @@ from tinv.toybox import CLIP
 from tinv.toybox.toybench import NAMES, class_of
 from tinv.training.concept_task import ConceptTask
 from tinv.training.initializer_search import find_clip, resolve_initializer
-from tinv.training.preflight import prepare
+from tinv.training.preflight import preflight
 
 CLASSES = ["star", "house", "teapot", "mug", "car", "robot", "dog", "cat"]
 TOYBOX = "pkg://tinv/toybox/pipeline"
@@ -99,4 +99,4 @@ def test_words_to_choose_from_go_with_clip_alone(settings, said):
 
 def test_words_of_several_tokens_are_refused_before_anything_loads(compose):
     with pytest.raises(ConfigError, match=r"embedding\.init_words has 'zebra', which is \d tokens"):
-        prepare(compose("+experiment=cat_toy", "embedding.init=clip", "embedding.init_words=[cat,zebra]"))
+        preflight(compose("+experiment=cat_toy", "embedding.init=clip", "embedding.init_words=[cat,zebra]"))

@@ -6,7 +6,7 @@ from lightning.pytorch import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tinv.means import Mean, by_name
+from tinv.training.microbatches import MeanLoss, mean_by_concept
 from tinv.training.module import TextualInversion
 
 
@@ -33,7 +33,7 @@ class Logged(Callback):
 def test_it_is_the_mean_of_the_micro_batches_of_the_step(model, tmp_path, monkeypatch, merged):
     """E-16: the scripts log the last micro-batch alone."""
     learner, told, logged = tiny_module(model), [], Logged()
-    learner._merger.at_once = None if merged else 1
+    learner._merger.limit = None if merged else 1
     plain = TextualInversion.losses
 
     def listening(self, batch, vectors=None, objective=None):
@@ -43,7 +43,9 @@ def test_it_is_the_mean_of_the_micro_batches_of_the_step(model, tmp_path, monkey
 
     data = tiny_data(tmp_path / "images", model)
     loop = tiny_trainer(max_steps=2, accumulate_grad_batches=3, limit_val_batches=0, callbacks=[logged])
-    monkeypatch.setattr("tinv.training.module.fitting", lambda *_, **__: 2)  # three micro-batches in two pieces
+    monkeypatch.setattr(
+        "tinv.training.microbatches.micro_batches_that_fit", lambda *_, **__: 2
+    )  # three micro-batches in two pieces
     monkeypatch.setattr(TextualInversion, "losses", listening)
     loop.fit(learner, data)
     each = torch.tensor(told).view(2, -1).mean(dim=1)
@@ -72,7 +74,11 @@ def test_a_training_step_waits_for_no_device(model, tmp_path):
 
 
 def test_concepts_have_their_own_mean_and_all_of_them_one():
-    parts = [Mean("/cat", torch.tensor(1.0), 3), Mean("/dog", torch.tensor(5.0), 1), Mean("/cat", torch.tensor(2.0), 1)]
-    found = by_name("train/loss", parts)
+    parts = [
+        MeanLoss("/cat", torch.tensor(1.0), 3),
+        MeanLoss("/dog", torch.tensor(5.0), 1),
+        MeanLoss("/cat", torch.tensor(2.0), 1),
+    ]
+    found = mean_by_concept("train/loss", parts)
     assert list(found) == ["train/loss/cat", "train/loss/dog", "train/loss"]
     assert [(mean.item(), count) for mean, count in found.values()] == [(1.25, 4), (5.0, 1), (2.0, 5)]

@@ -12,8 +12,7 @@ from tests.resuming import broken_off
 from tests.tiny import tiny_data, tiny_images, tiny_module, tiny_trainer
 from tinv.data.datamodule import ConceptDataModule
 from tinv.training import microbatches as merging
-from tinv.training import module
-from tinv.training.microbatches import side_by_side
+from tinv.training.microbatches import merge
 from tinv.training.module import TextualInversion
 
 
@@ -64,7 +63,7 @@ def test_they_teach_the_rows_what_they_teach_one_after_the_other(model, tmp_path
 def test_as_many_at_once_as_memory_has_room_for(model, tmp_path, monkeypatch):
     data = tiny_data(tmp_path, model, batch_size=1)
     apart, _ = learn(model, data)
-    monkeypatch.setattr(module, "fitting", lambda compute, **_: 3)
+    monkeypatch.setattr(merging, "micro_batches_that_fit", lambda compute, **_: 3)
     three, sizes = learn(model, data, merge_batches=True)
     assert sizes == [3, 1] * 3
     torch.testing.assert_close(three, apart, atol=2e-5, rtol=0)
@@ -105,7 +104,7 @@ def test_what_is_kept_for_the_backward_pass_is_counted_and_weights_are_not():
         return ((rows @ weight) ** 2).sum()
 
     with mock.patch.object(merging, "free_bytes", return_value=2 * 7 * 10 * 1000 * 4):
-        assert merging.fitting(compute, frozen=[weight], device=torch.device("cpu")) == 7
+        assert merging.micro_batches_that_fit(compute, frozen=[weight], device=torch.device("cpu")) == 7
 
 
 def test_samples_stand_side_by_side_in_their_order(model, tmp_path):
@@ -113,7 +112,7 @@ def test_samples_stand_side_by_side_in_their_order(model, tmp_path):
     from tinv.data.dataset import TrainingDataset, collate
 
     samples = TrainingDataset(data.encoded_images, batch_size=1, seed=0)
-    (batch,) = side_by_side([collate([samples[n]]) for n in range(3)])
+    (batch,) = merge([collate([samples[n]]) for n in range(3)])
     assert batch.draws.tolist() == [samples[n].draw for n in range(3)]
     assert batch.captions == [samples[n].caption for n in range(3)]
     assert torch.equal(batch.moments, torch.stack([samples[n].moments for n in range(3)]))

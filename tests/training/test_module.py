@@ -200,18 +200,18 @@ def test_a_checkpoint_of_another_run_is_refused_with_every_difference(model, tmp
 
 
 @pytest.mark.parametrize("loss", [DiffusionLoss(snr_gamma=5.0), DiffusionLoss(snr_power=0.5)])
-def test_val_loss_is_the_published_one_under_every_objective(model, tmp_path, objective):
+def test_val_loss_is_the_published_one_under_every_objective(model, tmp_path, loss):
     data, found = tiny_data(tmp_path, model), []
-    for chosen in (DiffusionLoss(), objective):
+    for chosen in (DiffusionLoss(), loss):
         runner = tiny_trainer()
-        found.append(runner.validate(tiny_module(model, objective=chosen), data, verbose=False)[0]["val/loss"])
+        found.append(runner.validate(tiny_module(model, loss=chosen), data, verbose=False)[0]["val/loss"])
     assert found[0] == found[1]
 
 
 def test_min_snr_learns_something_else(model, tmp_path):
     data, learned = tiny_data(tmp_path, model), []
     for gamma in (None, 5.0):
-        module = tiny_module(model, objective=DiffusionLoss(snr_gamma=gamma), scheduler=get_constant_schedule)
+        module = tiny_module(model, loss=DiffusionLoss(snr_gamma=gamma), scheduler=get_constant_schedule)
         tiny_trainer().fit(module, data)
         learned.append(module.export_vectors()["<cat-toy>"]["clip_l"])
     assert not torch.equal(*learned)

@@ -19,7 +19,7 @@ from tinv.optim import RiemannianSGD
 from tinv.training.callbacks import CheckLearning, StopOnNonFinite
 from tinv.training.callbacks.check_learning import StuckError
 from tinv.training.callbacks.nonfinite import NonFiniteError
-from tinv.training.concept_task import ConceptTask, borrowed, clashes
+from tinv.training.concept_task import ConceptTask, captions_with_tokens, find_conflicts
 from tinv.training.module import TextualInversion
 from tinv.training.regularizers import ContextRegularizer
 
@@ -170,7 +170,7 @@ def test_a_caption_with_two_words_teaches_both(model, cats, tmp_path):
         path.with_suffix(".txt").write_text("a {} on a <cat-toy>")
     data = tiny_data(tmp_path, model, concept=DOG, captions="files")
     lesson = dog(data)
-    assert borrowed(lesson, ["<cat-toy>", "<my-dog>"]) == {"<cat-toy>": ["a <my-dog> on a <cat-toy>"]}
+    assert captions_with_tokens(lesson, ["<cat-toy>", "<my-dog>"]) == {"<cat-toy>": ["a <my-dog> on a <cat-toy>"]}
     both, alone = tiny_module(model, extra_concepts=[lesson]), tiny_module(model)
     fit(both, [cats, data])
     fit(alone, [cats])
@@ -189,11 +189,11 @@ def test_a_caption_with_two_words_teaches_both(model, cats, tmp_path):
     ],
 )
 def test_words_that_others_would_mix_up_are_refused(word, said):
-    (problem,) = clashes(
+    (problem,) = find_conflicts(
         {"concept": CAT, "extra_concepts.b.concept": Concept(placeholder_token=word, initializer_token="cat")}
     )
     assert said in problem
-    assert not list(clashes({"concept": CAT, "extra_concepts.b.concept": DOG}))
+    assert not list(find_conflicts({"concept": CAT, "extra_concepts.b.concept": DOG}))
 
 
 def test_a_rate_of_zero_is_none(dogs: Any, tmp_path: Path):

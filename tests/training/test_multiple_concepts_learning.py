@@ -56,9 +56,11 @@ def losses(both):
     ("name", "initializer_token", "word", "other"),
     [("cat_toy", "toy", "<cat-toy>", "<robot-toy>"), ("robot", "robot", "<robot-toy>", "<cat-toy>")],
 )
-def test_each_word_explains_unseen_views_of_its_own_toy_and_not_of_the_other(losses, name, initializer, word, other):
-    assert held_out_denoising(name, word, initializer, losses).sigmas >= 5
-    assert held_out_denoising(name, other, initializer, losses).sigmas < 5
+def test_each_word_explains_unseen_views_of_its_own_toy_and_not_of_the_other(
+    losses, name, initializer_token, word, other
+):
+    assert held_out_denoising(name, word, initializer_token, losses).sigmas >= 5
+    assert held_out_denoising(name, other, initializer_token, losses).sigmas < 5
 
 
 def test_the_robot_is_the_one_that_is_learned_alone_to_the_last_bit(both, outputs):

@@ -27,7 +27,7 @@ from tinv.config.validate import ConfigError
 from tinv.errors import UserError
 from tinv.publish import Publisher
 from tinv.training.prefetch import prefetch
-from tinv.training.preflight import prepare
+from tinv.training.preflight import preflight
 from tinv.training.run import train
 
 __all__ = ["hub"]
@@ -211,7 +211,7 @@ def test_every_repository_is_looked_at_before_the_training(place, hub, monkeypat
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.repos["model", "alice/pair-my-dog"] = Stored()
     with pytest.raises(ConfigError, match="the repository alice/pair-my-dog is there already and is public"):
-        prepare(compose(place, "hub.push=true"))
+        preflight(compose(place, "hub.push=true"))
 
 
 def test_every_problem_is_named_with_its_place_before_anything_loads(place):
@@ -223,13 +223,13 @@ def test_every_problem_is_named_with_its_place_before_anything_loads(place):
         "concept.placeholder_token=my-dog",
     )
     with pytest.raises(ConfigError) as error:
-        prepare(cfg)
+        preflight(cfg)
     text = "\n".join(error.value.problems)
     assert "extra_concepts.dog: data.captions=files: no caption beside" in text
     assert "extra_concepts.dog: embedding.init_noise must be 0 or more, got -1" in text
     assert "concept.placeholder_token and extra_concepts.dog.concept.placeholder_token are both my-dog" in text
     with pytest.raises(ConfigError, match=r"others\.dog: concept\.initializer 'zebra' is . tokens"):
-        prepare(compose(place, "extra_concepts.dog.concept.initializer_token=zebra"))
+        preflight(compose(place, "extra_concepts.dog.concept.initializer_token=zebra"))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_every_problem_is_named_with_its_place_before_anything_loads(place):
 )
 def test_what_cannot_be_combined_is_refused_in_words(place, overrides, said):
     with pytest.raises(ConfigError) as error:
-        prepare(compose(place, *overrides))
+        preflight(compose(place, *overrides))
     assert [problem for problem in error.value.problems if said in problem]
 
 
@@ -259,16 +259,16 @@ def test_a_caption_has_room_for_the_vectors_of_all_of_its_words(place, tmp_path)
     tiny_images(tmp_path / "pets", count=1)
     (tmp_path / "pets" / "0.txt").write_text("a my-cat and a toy dog with a big red cat and a {}")
     pets = [f"extra_concepts.dog.data.folder={tmp_path / 'pets'}", "extra_concepts.dog.data.captions=files"]
-    assert prepare(compose(place, *pets))
+    assert preflight(compose(place, *pets))
     with pytest.raises(
         ConfigError, match=r"others\.dog: embedding\.num_vectors=2 does not fit into a prompt: .* takes 85 of"
     ):
-        prepare(compose(place, *pets, "embedding.num_vectors=64"))
+        preflight(compose(place, *pets, "embedding.num_vectors=64"))
 
 
 @pytest.mark.parametrize("optimizer", ["adafactor", "lion", "schedule_free"])
 def test_other_optimizers_can(place, optimizer):
-    assert len(prepare(compose(place, f"optimizer={optimizer}"))) == 2
+    assert len(preflight(compose(place, f"optimizer={optimizer}"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tinv.config.validate import ConfigError, build
-from tinv.rehearsal import try_optimizer
+from tinv.training.try_optimizer import try_optimizer
 
 CAT = "+experiment=cat_toy"
 

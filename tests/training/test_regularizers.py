@@ -10,8 +10,8 @@ from tinv.config.validate import ConfigError
 from tinv.data.captions import CONTEXT_TEMPLATES, read_templates
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
-from tinv.training.preflight import prepare
-from tinv.training.regularizers import NOTHING, ContextRegularizer, DistanceRegularizer
+from tinv.training.preflight import preflight
+from tinv.training.regularizers import NO_REGULARIZER, ContextRegularizer, L2ToInitRegularizer
 
 CAT = "+experiment=cat_toy"
 
@@ -19,7 +19,7 @@ CAT = "+experiment=cat_toy"
 def word_of(model, initializer_token="toy", **settings):
     return tiny_module(
         model, concept=Concept(placeholder_token="<cat-toy>", initializer_token=initializer_token), **settings
-    ).words[0]
+    ).learned_tokens[0]
 
 
 def away(far=1.0, count=1):
@@ -44,12 +44,12 @@ def of(regularizer, word, model, step=0):
 
 def test_the_distance_is_nothing_at_the_start_and_pulls_to_it_with_its_weight(model):
     word = word_of(model, num_vectors=2)
-    value, gradient = of(DistanceRegularizer(weight=0.5), word, model)
+    value, gradient = of(L2ToInitRegularizer(weight=0.5), word, model)
     assert value == 0 and not gradient.any()
     direction = away(count=2)
     for far in (1.0, 10.0):
         moved(word, far * direction)
-        value, gradient = of(DistanceRegularizer(weight=0.5), word, model)
+        value, gradient = of(L2ToInitRegularizer(weight=0.5), word, model)
         moved(word, -far * direction)
         assert value == pytest.approx(0.5 * far * direction.norm(dim=1).mean().item(), rel=1e-4)
         expected = 0.5 / 2 * direction / direction.norm(dim=1, keepdim=True)
@@ -59,9 +59,9 @@ def test_the_distance_is_nothing_at_the_start_and_pulls_to_it_with_its_weight(mo
 @pytest.mark.parametrize(
     ("initializer_token", "settings"), [("toy", {}), ("red cat", {"init": "phrase", "num_vectors": 2})]
 )
-def test_the_context_of_the_ordinary_word_itself_costs_nothing(model, initializer, settings):
+def test_the_context_of_the_ordinary_word_itself_costs_nothing(model, initializer_token, settings):
     for step in range(10):
-        value, gradient = of(ContextRegularizer(weight=1.0), word_of(model, initializer, **settings), model, step)
+        value, gradient = of(ContextRegularizer(weight=1.0), word_of(model, initializer_token, **settings), model, step)
         assert abs(value) < 1e-6 and gradient.abs().max() < 1e-4
 
 
@@ -83,7 +83,7 @@ def test_the_context_is_compared_token_by_token_as_transformers_reads_it(model, 
     own = tmp_path / "own.txt"
     own.write_text("a photo of a {} on beach\n")
     concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
-    word = tiny_module(model, concept=concept, num_vectors=2).words[0]
+    word = tiny_module(model, concept=concept, num_vectors=2).learned_tokens[0]
     with torch.no_grad():
         word.embedding.weights["clip_l"].copy_(model.tables["clip_l"][model.tokenizer("red dog").input_ids[1:3]])
     value, _ = of(ContextRegularizer(weight=2.0, templates_file=str(own)), word, model)
@@ -128,9 +128,9 @@ def run(model, folder, regularizer, **options):
     return module.export_vectors()["<cat-toy>"]["clip_l"], listen.logged, trainer.callback_metrics["val/loss"].item()
 
 
-@pytest.mark.parametrize("regularizer", [DistanceRegularizer(weight=1.0), ContextRegularizer(weight=10.0)])
+@pytest.mark.parametrize("regularizer", [L2ToInitRegularizer(weight=1.0), ContextRegularizer(weight=10.0)])
 def test_it_moves_the_rows_and_has_a_number_of_its_own(model, tmp_path, regularizer):
-    plain, logged, _ = run(model, tmp_path, NOTHING)
+    plain, logged, _ = run(model, tmp_path, NO_REGULARIZER)
     assert "train/regularizer" not in logged
     held, numbers, _ = run(model, tmp_path, regularizer)
     assert numbers["train/loss"][0] == logged["train/loss"][0], "the loss of the pictures stays what it is"
@@ -142,7 +142,8 @@ def test_val_loss_is_that_of_the_pictures_alone(model, tmp_path):
     """Rows that nothing moves have one val/loss, whatever is added to the loss of training."""
     still = {"gradient_clip_val": 1e-30}
     assert (
-        run(model, tmp_path, NOTHING, **still)[2] == run(model, tmp_path, ContextRegularizer(weight=10.0), **still)[2]
+        run(model, tmp_path, NO_REGULARIZER, **still)[2]
+        == run(model, tmp_path, ContextRegularizer(weight=10.0), **still)[2]
     )
 
 
@@ -180,7 +181,7 @@ def test_a_run_that_cannot_be_regularized_is_refused_before_anything_loads(compo
     with pytest.raises(
         ConfigError, match=r"others\.robot: regularizer=context compares with concept.initializer_token"
     ):
-        prepare(
+        preflight(
             compose(
                 "+experiment=two_toys",
                 "regularizer=context",
@@ -193,7 +194,7 @@ def test_a_run_that_cannot_be_regularized_is_refused_before_anything_loads(compo
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: DistanceRegularizer(weight=0), "regularizer=none leaves it out"),
+        (lambda: L2ToInitRegularizer(weight=0), "regularizer=none leaves it out"),
         (lambda: ContextRegularizer(weight=-1), "regularizer.weight must be above 0, got -1"),
         (lambda: ContextRegularizer(num_prompts=0), "num_prompts must be 1 or more"),
     ],

@@ -71,11 +71,6 @@ class LearnedToken(nn.Module):
         """What is put behind the names of its numbers and pictures: `/cat-toy`, or nothing if it is the only word."""
         return f"/{self.name}" if self.name else ""
 
-    @property
-    def prefix(self) -> str:
-        """What stands before the names of its tensors in a checkpoint."""
-        return f"{self.name}." if self.name else ""
-
     def eval_vectors(self) -> Vectors:
         """The rows as everybody else gets them: those that are trained, or their average where one is kept."""
         return (self.embedding if self.average is None else self.average.embedding).vectors()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from tinv.formats import encoder_of_width
+from tinv.hub.licenses import license_of
 from tinv.models import vae as latents
 from tinv.models.text_encoder import TextEncoder
 from tinv.models.vae import OffloadedModule
@@ -136,6 +137,16 @@ class LatentDiffusion(nn.Module):
             alphas_cumprod = self._schedule.alphas_cumprod.to(self.unet.device)
             self._schedule = replace(self._schedule, alphas_cumprod=alphas_cumprod)
         return self._schedule
+
+    def metadata(self) -> dict[str, str]:
+        """What a file of a learned embedding tells about the model it was trained with."""
+        optional = {"base_revision": self.revision, "base_license": license_of(self.name)}
+        return {
+            "base_model": self.name,
+            "fingerprint": self.fingerprint,
+            "prediction_type": self.schedule.prediction_type,
+            **{key: text for key, text in optional.items() if text},
+        }
 
     def encode_images(self, pixels_B3HW: Tensor) -> Tensor:
         """Moments [B, 2C, h, w] of images in [-1, 1]: mean and log-variance, unscaled; computed on the VAE's device."""

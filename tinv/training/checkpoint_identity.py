@@ -1,4 +1,4 @@
-"""Whose checkpoint it is: in what that of another run differs from this one."""
+"""What a checkpoint and the run that resumes from it must have in common."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,67 +9,67 @@ from tinv.token_parts import describe_parts
 
 
 def checkpoint_identity(module: Any) -> dict[str, Any]:
-    """What a run that goes on must have in common with its checkpoint.
+    """Returns the settings that must not change between a checkpoint and a resumed run.
 
-    The optimizer's settings are among it because a checkpoint brings its own: others would pass unheard.
+    Those of the optimizer are among them, because restoring a checkpoint would silently override new ones.
 
     Args:
-        module: the LightningModule, with its trainer.
+        module: the LightningModule, attached to its trainer.
     """
     optimizer, settings = inspect_factory(module.optimizer)
-    common = {
-        "placeholder_token": " ".join(word.placeholder_token for word in module.learned_tokens),
+    identity = {
+        "placeholder_token": " ".join(token.placeholder_token for token in module.learned_tokens),
         "model": module.model.fingerprint,
         "seed": module.seed,
         "optimizer": optimizer,
         **{f"optimizer.{name}": value for name, value in settings.items() if name != "lr"},
     }
-    paces = module.paces(module.trainer, module.trainer.datamodule)
-    for word, pace in zip(module.learned_tokens, paces, strict=True):
-        of = f" of {word.placeholder_token}" if word.name else ""
-        rows = dict(word.embedding.weights.items())
-        rows |= {f"{encoder}, negative": rows_KD for encoder, rows_KD in word.embedding.negative_weights.items()}
-        common |= {
-            f"vectors{of}": {encoder: list(rows_KD.shape) for encoder, rows_KD in rows.items()},
-            f"embedding.guidance_scale{of}": word.guidance,
-            f"rows{of}": f"for {describe_parts(word.embedding.parts)}",
-            **{f"{setting}{of}": value for setting, value in word.averages.items()},
-            f"learning rate{of}": pace.scaled_lr,
+    batches = module.effective_batches(module.trainer, module.trainer.datamodule)
+    for token, batch in zip(module.learned_tokens, batches, strict=True):
+        suffix = f" of {token.placeholder_token}" if token.name else ""
+        negative = {
+            f"{encoder}, negative": vectors_KD for encoder, vectors_KD in token.embedding.negative_weights.items()
         }
-    return common
+        vectors = {**token.embedding.weights, **negative}
+        identity |= {
+            f"vectors{suffix}": {encoder: list(vectors_KD.shape) for encoder, vectors_KD in vectors.items()},
+            f"embedding.guidance_scale{suffix}": token.guidance,
+            f"vectors per part{suffix}": f"for {describe_parts(token.embedding.parts)}",
+            **{f"{setting}{suffix}": value for setting, value in token.averages.items()},
+            f"learning rate{suffix}": batch.scaled_lr,
+        }
+    return identity
 
 
-def check_identity(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:
-    """Refuse to go on from a checkpoint of something else.
+def check_identity(checkpoint: Mapping[str, Any] | None, run: Mapping[str, Any]) -> None:
+    """Checks that a run may resume from a checkpoint.
 
     Args:
-        before: `identity` as the checkpoint has it.
-        now: as this run has it.
+        checkpoint: the identity in the checkpoint; None if it has none.
+        run: the identity of this run.
 
     Raises:
         UserError: naming every difference.
     """
-    if before is None:
-        raise UserError("resume: this checkpoint was not written by tinv; give one from a run's checkpoints folder")
-    if found := differences(before, now):
+    if checkpoint is None:
+        raise UserError("resume: this checkpoint was not written by tinv. Give one from a run's checkpoints folder.")
+    if differences := identity_differences(checkpoint, run):
         raise UserError(
-            f"resume: the checkpoint belongs to another run: {'; '.join(found)}; "
-            f"set these as they were, or start anew without resume"
+            f"resume: the checkpoint belongs to another run: {'; '.join(differences)}. "
+            f"Restore these settings, or start a new run without resume."
         )
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what a checkpoint is of another run; first of all, which concepts it lacks, or has besides."""
-    theirs, ours = before["placeholder_token"].split(), now["placeholder_token"].split()
-    if len(theirs) == len(ours) == 1 or sorted(theirs) == sorted(ours):
-        before = {
-            **now,
-            "embedding.ema": 0.0,
-            "embedding.average_last": 0.0,
-            **before,
-        }  # what older checkpoints do not say
-        return [f"{key} was {before[key]!r} and is {now[key]!r}" for key in now if before[key] != now[key]]
+def identity_differences(checkpoint: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    """Returns a message for each difference; if the concepts differ, only for these."""
+    before, now = checkpoint["placeholder_token"].split(), run["placeholder_token"].split()
+    if len(before) == len(now) == 1 or sorted(before) == sorted(now):
+        return [
+            f"{key} was {checkpoint.get(key)!r} and is {value!r}"
+            for key, value in run.items()
+            if checkpoint.get(key) != value
+        ]
     return [
-        *(f"it knows nothing of {word}, which is learned now" for word in ours if word not in theirs),
-        *(f"it learned {word}, too, which is not learned now" for word in theirs if word not in ours),
+        *(f"it does not contain {token}, which this run learns" for token in now if token not in before),
+        *(f"it contains {token}, which this run does not learn" for token in before if token not in now),
     ]

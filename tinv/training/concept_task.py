@@ -1,4 +1,4 @@
-"""What one concept of a run consists of, and whether several go together."""
+"""What to learn for one concept of a run, and whether several concepts fit into one run."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,48 +13,50 @@ from tinv.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class ConceptTask:
-    """One concept: what is learned, from what, and how. The nodes of `others` are such."""
+    """One concept: its token, its training data and its vectors. Each node of `extra_concepts` has these fields."""
 
     concept: Concept
-    """The word, and the word that it starts from."""
+    """The placeholder token and the initializer token."""
     data: ConceptDataModule
-    """Its own pictures and captions."""
+    """The training images and captions."""
     embedding: EmbeddingConfig
-    """How many rows, where they start, and what holds them."""
+    """How many vectors are learned, and how they are initialized and constrained."""
     lr: float | None = None
-    """A rate of its own; None is the optimizer's."""
+    """The learning rate of these vectors; None is optimizer.lr."""
 
     def __post_init__(self) -> None:
         if self.lr is not None and self.lr <= 0:
-            raise UserError(f"lr must be above 0, got {self.lr}; null is optimizer.lr")
+            raise UserError(f"lr = {self.lr}: must be above 0. Set lr=null to use optimizer.lr.")
 
 
-def clashes(concepts: Mapping[str, Concept]) -> Iterator[str]:
-    """Why concepts cannot be learned in one run, or nothing.
+def find_conflicts(concepts: Mapping[str, Concept]) -> Iterator[str]:
+    """Yields a message for each pair of concepts that one run cannot learn together.
 
     Args:
-        concepts: each by the place where it is set, such as `concept` or `extra_concepts.robot.concept`.
+        concepts: each by the setting that holds it, such as `concept` or `extra_concepts.robot.concept`.
     """
-    for (here, one), (there, other) in combinations(concepts.items(), 2):
-        pair = (
-            f"{here}.placeholder_token {one.placeholder_token} and {there}.placeholder_token {other.placeholder_token}"
-        )
-        if one.placeholder_token == other.placeholder_token:
-            yield f"{here}.placeholder_token and {there}.placeholder_token are both {one.placeholder_token}; call one of them otherwise"
-        elif one.placeholder_token in other.placeholder_token or other.placeholder_token in one.placeholder_token:
+    for (setting, concept), (other_setting, other) in combinations(concepts.items(), 2):
+        token, other_token = concept.placeholder_token, other.placeholder_token
+        pair = f"{setting}.placeholder_token = {token}, {other_setting}.placeholder_token = {other_token}"
+        if token == other_token:
+            yield f"{pair}: both concepts have the same token. Rename one."
+        elif token in other_token or other_token in token:
             yield (
-                f"{pair}: the one is a part of the other, which programs that replace words by their letters "
-                f"(diffusers is one) would take apart; call one of them otherwise"
+                f"{pair}: one token contains the other, and programs that match text, such as diffusers, would "
+                f"confuse them. Rename one."
             )
-        elif one.slug.lower() == other.slug.lower():
-            yield f"{pair}: both would have the folder concepts/{one.slug}; call one of them otherwise"
+        elif concept.slug.lower() == other.slug.lower():
+            yield f"{pair}: both concepts would be saved in concepts/{concept.slug}. Rename one."
 
 
-def borrowed(lesson: ConceptTask, words: Iterable[str]) -> dict[str, list[str]]:
-    """The captions of a concept that also say the words of others, whose rows then learn from its pictures, too."""
-    sayings = {
-        word: [text for text in lesson.data.captions if re.search(whole_word_regex(word), text, re.IGNORECASE)]
-        for word in words
-        if word != lesson.concept.placeholder_token
+def captions_with_tokens(task: ConceptTask, tokens: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the captions of a concept that contain other placeholder tokens, by token.
+
+    The vectors of such a token learn from the images of this concept too.
+    """
+    captions = {
+        token: [text for text in task.data.captions if re.search(whole_word_regex(token), text, re.IGNORECASE)]
+        for token in tokens
+        if token != task.concept.placeholder_token
     }
-    return {word: texts for word, texts in sayings.items() if texts}
+    return {token: texts for token, texts in captions.items() if texts}

@@ -1,4 +1,4 @@
-"""The word that a concept starts from, where the pictures are to choose it: `embedding.init=clip`."""
+"""Chooses the initializer token from the training images, for `embedding.init=clip`."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,53 +12,54 @@ from tinv.evaluation.metrics.word_ranking import at_work, ranked, whole_words
 from tinv.hub.locate import FeatureExtractorFiles, locate_feature_extractor
 from tinv.training.concept_task import ConceptTask
 
-TOWERS = {
+CLIP_MODELS = {
     "toybox": "pkg://tinv/toybox/clip",
     "clip": "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41",
 }
-"""The toybox's own, and the one whose text tower Stable Diffusion 1 and, as its first, XL has."""
+"""The toybox's CLIP, and the CLIP whose text encoder is that of Stable Diffusion 1 and the first of SDXL."""
 
 
 def find_clip(pretrained: str) -> FeatureExtractorFiles:
-    """The CLIP that ranks words for a model.
+    """Returns the files of the CLIP that ranks words for a model, downloaded if necessary.
 
     Args:
         pretrained: `model.pretrained`.
 
     Raises:
-        UserError: it is neither here nor to be had.
+        UserError: they are neither on this machine nor on the Hub.
     """
     try:
-        return locate_feature_extractor(TOWERS[towers_for(pretrained)])
+        return locate_feature_extractor(CLIP_MODELS[towers_for(pretrained)])
     except UserError as error:
-        raise UserError(f"embedding.init=clip: {error}; or take embedding.init=word") from error
+        raise UserError(f"embedding.init = clip: {error} Or set embedding.init=word.") from error
 
 
 def resolve_initializer(
-    lesson: ConceptTask, pretrained: str, tokenizers: Mapping[str, Any]
+    task: ConceptTask, pretrained: str, tokenizers: Mapping[str, Any]
 ) -> tuple[ConceptTask, str | None]:
-    """The lesson with a word to start from, and what there is to say about it.
+    """Returns the task with its initializer token, and a message about the choice.
 
-    With `init=clip` that is the word which a CLIP finds the likest to the pictures; from there on it is as if that had
-    been `concept.initializer_token`.
+    With `init=clip` the token is the word with the highest mean CLIP similarity to the training images (Voronov et al.
+    2023, arXiv 2302.04841). From then on the run is the one that `concept.initializer_token` with this word gives.
 
     Args:
-        lesson: as it is set.
+        task: as configured.
         pretrained: `model.pretrained`.
-        tokenizers: of the model; all have the same words.
+        tokenizers: of the model; all have the same vocabulary.
 
     Raises:
         UserError: there is no CLIP.
     """
-    if lesson.embedding.init != "clip":
-        return lesson, None
-    crop_config = lesson.data.concept_images.crop_config
-    pictures = [open_image(path, background=crop_config.background)[0] for path in lesson.data.images]
+    if task.embedding.init != "clip":
+        return task, None
+    background = task.data.concept_images.crop_config.background
+    images = [open_image(path, background=background)[0] for path in task.data.images]
     clip = at_work(Clip.load(find_clip(pretrained).folder))
-    words = lesson.embedding.init_words or whole_words(next(iter(tokenizers.values())))
-    (best, cosine), *rest = ranked(clip, pictures, words, kind=lesson.concept.kind)
-    others = ", ".join(f"{word} ({image_similarity:.3f})" for word, image_similarity in rest[:3]) or "no other"
-    concept = replace(lesson.concept, initializer_token=best)
-    embedding = replace(lesson.embedding, init="word", init_words=None)
-    said = f"{concept.placeholder_token}: starts from {best!r} ({cosine:.3f}), before {others}"
-    return replace(lesson, concept=concept, embedding=embedding), said
+    words = task.embedding.init_words or whole_words(next(iter(tokenizers.values())))
+    (best, similarity), *others = ranked(clip, images, words, kind=task.concept.kind)
+    concept = replace(task.concept, initializer_token=best)
+    embedding = replace(task.embedding, init="word", init_words=None)
+    message = f"{concept.placeholder_token}: initializer_token = {best!r} (CLIP similarity {similarity:.3f})"
+    if others:
+        message += f"; next best: {', '.join(f'{word} ({cosine:.3f})' for word, cosine in others[:3])}"
+    return replace(task, concept=concept, embedding=embedding), message

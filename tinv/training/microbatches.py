@@ -1,98 +1,130 @@
-"""Accumulated micro-batches, computed side by side as far as memory allows: the same sums, in fewer and larger pieces.
+"""Accumulated micro-batches: computed in one forward pass where memory allows, and their mean losses for the log.
 
-Every sample has its own caption, noise level and noise, and micro-batches have one length: the mean over four of them
-is the mean of their means. Only the order in which float32 rounds is another.
+Each sample has its own caption, timestep and noise, and all micro-batches have the same length, so the mean over four
+of them is the mean of their means. Only float32 rounding differs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tinv.types import Batch
 
-SHARE = 0.5
-"""Of the memory that is free: what the backward pass works with comes on top of what is kept for it."""
+MEMORY_SHARE = 0.5
+"""Share of the free memory for saved activations; the backward pass needs the rest."""
 
 
 class MicroBatchMerger:
-    """Holds micro-batches back until there are as many as are computed at once."""
+    """Collects micro-batches until as many are there as one forward pass takes."""
 
-    def __init__(self, at_once: int | None):
+    def __init__(self, limit: int | None):
         """Args:
-        at_once: how many; None as long as nobody has found out for how many there is memory.
+        limit: micro-batches in a forward pass; None to measure it.
         """
-        self.at_once = at_once
-        self._held: list[Sequence[Batch | None]] = []
+        self.limit = limit
+        self._waiting: list[Sequence[Batch | None]] = []
 
-    def take(self, micro: Sequence[Batch | None], *, is_first: bool, is_last: bool) -> list[Sequence[Batch | None]]:
-        """What is to be computed now; nothing as long as more is to come.
+    def measure(self, compute: Callable[[], object], *, frozen: Iterable[Tensor], device: torch.device) -> None:
+        """Sets the limit by `micro_batches_that_fit`, with its arguments, unless it is known."""
+        if self.limit is None:
+            self.limit = micro_batches_that_fit(compute, frozen=frozen, device=device)
+
+    def add(self, batches: Sequence[Batch | None], *, is_first: bool, is_last: bool) -> list[Sequence[Batch | None]]:
+        """Returns the micro-batches to compute now, `batches` the last of them; none while more are to come.
 
         Args:
-            micro: a micro-batch of each concept.
-            is_first: whether it is the first of an optimizer step: what a run that broke off has left is forgotten.
-            is_last: whether it is the last one.
+            batches: the micro-batch of each concept.
+            is_first: whether it begins an optimizer step; discards what an interrupted run has left.
+            is_last: whether it completes an optimizer step.
         """
-        self._held = [micro] if is_first else [*self._held, micro]
-        if not is_last and len(self._held) < (self.at_once or 1):
+        self._waiting = [batches] if is_first else [*self._waiting, batches]
+        if not is_last and len(self._waiting) < (self.limit or 1):
             return []
-        due, self._held = self._held, []
+        due, self._waiting = self._waiting, []
         return due
 
 
+class MeanLoss(NamedTuple):
+    """The mean loss over samples of one concept, for the log."""
+
+    suffix: str
+    """Of the concept's metric names, such as `/cat-toy`; empty for a single concept."""
+    loss: Tensor
+    """[], detached."""
+    num_samples: int
+
+
+def mean_by_concept(name: str, means: Iterable[MeanLoss]) -> dict[str, tuple[Tensor, int]]:
+    """Returns mean and number of samples for each concept as `name` + suffix, then for all samples as `name`.
+
+    The order is the same in every process, because each mean is reduced over all processes.
+    """
+    means = list(means)
+    groups = {name + mean.suffix: [m for m in means if m.suffix == mean.suffix] for mean in means if mean.suffix}
+    return {key: _weighted_mean(group) for key, group in (groups | {name: means}).items()}
+
+
+def _weighted_mean(means: Sequence[MeanLoss]) -> tuple[Tensor, int]:
+    total = sum(mean.num_samples for mean in means)
+    shares = [mean.loss * (mean.num_samples / total) for mean in means]
+    return sum(shares[1:], start=shares[0]), total
+
+
 def sum_of_mean_losses(losses: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> Tensor:
-    """The mean loss of each micro-batch, added up.
+    """Returns the sum [] of the mean losses of micro-batches.
 
     Args:
-        losses: gives the loss of each sample.
-        batches: micro-batches of one length.
+        losses: returns the loss of each sample, [B].
+        batches: micro-batches of the same length.
     """
-    means = [losses(batch).mean() * (len(batch) / len(batches[0])) for batch in side_by_side(batches)]
+    means = [losses(batch).mean() * (len(batch) / len(batches[0])) for batch in merge(batches)]
     return torch.stack(means).sum()
 
 
-def side_by_side(batches: Iterable[Batch]) -> list[Batch]:
-    """Those of one size as one batch, in the order in which they came."""
+def merge(batches: Iterable[Batch]) -> list[Batch]:
+    """Concatenates the batches that have the same latent size, in their order."""
     by_size: dict[torch.Size, list[Batch]] = {}
     for batch in batches:
         by_size.setdefault(batch.moments.shape, []).append(batch)
-    return [_joined(alike) if len(alike) > 1 else alike[0] for alike in by_size.values()]
+    return [_concatenate(group) if len(group) > 1 else group[0] for group in by_size.values()]
 
 
 def micro_batches_that_fit(compute: Callable[[], object], *, frozen: Iterable[Tensor], device: torch.device) -> int:
-    """How many times what a forward pass keeps for its backward pass fits into the memory that is free, 1 at least.
+    """Returns how many forward passes' activations fit into `MEMORY_SHARE` of the free memory, at least 1.
 
     Args:
-        compute: the forward pass.
-        frozen: weights, which are there in any case.
-        device: whose memory counts.
+        compute: the forward pass of one micro-batch.
+        frozen: the model's weights, which are in memory already.
+        device: where they are.
     """
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         compute()
     weights = {tensor.untyped_storage().data_ptr() for tensor in frozen}
-    need = sum(size for place, size in kept.items() if place not in weights)
-    return max(1, int(SHARE * free_bytes(device) / max(need, 1)))
+    size = sum(size for pointer, size in sizes.items() if pointer not in weights)
+    return max(1, int(MEMORY_SHARE * free_bytes(device) / max(size, 1)))
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be had on a device; 0 where it cannot be told."""
+    """Returns the free memory of a device; 0 where it is unknown."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    told = Path("/proc/meminfo")
-    lines = told.read_text().splitlines() if device.type == "cpu" and told.is_file() else []
+    meminfo = Path("/proc/meminfo")
+    lines = meminfo.read_text().splitlines() if device.type == "cpu" and meminfo.is_file() else []
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
 
 
-def _joined(batches: Sequence[Batch]) -> Batch:
+def _concatenate(batches: Sequence[Batch]) -> Batch:
     masks = [batch.mask for batch in batches]
     if any(mask is not None for mask in masks):
         size = (1, *batches[0].moments.shape[2:])

@@ -1,6 +1,6 @@
-"""The training loop as Lightning sees it: thin hooks around pure functions.
+"""The training step as a LightningModule. Hooks are thin; the computation is in `losses`.
 
-B batch, C latent channels, h w latent height and width, K rows, D width.
+Shapes: B batch, C latent channels, h w latent height and width, K vectors, D width of the text encoder, T timesteps.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,37 +13,36 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tinv import __version__
 from tinv.concept import Concept, names
 from tinv.diffusion.loss import DiffusionLoss
 from tinv.diffusion.process import noise_latents, timesteps
 from tinv.diffusion.timestep_samplers import UNIFORM, TimestepSampler, resample_levels
 from tinv.embeddings import EmbeddingConfig, LearnedToken, guidance_scale_for
 from tinv.formats import LearnedEmbedding
-from tinv.means import Mean, by_name
 from tinv.models import LatentDiffusion
 from tinv.models.conditioning import layers_of, predict_with_parts
 from tinv.optim import EffectiveBatch, eval_mode, format_schedule, has_eval_mode, inspect_factory
-from tinv.provenance import provenance
 from tinv.seeding import normal_pair
 from tinv.token_parts import has_parts
 from tinv.training.checkpoint_identity import check_identity, checkpoint_identity
 from tinv.training.concept_task import ConceptTask
-from tinv.training.microbatches import MicroBatchMerger, micro_batches_that_fit, sum_of_mean_losses
-from tinv.training.regularizers import NOTHING, Regularizer
+from tinv.training.microbatches import MeanLoss, MicroBatchMerger, mean_by_concept, sum_of_mean_losses
+from tinv.training.regularizers import NO_REGULARIZER, Regularizer
 from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept, to_device
 
 
 class TextualInversion(LightningModule):
-    """A frozen model, and rows that learn to make it draw their concepts (Gal et al. 2022, arXiv 2208.01618).
+    """Learns the vectors of placeholder tokens; the model is frozen (Gal et al. 2022, arXiv 2208.01618).
 
-    Each step shows it a batch of each concept, one after the other, and the losses are added up: the rows of a concept
-    get, to the last bit, the gradient that they would get if it were the only one.
+    Each step takes a batch of every concept and adds up their losses, so the vectors of each concept get exactly the
+    gradient that they get when it is trained alone.
     """
 
     learned_tokens: list[LearnedToken]
-    """One for each concept, that of `concept` first."""
-    steps_of_rows: int | None
-    """How many optimizer steps the rows hold where those after them were void; None is all."""
+    """A ModuleList with one for each concept, that of `concept` first."""
+    last_finite_step: int | None
+    """The optimizer step that the vectors were reset to after one that was not finite; None if there was none."""
 
     def __init__(
         self,
@@ -58,59 +57,63 @@ class TextualInversion(LightningModule):
         scale_lr: bool = False,
         merge_batches: bool = False,
         timestep_sampler: TimestepSampler = UNIFORM,
-        regularizer: Regularizer = NOTHING,
+        regularizer: Regularizer = NO_REGULARIZER,
         extra_concepts: Sequence[ConceptTask] = (),
     ):
-        """Put the rows at their start.
+        """Initializes the vectors.
 
         Args:
-            model: frozen; several modules may share one.
-            concept: what is learned.
-            embedding: how many rows, and where they start.
-            loss: gives the loss of each sample.
-            optimizer: lacks only its parameters.
-            scheduler: lacks only its optimizer; stepped once an optimizer step.
+            model: the frozen model; modules may share it.
+            concept: what to learn.
+            embedding: how many vectors, and how they are initialized and constrained.
+            loss: returns the loss of each sample.
+            optimizer: called with parameter groups.
+            scheduler: called with the optimizer; stepped once an optimizer step.
             seed: of the run.
-            scale_lr: multiply the optimizer's rate by the effective batch.
-            merge_batches: compute accumulated micro-batches side by side where memory allows.
-            timestep_sampler: how often training shows each timestep.
-            regularizer: what is added to the loss of each concept.
-            extra_concepts: what else is learned in the same run.
+            scale_lr: multiply the learning rate by the effective batch size.
+            merge_batches: compute accumulated micro-batches in one forward pass where memory allows.
+            timestep_sampler: the distribution of training timesteps.
+            regularizer: a term that is added to the loss of each concept.
+            extra_concepts: further concepts to learn in the same run.
 
         Raises:
-            UserError: the words cannot be learned, or not with so many vectors.
+            UserError: the model's tokenizers or vocabularies do not fit the settings.
         """
         super().__init__()
-        self.model = model
-        self.loss, self.regularizer, self.seed = loss, regularizer, seed
+        self.model, self.loss, self.regularizer, self.seed = model, loss, regularizer, seed
         self.optimizer, self.scheduler, self.scale_lr = optimizer, scheduler, scale_lr
-        parts = [(concept, embedding, None), *((other.concept, other.embedding, other.lr) for other in extra_concepts)]
-        known: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables, "seed": seed}
-        known |= {"encode_text": model.encode_text, "layers": layers_of(model.unet)}
+        concepts = [concept, *(task.concept for task in extra_concepts)]
+        settings = [(embedding, None), *((task.embedding, task.lr) for task in extra_concepts)]
+        frozen: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables}
+        frozen |= {"encode_text": model.encode_text, "layers": layers_of(model.unet)}
         self.learned_tokens = nn.ModuleList(  # type: ignore[assignment]
-            LearnedToken(concept, embedding, name=name, lr=lr, **known)
-            for (concept, embedding, lr), name in zip(parts, names([part[0] for part in parts]), strict=True)
+            LearnedToken(concept, embedding, name=name, lr=lr, seed=seed, **frozen)
+            for concept, name, (embedding, lr) in zip(concepts, names(concepts), settings, strict=True)
         )
-        self._has_parts = has_parts(_joined(word.embedding.vectors() for word in self.learned_tokens))
+        self.last_finite_step = None
+        self._has_parts = has_parts(_union(token.embedding.vectors() for token in self.learned_tokens))
         self._weights_T = timestep_sampler.weights(model.schedule.alphas_cumprod)
         self._optimizer: Optimizer | None = None
         self._merger = MicroBatchMerger(None if merge_batches else 1)
-        self._means: list[Mean] = []
-        self.steps_of_rows: int | None = None
+        self._means: list[MeanLoss] = []
 
     def losses(self, batch: Batch, vectors: Vectors | None = None, loss: DiffusionLoss | None = None) -> Tensor:
-        """The loss of each sample, [B], with noise that depends on the samples' own seeds alone.
+        """Returns the loss [B] of each sample.
+
+        x_0 ~ N(mean, variance) of the image's moments, x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise with the cumulative
+        product a_t of the schedule; the U-Net predicts the noise (or v) from x_t, t and the encoded caption. Gradients
+        reach the vectors through the text encoder. Both random draws depend on the samples' own seeds alone.
 
         Args:
-            batch: what is shown.
-            vectors: the words' rows; None is the rows that are trained.
-            loss: None is the one that is trained with.
+            batch: moments, captions, timestep levels and seeds.
+            vectors: of the learned tokens; None is those in training.
+            loss: None is the loss in training.
         """
-        vectors = vectors or _joined(word.embedding.vectors() for word in self.learned_tokens)
-        latent = batch.moments[0].chunk(2)[0].shape
-        posterior_BChw, noise_BChw = to_device(normal_pair(batch.draws.tolist(), latent), self.device)
-        clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
+        vectors = vectors or _union(token.embedding.vectors() for token in self.learned_tokens)
         schedule = self.model.schedule
+        shape = batch.moments[0].chunk(2)[0].shape
+        posterior_BChw, noise_BChw = to_device(normal_pair(batch.draws.tolist(), shape), self.device)
+        clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
         if self._has_parts:
@@ -129,43 +132,45 @@ class TextualInversion(LightningModule):
         )
 
     def training_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> Tensor:
-        """The sum over the concepts of the mean loss of their micro-batches, and of what is minimised besides."""
-        micro = [part and resample_levels(part, self._weights_T) for part in by_concept(batch)]
-        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+        """Returns the sum [] of the mean losses of the micro-batches that are due, and of the regularization terms."""
+        accumulate = self.trainer.accumulate_grad_batches
+        is_last = (batch_idx + 1) % accumulate == 0 or self.trainer.is_last_batch
+        micro_batches = [part and resample_levels(part, self._weights_T) for part in by_concept(batch)]
+        if accumulate > 1:
+            compute = partial(self._concept_losses, [micro_batches], self.losses)
+            self._merger.measure(compute, frozen=self.model.parameters(), device=self.device)
+        if is_first := batch_idx % accumulate == 0:
             self._means.clear()
-        if due := self._due(micro, batch_idx):
-            losses = self._over_words(due, self.losses)
-            self._means += map(_mean, losses)
-            if self._is_last(batch_idx):
-                self._log_means("train/loss", self._means)
-            terms = [*(loss for _, loss, _ in losses), *(len(due) * term for term in self._regularized())]
-            return torch.stack(terms).sum()
-        return 0.0 * torch.stack([rows_KD.sum() for rows_KD in self.named_vectors().values()]).sum()
+        due = self._merger.add(micro_batches, is_first=is_first, is_last=is_last)
+        if not due:
+            return 0.0 * torch.stack([vectors_KD.sum() for vectors_KD in self.named_vectors().values()]).sum()
+        sums, means = self._concept_losses(due, self.losses)
+        self._means += means
+        if is_last:
+            self._log_means("train/loss", self._means)
+        return torch.stack([*sums, *(len(due) * term for term in self._regularization_terms())]).sum()
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
-        """Add a batch of the fixed draws to `val/loss`, the published loss whatever the run minimises."""
-        published = partial(self.losses, vectors=self.eval_vectors(), loss=self.loss.plain)
-        losses = self._over_words([by_concept(batch)], published)
-        self._log_means("val/loss", map(_mean, losses))
-        self.log("step", float(self.global_step), batch_size=len(losses))
+        """Logs `val/loss`: the unweighted loss of fixed draws, whatever loss is trained with."""
+        compute = partial(self.losses, vectors=self.eval_vectors(), loss=self.loss.plain)
+        _, means = self._concept_losses([by_concept(batch)], compute)
+        self._log_means("val/loss", means)
+        self.log("step", float(self.global_step), batch_size=len(means))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Log the rates that the coming step is made with; Prodigy's own estimate of it is `d`."""
-        for word, group in zip(self.learned_tokens, self.trainer.optimizers[0].param_groups, strict=True):
-            self.log(f"train/lr{word.suffix}", group["lr"] * group.get("d", 1.0), prog_bar=True, batch_size=1)
+        """Logs the learning rate of the coming step; `d` is Prodigy's estimate of it."""
+        for token, group in zip(self.learned_tokens, self.trainer.optimizers[0].param_groups, strict=True):
+            self.log(f"train/lr{token.suffix}", group["lr"] * group.get("d", 1.0), prog_bar=True, batch_size=1)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Have Lightning measure `val/loss` after the last step, also where its interval does not divide the run."""
+        """Makes Lightning validate after the last step even if the interval does not divide the number of steps."""
         if self.global_step >= self.trainer.max_steps:
             self.trainer.should_stop = True
 
     def configure_gradient_clipping(
-        self,
-        optimizer: Any,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the rows of each concept by themselves: a loud one does not quieten the others."""
+        """Clips the gradients of each concept separately, so that one concept does not shrink those of another."""
         groups = optimizer.param_groups
         for group in groups:
             optimizer.param_groups = [group]
@@ -173,155 +178,124 @@ class TextualInversion(LightningModule):
         optimizer.param_groups = groups
 
     def configure_optimizers(self) -> Any:
-        """The rows' optimizer and its schedule, one step of it an optimizer step, however many processes there are."""
-        rates = [pace.scaled_lr for pace in self.paces(self.trainer, self.trainer.datamodule)]  # type: ignore[attr-defined]
+        """Returns an optimizer with a parameter group for each concept, and its scheduler."""
+        batches = self.effective_batches(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
         groups = [
-            {"params": [*w.embedding.parameters()], "lr": rate}
-            for w, rate in zip(self.learned_tokens, rates, strict=True)
+            {"params": [*token.embedding.parameters()], "lr": batch.scaled_lr}
+            for token, batch in zip(self.learned_tokens, batches, strict=True)
         ]
-        optimizer = self.optimizer(groups, lr=rates[0])
-        for word in self.learned_tokens:
-            word.set_max_steps(self.trainer.max_steps)
-        if any(word.norm_constraint or word.average is not None for word in self.learned_tokens):
+        optimizer = self._optimizer = self.optimizer(groups, lr=batches[0].scaled_lr)
+        for token in self.learned_tokens:
+            token.set_max_steps(self.trainer.max_steps)
+        if any(token.norm_constraint or token.average is not None for token in self.learned_tokens):
             optimizer.register_step_post_hook(self._after_step)
         if has_eval_mode(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
-        self._optimizer = optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
-    def paces(self, trainer: Trainer, data: Any) -> list[EffectiveBatch]:
-        """How much a run takes in of each concept at each step, and the rate that its rows are given.
-
-        Args:
-            trainer: of the run.
-            data: its datamodule.
-        """
+    def effective_batches(self, trainer: Trainer, data: Any) -> list[EffectiveBatch]:
+        """Returns the effective batch size and learning rate of each concept, for a trainer and its datamodule."""
         lr = signature(self.optimizer).parameters["lr"].default
         return [
             EffectiveBatch(
                 batch_size=part.batch_size,
                 accumulate_grad_batches=trainer.accumulate_grad_batches,
                 world_size=trainer.world_size,
-                lr=lr if word.lr is None else word.lr,
+                lr=lr if token.lr is None else token.lr,
                 scale_lr=self.scale_lr,
                 schedule=format_schedule(inspect_factory(self.scheduler)[1].get("schedule", [])) or None,
             )
-            for word, part in zip(self.learned_tokens, data.datamodules, strict=True)
+            for token, part in zip(self.learned_tokens, data.datamodules, strict=True)
         ]
 
     def named_vectors(self) -> dict[str, nn.Parameter]:
-        """Everything that learns, [K, D] each, by names for messages."""
+        """Returns every trained parameter [K, D] with its name for messages."""
         return {
-            f"{name}{f' of {word.placeholder_token}' if word.name else ''}": rows_KD
-            for word in self.learned_tokens
-            for name, rows_KD in word.embedding.named_parameters()
+            f"{name}{f' of {token.placeholder_token}' if token.name else ''}": vectors_KD
+            for token in self.learned_tokens
+            for name, vectors_KD in token.embedding.named_parameters()
         }
 
-    def parts(self) -> dict[str, tuple[str, ...]]:
-        """The parts of which rows are, one after the other, by the same names; none for those of ordinary words."""
-        known = [word.embedding.parts for word in self.learned_tokens for _ in word.embedding.parameters()]
-        return dict(zip(self.named_vectors(), known, strict=True))
+    def named_parts(self) -> dict[str, tuple[str, ...]]:
+        """Returns the timestep stages or layers that each parameter has vectors for; none for ordinary embeddings."""
+        parts = [token.embedding.parts for token in self.learned_tokens for _ in token.embedding.parameters()]
+        return dict(zip(self.named_vectors(), parts, strict=True))
 
     def eval_vectors(self) -> Vectors:
-        """The rows as everybody else gets them: those that are trained, or their averages where these are kept."""
+        """Returns the vectors to save, sample and validate with: those in training, or their average if one is kept."""
         if self._optimizer is None or not has_eval_mode(self._optimizer):
-            return _joined(word.eval_vectors() for word in self.learned_tokens)
+            return _union(token.eval_vectors() for token in self.learned_tokens)
         with eval_mode(self._optimizer):
-            shown = _joined(word.eval_vectors() for word in self.learned_tokens)
-            return {word: {name: rows.detach().clone() for name, rows in of.items()} for word, of in shown.items()}
+            vectors = _union(token.eval_vectors() for token in self.learned_tokens)
+            return {name: {key: v.detach().clone() for key, v in by_key.items()} for name, by_key in vectors.items()}
 
     def export_vectors(self) -> Vectors:
-        """The rows as everybody else gets them: detached float32 copies on the CPU."""
+        """Returns `eval_vectors` as detached float32 copies on the CPU."""
         return {
-            placeholder: {encoder: rows_KD.detach().float().cpu().clone() for encoder, rows_KD in by_encoder.items()}
-            for placeholder, by_encoder in self.eval_vectors().items()
+            token: {encoder: vectors_KD.detach().float().cpu().clone() for encoder, vectors_KD in by_encoder.items()}
+            for token, by_encoder in self.eval_vectors().items()
         }
 
     def learned_embeddings(self) -> list[LearnedEmbedding]:
-        """The words as they are now, with where they come from."""
-        steps = self.global_step if self.steps_of_rows is None else self.steps_of_rows
-        told = provenance(self.model, steps=steps, seed=self.seed)
-        vectors = self.export_vectors()
-        return [
-            LearnedEmbedding(
-                word.placeholder_token,
-                vectors[word.placeholder_token],
-                told
-                | {
-                    "kind": word.concept.kind,
-                    "initializer_token": word.initializer_token or "",
-                    **({} if word.guidance is None else {"guidance": str(word.guidance)}),
-                },
-            )
-            for word in self.learned_tokens
-        ]
+        """Returns the learned embedding of each concept, with metadata about the model and the run."""
+        step = self.global_step if self.last_finite_step is None else self.last_finite_step
+        metadata = {**self.model.metadata(), "steps": str(step), "seed": str(self.seed), "tinv_version": __version__}
+        vectors, embeddings = self.export_vectors(), []
+        for token in self.learned_tokens:
+            own = {"kind": token.concept.kind, "initializer_token": token.initializer_token or ""}
+            if token.guidance is not None:
+                own["guidance"] = str(token.guidance)
+            name = token.placeholder_token
+            embeddings.append(LearnedEmbedding(name, vectors[name], {**metadata, **own}))
+        return embeddings
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The rows, and their averages: the frozen model is not part of a checkpoint."""
-        return {
-            name: value for word in self.learned_tokens for name, value in word.state_dict(prefix=word.prefix).items()
-        }
+        """Returns the vectors and their averages; checkpoints do not contain the frozen model."""
+        return self.learned_tokens.state_dict(*args, **kwargs)  # type: ignore[attr-defined]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """The rows of a checkpoint."""
-        for word in self.learned_tokens:
-            mine = {name.removeprefix(word.prefix): v for name, v in state_dict.items() if name.startswith(word.prefix)}
-            word.load_state_dict(mine, strict=strict, assign=assign)
+        """Loads what `state_dict` returns."""
+        return self.learned_tokens.load_state_dict(state_dict, strict=strict, assign=assign)  # type: ignore[attr-defined]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what this is a checkpoint of."""
+        """Adds the identity of the run."""
         checkpoint["tinv"] = checkpoint_identity(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on from a checkpoint of something else.
+        """Checks that the checkpoint belongs to this run.
 
         Raises:
-            UserError: naming every difference.
+            UserError: it does not; names every difference.
         """
         check_identity(checkpoint.get("tinv"), checkpoint_identity(self))
 
-    def _due(self, micro: Sequence[Batch | None], batch_idx: int) -> list[Sequence[Batch | None]]:
-        """The micro-batches that are computed now, this one among them; none as long as more are to come."""
-        most = self.trainer.accumulate_grad_batches
-        if most > 1 and self._merger.at_once is None:
-            compute = partial(self._over_words, [micro], self.losses)
-            self._merger.at_once = micro_batches_that_fit(compute, frozen=self.model.parameters(), device=self.device)
-        return self._merger.take(micro, is_first=batch_idx % most == 0, is_last=self._is_last(batch_idx))
+    def _concept_losses(
+        self, micro_batches: Sequence[Sequence[Batch | None]], losses: Callable[[Batch], Tensor]
+    ) -> tuple[list[Tensor], list[MeanLoss]]:
+        """Returns for each concept in the micro-batches the sum of their mean losses, and its mean for the log."""
+        sums, means = [], []
+        for token, parts in zip(self.learned_tokens, zip(*micro_batches, strict=True), strict=True):
+            if batches := [part for part in parts if part is not None]:
+                sums.append(sum_of_mean_losses(losses, batches))
+                mean = (sums[-1] / len(batches)).detach()
+                means.append(MeanLoss(token.suffix, mean, num_samples=sum(map(len, batches))))
+        return sums, means
 
-    def _is_last(self, batch_idx: int) -> bool:
-        """Whether a micro-batch is the last one of its optimizer step."""
-        return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
-
-    def _regularized(self) -> Iterator[Tensor]:
-        for word in self.learned_tokens:
-            term = self.regularizer(word, self.model, seed=self.seed, step=self.global_step)
+    def _regularization_terms(self) -> Iterator[Tensor]:
+        for token in self.learned_tokens:
+            term = self.regularizer(token, self.model, seed=self.seed, step=self.global_step)
             if term is not None:
-                self.log(f"train/regularizer{word.suffix}", term.detach(), batch_size=1)
+                self.log(f"train/regularizer{token.suffix}", term.detach(), batch_size=1)
                 yield term
 
-    def _log_means(self, name: str, means: Iterable[Mean]) -> None:
-        for key, (mean, samples) in by_name(name, means).items():
-            self.log(key, mean, batch_size=samples, prog_bar=key == name, sync_dist=True)
-
-    def _over_words(
-        self, micro: Sequence[Sequence[Batch | None]], losses: Callable[[Batch], Tensor]
-    ) -> list[tuple[LearnedToken, Tensor, list[Batch]]]:
-        """Of each concept that is shown: the sum of the mean losses of its micro-batches, and these."""
-        found = []
-        for word, parts in zip(self.learned_tokens, zip(*micro, strict=True), strict=True):
-            if shown := [part for part in parts if part is not None]:
-                found.append((word, sum_of_mean_losses(losses, shown), shown))
-        return found
+    def _log_means(self, name: str, means: Iterable[MeanLoss]) -> None:
+        for key, (mean, num_samples) in mean_by_concept(name, means).items():
+            self.log(key, mean, batch_size=num_samples, prog_bar=key == name, sync_dist=True)
 
     def _after_step(self, *_: Any) -> None:
-        for word in self.learned_tokens:
-            word.after_step()
+        for token in self.learned_tokens:
+            token.after_step()
 
 
-def _mean(found: tuple[LearnedToken, Tensor, list[Batch]]) -> Mean:
-    word, loss, parts = found
-    return Mean(word.suffix, (loss / len(parts)).detach(), sum(map(len, parts)))
-
-
-def _joined(vectors: Iterable[Vectors]) -> Vectors:
-    return {placeholder: rows for of_one in vectors for placeholder, rows in of_one.items()}
+def _union(vectors: Iterable[Vectors]) -> Vectors:
+    return {token: by_encoder for of_token in vectors for token, by_encoder in of_token.items()}

@@ -1,8 +1,7 @@
-"""A run before it begins: its concepts, once everything is checked that can be without the model's weights."""
+"""Every check of a run that needs no model weights; all problems are reported at once."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,169 +15,167 @@ from tinv.errors import UserError
 from tinv.models import load_tokenizers
 from tinv.models.cpu_features import warn_of_emulation
 from tinv.models.runtime import check_loss_scale
-from tinv.rehearsal import try_optimizer
-from tinv.training.concept_task import ConceptTask, borrowed, clashes
+from tinv.training.concept_task import ConceptTask, captions_with_tokens, find_conflicts
 from tinv.training.initializer_search import find_clip
 from tinv.training.regularizers import Regularizer
+from tinv.training.try_optimizer import try_optimizer
 
 THUMBNAIL = 64
-"""Pixels to which pictures are cut when they are only tried, before the model is there to say what it wants."""
+"""Pixels at which training images are opened, as the model's resolution is not known yet."""
 
 
-def prepare(cfg: DictConfig) -> list[ConceptTask]:
-    """The concepts of a run, its own first.
+def preflight(cfg: DictConfig) -> list[ConceptTask]:
+    """Returns the tasks of a run, that of `concept` first, after everything is checked.
+
+    Args:
+        cfg: composed and checked settings.
 
     Raises:
         ConfigError: naming every problem.
     """
-    heard = ProblemCollector()
+    problems = ProblemCollector()
+    problems.add(*find_contradictions(cfg))
+    nodes = {"": cfg, **{f"extra_concepts.{name}": node for name, node in cfg.extra_concepts.items()}}
+    builders = [TaskBuilder(node, setting, problems) for setting, node in nodes.items()]
+    model = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
+    tokenizers = problems.attempt(lambda: load_tokenizers(**model)) or {}
+    num_vectors = {b.concept.placeholder_token: b.embedding.num_vectors for b in builders if b.concept and b.embedding}
+    regularizer = problems.attempt(lambda: build(cfg.regularizer))
+    for builder in builders:
+        builder.check(tokenizers, num_vectors, cfg.model.pretrained, regularizer)
+    concepts = {f"{b.setting}.concept".lstrip("."): b.concept for b in builders if b.concept}
+    problems.add(*find_conflicts(concepts))
+    precision = {"dtype": cfg.model.get("dtype"), "precision": cfg.trainer.get("precision")}
+    problems.attempt(lambda: check_loss_scale(**precision))
+    problems.attempt(lambda: try_optimizer(cfg, {builder.setting: builder.embedding for builder in builders}))
+    for builder in builders:
+        builder.open_images()
+    if cfg.hub.push and any(builder.embedding and builder.embedding.has_parts for builder in builders):
+        problems.add(
+            "hub.push = true: vectors per timestep or per layer cannot be published, because other programs load "
+            "ordinary embeddings only. Set hub.push=false."
+        )
+    problems.attempt(lambda: build(cfg.hub).check(names([*concepts.values()])))
+    tasks = [task for builder in builders if (task := builder.build())]
+    problems.raise_any()
+    warn_of_emulation(accelerator=cfg.trainer.get("accelerator"), **precision)
+    _warn_of_shared_captions(tasks)
+    return tasks
+
+
+def find_contradictions(cfg: DictConfig) -> Iterator[str]:
+    """Yields a message for each setting that is out of range, or names a metric that the run does not measure."""
     if cfg.trainer.max_steps < 1:
-        heard.problems.append(
-            f"trainer.max_steps is the length of the run and must be 1 or more, got {cfg.trainer.max_steps}"
-        )
-    heard.problems += _unmeasured(cfg)
+        yield f"trainer.max_steps = {cfg.trainer.max_steps}: must be 1 or more, it is the length of the run."
     if cfg.paths.cache_max_gb <= 0:
-        heard.problems.append(
-            f"paths.cache_max_gb must be above 0, got {cfg.paths.cache_max_gb}; paths.cache_dir=null keeps nothing"
+        yield (
+            f"paths.cache_max_gb = {cfg.paths.cache_max_gb}: must be above 0. To turn the cache off, set "
+            f"paths.cache_dir=null."
         )
-    drafts = [
-        TaskBuilder.of(cfg, "", heard),
-        *(TaskBuilder.of(n, f"extra_concepts.{name}", heard) for name, n in cfg.extra_concepts.items()),
-    ]
-    told = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
-    tokenizers = heard.attempt(lambda: load_tokenizers(**told)) or {}
-    takes = {d.concept.placeholder_token: d.embedding.num_vectors for d in drafts if d.concept and d.embedding}
-    for draft in drafts:
-        for tokenizer in tokenizers.values():
-            draft.ask(tokenizer, takes)
-        if draft.embedding:
-            heard.attempt(partial(draft.embedding.check_model, len(tokenizers)), draft.where)
-    heard.problems += clashes({draft.at("concept"): draft.concept for draft in drafts if draft.concept})
-    for draft in drafts:
-        draft.ask_tower(cfg.model.pretrained)
-    if regularizer := heard.attempt(lambda: build(cfg.regularizer)):
-        for draft in drafts:
-            draft.ask_regularizer(regularizer)
-    numbers = {"dtype": cfg.model.get("dtype"), "precision": cfg.trainer.get("precision")}
-    heard.attempt(lambda: check_loss_scale(**numbers))
-    heard.attempt(lambda: try_optimizer(cfg, {draft.where: draft.embedding for draft in drafts}))
-    for draft in drafts:
-        draft.open_pictures()
-    concepts = [draft.concept for draft in drafts if draft.concept]
-    if cfg.hub.push and any(draft.embedding and draft.embedding.has_parts for draft in drafts):
-        heard.problems.append(
-            "hub.push=true: what is published are ordinary words that any pipeline loads, and this one has rows of its "
-            "own for stages or layers; set hub.push=false"
-        )
-    heard.attempt(lambda: build(cfg.hub).check(names(concepts)))
-    lessons = [lesson for draft in drafts for lesson in draft.lesson()]
-    if heard.problems:
-        raise ConfigError(dict.fromkeys(heard.problems))
-    warn_of_emulation(accelerator=cfg.trainer.get("accelerator"), **numbers)
-    _tell_of_borrowed_words(lessons)
-    return lessons
-
-
-def _unmeasured(cfg: DictConfig) -> Iterator[str]:
-    """The numbers that are followed although nothing in the run measures them."""
-    evaluation = cfg.callbacks.get("evaluation") or {}
-    measures = {
-        "eval/": (evaluation.get("every_n_steps") is not None, "set callbacks.evaluation.every_n_steps=50"),
-        "early_stopping/": ("stride" in cfg.early_stopping, "take early_stopping=dvar"),
+    measured = {
+        "eval/": (cfg.callbacks.get("evaluation") or {}).get("every_n_steps") is not None,
+        "early_stopping/": "stride" in cfg.early_stopping,
     }
-    followed = {
-        "monitor": cfg.monitor,
-        **{f"{key}.monitor": cfg[key].get("monitor") for key in ("early_stopping", "keep")},
-    }
-    for setting, name in followed.items():
-        for prefix, (is_measured, remedy) in measures.items():
-            if str(name).startswith(prefix) and not is_measured:
-                yield f"{setting}={name}: nothing in this run measures that; {remedy}"
+    remedies = {"eval/": "callbacks.evaluation.every_n_steps=50", "early_stopping/": "early_stopping=dvar"}
+    monitored = {f"{group}.monitor": cfg[group].get("monitor") for group in ("early_stopping", "keep")}
+    for setting, metric in {"monitor": cfg.monitor, **monitored}.items():
+        for prefix, is_measured in measured.items():
+            if str(metric).startswith(prefix) and not is_measured:
+                yield f"{setting} = {metric}: this run does not measure it. Set {remedies[prefix]}."
 
 
 class ProblemCollector:
-    """Every objection, where a run would stop at the first."""
+    """Collects the messages of all errors, where a run would stop at the first."""
 
     def __init__(self) -> None:
-        self.problems: list[str] = []
+        self.messages: list[str] = []
 
-    def attempt(self, make: Callable[[], Any], where: str = "") -> Any:
-        """What is made, or None; `where` is put before an objection."""
-        before = f"{where}: " if where else ""
+    def add(self, *messages: str) -> None:
+        """Adds messages."""
+        self.messages += messages
+
+    def attempt(self, make: Callable[[], Any], setting: str = "") -> Any:
+        """Returns what `make` returns, or None after a UserError, whose message is added behind the setting."""
+        prefix = f"{setting}: " if setting else ""
         try:
             return make()
-        except ConfigError as error:
-            self.problems += [f"{before}{problem}" for problem in error.problems]
         except UserError as error:
-            self.problems.append(f"{before}{error}")
+            messages = error.problems if isinstance(error, ConfigError) else [str(error)]
+            self.add(*(f"{prefix}{message}" for message in messages))
         return None
 
+    def raise_any(self) -> None:
+        """Raises a ConfigError with all messages, each once, if there are any."""
+        if self.messages:
+            raise ConfigError(dict.fromkeys(self.messages))
 
-@dataclass(frozen=True)
+
 class TaskBuilder:
-    """The parts of a concept, as far as they can be built."""
+    """Builds and checks the parts of a ConceptTask; a part that cannot be built is None."""
 
-    where: str
-    """Empty, or `extra_concepts.robot`."""
-    heard: ProblemCollector
-    concept: Concept | None
-    data: ConceptDataModule | None
-    embedding: EmbeddingConfig | None
-    lr: float | None
+    def __init__(self, node: DictConfig, setting: str, problems: ProblemCollector):
+        """Args:
+        node: has the groups `concept`, `data` and `embedding`.
+        setting: where it is set: empty, or such as `extra_concepts.robot`.
+        problems: collects the problems.
+        """
+        self.setting, self.lr = setting, node.get("lr")
+        self._attempt: Callable[[Callable[[], Any]], Any] = partial(problems.attempt, setting=setting)
+        self.concept: Concept | None = self._attempt(lambda: build(node.concept))
+        self.embedding: EmbeddingConfig | None = self._attempt(lambda: build(node.embedding))
+        self.data: ConceptDataModule | None = self._attempt(lambda: build(node.data)) if self.concept else None
 
-    @classmethod
-    def of(cls, node: DictConfig, where: str, heard: ProblemCollector) -> "TaskBuilder":
-        """What can be built of a node that has the groups `concept`, `data` and `embedding`."""
-        concept, embedding = (heard.attempt(partial(build, node[key]), where) for key in ("concept", "embedding"))
-        data = heard.attempt(partial(build, node.data), where) if concept else None
-        return cls(where, heard, concept, data, embedding, node.get("lr"))
+    def check(
+        self,
+        tokenizers: Mapping[str, Any],
+        num_vectors: Mapping[str, int],
+        pretrained: str,
+        regularizer: Regularizer | None,
+    ) -> None:
+        """Checks the concept and its embedding against the model and the regularizer.
 
-    def at(self, key: str) -> str:
-        """The place of one of its groups."""
-        return f"{self.where}.{key}" if self.where else key
+        Args:
+            tokenizers: of the model, by text encoder; empty if they could not be loaded.
+            num_vectors: of each token of the run.
+            pretrained: `model.pretrained`.
+            regularizer: None if it could not be built.
+        """
+        concept, embedding = self.concept, self.embedding
+        if not embedding:
+            return
+        self._attempt(lambda: embedding.check_model(len(tokenizers)))
+        if embedding.init == "clip":
+            self._attempt(lambda: find_clip(pretrained))
+        if not concept:
+            return
+        captions = self.data.captions if self.data else {}
+        others = {token: count for token, count in num_vectors.items() if token != concept.placeholder_token}
+        for tokenizer in tokenizers.values():
+            self._attempt(partial(embedding.check, concept, tokenizer, captions, others))
+        if regularizer:
+            self._attempt(lambda: regularizer.check(concept, embedding))
 
-    def ask(self, tokenizer: Any, takes: Mapping[str, int]) -> None:
-        """Whether this can be learned; `takes` has how many tokens each of the run's words takes."""
-        if self.concept and self.embedding:
-            captions = self.data.captions if self.data else {}
-            others = {word: count for word, count in takes.items() if word != self.concept.placeholder_token}
-            check = partial(self.embedding.check, self.concept, tokenizer, captions, others)
-            self.heard.attempt(check, self.where)
-
-    def ask_tower(self, pretrained: str) -> None:
-        """Whether there is something to choose its first word with."""
-        if self.embedding and self.embedding.init == "clip":
-            self.heard.attempt(partial(find_clip, pretrained), self.where)
-
-    def ask_regularizer(self, regularizer: Regularizer) -> None:
-        """Whether it goes with this."""
-        if self.concept and self.embedding:
-            self.heard.attempt(partial(regularizer.check, self.concept, self.embedding), self.where)
-
-    def open_pictures(self) -> None:
-        """Whether each can be shown."""
+    def open_images(self) -> None:
+        """Opens every training image, cropped as in training."""
         if self.data:
             for path in self.data.images:
-                self.heard.attempt(partial(self.data.load_crops, path, resolution=THUMBNAIL), self.where)
+                self._attempt(partial(self.data.load_crops, path, resolution=THUMBNAIL))
 
-    def lesson(self) -> Iterator[ConceptTask]:
-        """The whole, if no part is missing."""
-        if self.concept and self.data and self.embedding:
-            parts: dict[str, Any] = {
-                "concept": self.concept,
-                "data": self.data,
-                "embedding": self.embedding,
-                "lr": self.lr,
-            }
-            lesson = self.heard.attempt(lambda: ConceptTask(**parts), self.where)
-            yield from [lesson] if lesson else []
+    def build(self) -> ConceptTask | None:
+        """Returns the task, or None if a part is missing."""
+        if not (self.concept and self.data and self.embedding):
+            return None
+        parts: dict[str, Any] = {"concept": self.concept, "data": self.data, "embedding": self.embedding}
+        task: ConceptTask | None = self._attempt(lambda: ConceptTask(**parts, lr=self.lr))
+        return task
 
 
-def _tell_of_borrowed_words(lessons: list[ConceptTask]) -> None:
-    for lesson in lessons:
-        for word, texts in borrowed(lesson, [other.concept.placeholder_token for other in lessons]).items():
+def _warn_of_shared_captions(tasks: list[ConceptTask]) -> None:
+    for task in tasks:
+        tokens = [other.concept.placeholder_token for other in tasks]
+        for token, captions in captions_with_tokens(task, tokens).items():
             warnings.warn(
-                f"data.captions: {len(texts)} captions of {lesson.concept.placeholder_token} also say {word}, which learns "
-                f"from its pictures, too, such as {texts[0]!r}",
+                f"data.captions: {len(captions)} captions of {task.concept.placeholder_token} contain {token} too, "
+                f"which will learn from these images as well, for example {captions[0]!r}.",
                 stacklevel=2,
             )

@@ -1,6 +1,6 @@
-"""The words around a learned word are to mean what they mean around an ordinary one.
+"""Regularization terms that are added to the loss of each concept.
 
-B prompts, L tokens, D width, K rows of the word, N tokens of the ordinary word.
+Shapes: B prompts, L tokens, K vectors of the learned token, D width of the text encoder.
 """
 
 from dataclasses import dataclass
@@ -22,139 +22,145 @@ from tinv.seeding import generator
 
 
 class Regularizer(Protocol):
-    """Something to be minimised beside the loss: of one word, once an optimizer step, whatever the batch."""
+    """A term of one token, added to the loss once an optimizer step, whatever the batch."""
 
     def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
-        """Say what stands in the way, before anything loads.
+        """Checks that a concept can be regularized, before anything loads.
 
         Raises:
-            UserError: this word cannot be regularized like this.
+            UserError: it cannot.
         """
 
-    def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor | None:
-        """What is added to the loss, weighted already; gradients reach the rows."""
+    def __call__(self, token: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor | None:
+        """Returns the weighted term [], differentiable in the token's vectors, or None."""
 
 
-class Nothing:
+class NoRegularizer:
     """Adds nothing."""
 
     def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
-        """Goes with everything."""
+        """Accepts every concept."""
 
-    def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> None:
-        """None."""
+    def __call__(self, token: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> None:
+        """Returns None."""
 
 
-NOTHING = Nothing()
+NO_REGULARIZER = NoRegularizer()
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistanceRegularizer:
-    """The rows' mean distance from their start (Cross Initialization, Pang et al. 2023, arXiv 2312.15905).
+class L2ToInitRegularizer:
+    """weight x mean over k of |v_k - v_k(0)|, added up over the text encoders.
 
-    As in the authors' code the distance is not squared: the pull is `weight` for a row alone, however far it has gone.
-    Gal et al. 2022 squared it, and found no gain.
+    This is Cross Initialization's term (Pang et al. 2023, arXiv 2312.15905). As in the authors' code, the norm is not
+    squared, so the gradient of a single vector has norm `weight` at every distance. Gal et al. 2022 squared it, and
+    found no gain.
     """
 
     weight: float = 1e-5
-    """What a distance of 1 costs; 1e-5 with starts at the text encoder's output, 1e-4 to 1e-2 with those at words."""
+    """Factor of the distance: 1e-5 with `embedding.init=cross`, 1e-4 to 1e-2 otherwise."""
 
     def __post_init__(self) -> None:
-        if self.weight <= 0:
-            raise UserError(f"regularizer.weight must be above 0, got {self.weight}; regularizer=none leaves it out")
+        _check_weight(self.weight)
 
     def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
-        """Goes with every word."""
+        """Accepts every concept."""
 
-    def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
-        """weight x mean over the rows of |row - start|, the encoders' added up."""
+    def __call__(self, token: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
+        """Returns the weighted mean distance [] from the initial vectors."""
         distances = [
-            (rows_KD - word.init_vectors[encoder].to(rows_KD.device)).norm(dim=1).mean()
-            for encoder, rows_KD in word.embedding.weights.items()
+            (vectors_KD - token.init_vectors[encoder].to(vectors_KD.device)).norm(dim=1).mean()
+            for encoder, vectors_KD in token.embedding.weights.items()
         ]
         return self.weight * torch.stack(distances).sum()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContextRegularizer:
-    """Context-embedding regularization (CoRe, Wu et al. 2024, arXiv 2408.15914), without its attention maps.
+    """weight x mean(1 - cosine) of the text features after the token (CoRe, Wu et al. 2024, arXiv 2408.15914).
 
-    Prompts such as "a photo of {} on the beach" are read twice, with the learned word and with `concept.initializer_token`.
-    What the text encoder makes of the tokens behind the word, up to the end of the text, should be the same:
-    1 - cosine, mean over tokens and prompts. (Those before the word cannot know of it.) No pictures are needed, and the
-    U-Net is not run.
+    A prompt such as "a photo of {} on the beach" is encoded twice: with the learned token, and with
+    `concept.initializer_token`. The features of the tokens after it, up to the end of the text, should be the same.
+    Those before it are the same anyway, because the text encoder is causal. The paper's attention-map term is left
+    out, so neither images nor the U-Net are needed.
     """
 
     weight: float = 1.5e-4
-    """What a cosine of 0 costs; the paper's value, for Stable Diffusion 2.1. 1e-4 to 1e-2."""
+    """Factor of the distance, 1e-4 to 1e-2; the default is the paper's, for Stable Diffusion 2.1."""
     num_prompts: int = 1
-    """How many prompts are read at each step, of those in the list; 1 to 8."""
+    """How many prompts of the list are drawn for each step; 1 to 8."""
     templates_file: str | None = None
-    """Prompts of your own, one a line, each with `{}` for the word and something behind it; None is our list."""
+    """A file of prompts, one a line, each with `{}` and more text after it; None is the built-in list."""
 
     def __post_init__(self) -> None:
-        if self.weight <= 0:
-            raise UserError(f"regularizer.weight must be above 0, got {self.weight}; regularizer=none leaves it out")
+        _check_weight(self.weight)
         if self.num_prompts < 1:
-            raise UserError(f"regularizer.num_prompts must be 1 or more, got {self.num_prompts}")
+            raise UserError(f"regularizer.num_prompts = {self.num_prompts}: must be 1 or more.")
 
     def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
-        """Whether there is an ordinary word to compare with, and something to compare.
+        """Checks that there is an initializer token, an ordinary embedding, and a prompt for it.
 
         Raises:
-            UserError: there is no initializer, no prompt fits, or the word has parts.
+            UserError: there is not.
         """
         if not (concept.initializer_token or embedding.init == "clip"):
             raise UserError(
-                "regularizer=context compares with concept.initializer_token, which is null; name the thing with one word"
+                "regularizer = context: compares with concept.initializer_token, which is null. Set it to one word "
+                "that names the concept."
             )
         if concept.kind == "style" and self.templates_file is None:
             raise UserError(
-                "regularizer=context has prompts about things, not styles; give regularizer.templates_file, one prompt "
-                "a line such as 'in the style of {}, a house by the sea'"
+                "regularizer = context: the built-in prompts describe objects, but concept.kind is style. Set "
+                "regularizer.templates_file to a file of prompts such as 'in the style of {}, a house by the sea'."
             )
         if embedding.has_parts:
             raise UserError(
-                "regularizer=context reads a word in one way, and this one has rows for each stage or layer; "
-                "take embedding=token, or another regularizer"
+                "regularizer = context: does not support vectors per timestep or per layer. Set embedding=token, or "
+                "another regularizer."
             )
         self._prompts()
 
-    def __call__(self, word: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
-        """weight x mean of 1 - cosine, of prompts that are drawn for the step."""
+    def __call__(self, token: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
+        """Returns the weighted mean distance [] of prompts that depend on the seed and the step."""
         prompts = self._prompts()
-        chance = generator(seed, "context", step)
-        chosen = [prompts[i] for i in torch.randint(len(prompts), (self.num_prompts,), generator=chance).tolist()]
-        ordinary = word.concept.initializer_token or ""
-        learned_BLD = model.encode_text(
-            [prompt.format(word.placeholder_token) for prompt in chosen], word.embedding.vectors()
-        )
+        draws = torch.randint(len(prompts), (self.num_prompts,), generator=generator(seed, "context", step))
+        drawn = [prompts[i] for i in draws.tolist()]
+        initializer = token.concept.initializer_token or ""
+        vectors = token.embedding.vectors()
+        learned_BLD = model.encode_text([prompt.format(token.placeholder_token) for prompt in drawn], vectors).hidden
         with torch.no_grad():
-            usual_BLD = model.encode_text([prompt.format(ordinary) for prompt in chosen], {})
+            target_BLD = model.encode_text([prompt.format(initializer) for prompt in drawn], {}).hidden
         tokenizer = next(iter(model.tokenizers.values()))
 
         def count(text: str) -> int:
             return len(tokenizer(text, add_special_tokens=False).input_ids)
 
-        rows, tokens = len(next(iter(word.embedding.parameters()))), count(ordinary)
-        losses = []
-        for i, (before, after) in enumerate(prompt.split("{}") for prompt in chosen):
-            first, length = 1 + count(before), count(after) + 1
-            context_LD = learned_BLD.hidden[i, first + rows :][:length]
-            usual_LD = usual_BLD.hidden[i, first + tokens :][: len(context_LD)]
-            losses.append(1 - cosine_similarity(context_LD[: len(usual_LD)].float(), usual_LD.float(), dim=1).mean())
-        return self.weight * torch.stack(losses).mean()
+        num_learned, num_initializer = len(next(iter(token.embedding.parameters()))), count(initializer)
+        distances = []
+        for i, prompt in enumerate(drawn):
+            before, after = prompt.split("{}")
+            start, length = 1 + count(before), count(after) + 1  # with the tokens at the start and the end of the text
+            learned_LD = learned_BLD[i, start + num_learned :][:length]
+            target_LD = target_BLD[i, start + num_initializer :][: len(learned_LD)]
+            cosine_L = cosine_similarity(learned_LD[: len(target_LD)].float(), target_LD.float(), dim=1)
+            distances.append(1 - cosine_L.mean())
+        return self.weight * torch.stack(distances).mean()
 
     def _prompts(self) -> tuple[str, ...]:
         path = CONTEXT_TEMPLATES if self.templates_file is None else locate(self.templates_file)
-        prompts = _behind(path)
+        prompts = _read_prompts(path)
         if not prompts:
-            raise UserError(f"regularizer.templates_file: {path} has no prompt in which something stands behind {{}}")
+            raise UserError(f"regularizer.templates_file = {path}: no prompt has text after {{}}. Add some.")
         return prompts
 
 
+def _check_weight(weight: float) -> None:
+    if weight <= 0:
+        raise UserError(f"regularizer.weight = {weight}: must be above 0. To turn it off, set regularizer=none.")
+
+
 @lru_cache(maxsize=8)
-def _behind(path: Path) -> tuple[str, ...]:
-    """The prompts in which something stands behind the word."""
+def _read_prompts(path: Path) -> tuple[str, ...]:
+    """Returns the prompts with text after `{}`."""
     prompts = read_templates(path, setting="regularizer.templates_file")
     return tuple(prompt for prompt in prompts if prompt.partition("{}")[2].strip())

@@ -16,7 +16,7 @@ from tinv.config.compose import Groups
 from tinv.config.validate import CONF_DIR, check
 from tinv.embeddings.config import Init, Norm
 from tinv.training.main import register
-from tinv.training.preflight import prepare
+from tinv.training.preflight import preflight
 
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 SWEEP = ROOT / "sweep"
@@ -119,4 +119,4 @@ def test_a_method_with_dearer_steps_makes_fewer_so_that_all_take_the_same_time(g
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_point_of_the_study_passes_everything_that_is_checked_before_a_model_loads(groups, method):
-    assert len(prepare(check(groups.compose([*STUDIED, f"+method={method}"])))) == 1
+    assert len(preflight(check(groups.compose([*STUDIED, f"+method={method}"])))) == 1

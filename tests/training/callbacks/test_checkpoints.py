@@ -50,8 +50,8 @@ def test_a_checkpoint_is_small_plain_and_without_the_frozen_model(tmp_path: Path
     (path,) = checkpoints(tmp_path)
     assert path.stat().st_size < 2**20
     content = torch.load(path, weights_only=True)
-    assert list(content["state_dict"]) == ["embedding.weights.clip_l"]
-    assert content["state_dict"]["embedding.weights.clip_l"].shape[0] == 4
+    assert list(content["state_dict"]) == ["0.embedding.weights.clip_l"]
+    assert content["state_dict"]["0.embedding.weights.clip_l"].shape[0] == 4
     assert content["global_step"] == 2
     verify(path)
 

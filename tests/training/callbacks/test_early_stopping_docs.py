@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tinv.config.validate import CONF_DIR, build
-from tinv.training.preflight import prepare
+from tinv.training.preflight import preflight
 
 PAGE = (ROOT / "docs" / "early-stopping.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
@@ -16,7 +16,7 @@ COMMANDS = re.findall(r"^python train\.py (.*)$", PAGE, flags=re.MULTILINE)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_heard_without_an_objection(compose, command):
     cfg = compose(*shlex.split(command))
-    prepare(cfg)
+    preflight(cfg)
     build(cfg.early_stopping)
 
 

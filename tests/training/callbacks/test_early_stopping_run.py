@@ -17,7 +17,7 @@ from tests.tiny import tiny_images, tiny_pipeline
 from tinv import formats
 from tinv.config.override_errors import find_problems
 from tinv.config.validate import ConfigError
-from tinv.training.preflight import prepare
+from tinv.training.preflight import preflight
 from tinv.training.run import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -150,9 +150,9 @@ def test_clip_turns_the_evaluation_on_and_follows_it(place, tmp_path):
 )
 def test_a_number_that_nothing_measures_is_refused_before_the_model_loads(place, tmp_path, typed, said):
     with pytest.raises(ConfigError, match=said):
-        prepare(settings(place, tmp_path, *typed))
-    prepare(settings(place, tmp_path, "early_stopping=dvar", "keep=best", "keep.monitor=early_stopping/loss"))
-    prepare(settings(place, tmp_path, "early_stopping=clip", "keep=best", "monitor=eval/score"))
+        preflight(settings(place, tmp_path, *typed))
+    preflight(settings(place, tmp_path, "early_stopping=dvar", "keep=best", "keep.monitor=early_stopping/loss"))
+    preflight(settings(place, tmp_path, "early_stopping=clip", "keep=best", "monitor=eval/score"))
 
 
 def test_what_cannot_be_is_said_before_anything_is_loaded(place, tmp_path):

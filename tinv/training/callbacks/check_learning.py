@@ -54,7 +54,7 @@ class CheckLearning(Callback):
         if self._is_watching and trainer.global_step >= self.after_steps:
             self._is_watching = False
             for name, rows_KD in _copy_vectors(pl_module).items():
-                self._check(name, rows_KD, pl_module.parts()[name])
+                self._check(name, rows_KD, pl_module.named_parts()[name])
 
     def _check(self, name: str, rows_KD: Tensor, parts: Sequence[str]) -> None:
         had_K, moved_K = self._had_gradient[name], rows_KD.ne(self._start[name]).any(dim=1)

@@ -100,7 +100,7 @@ class StopOnNonFinite(Callback):
             return
         step = min(step for step in steps if step)
         bad = [name for name, first in zip(names, steps, strict=True) if first == step]
-        pl_module.steps_of_rows = step - 1
+        pl_module.last_finite_step = step - 1
         raise NonFiniteError(
             f"{' and '.join(bad)} became infinite or not a number in optimizer step {step}; the embedding is kept "
             f"as it was before that step; lower optimizer.lr, set trainer.gradient_clip_val=1, or use "

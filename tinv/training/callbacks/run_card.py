@@ -122,7 +122,7 @@ def _phases(trainer: Any) -> Time:
 
 def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
     """What is learned, from what, with which settings of weight; the concepts beside the first are under `others`."""
-    paces = pl_module.paces(trainer, trainer.datamodule)
+    paces = pl_module.effective_batches(trainer, trainer.datamodule)
     first, *others = [
         {
             "concept": {
