@@ -31,7 +31,7 @@ from bench.reference import compare
 from bench.reference.replay import replay
 from tinv.config.compose import Groups
 from tinv.config.validate import check
-from tinv.from_diffusers import translate, understand
+from tinv.from_diffusers import parse_command, translate
 from tinv.runs.files import locate, write_json
 from tinv.training.main import register
 
@@ -101,7 +101,7 @@ def settings(words: Sequence[str]) -> DictConfig:
     """The checked settings of tinv's own run, from the script's own command."""
     register()
     groups = Groups()
-    cfg = check(groups.compose([*translate(understand(words), groups).overrides, *OURS]))
+    cfg = check(groups.compose([*translate(parse_command(words), groups).overrides, *OURS]))
     HydraConfig.instance().cfg = None
     return cfg
 

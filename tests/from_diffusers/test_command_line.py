@@ -1,11 +1,11 @@
-"""However a command is pasted, it is understood alike; what cannot be understood is said in a sentence."""
+"""Parsing of commands, however they are command."""
 
 import pytest
 
 from tinv.errors import UserError
-from tinv.from_diffusers import read, understand
+from tinv.from_diffusers import parse_command, read_command
 
-NEEDED = [
+REQUIRED = [
     "--pretrained_model_name_or_path=a/model",
     "--train_data_dir=pics",
     "--placeholder_token=<cat-toy>",
@@ -28,8 +28,8 @@ A full training run takes --about an hour.
 """
 
 
-def test_a_command_on_a_web_page_gives_the_words_that_a_shell_would_see():
-    assert read(README) == [
+def test_a_command_on_a_web_page_gives_the_words_of_a_shell():
+    assert read_command(README) == [
         "accelerate",
         "launch",
         "textual_inversion.py",
@@ -45,33 +45,30 @@ def test_a_command_on_a_web_page_gives_the_words_that_a_shell_would_see():
 
 
 @pytest.mark.parametrize("end", [" \\\n", "\\\n  ", " \\ \r\n", " ^\r\n", " `\n"])
-def test_lines_go_on_in_every_shell_s_manner(end):
-    assert read(end.join(["$ python textual_inversion.py", *NEEDED[:2]])) == [
-        "python",
-        "textual_inversion.py",
-        *NEEDED[:2],
-    ]
+def test_line_continuations_of_every_shell(end):
+    words = ["python", "textual_inversion.py", *REQUIRED[:2]]
+    assert read_command(end.join(["$ python textual_inversion.py", *REQUIRED[:2]])) == words
 
 
-def test_flags_may_be_written_with_a_space_with_an_equals_sign_and_short():
-    whole = understand(
-        ["textual_inversion.py", *NEEDED, "--learning_rate=1e-3", "--validation_prompt=a b", "--seed=-1"]
+def test_flags_with_a_space_with_an_equals_sign_and_abbreviated():
+    full = parse_command(
+        ["textual_inversion.py", *REQUIRED, "--learning_rate=1e-3", "--validation_prompt=a b", "--seed=-1"]
     )
-    short = understand(
+    abbreviated = parse_command(
         [
             *("python", "examples/textual_inversion.py", "--pretr", "a/model", "--train_d", "pics", "--init", "toy"),
             *("--placeh", "<cat-toy>", "--learning_r", "0.001", "--validation_p", "a b", "--seed", "-1", " "),
         ]
     )
-    assert short == whole
-    assert whole.values["learning_rate"] == 1e-3
-    assert whole.values["validation_prompt"] == "a b"
-    assert whole.given >= {"learning_rate", "seed", "train_data_dir"}
-    assert "max_train_steps" not in whole.given
+    assert abbreviated == full
+    assert full.values["learning_rate"] == 1e-3
+    assert full.values["validation_prompt"] == "a b"
+    assert full.typed >= {"learning_rate", "seed", "train_data_dir"}
+    assert "max_train_steps" not in full.typed
 
 
-def test_the_last_of_two_wins_as_in_the_script():
-    assert understand(["textual_inversion.py", *NEEDED, "--seed=1", "--seed=2"]).values["seed"] == 2
+def test_the_last_of_two_equal_flags_wins():
+    assert parse_command(["textual_inversion.py", *REQUIRED, "--seed=1", "--seed=2"]).values["seed"] == 2
 
 
 @pytest.mark.parametrize(
@@ -84,9 +81,9 @@ def test_the_last_of_two_wins_as_in_the_script():
         ([], "sd", True),
     ],
 )
-def test_the_file_s_name_tells_the_script(front, script, is_guess):
-    pasted = understand([*front, *NEEDED])
-    assert (pasted.script, pasted.is_guess) == (script, is_guess)
+def test_the_file_name_identifies_the_script(front, script, is_guess):
+    command = parse_command([*front, *REQUIRED])
+    assert (command.script, command.is_guess) == (script, is_guess)
 
 
 @pytest.mark.parametrize(
@@ -99,60 +96,60 @@ def test_the_file_s_name_tells_the_script(front, script, is_guess):
         (["--pretrained_model_name_or_path=an/XL-model", "--validation_epochs=2"], "sd"),
     ],
 )
-def test_without_a_name_the_flags_and_the_model_tell(flags, script):
-    pasted = understand([*NEEDED, *flags])
-    assert (pasted.script, pasted.is_guess) == (script, True)
+def test_without_a_file_name_flags_and_model_identify_the_script(flags, script):
+    command = parse_command([*REQUIRED, *flags])
+    assert (command.script, command.is_guess) == (script, True)
 
 
-def test_the_two_scripts_of_one_name_are_told_apart_by_their_flags():
-    assert understand(["textual_inversion.py", *NEEDED, "--vector_shuffle"]).script == "multi_token"
-    assert understand(["textual_inversion.py", *NEEDED, "--use_8bit_adam"]).unknown == ("--use_8bit_adam",)
+def test_flags_distinguish_the_two_scripts_with_the_same_name():
+    assert parse_command(["textual_inversion.py", *REQUIRED, "--vector_shuffle"]).script == "multi_token"
+    assert parse_command(["textual_inversion.py", *REQUIRED, "--use_8bit_adam"]).unknown == ("--use_8bit_adam",)
 
 
-def test_what_stands_in_front_is_kept_apart():
-    pasted = understand(
+def test_environment_and_launcher_flags_are_separate():
+    command = parse_command(
         [
             *("CUDA_VISIBLE_DEVICES=0,1", "accelerate", "launch", "--multi_gpu", "--num_processes", "2"),
-            *("--mixed_precision=fp16", "textual_inversion.py", *NEEDED),
+            *("--mixed_precision=fp16", "textual_inversion.py", *REQUIRED),
         ]
     )
-    assert pasted.environment == ("CUDA_VISIBLE_DEVICES=0,1",)
-    assert pasted.launcher == {"multi_gpu": None, "num_processes": "2", "mixed_precision": "fp16"}
+    assert command.environment == ("CUDA_VISIBLE_DEVICES=0,1",)
+    assert command.launcher == {"multi_gpu": None, "num_processes": "2", "mixed_precision": "fp16"}
 
 
-def test_unknown_flags_are_named_without_their_values():
-    pasted = understand(["textual_inversion.py", *NEEDED, "--my_key=SECRET", "--other", "SECRET", "--other"])
-    assert pasted.unknown == ("--my_key", "--other")
+def test_unknown_flags_are_listed_without_their_values():
+    command = parse_command(["textual_inversion.py", *REQUIRED, "--my_key=SECRET", "--other", "SECRET", "--other"])
+    assert command.unknown == ("--my_key", "--other")
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (["textual_inversion.py", *NEEDED[1:3]], "needs --pretrained_model_name_or_path, --initializer_token"),
-        (["textual_inversion.py", *NEEDED, "--seed=x"], "--seed: invalid int value: 'x'"),
-        (["textual_inversion.py", *NEEDED, "--lr=1"], "ambiguous option: --lr"),
-        (["textual_inversion.py", *NEEDED, "--lr_scheduler=cosin"], "invalid choice: 'cosin'"),
-        (["textual_inversion.py", *NEEDED, "--seed"], "--seed: expected one argument"),
-        (["train_dreambooth_lora_sdxl_advanced.py", *NEEDED], "trains more than a word"),
-        ([], "needs --pretrained_model_name_or_path"),
+        (["textual_inversion.py", *REQUIRED[1:3]], "requires --pretrained_model_name_or_path, --initializer_token"),
+        (["textual_inversion.py", *REQUIRED, "--seed=x"], "--seed: invalid int value: 'x'"),
+        (["textual_inversion.py", *REQUIRED, "--lr=1"], "ambiguous option: --lr"),
+        (["textual_inversion.py", *REQUIRED, "--lr_scheduler=cosin"], "invalid choice: 'cosin'"),
+        (["textual_inversion.py", *REQUIRED, "--seed"], "--seed: expected one argument"),
+        (["train_dreambooth_lora_sdxl_advanced.py", *REQUIRED], "also trains model weights"),
+        ([], "requires --pretrained_model_name_or_path"),
     ],
 )
-def test_what_the_script_would_refuse_is_refused(words, said):
-    with pytest.raises(UserError, match=r"^[^\n]*$") as refusal:
-        understand(words)
-    assert said in str(refusal.value)
+def test_a_command_that_the_script_refuses_is_refused(words, message):
+    with pytest.raises(UserError, match=r"^[^\n]*$") as error:
+        parse_command(words)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "there is no command"),
-        ("just some words", "there is no command"),
-        ("textual_inversion.py --train_data_dir=$DATA", "$DATA is set nowhere"),
+        ("", "no command"),
+        ("just some words", "no command"),
+        ("textual_inversion.py --train_data_dir=$DATA", "$DATA is not set"),
         ("textual_inversion.py --train_data_dir='a", "No closing quotation"),
     ],
 )
-def test_a_text_without_a_whole_command_is_refused(text, said):
-    with pytest.raises(UserError) as refusal:
-        read(text)
-    assert said in str(refusal.value)
+def test_a_text_without_a_complete_command_is_refused(text, message):
+    with pytest.raises(UserError) as error:
+        read_command(text)
+    assert message in str(error.value)

@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the command, and in how far it is another."""
     from tinv.config.compose import Groups
-    from tinv.from_diffusers import read, translate, understand
+    from tinv.from_diffusers import parse_command, read_command, translate
 
     words: list[str] = arguments.words
     if words in (["-h"], ["--help"]):
@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     if not words and sys.stdin.isatty():
         raise UserError("paste the command behind tinv from-diffusers, or pipe it in; --help shows how")
     if len(words) < 2:
-        words = read(words[0] if words else sys.stdin.read())
-    translation = translate(understand(words), Groups())
+        words = read_command(words[0] if words else sys.stdin.read())
+    translation = translate(parse_command(words), Groups())
     for note in translation.notes:
         print(f"note: {note}", file=sys.stderr)
     print(translation)

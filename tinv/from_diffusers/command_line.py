@@ -1,33 +1,34 @@
-"""Understands a pasted command: `accelerate launch textual_inversion.py --train_data_dir=./cat ...`."""
+"""Parses a command of diffusers: `accelerate launch textual_inversion.py --train_data_dir=./cat ...`."""
 
 import argparse
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from string import Template
 from typing import Any, NoReturn
 
 from tinv.errors import UserError
-from tinv.from_diffusers.flag import FILE_NAMES, SCRIPTS, Flag, Pasted, Script
 from tinv.from_diffusers.flags import FLAGS
+from tinv.from_diffusers.scripts import FILE_NAMES, SCRIPTS, DiffusersCommand, Flag, Script
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
-_CONTINUED = re.compile(r"[\\`^][ \t]*\r?\n")
-_SHELL_GOES_ON = {"|", "&", "&&", ";", ">", ">>", "2>&1"}
+_CONTINUATION = re.compile(r"[\\`^][ \t]*\r?\n")
+_SHELL_OPERATORS = {"|", "&", "&&", ";", ">", ">>", "2>&1"}
 
 
-def read(text: str) -> list[str]:
-    """The words of the first command in a text, its variables filled in: a terminal's, a script's or a web page's.
+def read_command(text: str) -> list[str]:
+    """Returns the words of the first command in a text (a terminal's, a script's or a web page's), variables expanded.
 
     Raises:
-        UserError: there is none, a quote is not closed, or a variable is set nowhere.
+        UserError: there is no command, a quote is not closed, or a variable is not set.
     """
     variables: dict[str, str] = {}
-    for line in _CONTINUED.sub(" ", text).splitlines():
+    for line in _CONTINUATION.sub(" ", text).splitlines():
         try:
             words = shlex.split(line.strip().removeprefix("$ ").removeprefix("!"), comments=True)
         except ValueError as error:
-            raise UserError(f"this line cannot be read ({error}): {line.strip()[:80]}; close its quotes") from None
+            raise UserError(f"cannot parse this line ({error}): {line.strip()[:80]}. Close its quotes.") from None
         words = words[1:] if words[:1] == ["export"] else words
         words = [Template(word).safe_substitute(variables) for word in words]
         if words and all(_ASSIGNMENT.fullmatch(word) for word in words):
@@ -35,68 +36,82 @@ def read(text: str) -> list[str]:
         elif any(word.startswith("--") for word in words):
             for word in words:
                 if unset := re.search(r"\$\{?([A-Za-z_]\w*)", word):
-                    raise UserError(f"${unset[1]} is set nowhere; write its value, or put {unset[1]}=... above")
-            return words[: next((i for i, word in enumerate(words) if word in _SHELL_GOES_ON), None)]
-    raise UserError("there is no command of diffusers' in this; paste one such as textual_inversion.py --seed=0 ...")
+                    raise UserError(
+                        f"${unset[1]} is not set. Write its value, or add {unset[1]}=... before the command."
+                    )
+            return words[: next((i for i, word in enumerate(words) if word in _SHELL_OPERATORS), None)]
+    raise UserError("no command of diffusers' scripts found. Paste one such as textual_inversion.py --seed=0 ...")
 
 
-def understand(words: Sequence[str]) -> Pasted:
-    """What a command says.
+def parse_command(words: Sequence[str]) -> DiffusersCommand:
+    """Parses a command.
 
     Args:
-        words: as a shell would give them.
+        words: as a shell passes them.
 
     Raises:
-        UserError: it is the command of another script, a required flag is missing, or a value is none.
+        UserError: the command of another script, a missing required flag, or an invalid value.
     """
     words = [word for word in words if word.strip()]
     scripts = [i for i, word in enumerate(words) if word.endswith(".py")]
     flags = [i for i, word in enumerate(words) if word.startswith("--")]
     end = scripts[0] if scripts else min(flags, default=len(words))
     name = re.split(r"[/\\]", words[end])[-1] if scripts else ""
-    head, rest = words[:end], words[end + len(scripts[:1]) :]
-    script = min(_candidates(name, rest), key=lambda script: len(_parse(script, rest)[1]))  # the first of equals
-    values, unknown = _parse(script, rest)
-    if missing := [f"--{flag.name}" for flag in flags_of(script) if flag.required and values[flag.name] is None]:
-        raise UserError(f"{FILE_NAMES[script]} needs {', '.join(missing)}; add the missing")
-    return Pasted(
-        script=script,
-        values=values,
-        given=frozenset(_parse(script, rest, default=argparse.SUPPRESS)[0]),
+    head, arguments = words[:end], words[end + len(scripts[:1]) :]
+    command = parse_flags(_candidates(name, arguments), arguments)
+    if missing := [f"--{f.name}" for f in flags_of(command.script) if f.required and command.values[f.name] is None]:
+        raise UserError(f"{FILE_NAMES[command.script]} requires {', '.join(missing)}. Add the missing flags.")
+    return replace(
+        command,
         environment=tuple(word for word in head if _ASSIGNMENT.fullmatch(word)),
-        launcher=_launcher(head),
-        unknown=tuple(dict.fromkeys(word.partition("=")[0] for word in unknown if word.startswith("-"))),
+        launcher=_launcher_flags(head),
         is_guess=name not in FILE_NAMES.values(),
     )
 
 
+def parse_flags(candidates: Sequence[Script], words: Sequence[str]) -> DiffusersCommand:
+    """Parses flags as the first of the scripts that has the most of them.
+
+    Raises:
+        UserError: a value is invalid.
+    """
+    script = min(candidates, key=lambda script: len(_parse(script, words)[1]))
+    values, unknown = _parse(script, words)
+    return DiffusersCommand(
+        script,
+        values,
+        typed=frozenset(_parse(script, words, default=argparse.SUPPRESS)[0]),
+        unknown=tuple(dict.fromkeys(word.partition("=")[0] for word in unknown if word.startswith("-"))),
+    )
+
+
 def flags_of(script: Script) -> list[Flag]:
-    """The flags that a script has."""
+    """Returns the flags of a script."""
     return [flag for flag in FLAGS if script in flag.scripts]
 
 
 def _candidates(name: str, words: Sequence[str]) -> list[Script]:
-    """Which scripts a file's name may mean; where it tells nothing, `xl` in the model's name comes first."""
+    """Returns the scripts that a file name may mean; without a hint in it, `xl` in the model's name puts SDXL first."""
     if name.startswith("train_"):
         raise UserError(
-            f"{name} trains more than a word; docs/from-diffusers.md has those of its flags that concern it"
+            f"{name} also trains model weights. See docs/from-diffusers.md for its flags about the embedding."
         )
-    if named := [script for script in SCRIPTS if FILE_NAMES[script] == name]:
-        return named
+    if matches := [script for script in SCRIPTS if FILE_NAMES[script] == name]:
+        return matches
     model = _parse("sd", words)[0]["pretrained_model_name_or_path"] or ""
     return sorted(SCRIPTS, key=lambda script: script != "sdxl" or "xl" not in model.lower())
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message.removeprefix('argument ')}; mend the command, the script would refuse it, too")
+        raise UserError(f"{message.removeprefix('argument ')}. Correct the command; the script refuses it, too.")
 
 
-def _parse(script: Script, words: Sequence[str], **everywhere: Any) -> tuple[Mapping[str, Any], list[str]]:
-    """The flags' values, abbreviations allowed as the script allows them, and what it would not know."""
+def _parse(script: Script, words: Sequence[str], **common: Any) -> tuple[Mapping[str, Any], list[str]]:
+    """Returns the flags' values, with the abbreviations that the script allows, and the unknown words."""
     parser = _Parser(add_help=False)
     for flag in flags_of(script):
-        options: dict[str, Any] = {"default": flag.default_of(script), **everywhere}
+        options: dict[str, Any] = {"default": flag.default_of(script), **common}
         if flag.kind is bool:
             parser.add_argument(f"--{flag.name}", action="store_true", **options)
         else:
@@ -105,11 +120,11 @@ def _parse(script: Script, words: Sequence[str], **everywhere: Any) -> tuple[Map
     return vars(values), unknown
 
 
-def _launcher(head: Sequence[str]) -> dict[str, str | None]:
-    """The flags in front of the script's name."""
-    found: dict[str, str | None] = {}
-    for word, after in zip(head, [*head[1:], ""]):
+def _launcher_flags(head: Sequence[str]) -> dict[str, str | None]:
+    """Returns the flags before the script's name."""
+    flags: dict[str, str | None] = {}
+    for word, following in zip(head, [*head[1:], ""]):
         if word.startswith("-"):
             name, equals, value = word.lstrip("-").partition("=")
-            found[name] = value if equals else None if after.startswith("-") or not after else after
-    return found
+            flags[name] = value if equals else None if following.startswith("-") or not following else following
+    return flags

@@ -1,4 +1,4 @@
-"""Settings as they are typed: first for Hydra's grammar, then for a shell."""
+"""Writes overrides in Hydra's grammar, and commands for a shell."""
 
 import shlex
 from collections.abc import Sequence
@@ -11,39 +11,40 @@ from hydra.errors import HydraException
 
 
 def assign(key: str, value: Any) -> str:
-    """`key=value`, which Hydra reads back as that very value.
+    """Returns `key=value`, quoted so that Hydra reads the same value.
 
     Args:
-        key: of a setting, or a group.
-        value: text, a number, true or false, None, or a list of these.
+        key: of a setting or a group.
+        value: a string, a number, a bool, None, or a list of these.
     """
-    return f"{key}={_written(value)}"
+    return f"{key}={_format(value)}"
 
 
-def command(program: str, overrides: Sequence[str]) -> str:
-    """A command for a POSIX shell, a setting a line."""
+def format_command(program: str, overrides: Sequence[str]) -> str:
+    """Returns a command for a POSIX shell, one override on each line."""
     return " \\\n    ".join([program, *map(shlex.quote, overrides)])
 
 
-def _written(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(_quoted(item) if isinstance(item, str) else _written(item) for item in value)}]"
+        return f"[{','.join(_quote(item) if isinstance(item, str) else _format(item) for item in value)}]"
     if isinstance(value, str):
-        return value if _reads_as_itself(value) else _quoted(value)
+        return value if _is_plain(value) else _quote(value)
     return repr(value)
 
 
-def _quoted(text: str) -> str:
-    """Double quotes, for a shell's own are single; `${` is text, not an interpolation."""
+def _quote(text: str) -> str:
+    """Quotes with double quotes, because the shell's are single; escapes `${`, which would be an interpolation."""
     return QuotedString(text.replace("${", r"\${"), Quote.double).with_quotes()
 
 
 @lru_cache
-def _reads_as_itself(text: str) -> bool:
+def _is_plain(text: str) -> bool:
+    """Whether Hydra reads the text as itself without quotes."""
     try:
         return bool(text) and "${" not in text and _parser().parse_override(f"key={text}").value() == text
     except HydraException:

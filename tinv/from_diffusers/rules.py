@@ -1,18 +1,17 @@
-"""What the flags mean in tinv: a value and its command -> settings and notes.
+"""Rules: what a flag's value means in tinv, where that is not one setting with the same value.
 
-Every rule says everything that its flag decides; what tinv does anyway is left out later, in `translate`.
+A rule yields every override that its flag implies; `translate` leaves out those that equal tinv's defaults.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tinv.from_diffusers.flag import Note, Pasted, Rule
 from tinv.from_diffusers.overrides import assign
+from tinv.from_diffusers.scripts import DiffusersCommand, Note
 
 PRECISIONS = {"no": ("float32", "32-true"), "fp16": ("float16", "16-mixed"), "bf16": ("bfloat16", "32-true")}
-"""Of the frozen weights, and of the trainer: only float16 needs its gradients scaled."""
+"""`model.dtype` and `trainer.precision`: only float16 needs gradient scaling."""
 SCHEDULERS = {
     "linear": "linear",
     "cosine": "cosine",
@@ -29,164 +28,136 @@ LOGGERS = {
 }
 
 
-def nothing(value: Any, pasted: Pasted) -> Iterator[str]:
-    """For flags that do nothing there, or are not needed here."""
-    yield from ()
-
-
-def to(key: str) -> Rule:
-    """The same value under another name."""
-
-    def rule(value: Any, pasted: Pasted) -> Iterator[str]:
-        yield assign(key, value)
-
-    return rule
-
-
-def switch(setting: str) -> Rule:
-    """A setting if the switch is on."""
-
-    def rule(value: bool, pasted: Pasted) -> Iterator[str]:
-        if value:
-            yield setting
-
-    return rule
-
-
-def model(value: str, pasted: Pasted) -> Iterator[str]:
-    """Its family is read from its files."""
+def model(value: str, command: DiffusersCommand) -> Iterator[str]:
+    """`model=local` reads the family from the files."""
     yield "model=local"
     yield assign("model.pretrained", value)
 
 
-def kind(value: str, pasted: Pasted) -> Iterator[str]:
-    """Exactly `style` is a style, there and here."""
+def kind(value: str, command: DiffusersCommand) -> Iterator[str]:
+    """The script treats everything but `style` as an object."""
     yield f"concept={'style' if value == 'style' else 'object'}"
     if value not in ("object", "style"):
-        yield Note(f"{value!r} means object to the script, so it does here")
+        yield Note(f"the script treats {value!r} as object, and so does this command")
 
 
-def placeholder_token(value: str, pasted: Pasted) -> Iterator[str]:
-    """One word in lower case, as the tokenizer sees it in the end."""
-    word = "".join(value.split()).lower().translate(str.maketrans("{}", "<>"))
-    yield assign("concept.placeholder_token", word)
-    if word != value:
-        yield Note(f"{value!r} is written {word!r}: one word in lower case, as CLIP's tokenizer reads every prompt")
+def placeholder_token(value: str, command: DiffusersCommand) -> Iterator[str]:
+    """Converts to one word in lower case, without braces."""
+    token = "".join(value.split()).lower().translate(str.maketrans("{}", "<>"))
+    yield assign("concept.placeholder_token", token)
+    if token != value:
+        yield Note(f"{value!r} becomes {token!r}: one word in lower case, because CLIP's tokenizer lower-cases prompts")
 
 
-def fit(value: bool, pasted: Pasted) -> Iterator[str]:
-    """The SDXL script squashes in any case; its users meant to crop."""
+def fit(value: bool, command: DiffusersCommand) -> Iterator[str]:
+    """The SDXL script squashes even with `--center_crop`."""
     yield f"data.fit={'crop' if value else 'squash'}"
-    if value and pasted.script == "sdxl":
-        yield Note("the SDXL script takes no notice of it and distorts; here it crops, data.fit=squash distorts")
+    if value and command.script == "sdxl":
+        yield Note("the SDXL script ignores it and distorts images; tinv crops, data.fit=squash distorts")
 
 
-def folder(value: str, pasted: Pasted) -> Iterator[str]:
-    """The output folder's name names the run, the folder above it holds the runs."""
-    place = Path(re.sub(r"[/\\]+$", "", value) or ".")
-    name = re.sub(r"[^A-Za-z0-9._=-]+", "_", place.name).strip("._") or "untitled"
+def output_dir(value: str, command: DiffusersCommand) -> Iterator[str]:
+    """The folder's name becomes the name of the run, its parent the root of all runs."""
+    folder = Path(re.sub(r"[/\\]+$", "", value) or ".")
+    name = re.sub(r"[^A-Za-z0-9._=-]+", "_", folder.name).strip("._") or "untitled"
     yield assign("name", name)
-    yield assign("paths.root_dir", place.parent.as_posix())
+    yield assign("paths.root_dir", folder.parent.as_posix())
 
 
-def accumulation(value: int, pasted: Pasted) -> Iterator[str]:
-    """The trainer counts batches between two measurements of `val/loss`: 100 steps stay 100 steps."""
+def accumulation(value: int, command: DiffusersCommand) -> Iterator[str]:
+    """Lightning counts batches between two validations: keeps them 100 steps apart."""
     yield assign("trainer.accumulate_grad_batches", value)
     yield assign("trainer.val_check_interval", 100 * value)
 
 
-def initializer_token(value: str, pasted: Pasted) -> Iterator[str]:
-    """One token; the multi-token script deals several out over the vectors."""
+def initializer_token(value: str, command: DiffusersCommand) -> Iterator[str]:
+    """The multi-token script distributes several tokens over the vectors."""
     yield assign("concept.initializer_token", value)
-    if pasted.script == "multi_token":
+    if command.script == "multi_token":
         yield "embedding.init=phrase"
 
 
-def seed(value: int | None, pasted: Pasted) -> Iterator[str]:
-    """There is always one here."""
+def seed(value: int | None, command: DiffusersCommand) -> Iterator[str]:
+    """tinv always has a seed."""
     if value is not None:
         yield assign("seed", value)
 
 
-def scheduler(value: str, pasted: Pasted) -> Iterator[str]:
-    """The Flax script's schedule is constant whatever it is told."""
-    yield f"scheduler={'constant' if pasted.script == 'flax' else SCHEDULERS[value]}"
+def scheduler(value: str, command: DiffusersCommand) -> Iterator[str]:
+    """The Flax script always uses a constant learning rate."""
+    yield f"scheduler={'constant' if command.script == 'flax' else SCHEDULERS[value]}"
 
 
-def warmup(value: int, pasted: Pasted) -> Iterator[str]:
-    """Where there is one."""
-    if pasted.script != "flax" and pasted.values["lr_scheduler"] != "constant":
+def warmup(value: int, command: DiffusersCommand) -> Iterator[str]:
+    """Only for schedules with a warm-up."""
+    if command.script != "flax" and command.values["lr_scheduler"] != "constant":
         yield assign("scheduler.num_warmup_steps", value)
 
 
-def cycles(value: int, pasted: Pasted) -> Iterator[str]:
-    """Of the one schedule that has any."""
-    if pasted.values["lr_scheduler"] == "cosine_with_restarts":
+def cycles(value: int, command: DiffusersCommand) -> Iterator[str]:
+    """Only for the cosine with restarts."""
+    if command.values["lr_scheduler"] == "cosine_with_restarts":
         yield assign("scheduler.num_cycles", value)
 
 
-def betas(value: float, pasted: Pasted) -> Iterator[str]:
-    """Both, for it is one setting."""
-    yield assign("optimizer.betas", [pasted.values["adam_beta1"], pasted.values["adam_beta2"]])
+def betas(value: float, command: DiffusersCommand) -> Iterator[str]:
+    """Two flags, one setting."""
+    yield assign("optimizer.betas", [command.values["adam_beta1"], command.values["adam_beta2"]])
 
 
-def precision(value: str, pasted: Pasted) -> Iterator[str]:
-    """Of the frozen weights; the learned rows are float32 in any case."""
-    weights, arithmetic = PRECISIONS[value]
-    yield f"model.dtype={weights}"
-    yield f"trainer.precision={arithmetic}"
+def precision(value: str, command: DiffusersCommand) -> Iterator[str]:
+    """The dtype of the frozen weights; learned vectors are always float32."""
+    dtype, trainer = PRECISIONS[value]
+    yield f"model.dtype={dtype}"
+    yield f"trainer.precision={trainer}"
 
 
-def board(value: str, pasted: Pasted) -> Iterator[str]:
-    """metrics.csv is always there, too."""
+def logger(value: str, command: DiffusersCommand) -> Iterator[str]:
+    """metrics.csv is always written."""
     yield LOGGERS.get(value, "logger=csv")
     if value not in LOGGERS:
-        yield Note(
-            f"there is no {value} here; numbers go to metrics.csv, logger=tensorboard or logger=wandb add a board"
-        )
+        yield Note(f"tinv has no logger {value}; it writes metrics.csv, and logs to logger=tensorboard or logger=wandb")
     elif value in ("tensorboard", "all"):
-        yield Note("tensorboard is an extra: pip install 'tinv[tensorboard]'")
+        yield Note("TensorBoard is an extra: pip install 'tinv[tensorboard]'")
 
 
-def formats(value: bool, pasted: Pasted) -> Iterator[str]:
-    """What three flags say together; the safetensors file is always written."""
-    values = pasted.values
+def formats(value: bool, command: DiffusersCommand) -> Iterator[str]:
+    """Three flags, one setting; the safetensors file is always written."""
+    values = command.values
     has_pipeline = values.get("save_as_full_pipeline") or not values.get("only_save_embeds", True)
-    others = {"diffusers_bin": values.get("no_safe_serialization"), "pipeline": has_pipeline}
-    wanted = ",".join(["diffusers", *(name for name, is_wanted in others.items() if is_wanted)])
-    yield f"callbacks.export.formats=[{wanted}]"
+    optional = {"diffusers_bin": values.get("no_safe_serialization"), "pipeline": has_pipeline}
+    chosen = ["diffusers", *(name for name, is_chosen in optional.items() if is_chosen)]
+    yield f"callbacks.export.formats=[{','.join(chosen)}]"
 
 
-def prompt(value: str | None, pasted: Pasted) -> Iterator[str]:
-    """Without a prompt the script draws nothing."""
+def prompt(value: str | None, command: DiffusersCommand) -> Iterator[str]:
+    """Without a prompt the script draws no samples."""
     if value is None:
         yield "~callbacks.samples"
-        yield Note("without it the script draws no pictures; leave out ~callbacks.samples to see the word change")
+        yield Note(
+            "without it the script draws no samples; leave out ~callbacks.samples to watch the concept being learned"
+        )
         return
-    word = re.escape(pasted.values["placeholder_token"])
-    yield assign("callbacks.samples.prompts", [re.sub(word, "{}", value, flags=re.IGNORECASE)])
-    if pasted.script == "sdxl":
+    token = re.escape(command.values["placeholder_token"])
+    yield assign("callbacks.samples.prompts", [re.sub(token, "{}", value, flags=re.IGNORECASE)])
+    if command.script == "sdxl":
         yield "callbacks.samples.guidance_scale=5.0"
 
 
-def pictures(value: int, pasted: Pasted) -> Iterator[str]:
-    """As many seeds."""
-    if pasted.values["validation_prompt"] is not None:
+def num_samples(value: int, command: DiffusersCommand) -> Iterator[str]:
+    """One seed for each sample."""
+    if command.values["validation_prompt"] is not None:
         yield assign("callbacks.samples.seeds", list(range(value)))
 
 
-def every(value: int, pasted: Pasted) -> Iterator[str]:
-    """How often, if there is a prompt."""
-    if pasted.values["validation_prompt"] is not None:
+def sample_interval(value: int, command: DiffusersCommand) -> Iterator[str]:
+    """Only with a prompt."""
+    if command.values["validation_prompt"] is not None:
         yield assign("callbacks.samples.every_n_steps", value)
 
 
-def resume(value: str | None, pasted: Pasted) -> Iterator[str]:
-    """`latest`, or the step in a checkpoint's name."""
-    if value is None:
-        return
-    step = re.search(r"(\d+)[/\\]*$", value)
-    if value == "latest" or step is None:
-        yield "resume=latest"
-    else:
-        yield f"resume={int(step[1])}"
+def resume(value: str | None, command: DiffusersCommand) -> Iterator[str]:
+    """`latest`, or the step in the checkpoint's name."""
+    if value is not None:
+        step = re.search(r"(\d+)[/\\]*$", value)
+        yield "resume=latest" if value == "latest" or step is None else f"resume={int(step[1])}"
