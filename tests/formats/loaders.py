@@ -1,7 +1,6 @@
-"""How other programs choose what they take from an embedding file, built from descriptions of their rules.
+"""The rules by which other programs load an embedding file, written from descriptions and without their code.
 
-None of it is their code. Each function takes a file and gives what the program would use, or None where it would not
-load it.
+Each function takes a file and returns what the program would use, or None if it would not load the file.
 """
 
 import base64
@@ -21,37 +20,37 @@ WIDTHS = {"clip_l": 768, "clip_g": 1280, "clip_h": 1024, "t5xxl": 4096}
 
 
 def automatic1111(path: Path, model_width: int) -> tuple[str, dict[str, Tensor]] | None:
-    """The word and the vectors by key that AUTOMATIC1111 and Forge load into a model of a width (SDXL's is 2048)."""
-    name, ending = path.stem, path.suffix.lower()
+    """Returns the token and the vectors by key that AUTOMATIC1111 and Forge load into a model of a width."""
+    name, suffix = path.stem, path.suffix.lower()
     if path.stat().st_size == 0:
         return None
-    if ending in (".png", ".webp", ".jxl", ".avif"):
-        data = _in_picture(path)
+    if suffix in (".png", ".webp", ".jxl", ".avif"):
+        data = _read_image(path)
         if data is None:
             return None
         name = data.get("name", name)
-    elif ending in (".bin", ".pt"):
+    elif suffix in (".bin", ".pt"):
         data = torch.load(path, weights_only=True)
-    elif ending == ".safetensors":
+    elif suffix == ".safetensors":
         data = load_file(path)
     else:
         return None
     if "string_to_param" in data:
         (vectors,) = data["string_to_param"].values()
-        found, width = {"": vectors}, vectors.shape[-1]
+        loaded, width = {"": vectors}, vectors.shape[-1]
     elif "clip_g" in data and "clip_l" in data:
-        found = {key: value.detach().float() for key, value in data.items()}
+        loaded = {key: value.detach().float() for key, value in data.items()}
         width = data["clip_g"].shape[-1] + data["clip_l"].shape[-1]
     else:
         (vectors,) = data.values()
         assert isinstance(vectors, Tensor)
-        found = {"": vectors.unsqueeze(0) if vectors.ndim == 1 else vectors}
+        loaded = {"": vectors.unsqueeze(0) if vectors.ndim == 1 else vectors}
         width = vectors.shape[-1]
-    return (name, found) if width == model_width else None
+    return (name, loaded) if width == model_width else None
 
 
 def comfyui(path: Path, key: str) -> Tensor | None:
-    """What ComfyUI's `embedding:<name>` gives one text encoder."""
+    """Returns the vectors that ComfyUI's `embedding:<name>` gives one text encoder."""
     if path.suffix not in (".safetensors", ".pt", ".bin"):
         return None
     if path.suffix == ".safetensors":
@@ -78,7 +77,7 @@ def comfyui(path: Path, key: str) -> Tensor | None:
 
 
 def invokeai(path: Path) -> dict[str, Tensor] | None:
-    """What InvokeAI loads, once it has recognised the file and the kind of model it is for."""
+    """Returns what InvokeAI loads after it has recognized the file and the kind of model it is for."""
     if path.suffix == ".safetensors":
         data: Any = load_file(path)
     elif path.suffix in (".pt", ".bin"):
@@ -117,10 +116,10 @@ def _first_floats(path: Path) -> Tensor | None:
     return None
 
 
-def _in_picture(path: Path) -> dict[str, Any] | None:
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
-        text = getattr(picture, "text", {}).get("sd-ti-embedding")
+def _read_image(path: Path) -> dict[str, Any] | None:
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+        text = getattr(image, "text", {}).get("sd-ti-embedding")
     if text is not None:
         return json.loads(base64.b64decode(text), object_hook=_tensor)
     lit = (pixels > 0).all(axis=2)
@@ -129,12 +128,12 @@ def _in_picture(path: Path) -> dict[str, Any] | None:
     black = [x for x in range(halves.shape[1]) if not halves[:, x].any()]
     if len(black) < 2:
         return None
-    low, high = (_unveiled(block) for block in (halves[:, : black[0]], halves[:, black[-1] + 1 :]))
+    low, high = (_decode(block) for block in (halves[:, : black[0]], halves[:, black[-1] + 1 :]))
     packed = bytes(a << 4 | b for a, b in zip(high, low, strict=True))
     return json.loads(zlib.decompressobj().decompress(packed), object_hook=_tensor)
 
 
-def _unveiled(block: np.ndarray) -> list[int]:
+def _decode(block: np.ndarray) -> list[int]:
     state, numbers = 0, []
     for value in block.flatten().tolist():
         state = (1664525 * state + 1013904223) % 2**32

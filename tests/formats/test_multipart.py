@@ -1,4 +1,4 @@
-"""Files of words that have parts: they say what they are, come back as they were, and nobody takes them for others."""
+"""Files of extended embeddings: they say what they are, are read back unchanged, and no other program accepts them."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from tests.tiny import tiny_parts
 from tinv.cli import main
 from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, read, write
-from tinv.inference import export_pipeline as merged
+from tinv.inference import export_pipeline
 
 STAGES = [f"clip_l/stage.{number}" for number in range(12)]
-WORD = LearnedEmbedding(
+EMBEDDING = LearnedEmbedding(
     "<cat-toy>",
     {name: torch.full((2, 768), number + 0.5) for number, name in enumerate(STAGES)},
     {"base_model": "some/model", "steps": "300"},
@@ -24,64 +24,67 @@ WORD = LearnedEmbedding(
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    (path,) = write(tmp_path / "learned_embeds.safetensors", WORD)
+    (path,) = write(tmp_path / "learned_embeds.safetensors", EMBEDDING)
     return path
 
 
-def test_a_word_comes_back_as_it_was_with_its_parts_in_their_order(file: Path) -> None:
-    back = read(file)
-    assert (back.placeholder_token, back.provenance) == (WORD.placeholder_token, WORD.provenance)
-    assert list(back.vectors) == STAGES
-    assert all(torch.equal(back.vectors[name], rows) for name, rows in WORD.vectors.items())
+def test_the_parts_are_read_back_unchanged_and_in_order(file: Path) -> None:
+    result = read(file)
+    assert (result.placeholder_token, result.provenance) == (EMBEDDING.placeholder_token, EMBEDDING.provenance)
+    assert list(result.vectors) == STAGES
+    assert all(torch.equal(result.vectors[name], vectors_KD) for name, vectors_KD in EMBEDDING.vectors.items())
     assert read(file.parent, token="<other>").placeholder_token == "<other>"
 
 
-def test_the_file_says_what_it_is_and_claims_no_other_programs_layout(file: Path) -> None:
+def test_the_metadata_says_what_the_file_is_and_names_no_architecture(file: Path) -> None:
     with safe_open(file, framework="pt") as opened:
-        texts = opened.metadata()
-    assert texts["about"].startswith("textual inversion with rows of its own for each of 12 stages of the noise sched")
-    assert texts["placeholder_token"] == "<cat-toy>"
-    assert "modelspec.architecture" not in texts
+        metadata = opened.metadata()
+    assert "with its own vectors for each of 12 stages of the noise schedule" in metadata["about"]
+    assert metadata["placeholder_token"] == "<cat-toy>"
+    assert "modelspec.architecture" not in metadata
 
 
-@pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)
-def test_no_format_of_another_program_takes_it(tmp_path: Path, known: object) -> None:
-    with pytest.raises(UserError, match=r"rows of its own for each of 12 stages .* `tinv convert --part mean`"):
-        write(tmp_path / "x", WORD, known.name)
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_format_of_another_program_accepts_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"own vectors for each of 12 stages .* `tinv convert --part mean`"):
+        write(tmp_path / "x", EMBEDDING, name)
 
 
-def test_neither_a_pipelines_files_nor_diffusers_loader_take_it(file: Path) -> None:
-    with pytest.raises(UserError, match=r"room for ordinary words, <cat-toy> has rows of its own"):
-        merged.check(WORD)
+def test_neither_an_exported_pipeline_nor_diffusers_loader_accepts_it(file: Path) -> None:
+    with pytest.raises(UserError, match="<cat-toy>"):
+        export_pipeline.check(EMBEDDING)
     pipe = StableDiffusionPipeline(**tiny_parts(), safety_checker=None, feature_extractor=None)
     with pytest.raises(ValueError, match="incorrect"):
         pipe.load_textual_inversion(file)
 
 
-def test_a_file_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
-    save_file(dict(list(WORD.vectors.items())[:5]), tmp_path / "x.safetensors", {"parts": "stage.0 stage.1"})
-    with pytest.raises(UserError, match=r"not those that it says it has \(stage\.0, stage\.1\)"):
+@pytest.mark.parametrize(
+    ("num_parts", "metadata", "listed"),
+    [(5, {"parts": "stage.0 stage.1"}, r"stage\.0, stage\.1"), (12, None, "nothing")],
+)
+def test_a_file_that_lacks_a_part_is_refused(
+    tmp_path: Path, num_parts: int, metadata: dict[str, str] | None, listed: str
+) -> None:
+    save_file(dict(list(EMBEDDING.vectors.items())[:num_parts]), tmp_path / "x.safetensors", metadata)
+    with pytest.raises(UserError, match=rf"its metadata lists \({listed}\)"):
         read(tmp_path / "x.safetensors")
-    save_file(dict(WORD.vectors), tmp_path / "y.safetensors")
-    with pytest.raises(UserError, match=r"says it has \(nothing\)"):
-        read(tmp_path / "y.safetensors")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     code = main([*map(str, arguments)])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
-def test_inspect_shows_each_part(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, said, _ = run(capsys, "inspect", file)
+def test_inspect_lists_each_part(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, output, _ = run(capsys, "inspect", file)
     assert code == 0
-    assert "with vectors of its own for each of 12 stages of the noise schedule" in said
-    assert "clip_l/stage.11 2 vectors of width 768" in said
+    assert "with its own vectors for each of 12 stages of the noise schedule" in output
+    assert "clip_l/stage.11 2 vectors of width 768" in output
 
 
 @pytest.mark.parametrize(("part", "value"), [("stage.3", 3.5), ("mean", 6.0)])
-def test_convert_makes_an_ordinary_word_of_a_part(
+def test_convert_turns_a_part_into_an_ordinary_embedding(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, value: float
 ) -> None:
     out = tmp_path / "cat-toy.pt"
@@ -92,12 +95,11 @@ def test_convert_makes_an_ordinary_word_of_a_part(
 
 
 def test_convert_asks_which_part(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for more, said in (
-        ([], "choose those of an ordinary word with --part mean, or --part and one of stage.0, stage.1,"),
-        (["--part", "stage.12"], "; got stage.12"),
-    ):
-        code, _, error = run(capsys, "convert", file, tmp_path / "out", "--to", "a1111", *more)
-        assert code == 1 and said in error and error.count("\n") == 1
     (ordinary,) = write(tmp_path / "o.safetensors", LearnedEmbedding("<mug>", {"clip_l": torch.ones(1, 768)}))
-    code, _, error = run(capsys, "convert", ordinary, tmp_path / "out", "--to", "a1111", "--part", "mean")
-    assert code == 1 and "--part: <mug> is an ordinary word" in error
+    for source, options, reason in (
+        (file, [], "choose mean or one of stage.0, stage.1,"),
+        (file, ["--part", "stage.12"], "--part=stage.12: <cat-toy> has its own vectors for each of 12 stages"),
+        (ordinary, ["--part", "mean"], "--part=mean: <mug> is an ordinary embedding"),
+    ):
+        code, _, error = run(capsys, "convert", source, tmp_path / "out", "--to", "a1111", *options)
+        assert code == 1 and reason in error and error.count("\n") == 1

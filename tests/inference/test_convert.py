@@ -1,4 +1,4 @@
-"""`tinv convert`: any embedding in, the file of another program or a whole pipeline out."""
+"""`tinv convert` turns any embedding into the file of another program or into a pipeline."""
 
 import subprocess
 import sys
@@ -13,18 +13,13 @@ from tests.formats.foreign import G, L, saved
 from tests.tiny import tiny_pipeline
 from tinv import formats
 from tinv.cli import main
-from tinv.cli.convert import FORMATS
-from tinv.formats import NAMES, LearnedEmbedding, read
+from tinv.formats import LearnedEmbedding, read
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str], str]:
     code = main(["convert", *map(str, arguments)])
-    said = capsys.readouterr()
-    return code, said.out.splitlines(), said.err
-
-
-def test_the_command_offers_every_format() -> None:
-    assert FORMATS == NAMES
+    output = capsys.readouterr()
+    return code, output.out.splitlines(), output.err
 
 
 @pytest.mark.parametrize(
@@ -37,7 +32,7 @@ def test_the_command_offers_every_format() -> None:
         ("emb_params", "cat-toy.safetensors"),
     ],
 )
-def test_a_folder_gets_files_under_their_usual_names(
+def test_a_folder_gets_files_with_their_usual_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], to: str, name: str
 ) -> None:
     source = foreign.concepts_library(tmp_path / "in").path
@@ -47,7 +42,7 @@ def test_a_folder_gets_files_under_their_usual_names(
     assert read(tmp_path / "out" / name).placeholder_token == "<cat-toy>"
 
 
-def test_sdxls_files_turn_into_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_two_layouts_of_sdxl_convert_into_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = foreign.sdxl(tmp_path / "in").path
     code, paths, _ = run(capsys, source, tmp_path / "out", "--to", "diffusers", "--token", "<cat>")
     assert code == 0
@@ -58,44 +53,49 @@ def test_sdxls_files_turn_into_each_other(tmp_path: Path, capsys: pytest.Capture
     assert (back.placeholder_token, torch.equal(back.vectors["clip_g"], G)) == ("<cat>", True)
 
 
-def test_a_file_of_several_words_becomes_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = foreign.several(tmp_path / "in").path
+def test_a_file_of_several_tokens_becomes_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = foreign.two_tokens(tmp_path / "in").path
     code, paths, _ = run(capsys, source, tmp_path / "out", "--to", "diffusers")
     assert code == 0
     assert [read(path).placeholder_token for path in paths] == ["<cat>", "<dog>"]
     assert [Path(path).name for path in paths] == ["cat.safetensors", "dog.safetensors"]
 
 
-def test_a_pipeline_draws_with_the_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipeline_contains_the_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tiny_pipeline(tmp_path / "model")
-    rows = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
+    vectors_KD = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
     file = tmp_path / "learned_embeds.safetensors"
-    formats.write(file, LearnedEmbedding("<cat-toy>", {"clip_l": rows}, {"base_model": str(model)}))
+    formats.write(file, LearnedEmbedding("<cat-toy>", {"clip_l": vectors_KD}, {"base_model": str(model)}))
     code, paths, _ = run(capsys, file, tmp_path / "named", "--to", "pipeline")
     assert (code, paths) == (0, [str(tmp_path / "named")])
-    stranger = saved(tmp_path / "cat-toy.safetensors", {"emb_params": rows})
-    code, _, _ = run(capsys, stranger, tmp_path / "told", "--to", "pipeline", "--token", "<cat-toy>", "--model", model)
+    unnamed = saved(tmp_path / "cat-toy.safetensors", {"emb_params": vectors_KD})
+    code, _, _ = run(capsys, unnamed, tmp_path / "chosen", "--to", "pipeline", "--token", "<cat-toy>", "--model", model)
     assert code == 0
-    for folder in ("named", "told"):
+    for folder in ("named", "chosen"):
         pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / folder, safety_checker=None)
         ids = pipeline.tokenizer.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
-        assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], rows)
+        assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], vectors_KD)
 
 
-def test_what_a_user_gets_wrong_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, two = foreign.kohya(tmp_path / "one").path, foreign.several(tmp_path / "two").path
-    both, out = foreign.sdxl(tmp_path / "both").path, tmp_path / "out"
+def test_an_error_of_the_user_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kohya, two = foreign.kohya(tmp_path / "kohya").path, foreign.two_tokens(tmp_path / "two").path
+    xl, out = foreign.sdxl(tmp_path / "xl").path, tmp_path / "out"
     lora = saved(tmp_path / "lora.safetensors", {"unet.lora_up.weight": torch.ones(2, 2)})
-    alike = saved(tmp_path / "alike.safetensors", {"<cat>": L, "cat": L})
+    same_slug = saved(tmp_path / "alike.safetensors", {"<cat>": L, "cat": L})
     wrong = {
-        "is read from .pt files, got cat.safetensors": [one, out / "cat.safetensors", "--to", "a1111"],
-        "is there already; name another": [one, one, "--to", "emb_params"],
-        "out/cat.safetensors is there already": [alike, out, "--to", "diffusers"],
-        "is one file; give a folder": [two, out / "x.safetensors", "--to", "diffusers"],
+        "OUT=cat.safetensors: the format a1111 is read from .pt files": [
+            kohya,
+            out / "cat.safetensors",
+            "--to",
+            "a1111",
+        ],
+        "the file exists already; name another": [kohya, kohya, "--to", "emb_params"],
+        "out/cat.safetensors: the file exists already": [same_slug, out, "--to", "diffusers"],
+        "this is one file, but IN holds 2 tokens": [two, out / "x.safetensors", "--to", "diffusers"],
         "token can name only one": [two, out, "--to", "diffusers", "--token", "<cat>"],
-        "has no room for cat-toy": [both, out, "--to", "emb_params"],
-        "leave it out with --to a1111": [one, out, "--to", "a1111", "--model", "x"],
-        "choose one with --model": [one, out, "--to", "pipeline"],
+        "has no room for cat-toy": [xl, out, "--to", "emb_params"],
+        "leave it out with --to a1111": [kohya, out, "--to", "a1111", "--model", "x"],
+        "choose one with --model": [kohya, out, "--to", "pipeline"],
         "is a LoRA, not an embedding": [lora, out, "--to", "diffusers"],
         "there is no embedding file": [tmp_path / "gone.pt", out, "--to", "diffusers"],
     }

@@ -10,8 +10,8 @@ from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.cli import main
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
-from tinv.formats import FORMATS, LearnedEmbedding, read, read_all, write
-from tinv.formats.negative import beside, negative_of
+from tinv.formats import FORMATS, LearnedEmbedding, get_format, read, read_all, write
+from tinv.formats.negative import negative_path, negative_token
 from tinv.inference import load_pipeline as pipeline
 from tinv.models.sampling import sample_pixels
 from tinv.publish.model_card import usage
@@ -105,11 +105,11 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path)
         tiny_trainer().fit(other, data, ckpt_path=run.checkpoint, weights_only=True)
 
 
-@pytest.mark.parametrize("known", [known for known in FORMATS if known.name != "sdxl"], ids=lambda known: known.name)
-def test_every_format_has_two_ordinary_files_for_them(model, tmp_path, known):
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "sdxl"])
+def test_every_format_has_two_ordinary_files_for_them(model, tmp_path, name):
     word = learned(model)
-    known.check(word)
-    files = write(known.place(tmp_path, word), word, known.name)
+    get_format(name).check(word)
+    files = write(get_format(name).default_path(tmp_path, word), word, name)
     assert [file.stem for file in files] == [files[0].stem, f"{files[0].stem}-neg"]
     alone = [read_all(file.rename(tmp_path / f"{number}{file.suffix}"))[0] for number, file in enumerate(files)]
     assert torch.equal(alone[0].vectors["clip_l"], word.vectors["clip_l"])
@@ -133,12 +133,15 @@ def test_a_run_is_read_as_the_word_with_its_negative(model, tmp_path):
     ("word", "name"), [("<cat-toy>", "<cat-toy-neg>"), ("my-mug", "my-mug-neg"), ("[x]!", "[x-neg]!")]
 )
 def test_the_negative_is_called_after_the_word(word, name):
-    assert negative_of(word) == name
+    assert negative_token(word) == name
 
 
 def test_its_file_is_called_after_the_words(tmp_path):
-    assert beside(tmp_path / "learned_embeds-steps-50.safetensors").name == "learned_embeds-neg-steps-50.safetensors"
-    assert beside(tmp_path / "cat-toy.pt").name == "cat-toy-neg.pt"
+    assert (
+        negative_path(tmp_path / "learned_embeds-steps-50.safetensors").name
+        == "learned_embeds-neg-steps-50.safetensors"
+    )
+    assert negative_path(tmp_path / "cat-toy.pt").name == "cat-toy-neg.pt"
 
 
 def test_diffusers_own_loader_draws_with_both_what_tinv_draws(model, pipeline_folder, tmp_path):

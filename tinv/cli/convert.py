@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-FORMATS = ("diffusers", "diffusers_bin", "a1111", "a1111_png", "emb_params", "sdxl", "pipeline")
+from tinv.formats import EXPORT_FORMATS
 
 
 def add(commands: Any) -> None:
@@ -19,7 +19,9 @@ def add(commands: Any) -> None:
     command.set_defaults(command=run)
     command.add_argument("source", type=Path, metavar="IN", help="a file, a run's folder, or another folder with one")
     command.add_argument("out", type=Path, metavar="OUT", help="a file, or a folder for files under their usual names")
-    command.add_argument("--to", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    command.add_argument(
+        "--to", required=True, choices=EXPORT_FORMATS, metavar="FORMAT", help=", ".join(EXPORT_FORMATS)
+    )
     command.add_argument("--token", metavar="WORD", help="the word's name (default: what the file or its name says)")
     command.add_argument("--model", help="for a pipeline: a folder or a Hub id (default: the one that the file names)")
     command.add_argument(

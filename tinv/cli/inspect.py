@@ -21,6 +21,6 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the report."""
-    from tinv.inference.inspect import report
+    from tinv.inference.inspect import describe_file
 
-    print(report(arguments.file, model=arguments.model))
+    print(describe_file(arguments.file, model=arguments.model))

@@ -16,7 +16,7 @@ from tinv.publish.run_facts import concept_parts, read_config, setting, training
 from tinv.runs import status
 from tinv.runs.layout import concept_dirs
 
-_FILE = formats.FORMATS[0].file_name
+_FILE = formats.get_format("diffusers").file_name
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,43 @@
-"""Embedding files: what a learned word is outside of tinv."""
+"""Embedding files: what a run writes, and what other programs read and write.
 
-from tinv.formats.learned_embedding import LearnedEmbedding, encoder_of_width
-from tinv.formats.reading import read, read_all, recognise, recognise_all
-from tinv.formats.writing import FORMATS, NAMES, PIPELINE, write
+The names below are imported on first use, so that the command line can list `FORMATS` without loading torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tinv.formats.learned_embedding import LearnedEmbedding, encoder_of_width
+    from tinv.formats.reading import identify, identify_all, read, read_all
+    from tinv.formats.writing import get_format, write
+
+FORMATS = ("diffusers", "diffusers_bin", "a1111", "a1111_png", "emb_params", "sdxl")
+"""The embedding files that can be written. Each is the module of this name, which has a `FORMAT`."""
+PIPELINE = "pipeline"
+"""A diffusers pipeline that contains the token; written by `tinv.inference.export_pipeline`."""
+EXPORT_FORMATS = (*FORMATS, PIPELINE)
+"""The choices of `callbacks.export.formats` and `tinv convert --to`."""
+
+_MODULES = {"LearnedEmbedding": "learned_embedding", "encoder_of_width": "learned_embedding"}
+_MODULES |= dict.fromkeys(("identify", "identify_all", "read", "read_all"), "reading")
+_MODULES |= dict.fromkeys(("get_format", "write"), "writing")
 
 __all__ = [
+    "EXPORT_FORMATS",
     "FORMATS",
-    "NAMES",
     "PIPELINE",
     "LearnedEmbedding",
     "encoder_of_width",
+    "get_format",
+    "identify",
+    "identify_all",
     "read",
     "read_all",
-    "recognise",
-    "recognise_all",
     "write",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,6 +1,7 @@
-"""AUTOMATIC1111's layout, which Rinon Gal's first trainer began: `string_to_param`, with the word beside it.
+"""The `.pt` files of AUTOMATIC1111's web UI: vectors under `string_to_param`, the token in `name`.
 
-The web UI takes the file's name for the word, and SDXL's vectors as `clip_l` and `clip_g` in the same kind of file.
+The layout is that of Rinon Gal's first trainer. The web UI takes the token from the file name; for SDXL it reads the
+tensors `clip_l` and `clip_g` from the same kind of file.
 """
 
 from collections.abc import Mapping
@@ -11,69 +12,64 @@ from tinv.errors import UserError
 from tinv.formats.content import Content
 from tinv.formats.format import ONE_CLIP, SDXL, Format
 from tinv.formats.learned_embedding import LearnedEmbedding
-from tinv.formats.metadata import provenance_of
-from tinv.formats.placeholder import usable, word_of
-from tinv.formats.tensors import by_encoder, rows_of
+from tinv.formats.metadata import read_provenance
+from tinv.formats.placeholder import check_token, resolve_token
+from tinv.formats.tensors import read_vectors, split_by_encoder
 from tinv.formats.torch_container import save_torch
-from tinv.runs.files import atomic
 
 NAME = "AUTOMATIC1111"
 _PROVENANCE = "provenance"
-_TEXTS = ("step", "sd_checkpoint", "sd_checkpoint_name")
+_STANDARD_KEYS = ("step", "sd_checkpoint", "sd_checkpoint_name")
 
 
 def read(content: Content) -> list[LearnedEmbedding] | None:
-    """The words under `string_to_param`: one called `*`, or several by their own names."""
+    """Returns the embeddings under `string_to_param`: one called `*`, or several under their own tokens."""
     if "string_to_param" not in content.names:
         return None
     vectors = content.root["string_to_param"]
     if not isinstance(vectors, Mapping) or not vectors or not all(isinstance(name, str) for name in vectors):
-        raise UserError(f"{content.path} is an embedding of AUTOMATIC1111's web UI without vectors in it")
+        raise UserError(f"{content.path} is an embedding file of AUTOMATIC1111's web UI without vectors")
     name = content.root.get("name")
     name = name if isinstance(name, str) else None
-    provenance = _provenance(content.root)
+    provenance = _read_provenance(content.root)
     return [
         LearnedEmbedding(
-            word_of(content, name) if word == "*" else usable(content.path, word),
-            by_encoder(rows_of(content.path, word, rows)),
+            resolve_token(content, name) if token == "*" else check_token(content.path, token),
+            split_by_encoder(read_vectors(content.path, token, value)),
             provenance,
         )
-        for word, rows in vectors.items()
+        for token, value in vectors.items()
     ]
 
 
-def tree(learned: LearnedEmbedding) -> dict[str, Any]:
-    """What the web UI expects in its files, and our own note of where the word comes from."""
-    if frozenset(learned.vectors) == SDXL:
-        return dict(learned.vectors)
-    (rows_KD,) = learned.vectors.values()
-    told = learned.provenance
-    steps = told.get("steps", "")
+def build_tree(embedding: LearnedEmbedding) -> dict[str, Any]:
+    """Returns what the web UI expects in a file, and our provenance."""
+    if frozenset(embedding.vectors) == SDXL:
+        return dict(embedding.vectors)
+    (vectors_KD,) = embedding.vectors.values()
+    provenance = embedding.provenance
+    steps = provenance.get("steps", "")
     return {
         "string_to_token": {"*": 265},
-        "string_to_param": {"*": rows_KD},
-        "name": learned.placeholder_token,
+        "string_to_param": {"*": vectors_KD},
+        "name": embedding.placeholder_token,
         "step": int(steps) if steps.isascii() and steps.isdecimal() else None,
-        "sd_checkpoint": told.get("sd_checkpoint"),
-        "sd_checkpoint_name": told.get("sd_checkpoint_name") or told.get("base_model"),
-        _PROVENANCE: dict(told),
+        "sd_checkpoint": provenance.get("sd_checkpoint"),
+        "sd_checkpoint_name": provenance.get("sd_checkpoint_name") or provenance.get("base_model"),
+        _PROVENANCE: dict(provenance),
     }
 
 
-def _provenance(root: Mapping[str, Any]) -> dict[str, str]:
+def _read_provenance(root: Mapping[str, Any]) -> dict[str, str]:
     ours = root.get(_PROVENANCE)
     if isinstance(ours, Mapping):
-        return provenance_of(
-            {key: text for key, text in ours.items() if isinstance(key, str) and isinstance(text, str)}
-        )
-    theirs = {key: root.get(key) for key in _TEXTS}
-    return provenance_of({key: str(value) for key, value in theirs.items() if isinstance(value, str | int)})
+        return read_provenance({k: text for k, text in ours.items() if isinstance(k, str) and isinstance(text, str)})
+    standard = {key: root.get(key) for key in _STANDARD_KEYS}
+    return read_provenance({key: str(value) for key, value in standard.items() if isinstance(value, str | int)})
 
 
-def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
-    with atomic(path) as draft:
-        save_torch(draft, tree(learned))
-    return [path]
+def _save(path: Path, embedding: LearnedEmbedding) -> list[Path]:
+    return [save_torch(path, build_tree(embedding))]
 
 
-FORMAT = Format(name="a1111", file_name="{slug}.pt", holds=(*ONE_CLIP, SDXL), save=_save)
+FORMAT = Format(name="a1111", file_name="{slug}.pt", encoder_sets=(*ONE_CLIP, SDXL), save=_save)

@@ -1,4 +1,4 @@
-"""What lies in a file, before anybody says what it means."""
+"""The content of an opened file, before a layout interprets it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,34 +6,34 @@ from pathlib import Path
 from typing import Any
 
 MAX_TENSORS = 64
-"""More tensors than that are a model, whatever they are called."""
+"""A file with more tensors is a model."""
 MAX_VALUES = 2**24
-"""More numbers than that are no word: 75 vectors of the widest encoder are a fiftieth of it."""
+"""A tensor with more numbers is not an embedding: 75 vectors of the widest encoder are a fiftieth of it."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """An opened file: named things, tensors among them, and the texts that its container keeps beside them."""
+    """An opened file: named values, tensors among them, and the metadata of its container."""
 
     path: Path
     container: str
-    """`safetensors`, `torch` or `picture`."""
+    """`safetensors`, `torch` or `image`."""
     root: Any
-    """A mapping of names to tensors, texts, numbers and mappings; other things where the file is unusual."""
+    """A mapping of names to tensors, texts, numbers and mappings; anything else in an unusual file."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
-        """The names at the top, [] where there are none."""
+        """The names at the top level, [] if there are none."""
         return [name for name in self.root if isinstance(name, str)] if isinstance(self.root, Mapping) else []
 
 
-def shown(text: str, length: int = 60) -> str:
-    """A text of a file, safe to print: nothing that a terminal would obey, and not too long."""
+def sanitize(text: str, length: int = 60) -> str:
+    """Returns a text of a file that is safe to print: no control characters, at most `length` characters."""
     plain = "".join(character if character.isprintable() else "." for character in text[: length + 1])
     return plain if len(plain) <= length else plain[: length - 3] + "..."
 
 
-def listed(names: list[str], most: int = 5) -> str:
-    """The first of some names, in brackets behind a sentence."""
-    return ", ".join(shown(name) for name in names[:most]) + (", ..." if len(names) > most else "")
+def join_names(names: list[str], limit: int = 5) -> str:
+    """Returns the first names for a message: `a, b, c, ...`."""
+    return ", ".join(sanitize(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")

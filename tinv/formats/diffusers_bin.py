@@ -1,23 +1,19 @@
-"""diffusers' older layout, that of the sd-concepts-library: a torch file of one tensor under the placeholder.
+"""The older `.bin` files of diffusers' scripts and the sd-concepts-library: one tensor under the placeholder token.
 
-It has no room for anything else, not even for where the word comes from.
+The layout has no room for metadata.
 """
 
 from pathlib import Path
 
-from tinv.formats.diffusers import pairs
+from tinv.formats.diffusers import split_files
 from tinv.formats.format import ONE_CLIP, SDXL, Format
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.torch_container import save_torch
-from tinv.runs.files import atomic
 
 
-def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
-    files = pairs(path, learned)
-    for place, rows_KD in files:
-        with atomic(place) as draft:
-            save_torch(draft, {learned.placeholder_token: rows_KD})
-    return [place for place, _ in files]
+def _save(path: Path, embedding: LearnedEmbedding) -> list[Path]:
+    files = split_files(path, embedding)
+    return [save_torch(file, {embedding.placeholder_token: vectors_KD}) for file, vectors_KD in files.items()]
 
 
-FORMAT = Format(name="diffusers_bin", file_name="learned_embeds.bin", holds=(*ONE_CLIP, SDXL), save=_save)
+FORMAT = Format(name="diffusers_bin", file_name="learned_embeds.bin", encoder_sets=(*ONE_CLIP, SDXL), save=_save)

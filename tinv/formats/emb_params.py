@@ -1,36 +1,32 @@
-"""kohya's layout: one tensor [K, D] called `emb_params`; OneTrainer spells it `emp_params`."""
+"""The files of kohya's trainers and ai-toolkit: one tensor [K, D] called `emb_params`; `emp_params` in OneTrainer's."""
 
 from pathlib import Path
-
-from safetensors.torch import save
 
 from tinv.formats.content import Content
 from tinv.formats.format import ONE_CLIP, Format
 from tinv.formats.learned_embedding import LearnedEmbedding
-from tinv.formats.metadata import provenance_of, texts_of
-from tinv.formats.output_space import input_rows, without_out
-from tinv.formats.placeholder import word_of
-from tinv.formats.tensors import by_encoder
-from tinv.runs.files import atomic
+from tinv.formats.metadata import build_metadata, read_provenance
+from tinv.formats.output_space import encoder_names, input_vectors
+from tinv.formats.placeholder import resolve_token
+from tinv.formats.safetensors_container import save_safetensors
+from tinv.formats.tensors import split_by_encoder
 
 NAME = "emb_params"
 _NAMES = ("emb_params", "emp_params")
 
 
 def read(content: Content) -> list[LearnedEmbedding] | None:
-    """The word whose vectors have kohya's name; which word it is, the file mostly does not say."""
-    names = without_out(content.names)
+    """Returns the embedding of a file with a tensor of kohya's name. Most such files do not name their token."""
+    names = encoder_names(content.names)
     if len(names) != 1 or not names.issubset(_NAMES):
         return None
-    (rows_KD,) = input_rows(content, dict.fromkeys(_NAMES, NAME)).values()
-    return [LearnedEmbedding(word_of(content), by_encoder(rows_KD), provenance_of(content.metadata))]
+    (vectors_KD,) = input_vectors(content, dict.fromkeys(_NAMES, NAME)).values()
+    return [LearnedEmbedding(resolve_token(content), split_by_encoder(vectors_KD), read_provenance(content.metadata))]
 
 
-def _save(path: Path, learned: LearnedEmbedding) -> list[Path]:
-    (rows_KD,) = learned.vectors.values()
-    with atomic(path) as draft:
-        draft.write_bytes(save({NAME: rows_KD}, texts_of(learned, names_word=True)))
-    return [path]
+def _save(path: Path, embedding: LearnedEmbedding) -> list[Path]:
+    (vectors_KD,) = embedding.vectors.values()
+    return [save_safetensors(path, {NAME: vectors_KD}, build_metadata(embedding, with_token=True))]
 
 
-FORMAT = Format(name=NAME, file_name="{slug}.safetensors", holds=ONE_CLIP, save=_save)
+FORMAT = Format(name=NAME, file_name="{slug}.safetensors", encoder_sets=ONE_CLIP, save=_save)

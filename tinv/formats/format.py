@@ -1,4 +1,4 @@
-"""What a program-specific file is to those who write it: its name, what it can hold, and who reads it."""
+"""The description of a file format that can be written: its name, the encoders it has room for, and how to save it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.formats.learned_embedding import LearnedEmbedding
-from tinv.formats.negative import halves
+from tinv.formats.negative import split_negative
 from tinv.token_parts import describe_parts, has_negative, parts
 
 ONE_CLIP = (frozenset({"clip_l"}), frozenset({"clip_h"}), frozenset({"clip_g"}))
@@ -20,46 +20,48 @@ class Format:
     """A kind of embedding file that can be written."""
 
     name: str
-    """What it is called in `callbacks.export.formats` and `tinv convert --to`."""
+    """The name in `callbacks.export.formats` and `tinv convert --to`."""
     file_name: str
-    """What the programs that read it expect; `{slug}` is the word as a file name."""
-    holds: tuple[frozenset[str], ...] | None
-    """The sets of text encoders that fit in; None is any set but a single CLIP encoder."""
+    """The file name that readers expect; `{slug}` is the token as a file name."""
+    encoder_sets: tuple[frozenset[str], ...] | None
+    """The sets of text encoders that the format has room for; None is any set except one CLIP encoder alone."""
     save: Callable[[Path, LearnedEmbedding], list[Path]]
-    """Writes plain rows; returns the files."""
+    """Writes float32 vectors; returns the files."""
 
     @property
     def suffix(self) -> str:
-        """The end of its files' names, by which most programs choose their reader."""
+        """The suffix of the files, by which most programs choose their reader."""
         return Path(self.file_name).suffix
 
-    def place(self, folder: Path, learned: LearnedEmbedding) -> Path:
-        """The file in a folder, by the name that programs expect."""
-        return folder / self.file_name.format(slug=slug(learned.placeholder_token))
+    def default_path(self, folder: Path, embedding: LearnedEmbedding) -> Path:
+        """Returns the path in a folder, with the file name that readers expect."""
+        return folder / self.file_name.format(slug=slug(embedding.placeholder_token))
 
-    def check(self, learned: LearnedEmbedding) -> None:
-        """Refuse what does not fit in.
+    def check(self, embedding: LearnedEmbedding) -> None:
+        """Checks that an embedding fits into the format.
 
         Raises:
-            UserError: naming a format for it.
+            UserError: it does not fit; the message names a format that has room for it.
         """
-        if has_negative(learned.vectors):
-            for half in halves(learned):
+        if has_negative(embedding.vectors):
+            for half in split_negative(embedding):
                 self.check(half)
             return
-        if known := parts(learned.vectors):
+        token = embedding.placeholder_token
+        if names := parts(embedding.vectors):
             raise UserError(
-                f"the format {self.name} has one set of vectors, {learned.placeholder_token} has rows of its own for "
-                f"{describe_parts(known)}; `tinv convert --part mean` or `--part {known[0]}` makes an ordinary word of it"
+                f"the format {self.name} has one set of vectors, but {token} has its own vectors for "
+                f"{describe_parts(names)}; `tinv convert --part mean` or `--part {names[0]}` makes an ordinary "
+                f"embedding of it"
             )
-        encoders = frozenset(learned.vectors)
-        fits = encoders not in ONE_CLIP if self.holds is None else encoders in self.holds
+        encoders = frozenset(embedding.vectors)
+        fits = encoders not in ONE_CLIP if self.encoder_sets is None else encoders in self.encoder_sets
         if not fits:
             other = "emb_params or a1111" if encoders in ONE_CLIP else "sdxl"
             raise UserError(
-                f"the format {self.name} has no room for {learned.placeholder_token}, which has vectors for "
+                f"the format {self.name} has no room for {token}, which has vectors for "
                 f"{', '.join(sorted(encoders))}; choose {other}"
             )
-        counts = {encoder: len(rows) for encoder, rows in learned.vectors.items() if encoder in SDXL}
+        counts = {encoder: len(vectors_KD) for encoder, vectors_KD in embedding.vectors.items() if encoder in SDXL}
         if len(set(counts.values())) > 1:
-            raise UserError(f"{learned.placeholder_token} needs as many vectors for each encoder, it has {counts}")
+            raise UserError(f"{token} must have the same number of vectors for each encoder, it has {counts}")

@@ -1,4 +1,4 @@
-"""Words inside a LoRA file: OneTrainer's `bundle_emb.<word>.<key>`, or ai-toolkit's tensors among the LoRA's."""
+"""Embeddings inside a LoRA file: OneTrainer's `bundle_emb.<token>.<key>`, or ai-toolkit's tensors among the LoRA's."""
 
 from collections.abc import Mapping
 
@@ -8,36 +8,36 @@ from tinv.formats import emb_params, sdxl
 from tinv.formats.content import Content
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.not_embeddings import is_lora
-from tinv.formats.placeholder import usable
-from tinv.formats.tensors import by_encoder, rows_of
+from tinv.formats.placeholder import check_token
+from tinv.formats.tensors import read_vectors, split_by_encoder
 
 NAME = "bundled in a LoRA"
 _BUNDLE = "bundle_emb."
 _ONE_ENCODER = "string_to_param.*"
-_LOOSE = {"emb_params", "clip_l", "clip_g"}
+_UNPREFIXED = {"emb_params", "clip_l", "clip_g"}
 
 
 def read(content: Content) -> list[LearnedEmbedding] | None:
-    """The words that a LoRA brings along; the LoRA itself is left where it is."""
+    """Returns the embeddings in a LoRA file; the LoRA itself is ignored."""
     bundled = [name.removeprefix(_BUNDLE) for name in content.names if name.startswith(_BUNDLE)]
-    words = dict.fromkeys(name.partition(".")[0] for name in bundled)
-    if words:
-        return [found for word in words for found in _read_word(content, word)]
-    loose = _LOOSE.intersection(content.names)
-    if loose and is_lora(content.names):
-        return _read_part(content, {name: content.root[name] for name in loose})
+    if tokens := dict.fromkeys(name.partition(".")[0] for name in bundled):
+        return [embedding for token in tokens for embedding in _read_token(content, token)]
+    names = _UNPREFIXED.intersection(content.names)
+    if names and is_lora(content.names):
+        return _read_tensors(content, {name: content.root[name] for name in names})
     return None
 
 
-def _read_word(content: Content, word: str) -> list[LearnedEmbedding]:
-    start = f"{_BUNDLE}{word}."
-    part = {name.removeprefix(start): content.root[name] for name in content.names if name.startswith(start)}
-    if _ONE_ENCODER in part:
-        rows_KD = rows_of(content.path, word, part[_ONE_ENCODER])
-        return [LearnedEmbedding(usable(content.path, word), by_encoder(rows_KD))]
-    return [LearnedEmbedding(usable(content.path, word), found.vectors) for found in _read_part(content, part)]
+def _read_token(content: Content, token: str) -> list[LearnedEmbedding]:
+    prefix = f"{_BUNDLE}{token}."
+    tensors = {name.removeprefix(prefix): content.root[name] for name in content.names if name.startswith(prefix)}
+    if _ONE_ENCODER in tensors:
+        by_encoders = [split_by_encoder(read_vectors(content.path, token, tensors[_ONE_ENCODER]))]
+    else:
+        by_encoders = [dict(embedding.vectors) for embedding in _read_tensors(content, tensors)]
+    return [LearnedEmbedding(check_token(content.path, token), vectors) for vectors in by_encoders]
 
 
-def _read_part(content: Content, part: Mapping[str, Tensor]) -> list[LearnedEmbedding]:
-    alone = Content(content.path, content.container, part)
-    return emb_params.read(alone) or sdxl.read(alone) or []
+def _read_tensors(content: Content, tensors: Mapping[str, Tensor]) -> list[LearnedEmbedding]:
+    selected = Content(content.path, content.container, tensors)
+    return emb_params.read(selected) or sdxl.read(selected) or []

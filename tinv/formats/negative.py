@@ -1,65 +1,62 @@
-"""The negative of a word: an ordinary word of its own, in a file of its own beside the word's, for negative prompts.
+"""The negative of a token: an ordinary embedding for negative prompts, in its own file beside the token's.
 
-It is called after the word, `<cat-toy-neg>` or `my-mug-neg`, and its file, `learned_embeds-neg.safetensors`, after the
-word's, as DreamArtist's web UI began it.
+The token's name and file name get the suffix `-neg`, as in DreamArtist's web UI: `<cat-toy-neg>` or `my-mug-neg`, in
+`learned_embeds-neg.safetensors`.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from tinv.formats.learned_embedding import LearnedEmbedding
-from tinv.formats.metadata import NEGATIVE, OF
-from tinv.token_parts import NEGATIVE as PART
-from tinv.token_parts import has_negative, join_key, select_part
+from tinv.formats.learned_embedding import LearnedEmbedding, insert_suffix
+from tinv.formats.metadata import NEGATIVE_KEY, NEGATIVE_OF_KEY
+from tinv.token_parts import NEGATIVE, has_negative, join_key, select_part
 
-_ENDING = "-neg"
-_STEPS = re.compile(r"(.+?)(-steps-\d+)?")
-_WORD = re.compile(r"(.*\w|)(\W*)", re.DOTALL)
+_SUFFIX = "-neg"
+_TOKEN = re.compile(r"(.*\w|)(\W*)", re.DOTALL)
 
 
-def halves(learned: LearnedEmbedding) -> list[LearnedEmbedding]:
-    """A word and its negative as two ordinary words that name each other; any other word as it is."""
-    if not has_negative(learned.vectors):
-        return [learned]
-    word, name = learned.placeholder_token, negative_of(learned.placeholder_token)
-    told = learned.provenance
+def split_negative(embedding: LearnedEmbedding) -> list[LearnedEmbedding]:
+    """Returns an embedding and its negative as two that name each other; an embedding without a negative unchanged."""
+    if not has_negative(embedding.vectors):
+        return [embedding]
+    token = embedding.placeholder_token
+    negative, provenance = negative_token(token), embedding.provenance
     return [
-        LearnedEmbedding(word, select_part(learned.vectors, ""), {**told, NEGATIVE: name}),
-        LearnedEmbedding(name, select_part(learned.vectors, PART), {**told, OF: word}),
+        LearnedEmbedding(token, select_part(embedding.vectors, ""), {**provenance, NEGATIVE_KEY: negative}),
+        LearnedEmbedding(negative, select_part(embedding.vectors, NEGATIVE), {**provenance, NEGATIVE_OF_KEY: token}),
     ]
 
 
-def with_negative(path: Path, learned: LearnedEmbedding, recognise: Callable[[Path], Any]) -> LearnedEmbedding:
-    """The word of a file with its negative, if it names one whose file is there.
+def join_negative(
+    path: Path, embedding: LearnedEmbedding, read: Callable[[Path], list[LearnedEmbedding]]
+) -> LearnedEmbedding:
+    """Returns the embedding of a file with its negative, if it names one whose file exists.
 
     Args:
-        path: the word's file.
-        learned: what it holds.
-        recognise: finds out what another file holds.
+        path: the embedding's file.
+        embedding: its content.
+        read: reads another file.
     """
-    name, place = learned.provenance.get(NEGATIVE), beside(path)
-    if name is None or not place.is_file():
-        return learned
-    (negative,) = recognise(place).learned
-    if (negative.placeholder_token, negative.provenance.get(OF)) != (name, learned.placeholder_token):
-        return learned
-    vectors = {**learned.vectors, **{join_key(encoder, PART): rows for encoder, rows in negative.vectors.items()}}
-    told = {key: text for key, text in learned.provenance.items() if key != NEGATIVE}
-    return replace(learned, vectors=vectors, provenance=told)
+    token, file = embedding.provenance.get(NEGATIVE_KEY), negative_path(path)
+    if token is None or not file.is_file():
+        return embedding
+    (negative,) = read(file)
+    if (negative.placeholder_token, negative.provenance.get(NEGATIVE_OF_KEY)) != (token, embedding.placeholder_token):
+        return embedding
+    vectors = {join_key(encoder, NEGATIVE): vectors_KD for encoder, vectors_KD in negative.vectors.items()}
+    provenance = {key: text for key, text in embedding.provenance.items() if key != NEGATIVE_KEY}
+    return replace(embedding, vectors={**embedding.vectors, **vectors}, provenance=provenance)
 
 
-def negative_of(word: str) -> str:
-    """What the negative of a word is called: `<cat-toy>` -> `<cat-toy-neg>`."""
-    parts = _WORD.fullmatch(word)
-    assert parts
-    return f"{parts[1]}{_ENDING}{parts[2]}"
+def negative_token(token: str) -> str:
+    """Returns the token of the negative: `<cat-toy>` -> `<cat-toy-neg>`."""
+    match = _TOKEN.fullmatch(token)
+    assert match
+    return f"{match[1]}{_SUFFIX}{match[2]}"
 
 
-def beside(path: Path) -> Path:
-    """The file of the negative of the word in a file."""
-    stem = _STEPS.fullmatch(path.stem)
-    assert stem
-    return path.with_name(f"{stem[1]}{_ENDING}{stem[2] or ''}{path.suffix}")
+def negative_path(path: Path) -> Path:
+    """Returns the path of the negative's file: `learned_embeds-neg-steps-500` for `learned_embeds-steps-500`."""
+    return insert_suffix(path, _SUFFIX)

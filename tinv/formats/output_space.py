@@ -1,4 +1,4 @@
-"""OneTrainer's other kind of vectors, `..._out`: added behind the text encoder, so no words in front of it."""
+"""OneTrainer's output embeddings, `..._out`: vectors added after the text encoder, not input vectors of a token."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -7,36 +7,36 @@ from torch import Tensor
 
 from tinv.errors import UserError
 from tinv.formats.content import Content
-from tinv.formats.tensors import rows_of
+from tinv.formats.tensors import read_vectors
 
 _OUT = "_out"
 
 
-def without_out(names: Sequence[str]) -> set[str]:
-    """The names of the encoders that the tensors belong to."""
+def encoder_names(names: Sequence[str]) -> set[str]:
+    """Returns the names of the encoders that the tensors belong to."""
     return {name.removesuffix(_OUT) for name in names}
 
 
-def input_rows(content: Content, encoders: Mapping[str, str]) -> dict[str, Tensor]:
-    """The vectors in front of each text encoder; those behind it are left out with a warning.
+def input_vectors(content: Content, encoders: Mapping[str, str]) -> dict[str, Tensor]:
+    """Returns the input vectors of each text encoder; warns of output embeddings, which are left out.
 
     Args:
         content: the file.
-        encoders: our name of each encoder by the file's.
+        encoders: our name of each encoder by the name in the file.
 
     Raises:
-        UserError: the word was learned behind the encoders only.
+        UserError: the file has output embeddings only.
     """
-    behind = [name for name in content.names if name.endswith(_OUT)]
-    rows = {
-        encoders[name]: rows_of(content.path, name, content.root[name]) for name in content.names if name in encoders
+    path, outputs = content.path, [name for name in content.names if name.endswith(_OUT)]
+    vectors = {
+        encoders[name]: read_vectors(path, name, content.root[name]) for name in content.names if name in encoders
     }
-    if behind:
-        rows = {encoder: rows_KD for encoder, rows_KD in rows.items() if rows_KD.any()}
-        if not rows:
+    if outputs:
+        vectors = {encoder: vectors_KD for encoder, vectors_KD in vectors.items() if vectors_KD.any()}
+        if not vectors:
             raise UserError(
-                f"{content.path} was learned behind the text encoder (OneTrainer's output embedding), which only "
-                f"OneTrainer uses; it holds no vectors of a word"
+                f"{path} has only an output embedding, learned after the text encoder, which only OneTrainer uses; it "
+                f"holds no vectors of a token"
             )
-        warnings.warn(f"{content.path}: {', '.join(behind)} left out, which only OneTrainer uses", stacklevel=2)
-    return rows
+        warnings.warn(f"{path}: left out {', '.join(outputs)}, which only OneTrainer uses", stacklevel=2)
+    return vectors

@@ -1,72 +1,70 @@
-"""What a pickle would do, read from its instructions without doing any of it.
+"""Scans the instructions of a pickle without executing them.
 
 torch's `weights_only` runs no code, but it lets a pickle build more than an embedding needs: `bytearray(2**40)`, or
-tuples of tuples whose hash takes for ever. So the instructions are looked through first.
+nested tuples whose hash takes exponential time. So the instructions are scanned before torch loads the file.
 """
 
 import pickletools
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 
-from tinv.formats.content import shown
+from tinv.formats.content import sanitize
 
 MAX_PICKLE = 2**20
 _TENSORS = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"}
-_KINDS = "Float Double Half BFloat16 Long Int Short Char Byte Bool".split()
+_DTYPES = "Float Double Half BFloat16 Long Int Short Char Byte Bool".split()
 _ALLOWED = (
     {"collections OrderedDict", "torch.nn.modules.container ParameterDict", "builtins set", "__builtin__ set"}
     | {f"torch._utils {name}" for name in _TENSORS}
-    | {f"{home} {kind}Storage" for home in ("torch", "torch.cuda") for kind in _KINDS}
+    | {f"{module} {dtype}Storage" for module in ("torch", "torch.cuda") for dtype in _DTYPES}
 )
-"""What a pickle may name: the containers of embeddings, and what plain tensors are made of."""
+"""The globals that a pickle may name: the containers of embeddings, and what plain tensors consist of."""
 
 
 @dataclass
-class Instructions:
+class PickleScan:
     """What the pickles of a file ask for."""
 
-    foreign: list[str] = field(default_factory=list)
-    """What they name beyond the few things that an embedding is made of, e.g. `os.system`."""
+    disallowed: list[str] = field(default_factory=list)
+    """Globals other than those of an embedding, e.g. `os.system`."""
     num_tensors: int = 0
     texts: list[str] = field(default_factory=list)
-    is_knotted: bool = False
-    """Whether tuples are used again, by which a short pickle makes an endless structure."""
+    reuses_tuples: bool = False
+    """Whether a tuple is used again; a short pickle can build an exponentially large structure that way."""
 
 
-def look_through(start: bytes, pickles: int = 1) -> Instructions:
-    """The instructions of the pickles, one behind the other, with which a file starts.
+def scan_pickles(content: bytes, count: int = 1) -> PickleScan:
+    """Scans the consecutive pickles at the start of a file.
 
     Raises:
-        Exception: of any kind, for what is no pickle, or longer than `start`.
+        Exception: of any kind, if this is no pickle or a pickle is longer than `content`.
     """
-    found, file = Instructions(), BytesIO(start)
-    for _ in range(pickles):
-        if found.foreign:
-            break
-        _look(pickletools.genops(file), found)
-    return found
+    scan, file = PickleScan(), BytesIO(content)
+    for _ in range(count):
+        if not scan.disallowed:
+            _scan(file, scan)
+    return scan
 
 
-def _look(steps: Iterable[tuple[pickletools.OpcodeInfo, object, int | None]], found: Instructions) -> None:
+def _scan(file: BytesIO, scan: PickleScan) -> None:
     tuples: set[object] = set()
-    before = ""
-    for step, argument, _ in steps:
-        match step.name:
+    previous = ""
+    for opcode, argument, _ in pickletools.genops(file):
+        match opcode.name:
             case "GLOBAL" | "INST":
                 if argument not in _ALLOWED:
-                    found.foreign.append(shown(str(argument).replace(" ", ".")))
+                    scan.disallowed.append(sanitize(str(argument).replace(" ", ".")))
             case "STACK_GLOBAL" | "EXT1" | "EXT2" | "EXT4":
-                found.foreign.append("names made while it runs")
+                scan.disallowed.append("globals computed at load time")
             case "BINPERSID" | "PERSID":
-                found.num_tensors += 1
+                scan.num_tensors += 1
             case "BINUNICODE" | "SHORT_BINSTRING":
-                found.texts.append(str(argument))
+                scan.texts.append(str(argument))
             case "BINPUT" | "LONG_BINPUT":
-                if before.startswith("TUPLE"):
+                if previous.startswith("TUPLE"):
                     tuples.add(argument)
                 else:
                     tuples.discard(argument)
             case "BINGET" | "LONG_BINGET":
-                found.is_knotted |= argument in tuples
-        before = step.name
+                scan.reuses_tuples |= argument in tuples
+        previous = opcode.name

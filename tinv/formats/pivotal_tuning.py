@@ -1,12 +1,12 @@
-"""Pivotal tuning's layouts: cog-sdxl's `embeddings.pti`, and the words in cloneofsimo's "safeloras"."""
+"""The files of pivotal tuning: `embeddings.pti` of cog-sdxl, and the embeddings in cloneofsimo's "safeloras"."""
 
 import json
 from pathlib import Path
 
 from tinv.formats.content import Content
 from tinv.formats.learned_embedding import LearnedEmbedding
-from tinv.formats.placeholder import note, usable, word_of
-from tinv.formats.tensors import by_encoder, rows_of
+from tinv.formats.placeholder import check_token, read_text_beside, resolve_token
+from tinv.formats.tensors import read_vectors, split_by_encoder
 
 NAME = "pivotal tuning"
 _ENCODERS = {"text_encoders_0": "clip_l", "text_encoders_1": "clip_g"}
@@ -14,21 +14,22 @@ _MARK = "<embed>"
 
 
 def read(content: Content) -> list[LearnedEmbedding] | None:
-    """The word of an `embeddings.pti`, called as `special_params.json` beside it says; or those of a safelora."""
+    """Returns the embedding of an `embeddings.pti`, named in `special_params.json`, or those of a safelora."""
+    path = content.path
     if "text_encoders_0" in content.names and set(content.names).issubset(_ENCODERS):
-        rows = {_ENCODERS[name]: rows_of(content.path, name, content.root[name]) for name in content.names}
-        return [LearnedEmbedding(word_of(content, _special_word(content.path)), rows)]
+        vectors = {_ENCODERS[name]: read_vectors(path, name, content.root[name]) for name in content.names}
+        return [LearnedEmbedding(resolve_token(content, _special_token(path)), vectors)]
     marked = [name for name, text in content.metadata.items() if text == _MARK and name in content.names]
     return [
-        LearnedEmbedding(usable(content.path, name), by_encoder(rows_of(content.path, name, content.root[name])))
+        LearnedEmbedding(check_token(path, name), split_by_encoder(read_vectors(path, name, content.root[name])))
         for name in marked
     ] or None
 
 
-def _special_word(path: Path) -> str | None:
-    """The word that stands for the tokens, `TOK` in {"TOK": "<s0><s1>"}."""
+def _special_token(path: Path) -> str | None:
+    """Returns the token that stands for the others, `TOK` in {"TOK": "<s0><s1>"}."""
     try:
-        words = json.loads(note(path, "special_params.json") or "{}")
+        tokens = json.loads(read_text_beside(path, "special_params.json") or "{}")
     except (ValueError, RecursionError):
         return None
-    return next(iter(words), None) if isinstance(words, dict) else None
+    return next(iter(tokens), None) if isinstance(tokens, dict) else None

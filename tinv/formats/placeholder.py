@@ -1,53 +1,53 @@
-"""The word of an embedding: what the file calls it, or else what the file is called."""
+"""The placeholder token of an embedding: named in the file, or else by the file name."""
 
 import re
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.formats.content import Content, shown
-from tinv.formats.metadata import word_in
+from tinv.formats.content import Content, sanitize
+from tinv.formats.metadata import find_token
 
 _MAX_LENGTH = 100
-_MAX_NOTE = 2**12
+_MAX_TEXT = 2**12
 
 
-def word_of(content: Content, name: str | None = None) -> str:
-    """The word, from the first of these that tells one.
+def resolve_token(content: Content, name: str | None = None) -> str:
+    """Returns the token, from the first of these sources that names one.
 
-    A name beside the vectors; the file's texts; the `token_identifier.txt` in its folder; the file's own name, which
-    is the word that AUTOMATIC1111's web UI and ComfyUI know such a file by.
-
-    Raises:
-        UserError: it cannot be typed in a prompt.
-    """
-    told = name or word_in(content.metadata) or _identifier(content.path) or "-".join(content.path.stem.split())
-    return usable(content.path, told)
-
-
-def usable(path: Path, word: str) -> str:
-    """The word, if a prompt can hold it.
+    A name beside the vectors; the file's metadata; `token_identifier.txt` in its folder; the file name, by which
+    AUTOMATIC1111's web UI and ComfyUI know such a file.
 
     Raises:
-        UserError: it is empty, far too long, or holds what nobody can type.
+        UserError: the token cannot be typed in a prompt.
     """
-    if not word.strip() or len(word) > _MAX_LENGTH or not word.isprintable():
-        raise UserError(f"{path} calls its vectors {shown(word)!r}, which is no word for a prompt; give one with token")
-    return word
+    token = name or find_token(content.metadata) or _token_identifier(content.path)
+    return check_token(content.path, token or "-".join(content.path.stem.split()))
 
 
-def note(path: Path, name: str) -> str | None:
-    """A small text file beside a file, if there is one."""
-    place = path.with_name(name)
+def check_token(path: Path, token: str) -> str:
+    """Returns the token if it can be typed in a prompt.
+
+    Raises:
+        UserError: it is empty, too long, or has characters that are not printable.
+    """
+    if not token.strip() or len(token) > _MAX_LENGTH or not token.isprintable():
+        raise UserError(
+            f"{path} names the token {sanitize(token)!r}, which cannot be typed in a prompt; give another with token"
+        )
+    return token
+
+
+def read_text_beside(path: Path, name: str) -> str | None:
+    """Returns the start of a text file in the same folder, None if there is none."""
+    file = path.with_name(name)
     try:
-        if not place.is_file():
+        if not file.is_file():
             return None
-        with place.open(encoding="utf-8", errors="replace") as file:
-            return file.read(_MAX_NOTE)
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            return opened.read(_MAX_TEXT)
     except OSError:
         return None
 
 
-def _identifier(path: Path) -> str | None:
-    text = note(path, "token_identifier.txt")
-    word = re.sub(r"\s+", "", text) if text else ""
-    return word or None
+def _token_identifier(path: Path) -> str | None:
+    return re.sub(r"\s+", "", read_text_beside(path, "token_identifier.txt") or "") or None

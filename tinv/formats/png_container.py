@@ -1,8 +1,8 @@
-"""The picture container of AUTOMATIC1111's web UI: the embedding as JSON, in a text of a PNG or in the pixels.
+"""The image container of AUTOMATIC1111's web UI: the embedding as JSON, in a PNG text chunk or in the pixels.
 
-In the pixels, the JSON is packed by zlib and cut into half bytes. They fill the lower four bits of two blocks, the low
-halves left of a shown picture and the high ones right of it, hidden under a fixed stream of numbers; a black column
-stands between each block and the picture. So a picture that has lost its texts still holds its word.
+In the pixels, the JSON is compressed by zlib and split into half bytes. They fill the lower four bits of two blocks,
+the low halves left of a visible image and the high halves right of it, XORed with a fixed pseudo-random stream. A black
+column separates each block from the image. So an image that has lost its text chunks still contains its embedding.
 """
 
 import base64
@@ -20,69 +20,67 @@ from torch import Tensor
 
 from tinv.errors import UserError
 from tinv.formats.content import MAX_VALUES, Content
+from tinv.runs.files import atomic
 
-TEXT = "sd-ti-embedding"
+_TEXT_KEY = "sd-ti-embedding"
 _TENSOR = "TORCHTENSOR"
-_KINDS = ("PNG", "WEBP", "AVIF", "JPEG")
+_FORMATS = ("PNG", "WEBP", "AVIF", "JPEG")
 _HEADS = (b"\x89PNG", b"RIFF", b"\xff\xd8\xff")
 _MAX_JSON = 2**24
 _MAX_PIXELS = 2**23
 
 
-def is_picture(head: bytes) -> bool:
-    """Whether a file that begins like this is one: PNG, WebP, AVIF or JPEG."""
+def is_image(head: bytes) -> bool:
+    """Returns whether a file that starts like this is a PNG, WebP, AVIF or JPEG."""
     return head.startswith(_HEADS) or head[4:8] == b"ftyp"
 
 
-def open_picture(path: Path) -> Content:
-    """The embedding in a picture.
+def open_image(path: Path) -> Content:
+    """Returns the content that is embedded in an image.
 
     Raises:
-        UserError: there is none in it, or it is not whole.
+        UserError: the image holds no embedding, or is damaged.
     """
     try:
-        text = _text_in(path)
+        text = _read_json(path)
         if text is not None:
-            return Content(path, "picture", json.loads(text, object_hook=_revive))
+            return Content(path, "image", json.loads(text, object_hook=_restore_tensor))
     except UserError:
         raise
-    except Exception as error:  # a broken picture breaks the decoders in any way
-        raise UserError(f"{path} is a picture whose embedding cannot be read; it was changed or cut short") from error
-    raise UserError(f"{path} is a picture without an embedding in it; a preview, or the embedding was stripped from it")
+    except Exception as error:  # a damaged image can raise anything in the decoders
+        raise UserError(f"{path} is an image whose embedding cannot be read; it was edited or cut short") from error
+    raise UserError(f"{path} is an image without an embedding: a preview, or the embedding was stripped from it")
 
 
-def save_picture(path: Path, shown_HW3: np.ndarray, tree: dict[str, Any]) -> None:
-    """Write a picture that carries a tree of texts, numbers and tensors, in a text and in its pixels."""
+def save_image(path: Path, image_HW3: np.ndarray, tree: dict[str, Any]) -> Path:
+    """Writes an image that holds a tree of texts, numbers and tensors, in a text chunk and in its pixels."""
     text = json.dumps(tree, default=lambda tensor: {_TENSOR: tensor.tolist()}).encode()
-    texts = PngInfo()
-    texts.add_text(TEXT, base64.b64encode(text).decode())
-    Image.fromarray(_beside(shown_HW3, text)).save(path, format="png", pnginfo=texts)
+    chunks = PngInfo()
+    chunks.add_text(_TEXT_KEY, base64.b64encode(text).decode())
+    with atomic(path) as draft:
+        Image.fromarray(_embed(image_HW3, text)).save(draft, format="png", pnginfo=chunks)
+    return path
 
 
-def _text_in(path: Path) -> bytes | None:
+def _read_json(path: Path) -> bytes | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # far less is allowed here
-        picture = Image.open(path, formats=_KINDS)
-    with picture:
-        if picture.width * picture.height > _MAX_PIXELS or getattr(picture, "is_animated", False):
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
+        image = Image.open(path, formats=_FORMATS)
+    with image:
+        if image.width * image.height > _MAX_PIXELS or getattr(image, "is_animated", False):
             raise UserError(
-                f"{path} is an animation or a picture of {picture.width} x {picture.height} pixels, none of which hold "
-                f"embeddings"
+                f"{path} is an animation or an image of {image.width} x {image.height} pixels, not an embedding"
             )
-        return _from_texts(picture) or _from_pixels(np.asarray(picture.convert("RGB")))
+        text = getattr(image, "text", {}).get(_TEXT_KEY)
+        if text is None:
+            return _extract(np.asarray(image.convert("RGB")))
+        if len(text) > 2 * _MAX_JSON:
+            raise ValueError("too long")
+        return base64.b64decode(text)
 
 
-def _from_texts(picture: Image.Image) -> bytes | None:
-    text = getattr(picture, "text", {}).get(TEXT)
-    if text is None:
-        return None
-    if len(text) > 2 * _MAX_JSON:
-        raise ValueError("too long")
-    return base64.b64decode(text)
-
-
-def _from_pixels(pixels_HW3: np.ndarray) -> bytes | None:
-    """The JSON in the blocks left and right of the picture, or None if there are no such blocks."""
+def _extract(pixels_HW3: np.ndarray) -> bytes | None:
+    """Returns the JSON in the blocks left and right of the image, or None if there are no such blocks."""
     darkest_HW = pixels_HW3.min(axis=2)
     rows, columns = np.flatnonzero(darkest_HW.any(axis=1)), np.flatnonzero(darkest_HW.any(axis=0))
     if not len(rows):
@@ -93,31 +91,33 @@ def _from_pixels(pixels_HW3: np.ndarray) -> bytes | None:
         return None
     low, high = halves_HW3[:, : black[0]].reshape(-1), halves_HW3[:, black[-1] + 1 :].reshape(-1)
     size = min(low.size, high.size)
-    packed = ((high[:size] ^ _veil(size)) << 4) | (low[:size] ^ _veil(size))
+    stream = _stream(size)
+    packed = ((high[:size] ^ stream) << 4) | (low[:size] ^ stream)
     unpacker = zlib.decompressobj()
     try:
         text = unpacker.decompress(packed.tobytes(), _MAX_JSON)
     except zlib.error:
-        return None  # a picture with black columns of its own
+        return None  # an image that happens to have black columns
     if not unpacker.eof:
         raise ValueError("too long, or cut short")
     return text
 
 
-def _beside(shown_HW3: np.ndarray, text: bytes) -> np.ndarray:
-    """The picture between the two blocks that hold the text."""
-    height = len(shown_HW3)
+def _embed(image_HW3: np.ndarray, text: bytes) -> np.ndarray:
+    """Returns the image between the two blocks that hold the text."""
+    height = len(image_HW3)
     packed = np.frombuffer(zlib.compress(text, level=9), np.uint8)
     size = -(-packed.size // (3 * height)) * 3 * height
+    stream = _stream(size)
     low, high = (
-        (np.resize(halves, size) ^ _veil(size) | 0x40).reshape(height, -1, 3) for halves in (packed & 0x0F, packed >> 4)
+        (np.resize(halves, size) ^ stream | 0x40).reshape(height, -1, 3) for halves in (packed & 0x0F, packed >> 4)
     )
     black = np.zeros((height, 1, 3), np.uint8)
-    return np.concatenate([low, black, shown_HW3, black, high], axis=1)
+    return np.concatenate([low, black, image_HW3, black, high], axis=1)
 
 
-def _veil(size: int) -> np.ndarray:
-    """The lower four bits of x mod 255, where x goes on as 1664525 x + 1013904223 mod 2^32 from 0."""
+def _stream(size: int) -> np.ndarray:
+    """Returns the lower four bits of x mod 255 for x <- 1664525 x + 1013904223 mod 2^32, starting at 0."""
     powers = np.full(size, 1664525, np.uint32)
     powers[:1] = 1
     with np.errstate(over="ignore"):
@@ -125,8 +125,8 @@ def _veil(size: int) -> np.ndarray:
     return (x % 255).astype(np.uint8) & 0x0F
 
 
-def _revive(value: dict[str, Any]) -> dict[str, Any] | Tensor:
-    """JSON's stand-in for a tensor as that tensor."""
+def _restore_tensor(value: dict[str, Any]) -> dict[str, Any] | Tensor:
+    """Returns the tensor that a JSON object stands for; other objects unchanged."""
     if list(value) != [_TENSOR]:
         return value
     numbers = np.array(value[_TENSOR], dtype=np.float64)

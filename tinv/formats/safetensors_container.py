@@ -1,41 +1,50 @@
-"""The safetensors container: a JSON header and plain bytes, from which only the tensors asked for are read."""
+"""The safetensors container: a JSON header and plain bytes. Only the tensors that a layout looks up are read."""
 
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.formats.content import MAX_VALUES, Content, shown
+from tinv.formats.content import MAX_VALUES, Content, sanitize
+from tinv.runs.files import atomic
 
 _MAX_HEADER = 2**24
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Whether a file that begins like this is one: a length of 8 bytes, and JSON."""
+    """Returns whether a file that starts like this is one: a length of 8 bytes, then JSON."""
     return head[8:9] == b"{"
 
 
 def open_safetensors(path: Path) -> Content:
-    """The content of a safetensors file; tensors are read when they are looked at.
+    """Returns the content of a safetensors file; a tensor is read when it is looked up.
 
     Raises:
-        UserError: it is not whole, or no such file.
+        UserError: the file is damaged.
     """
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if header > min(_MAX_HEADER, path.stat().st_size):
         raise UserError(
-            f"{path} is a broken safetensors file (its header claims {header} bytes); is it cut short? Fetch or "
-            f"export it again"
+            f"{path} is a broken safetensors file (its header claims {header} bytes); is it cut short? "
+            f"Download or export it again"
         )
     return Content(path, "safetensors", tensors := _Tensors(path), tensors.metadata)
 
 
+def save_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+    """Writes a safetensors file atomically; returns its path."""
+    with atomic(path) as draft:
+        draft.write_bytes(save(tensors, metadata))
+    return path
+
+
 class _Tensors(Mapping[str, Tensor]):
-    """The tensors of a file by name."""
+    """The tensors of a file by name, read on lookup."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -43,7 +52,7 @@ class _Tensors(Mapping[str, Tensor]):
             with safe_open(path, framework="pt") as file:
                 self._names = dict.fromkeys(file.keys())
                 self.metadata: dict[str, str] = file.metadata() or {}
-        except Exception as error:  # a broken file breaks the parser in any way
+        except Exception as error:  # a damaged file can raise anything in the parser
             raise _broken(path, error) from error
 
     def __getitem__(self, name: str) -> Tensor:
@@ -56,7 +65,7 @@ class _Tensors(Mapping[str, Tensor]):
                     return file.get_tensor(name)
         except Exception as error:
             raise _broken(self._path, error) from error
-        raise UserError(f"{self._path} holds {shown(name)} of shape {shape}: far too much for a word's vectors")
+        raise UserError(f"{self._path} holds {sanitize(name)} of shape {shape}: far too large for an embedding")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -67,5 +76,6 @@ class _Tensors(Mapping[str, Tensor]):
 
 def _broken(path: Path, error: Exception) -> UserError:
     return UserError(
-        f"{path} is a broken safetensors file ({shown(str(error), 200)}); is it cut short? Fetch or export it again"
+        f"{path} is a broken safetensors file ({sanitize(str(error), 200)}); is it cut short? Download or "
+        f"export it again"
     )

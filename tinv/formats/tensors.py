@@ -1,6 +1,6 @@
-"""Vectors as every reader gives them: [K, D], float32, on the CPU, finite.
+"""The vectors that every reader returns: [K, D], float32, on the CPU, finite.
 
-K rows, D width.
+K vectors, D width.
 """
 
 from pathlib import Path
@@ -10,37 +10,37 @@ import torch
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.formats.content import MAX_VALUES, shown
+from tinv.formats.content import MAX_VALUES, sanitize
 from tinv.formats.learned_embedding import encoder_of_width
 
-SDXL_WIDTHS = {"clip_l": 768, "clip_g": 1280}
+_SDXL_WIDTHS = {"clip_l": 768, "clip_g": 1280}
 
 
-def rows_of(path: Path, name: str, value: Any) -> Tensor:
-    """The vectors that a file holds under a name.
+def read_vectors(path: Path, name: str, value: Any) -> Tensor:
+    """Returns a value of a file as vectors [K, D].
 
     Raises:
-        UserError: they are no vectors, or not finite.
+        UserError: it is not a tensor of vectors, or not finite.
     """
-    is_rows = isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (1, 2)
-    if not is_rows or not 0 < value.numel() <= MAX_VALUES:
+    is_vectors = isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (1, 2)
+    if not is_vectors or not 0 < value.numel() <= MAX_VALUES:
         kind = f"of shape {list(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        raise UserError(f"{path} holds {shown(name)!r} {kind}, not vectors [K, D]; it is no embedding file")
-    rows_KD = plain(value)
-    if not rows_KD.isfinite().all():
-        raise UserError(f"{path} holds values of {shown(name)!r} that are not finite; the run that wrote it had failed")
-    return rows_KD
+        raise UserError(f"{path} holds {sanitize(name)!r} {kind}, not vectors [K, D]; it is no embedding file")
+    vectors_KD = to_float32(value)
+    if not vectors_KD.isfinite().all():
+        raise UserError(f"{path}: the values of {sanitize(name)!r} are not finite; the run that wrote it had failed")
+    return vectors_KD
 
 
-def plain(rows: Tensor) -> Tensor:
-    """A copy of vectors [D] or [K, D] that shares nothing: [K, D], float32, on the CPU."""
-    rows = rows.detach().reshape(-1, rows.shape[-1])
-    return rows.to("cpu", torch.float32, copy=True, memory_format=torch.contiguous_format)
+def to_float32(vectors: Tensor) -> Tensor:
+    """Returns a copy of vectors [D] or [K, D] with its own memory: [K, D], float32, on the CPU."""
+    vectors = vectors.detach().reshape(-1, vectors.shape[-1])
+    return vectors.to("cpu", torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
-def by_encoder(rows_KD: Tensor) -> dict[str, Tensor]:
-    """The vectors by text encoder, where only their width tells it; SDXL's two side by side are parted."""
-    if rows_KD.shape[1] == sum(SDXL_WIDTHS.values()):
-        parts = rows_KD.split(list(SDXL_WIDTHS.values()), dim=1)
-        return {encoder: part.contiguous() for encoder, part in zip(SDXL_WIDTHS, parts, strict=True)}
-    return {encoder_of_width(rows_KD.shape[1]): rows_KD}
+def split_by_encoder(vectors_KD: Tensor) -> dict[str, Tensor]:
+    """Returns the vectors by text encoder, judged by their width; SDXL's two side by side are split."""
+    if vectors_KD.shape[1] == sum(_SDXL_WIDTHS.values()):
+        parts = vectors_KD.split(list(_SDXL_WIDTHS.values()), dim=1)
+        return {encoder: part.contiguous() for encoder, part in zip(_SDXL_WIDTHS, parts, strict=True)}
+    return {encoder_of_width(vectors_KD.shape[1]): vectors_KD}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.formats.negative import halves
+from tinv.formats.negative import split_negative
 from tinv.models.base import LatentDiffusion
 from tinv.models.check_fit import check_fit
 from tinv.models.sampling import DPM, build_scheduler
@@ -35,7 +35,7 @@ def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: Latent
         UserError: the embeddings do not fit the model or each other, or the folder cannot be written.
     """
     check_fit(learned, model)
-    learned = [half for embedding in learned for half in halves(embedding)]
+    learned = [half for embedding in learned for half in split_negative(embedding)]
     for embedding in learned:
         check(embedding)
     for token, other in permutations([embedding.placeholder_token.lower() for embedding in learned], 2):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.formats.negative import halves
+from tinv.formats.negative import split_negative
 from tinv.models import STABLE_DIFFUSION, STABLE_DIFFUSION_XL
 from tinv.models.conditioning import add_timestep_routing, layers_of, route_by_layer, side_by_side
 from tinv.token_parts import (
@@ -52,7 +52,7 @@ def load(pipe: Any, *files: Path | str, token: str | None = None) -> list[str]:
     Raises:
         UserError: a file is no embedding or does not fit the pipeline, or the pipeline already has tokens with parts.
     """
-    learned = [each for file in files for word in formats.read_all(file, token=token) for each in halves(word)]
+    learned = [each for file in files for word in formats.read_all(file, token=token) for each in split_negative(word)]
     encoders = _encoders(pipe)
     for embedding in learned:
         _check_widths(embedding, encoders)

@@ -8,7 +8,7 @@ import yaml
 
 from tinv.concept import slug
 from tinv.formats.learned_embedding import LearnedEmbedding
-from tinv.formats.negative import negative_of
+from tinv.formats.negative import negative_token
 from tinv.hub.licenses import license_of
 from tinv.publish.run_facts import CONCEPT_IMAGES, Facts
 from tinv.token_parts import has_negative
@@ -59,7 +59,7 @@ def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
     lines += ['pipe.to("cuda" if torch.cuda.is_available() else "cpu")']
     words = {"learned_embeds": word}
     if has_negative(learned.vectors):
-        words["learned_embeds-neg"] = negative_of(word)
+        words["learned_embeds-neg"] = negative_token(word)
     for stem in words:
         lines += _loading(stem, repo_id=repo_id, files=files)
     prompts = ", negative_prompt=".join(_text(_prompt(learned, each)) for each in words.values())

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from tinv.errors import UserError
-from tinv.formats import FORMATS, NAMES, PIPELINE, LearnedEmbedding, write
+from tinv.formats import EXPORT_FORMATS, FORMATS, PIPELINE, LearnedEmbedding, get_format, write
 from tinv.inference import export_pipeline as merged
 from tinv.runs.files import write_text
 from tinv.runs.layout import concept_dir
@@ -45,9 +45,9 @@ class Export(Callback):
         formats: in which the end is written, beside diffusers' own, which is what other commands read.
         license: of the embedding, as an SPDX identifier; None says nothing.
         """
-        if unknown := [name for name in formats if name not in NAMES]:
+        if unknown := [name for name in formats if name not in EXPORT_FORMATS]:
             raise UserError(
-                f"callbacks.export.formats must be a list of {', '.join(NAMES)}, got {', '.join(map(str, unknown))}"
+                f"callbacks.export.formats must be a list of {', '.join(EXPORT_FORMATS)}, got {', '.join(map(str, unknown))}"
             )
         if total_limit is not None and total_limit < 1:
             raise UserError(
@@ -56,7 +56,7 @@ class Export(Callback):
         self.folder = Path(dir)
         self.stopwatch = Stopwatch()
         self.total_limit, self.license = total_limit, license
-        self._others = [chosen for chosen in FORMATS[1:] if chosen.name in formats]
+        self._others = [get_format(name) for name in FORMATS[1:] if name in formats]
         self._with_pipeline = PIPELINE in formats
         self._every = EveryNSteps(every_n_steps, setting="callbacks.export.every_n_steps")
         self._began = datetime.now(UTC)
@@ -103,9 +103,9 @@ class Export(Callback):
     def _write_result(self, trainer: Trainer, pl_module: Any) -> list[LearnedEmbedding]:
         found = self._learned(trainer, pl_module, _keeper(trainer))
         for folder, learned in found.items():
-            self._write(learned, folder / FORMATS[0].file_name)
+            self._write(learned, folder / get_format(FORMATS[0]).file_name)
             for chosen in self._others:
-                self._write(learned, chosen.place(folder, learned), chosen.name)
+                self._write(learned, chosen.default_path(folder, learned), chosen.name)
         for word in pl_module.learned_tokens if trainer.is_global_zero else ():
             folder = concept_dir(self.folder, word.name)
             write_text(folder / "token_identifier.txt", word.placeholder_token + "\n")

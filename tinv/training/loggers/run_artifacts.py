@@ -40,7 +40,7 @@ def pictures(sheet: Path) -> list[tuple[str, int | str, Image.Image | None]]:
 def words(run: Path) -> Iterator[tuple[Path, LearnedEmbedding]]:
     """What it has learned, and the files that it is in."""
     for _, folder in _concepts(run):
-        path = folder / formats.FORMATS[0].file_name
+        path = folder / formats.get_format("diffusers").file_name
         if path.is_file():
             try:
                 yield path, formats.read(path)
