@@ -28,13 +28,13 @@ def run(options: Namespace) -> dict[str, Any]:
     taken: dict[str, list[tuple[float, float]]] = {"tell the encoder": [], "encode a view": [], "look it up": []}
     with TemporaryDirectory() as folder:
         encoder = encoding_identity(vae, torch.device("cpu"))
-        known = LatentCache(lambda x: latents.encode(vae, x), Path(folder), encoder=encoder, max_bytes=10**9)
+        known = LatentCache(lambda x: latents.encode(vae, x), Path(folder), encoder_id=encoder, max_bytes=10**9)
         for _ in range(options.rounds):
             view = torch.rand(1, 3, side, side) * 2 - 1
             taken["tell the encoder"].append(timed(lambda: encoding_identity(vae, torch.device("cpu"))))
             for name in ("encode a view", "look it up"):
                 taken[name].append(timed(lambda view=view: known(view)))  # type: ignore[misc]
-    assert known.made == known.looked_up == options.rounds
+    assert known.misses == known.hits == options.rounds
     found = {
         name: {"wall_ms": Figure.of([wall for wall, _ in laps]), "cpu_ms": Figure.of([cpu for _, cpu in laps])}
         for name, laps in taken.items()

@@ -39,7 +39,7 @@ class Batch:
         captions: Sequence[str],
         geometry: Tensor,
         level: Tensor,
-        draws: Tensor,
+        noise_seeds: Tensor,
         index: Tensor,
         mask: Tensor | None = None,
     ):
@@ -48,17 +48,17 @@ class Batch:
         captions: B texts with the placeholder word filled in.
         geometry: [B, 6], original height and width, top and left of the crop, target height and width, in pixels.
         level: [B] in [0, 1), where in the noise schedule each sample is taken, 0 the least noise; float64.
-        draws: [B] int64, each sample's own seed, from which its posterior sample and its noise are drawn.
+        noise_seeds: [B] int64, the seed of each example's posterior sample and noise.
         index: [B] int64, which of the training pictures it is.
         mask: [B, 1, h, w] weights of the loss, or None for an unweighted one.
         """
         self.moments, self.captions, self.geometry = moments, captions, geometry
-        self.level, self.draws, self.index, self.mask = level, draws, index, mask
+        self.level, self.noise_seeds, self.index, self.mask = level, noise_seeds, index, mask
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with its tensors on another device, but for the draws: they seed generators on the CPU."""
+        """The same batch with its tensors on another device, except noise_seeds: they seed generators on the CPU."""
         moved: dict[str, Any] = {
-            name: to_device(value, device) if isinstance(value, Tensor) and name != "draws" else value
+            name: to_device(value, device) if isinstance(value, Tensor) and name != "noise_seeds" else value
             for name, value in vars(self).items()
         }
         return Batch(**moved)

@@ -102,7 +102,7 @@ def _first(module: TextualInversion, part: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
-    """A recorded micro-batch as the datamodule would deal it; its draws are its number."""
+    """A recorded micro-batch as the datamodule would deal it; its noise seeds are its number."""
     pixels_B3HW, size = part["pixels"], len(part["pixels"])
     height, width = pixels_B3HW.shape[2:]
     square_B6 = torch.tensor([height, width, 0, 0, height, width]).expand(size, 6)
@@ -115,7 +115,7 @@ def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
         ],
         geometry=part["time_ids"].view(size, 6) if "time_ids" in part else square_B6,
         level=(part["timestep_sampler"].double() + 0.5) / len(module.model.schedule.alphas_cumprod),
-        draws=torch.full((size,), n),
+        noise_seeds=torch.full((size,), n),
         index=torch.zeros(size, dtype=torch.long),
     )
 

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from tinv.data.captions import Captions
-from tinv.data.dataset import EncodedImage, RunBatchSampler, TrainingDataset, ValidationDataset, collate
+from tinv.data.dataset import (
+    EncodedImage,
+    RunBatchSampler,
+    ShuffledOrder,
+    TrainingDataset,
+    ValidationDataset,
+    batches_by_size,
+    collate,
+    shuffled,
+)
 from tinv.data.encode_latents import EncodedViews
 from tinv.seeding import generator
 
@@ -12,104 +21,152 @@ N = 5
 CAPTIONS = Captions("<x>", tuple(f"caption {i}" for i in range(7)))
 
 
-def picture(i, repeats=1, height=1, masked=False):
-    """Two views; a view's moments are its number."""
+def encoded_image(i, repeats=1, height=1, masked=False):
+    """An image with two views, whose moments are the number of the view."""
     moments = torch.arange(2 * i, 2 * i + 2, dtype=torch.float32).view(2, 1, 1, 1).expand(2, 2, height, 1)
     mask = torch.zeros(2, 1, height, 1) if masked else None
     return EncodedImage(EncodedViews(moments, torch.zeros(2, 6, dtype=torch.int64), mask), CAPTIONS, repeats)
 
 
 def training(seed=0, repeats=1):
-    return TrainingDataset([picture(i, repeats) for i in range(N)], batch_size=4, seed=seed)
+    return TrainingDataset([encoded_image(i, repeats) for i in range(N)], batch_size=4, seed=seed)
 
 
-def test_the_first_runs_of_tinv_showed_the_same():
-    """Sample n as the first release drew it: a published seed must go on meaning the same run."""
-    samples = training(seed=3, repeats=2)
+def test_examples_are_those_of_the_first_release():
+    """A published seed must always give the same run."""
+    examples = training(seed=3, repeats=2)
     for n in range(40):
         order = torch.randperm(2 * N, generator=generator(3, "order", n // (2 * N))).tolist()
-        chance = generator(3, "sample", n)
-        caption = int(torch.randint(7, (), generator=chance))
-        view = int(torch.randint(2, (), generator=chance))
-        level = float(torch.rand((), dtype=torch.float64, generator=chance))
+        rng = generator(3, "sample", n)
+        caption = int(torch.randint(7, (), generator=rng))
+        view = int(torch.randint(2, (), generator=rng))
+        level = float(torch.rand((), dtype=torch.float64, generator=rng))
         index = order[n % (2 * N)] % N
-        sample = samples[n]
-        assert (sample.index, sample.caption, sample.level) == (index, f"caption {caption}", level)
-        assert sample.moments[0, 0, 0] == 2 * index + view
+        example = examples[n]
+        assert (example.index, example.caption, example.level) == (index, f"caption {caption}", level)
+        assert example.moments[0, 0, 0] == 2 * index + view
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
-def test_each_pass_shows_every_picture_as_often_as_repeats_says(repeats):
-    samples = training(repeats=repeats)
+def test_each_pass_repeats_every_image(repeats):
+    examples = training(repeats=repeats)
     for turn in range(4):
-        shown = Counter(samples[turn * N * repeats + i].index for i in range(N * repeats))
-        assert shown == dict.fromkeys(range(N), repeats)
+        counts = Counter(examples[turn * N * repeats + i].index for i in range(N * repeats))
+        assert counts == dict.fromkeys(range(N), repeats)
 
 
-def test_a_pass_shows_each_picture_as_often_as_it_repeats():
+def test_images_can_have_different_repeats():
     counts = {0: 3, 1: 1, 2: 2}
-    samples = TrainingDataset([picture(i, count) for i, count in counts.items()], batch_size=4, seed=0)
+    examples = TrainingDataset([encoded_image(i, count) for i, count in counts.items()], batch_size=4, seed=0)
     for turn in range(5):
-        assert Counter(samples[6 * turn + i].index for i in range(6)) == counts
+        assert Counter(examples[6 * turn + i].index for i in range(6)) == counts
 
 
 def test_passes_have_different_orders():
-    samples = training()
-    orders = {tuple(samples[turn * N + i].index for i in range(N)) for turn in range(20)}
+    examples = training()
+    orders = {tuple(examples[turn * N + i].index for i in range(N)) for turn in range(20)}
     assert len(orders) > 10
 
 
-def test_a_sample_depends_on_the_seed_and_its_number_alone():
+def test_an_example_is_a_function_of_the_seed_and_its_number():
     forwards, backwards = [training()[n] for n in range(30)], [training()[n] for n in reversed(range(30))]
     assert [vars(a) | {"moments": 0, "geometry": 0} for a in forwards] == [
         vars(b) | {"moments": 0, "geometry": 0} for b in reversed(backwards)
     ]
-    assert [training(seed=1)[n].draw for n in range(30)] != [sample.draw for sample in forwards]
+    assert [training(seed=1)[n].noise_seed for n in range(30)] != [example.noise_seed for example in forwards]
 
 
-def test_captions_orientations_and_levels_are_spread_evenly():
-    dealt = training()
-    samples = [dealt[n] for n in range(2000)]
-    assert set(Counter(sample.caption for sample in samples)) == set(CAPTIONS)
-    mirrored = sum(int(sample.moments[0]) % 2 for sample in samples)
-    assert 900 < mirrored < 1100
-    level = torch.tensor([sample.level for sample in samples])
+def test_captions_views_and_levels_are_uniformly_distributed():
+    dataset = training()
+    examples = [dataset[n] for n in range(2000)]
+    assert set(Counter(example.caption for example in examples)) == set(CAPTIONS)
+    flipped = sum(int(example.moments[0]) % 2 for example in examples)
+    assert 900 < flipped < 1100
+    level = torch.tensor([example.level for example in examples])
     assert abs(level.mean() - 0.5) < 0.02 and level.min() < 0.01 and level.max() > 0.99
 
 
-def test_a_resumed_sampler_goes_on_where_the_run_stood():
-    whole = list(RunBatchSampler(start=0, stop=10, batch_size=3))
-    rest = RunBatchSampler(start=6, stop=10, batch_size=3)
-    assert list(rest) == whole[6:]
-    assert len(rest) == 10
+def test_a_resumed_sampler_yields_the_remaining_batches():
+    batches = list(RunBatchSampler(start=0, stop=10, batch_size=3))
+    remaining = RunBatchSampler(start=6, stop=10, batch_size=3)
+    assert list(remaining) == batches[6:]
+    assert len(remaining) == 10
 
 
-def test_processes_share_the_samples_without_overlap():
-    parts = [list(RunBatchSampler(start=0, stop=4, batch_size=2, rank=rank, world_size=2)) for rank in (0, 1)]
-    seen = [n for part in parts for batch in part for n in batch]
-    assert sorted(seen) == list(range(16))
-    assert [sorted(parts[0][i] + parts[1][i]) for i in range(4)] == list(RunBatchSampler(start=0, stop=4, batch_size=4))
+def test_processes_get_different_examples():
+    ranks = [list(RunBatchSampler(start=0, stop=4, batch_size=2, rank=rank, world_size=2)) for rank in (0, 1)]
+    assert sorted(n for batches in ranks for batch in batches for n in batch) == list(range(16))
+    assert [sorted(ranks[0][i] + ranks[1][i]) for i in range(4)] == list(RunBatchSampler(start=0, stop=4, batch_size=4))
 
 
 def test_validation_levels_are_stratified_and_the_set_is_fixed():
-    sets = [ValidationDataset([picture(i) for i in range(N)], num_draws=64) for _ in range(2)]
+    sets = [ValidationDataset([encoded_image(i) for i in range(N)], num_draws=64) for _ in range(2)]
     levels = sorted(sets[0][i].level for i in range(64))
     assert levels == [(i + 0.5) / 64 for i in range(64)]
-    assert [sets[0][i].draw for i in range(64)] == [sets[1][i].draw for i in range(64)]
+    assert [sets[0][i].noise_seed for i in range(64)] == [sets[1][i].noise_seed for i in range(64)]
     assert {sets[0][i].index for i in range(64)} == set(range(N))
 
 
-def test_a_picture_without_a_mask_counts_whole_beside_one_that_has_one():
-    samples = TrainingDataset([picture(0, masked=True), picture(1)], batch_size=2, seed=0)
-    batch = collate([samples[0], samples[1]])
+def test_collate_gives_a_mask_of_ones_to_images_without_one():
+    examples = TrainingDataset([encoded_image(0, masked=True), encoded_image(1)], batch_size=2, seed=0)
+    batch = collate([examples[0], examples[1]])
     assert {int(i): mask.unique().tolist() for i, mask in zip(batch.index, batch.mask, strict=True)} == {0: [0], 1: [1]}
     assert collate([training()[0], training()[1]]).mask is None
 
 
-def test_validation_batches_hold_pictures_of_one_size_and_every_draw_once():
-    samples = ValidationDataset([picture(0), picture(1, height=2), picture(2)], num_draws=20)
-    batches = samples.batches(4)
+def test_validation_batches_have_one_image_size_and_contain_every_example():
+    examples = ValidationDataset([encoded_image(0), encoded_image(1, height=2), encoded_image(2)], num_draws=20)
+    batches = examples.batches(4)
     assert sorted(i for batch in batches for i in batch) == list(range(20))
-    assert all(len({samples[i].moments.shape for i in batch}) == 1 for batch in batches)
-    alike = ValidationDataset([picture(i) for i in range(N)], num_draws=10)
-    assert alike.batches(4) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert all(len({examples[i].moments.shape for i in batch}) == 1 for batch in batches)
+    one_size = ValidationDataset([encoded_image(i) for i in range(N)], num_draws=10)
+    assert one_size.batches(4) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+SIZES = ["square"] * 3 + ["wide"] * 5 + ["tall"]
+INDICES = list(range(len(SIZES)))
+
+
+def make_order(batch_size=4, seed=0, sizes=SIZES):
+    return ShuffledOrder(INDICES, sizes, batch_size=batch_size, seed=seed)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_a_micro_batch_has_images_of_one_size(batch_size):
+    order = make_order(batch_size)
+    for batch in range(60):
+        assert len({SIZES[order[batch * batch_size + position]] for position in range(batch_size)}) == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_after_batch_size_passes_every_image_was_used_equally_often(batch_size):
+    order = make_order(batch_size)
+    period = len(INDICES) * batch_size
+    for turn in range(4):
+        assert Counter(order[turn * period + i] for i in range(period)) == dict.fromkeys(INDICES, batch_size)
+
+
+def test_the_sizes_alternate():
+    order = make_order()
+    sizes = [SIZES[order[batch * 4]] for batch in range(90)]
+    for start in range(0, 90, 9):
+        assert Counter(sizes[start : start + 9]) == Counter(SIZES)
+
+
+def test_with_one_size_each_pass_is_a_permutation_for_any_batch_size():
+    plain = [shuffled(5, n // 9, 9)[n % 9] for n in range(60)]
+    for batch_size in (1, 4, 7):
+        order = make_order(batch_size, seed=5, sizes=["square"] * 9)
+        assert [order[n] for n in range(60)] == plain
+
+
+def test_the_order_is_a_function_of_the_seed():
+    forwards = [make_order()[n] for n in range(100)]
+    backwards = make_order()
+    assert [backwards[n] for n in reversed(range(100))] == forwards[::-1]
+    assert [make_order(seed=1)[n] for n in range(100)] != forwards
+
+
+def test_batches_by_size_keep_the_order_and_contain_every_position():
+    batches = batches_by_size(list("abaabba"), 2)
+    assert batches == [[0, 2], [3, 6], [1, 4], [5]]

@@ -89,15 +89,15 @@ def test_what_cannot_be_is_said(make, message):
         make()
 
 
-def samples(strata, seed=0, batch_size=2):
+def samples(num_strata, seed=0, batch_size=2):
     views = EncodedViews(torch.zeros(1, 2, 1, 1), torch.zeros(1, 6, dtype=torch.int64), None)
     shown = [EncodedImage(views, Captions("<x>", ("a",))) for _ in range(5)]
-    return TrainingDataset(shown, batch_size=batch_size, seed=seed, strata=strata)
+    return TrainingDataset(shown, batch_size=batch_size, seed=seed, num_strata=num_strata)
 
 
-def levels(strata, steps, group, seed=0):
+def levels(num_strata, steps, group, seed=0):
     """[steps, group], the levels of the samples of each optimizer step."""
-    dealt = samples(strata, seed)
+    dealt = samples(num_strata, seed)
     numbers = [[dealt[step * group + i].level for i in range(group)] for step in range(steps)]
     return torch.tensor(numbers, dtype=torch.float64)
 
@@ -118,7 +118,7 @@ def test_each_stratified_sample_alone_is_uniform():
 def test_a_function_of_the_level_varies_less_over_stratified_steps():
     """The variance of a step's mean falls with the cube of the samples, not with their number: here to a 64th."""
     for of_level in (lambda x: x, torch.square):
-        each, shared = (of_level(levels(strata, 1000, 8)).mean(dim=1).var() for strata in (None, 8))
+        each, shared = (of_level(levels(num_strata, 1000, 8)).mean(dim=1).var() for num_strata in (None, 8))
         assert each / 80 < shared < each / 40
 
 

@@ -17,5 +17,5 @@ def test_a_folder_may_be_a_dataset(hub, tmp_path):
 
 
 def test_without_a_network_it_is_an_error_of_the_settings(no_hub):
-    with pytest.raises(UserError, match=r"data\.folder=FOLDER"):
+    with pytest.raises(UserError, match=r"set data\.folder to a local folder"):
         pictures("hf://datasets/somebody/cats")

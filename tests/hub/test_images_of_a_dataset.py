@@ -65,12 +65,14 @@ def test_another_form_is_refused_with_the_right_one(text):
 
 
 def test_without_a_network_a_folder_is_asked_for(no_hub):
-    with pytest.raises(UserError, match=r"data\.folder: .*cannot be reached.*tinv prefetch.*data\.folder=FOLDER"):
+    with pytest.raises(
+        UserError, match=r"data\.folder=hf:.*cannot be reached.*tinv prefetch.*set data\.folder to a local folder"
+    ):
         locate_folder("hf://datasets/somebody/cats")
 
 
 def test_a_folder_without_pictures_names_those_that_have_some(cats):
-    with pytest.raises(UserError, match=r"no picture files in more: they are in .*more/night"):
+    with pytest.raises(UserError, match=r"no image files in more\. They are in .*more/night"):
         locate_folder("hf://datasets/somebody/cats/more")
 
 
@@ -83,9 +85,9 @@ def test_tables_are_not_pictures(hub, tmp_path):
 
 
 def test_a_dataset_for_another_purpose_is_not_downloaded(hub, cats, monkeypatch):
-    for limit in ("MOST_PICTURES", "MOST_BYTES"):
+    for limit in ("MAX_IMAGES", "MAX_BYTES"):
         with monkeypatch.context() as patch:
             patch.setattr(places, limit, 2)
-            with pytest.raises(UserError, match="holds 3 pictures"):
+            with pytest.raises(UserError, match="3 images of"):
                 locate_folder("hf://datasets/somebody/cats")
     assert not hub.fetched()

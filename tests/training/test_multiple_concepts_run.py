@@ -225,7 +225,7 @@ def test_every_problem_is_named_with_its_place_before_anything_loads(place):
     with pytest.raises(ConfigError) as error:
         preflight(cfg)
     text = "\n".join(error.value.problems)
-    assert "extra_concepts.dog: data.captions=files: no caption beside" in text
+    assert "extra_concepts.dog: data.captions=files: " in text and "no caption file beside" in text
     assert "extra_concepts.dog: embedding.init_noise must be 0 or more, got -1" in text
     assert "concept.placeholder_token and extra_concepts.dog.concept.placeholder_token are both my-dog" in text
     with pytest.raises(ConfigError, match=r"others\.dog: concept\.initializer 'zebra' is . tokens"):

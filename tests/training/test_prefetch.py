@@ -136,7 +136,7 @@ def test_a_prefetched_run_trains_without_a_socket(tmp_path, pinned):
     [
         ("cat_toy_sd15", [], ["stable-diffusion-v1-5", "hf://datasets/diffusers/cat_toy_example"]),
         ("cat_toy_sdxl", [], ["stable-diffusion-xl", "hf://datasets/diffusers/cat_toy_example"]),
-        ("painting_style", ["data.folder=nowhere"], ["stable-diffusion-v1-5", "there is no folder nowhere"]),
+        ("painting_style", ["data.folder=nowhere"], ["stable-diffusion-v1-5", "nowhere: no such folder"]),
     ],
 )
 def test_without_a_network_and_a_cache_everything_is_named_in_seconds(tmp_path, experiment, more, lacks):

@@ -1,4 +1,4 @@
-"""What is shown of one concept: a folder of pictures, with their captions, masks and counts."""
+"""The training images of one concept: a folder of images with their captions, masks and repeats."""
 
 import re
 import warnings
@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor
 
 from tinv.concept import Concept
 from tinv.data.captions import CaptionConfig
 from tinv.data.crop_config import CropConfig
-from tinv.data.crops import Size
 from tinv.data.dataset import EncodedImage
 from tinv.data.encode_latents import encode_views, pack_tensors, release_free_memory
 from tinv.data.images import CroppedImage, crop_image, find_images, format_names, open_image
@@ -22,7 +20,7 @@ from tinv.seeding import generator
 
 
 class ConceptImages:
-    """Finds what a folder holds, and makes it into what a run shows."""
+    """The images in a folder, and how they are cropped, masked, captioned and encoded."""
 
     def __init__(
         self,
@@ -37,143 +35,139 @@ class ConceptImages:
         mask_floor: float = 0.0,
         seed: int = 0,
     ):
-        """Find the pictures and what belongs to them; nothing is decoded yet.
+        """Find the images, captions and masks; no image is decoded yet.
 
         Args:
-            concept: whose word the captions say.
-            folder: holds the pictures.
-            wording: where the captions come from.
-            framing: how the pictures are brought to size.
-            recursive: those in sub-folders, too.
-            repeats: how often a pass shows each, of all or by file name or pattern.
-            masks: a folder of masks, or `alpha`, or None.
-            mask_floor: what the places count that a mask leaves out.
-            seed: of the run; decides where random crops are.
+            concept: gives the placeholder token.
+            folder: of the images.
+            caption_config: where captions come from.
+            crop_config: which parts of the images are used.
+            recursive: include sub-folders.
+            repeats: see `count_repeats`.
+            masks: a folder of masks, `alpha`, or None.
+            mask_floor: the loss weight where a mask is black.
+            seed: of the run; decides the offsets of random crops.
 
         Raises:
-            UserError: something that is needed is missing, or a setting does not fit the folder.
+            UserError: a required file is missing, or a setting does not fit the folder.
         """
         if not 0 <= mask_floor <= 1:
-            raise UserError(f"data.mask_floor must be between 0 and 1, got {mask_floor}")
+            raise UserError(f"data.mask_floor={mask_floor}: must be between 0 and 1.")
         if mask_floor and masks is None:
-            raise UserError("data.mask_floor is for data.masks, which is null; set both or neither")
+            raise UserError(f"data.mask_floor={mask_floor} needs data.masks, which is null. Set both or neither.")
         self.concept, self.folder, self.crop_config, self.caption_config = concept, folder, crop_config, caption_config
         self.mask_floor, self.seed = mask_floor, seed
-        found = find_images(folder, recursive=recursive)
+        paths = find_images(folder, recursive=recursive)
         if isinstance(masks, Path):
-            found = _outside(masks, found, folder)
-        self.repeats = count_repeats(found, repeats, root=folder)
-        self.images = list(self.repeats)
-        self.captions = caption_config.load_captions(self.images, concept)
-        self.takes_alpha = masks == ALPHA
-        if self.takes_alpha:
-            check_alpha_channels(self.images)
-        self.masks = find_masks(masks, self.images, root=folder) if isinstance(masks, Path) else {}
+            paths = _exclude_masks(masks, paths, folder)
+        self.repeats = count_repeats(paths, repeats, root=folder)
+        self.paths = list(self.repeats)
+        self.captions = caption_config.load_captions(self.paths, concept)
+        self.uses_alpha = masks == ALPHA
+        if self.uses_alpha:
+            check_alpha_channels(self.paths)
+        self.masks = find_masks(masks, self.paths, root=folder) if isinstance(masks, Path) else {}
 
     def caption_sources(self) -> dict[str, str]:
-        """Every caption that may be shown, with the place where it is written."""
-        places = {captions: self.caption_config.source_of(image) for image, captions in self.captions.items()}
-        return {captions[i]: place for captions, place in places.items() for i in range(len(captions))}
+        """Return every possible caption, with the file that it comes from."""
+        sources = {captions: self.caption_config.source_of(path) for path, captions in self.captions.items()}
+        return {captions[i]: source for captions, source in sources.items() for i in range(len(captions))}
 
     def load_crops(self, path: Path, resolution: int) -> list[CroppedImage]:
-        """A picture in every cut that is shown, at a resolution that need not be that of the settings.
+        """Return the crops of an image at a given resolution, without those that a mask covers completely.
 
         Raises:
             UserError: naming the file and what is wrong with it.
         """
         image, alpha = open_image(path, background=self.crop_config.background)
-        mask = alpha if self.takes_alpha else self._mask(path, image.size)
-        chance = generator(self.seed, "crops", path.relative_to(self.folder).as_posix())
-        crops = self.crop_config.make_crops(image.size, resolution, chance=chance)
-        pictures = [crop_image(path, image, crop, mask) for crop in crops]
-        counting = [p for p in pictures if p.mask is None or self.mask_floor or p.mask.any()]
-        if not counting:
+        mask = alpha if self.uses_alpha else None
+        if path in self.masks:
+            mask = load_mask(self.masks[path], path, image.size)
+        rng = generator(self.seed, "crops", path.relative_to(self.folder).as_posix())
+        boxes = self.crop_config.make_crops(image.size, resolution, generator=rng)
+        crops = [crop_image(path, image, box, mask) for box in boxes]
+        crops = [crop for crop in crops if crop.mask is None or self.mask_floor or crop.mask.any()]
+        if not crops:
             raise UserError(
-                f"data.masks: nothing counts in what is shown of {path}; "
-                f"mend its mask, choose another data.fit, or set data.mask_floor above 0"
+                f"data.masks: the mask of {path} is black in every crop. Correct the mask, choose another data.fit, "
+                f"or set data.mask_floor above 0."
             )
-        return counting
+        return crops
 
     def encode(self, encode: Callable[[Tensor], Tensor], resolution: int) -> list[EncodedImage]:
-        """The pictures as the frozen VAE sees them, one after the other: only their moments are kept.
+        """Encode the images one after the other with the frozen VAE; only their moments stay in memory.
 
         Args:
             encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
-            resolution: the model's own, in pixels; used unless the settings name one.
+            resolution: the model's own, in pixels; `data.resolution` overrides it.
         """
         resolution = self.crop_config.resolution or resolution
-        views, small = [], []
-        for path in self.images:
-            pictures = self.load_crops(path, resolution)
-            small += [path.name] * pictures[0].crop.enlarges
-            views.append(encode_views(pictures, encode, flip=self.crop_config.flip, mask_floor=self.mask_floor))
-            del pictures
+        views, upscaled = [], []
+        for path in self.paths:
+            crops = self.load_crops(path, resolution)
+            upscaled += [path.name] * crops[0].crop.is_upscaled
+            views.append(encode_views(crops, encode, flip=self.crop_config.flip, mask_floor=self.mask_floor))
+            del crops
             release_free_memory()
-        if small:
+        if upscaled:
             warnings.warn(
-                f"data.folder: {format_names(small)} had to be enlarged to {resolution} pixels "
-                f"and will look blurred; give larger pictures, or a smaller data.resolution",
+                f"data.folder: {format_names(upscaled)}: upscaled to {resolution} pixels, so they will look blurred. "
+                f"Use larger images, or a smaller data.resolution.",
                 stacklevel=3,
             )
         views[:] = pack_tensors(views)
         release_free_memory()
-        return [
-            EncodedImage(each, self.captions[path], self.repeats[path])
-            for each, path in zip(views, self.images, strict=True)
-        ]
-
-    def _mask(self, path: Path, size: Size) -> Image.Image | None:
-        return load_mask(self.masks[path], path, size) if path in self.masks else None
-
-
-def _outside(masks: Path, images: list[Path], folder: Path) -> list[Path]:
-    """The pictures of a folder that are not in its folder of masks, if that is inside of it."""
-    place, root = masks.absolute(), folder.absolute()
-    if root not in (place, *place.parents):
-        return images
-    if not (outside := [image for image in images if place not in image.absolute().parents]):
-        raise UserError(f"data.masks: every picture of {folder} is in {masks}; give the masks a folder of their own")
-    return outside
+        return [EncodedImage(v, self.captions[p], self.repeats[p]) for v, p in zip(views, self.paths, strict=True)]
 
 
 def count_repeats(images: Sequence[Path], repeats: int | Mapping[str, int], *, root: Path) -> dict[Path, int]:
-    """How often each picture is shown in a pass; those that are shown never are left out.
+    """Return how often a pass uses each image, without the images with 0 repeats.
 
-    A sub-folder called `10_mugs` makes that 10 times as often, as in kohya's trainer.
+    A sub-folder called `10_mugs` multiplies the repeats of its images by 10, as in kohya's trainer.
 
     Args:
-        images: the pictures.
-        repeats: of all of them, or by file name, or by a pattern such as `front*`; the last that fits counts, and
-            pictures that none fits are shown once. 0 leaves a picture out.
-        root: the folder of the pictures.
+        images: the image files.
+        repeats: of all images, or by file name or pattern such as `front*`; the last match wins, and images without
+            a match have 1. 0 excludes an image.
+        root: the folder of the images.
 
     Raises:
-        UserError: a count is negative, a pattern fits nothing, or nothing is left.
+        UserError: a number is negative, a pattern matches nothing, or no image remains.
     """
-    by_name = {"*": repeats} if isinstance(repeats, int) else repeats
+    by_pattern = {"*": repeats} if isinstance(repeats, int) else repeats
     counts = dict.fromkeys(images, 1)
-    for pattern, count in by_name.items():
+    for pattern, count in by_pattern.items():
         if isinstance(repeats, int) and count < 1:
-            raise UserError(f"data.repeats must be 1 or more, got {count}")
+            raise UserError(f"data.repeats={count}: must be 1 or more.")
         if count < 0:
-            raise UserError(f"data.repeats: {pattern} must be 0 (left out) or more, got {count}")
-        fitting = [image for image in images if _fits(image.relative_to(root), pattern)]
-        if not fitting:
-            raise UserError(f"data.repeats: no picture is called {pattern}; there are, for example, {images[0].name}")
-        counts |= dict.fromkeys(fitting, count)
-    counted = {image: count * _of_folders(image.relative_to(root)) for image, count in counts.items()}
-    if not any(counted.values()):
-        raise UserError("data.repeats leaves out every picture; give one of them 1 or more")
-    return {image: count for image, count in counted.items() if count}
+            raise UserError(f"data.repeats: {pattern}: {count} must be 0 (exclude) or more.")
+        matches = [image for image in images if _matches(image.relative_to(root), pattern)]
+        if not matches:
+            raise UserError(f"data.repeats: {pattern} matches no image. One of the names is {images[0].name}.")
+        counts |= dict.fromkeys(matches, count)
+    counts = {image: count * _folder_repeats(image.relative_to(root)) for image, count in counts.items()}
+    if not any(counts.values()):
+        raise UserError("data.repeats excludes every image. Set 1 or more for at least one.")
+    return {image: count for image, count in counts.items() if count}
 
 
-def _fits(inside: Path, pattern: str) -> bool:
-    return fnmatch(inside.name, pattern) or fnmatch(inside.as_posix(), pattern)
+def _matches(path: Path, pattern: str) -> bool:
+    return fnmatch(path.name, pattern) or fnmatch(path.as_posix(), pattern)
 
 
-def _of_folders(inside: Path) -> int:
+def _folder_repeats(path: Path) -> int:
     product = 1
-    for folder in inside.parts[:-1]:
+    for folder in path.parts[:-1]:
         if match := re.match(r"([1-9]\d*)_", folder):
             product *= int(match[1])
     return product
+
+
+def _exclude_masks(masks: Path, images: list[Path], folder: Path) -> list[Path]:
+    """Return the images outside the folder of masks, which may lie inside the folder of images."""
+    masks_dir, images_dir = masks.absolute(), folder.absolute()
+    if images_dir not in (masks_dir, *masks_dir.parents):
+        return images
+    if not (outside := [image for image in images if masks_dir not in image.absolute().parents]):
+        raise UserError(f"data.masks={masks}: contains every image of data.folder={folder}. Use a separate folder.")
+    return outside

@@ -1,57 +1,57 @@
-"""The settings of how pictures are brought to size."""
+"""The settings that choose the crops of an image."""
 
 from dataclasses import dataclass
 
 import torch
 
-from tinv.data.crops import FITS, Crop, Size, bucket_step, random_crops
+from tinv.data.crops import FIT_MODES, Crop, Size, bucket_step, random_crops
 from tinv.data.images import check_background
 from tinv.errors import UserError
 
 RANDOM_CROP = "random_crop"
-NAMES = (*FITS, RANDOM_CROP)
+FIT_NAMES = (*FIT_MODES, RANDOM_CROP)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CropConfig:
-    """Which parts of a picture are shown, and how large."""
+    """Which parts of an image are used, and at what size."""
 
     resolution: int | None = None
-    """Side of the square, or of the square with the area of the buckets, in pixels; None is the model's own."""
+    """Side of the square, or of the square with the same area as the buckets, in pixels; None is the model's own."""
     fit: str = "crop"
-    """One of NAMES."""
+    """One of FIT_NAMES."""
     crops: int = 8
-    """How many random crops of a picture there are."""
+    """Number of random crops per image."""
     flip: bool = False
-    """Show mirrored pictures, too."""
+    """Add the mirror image of each crop."""
     background: str = "white"
-    """Behind transparent parts."""
+    """Color behind transparent pixels."""
 
     def __post_init__(self) -> None:
-        if self.fit not in NAMES:
-            raise UserError(f"data.fit must be one of {', '.join(NAMES)}, got {self.fit!r}")
+        if self.fit not in FIT_NAMES:
+            raise UserError(f"data.fit={self.fit}: must be one of {', '.join(FIT_NAMES)}.")
         check_background(self.background)
         if self.crops < 1:
-            raise UserError(f"data.crops must be 1 or more, got {self.crops}")
+            raise UserError(f"data.crops={self.crops}: must be 1 or more.")
         if self.resolution is None:
             return
         if self.resolution < 8:
-            raise UserError(f"data.resolution must be 8 or more, or null for the model's own, got {self.resolution}")
+            raise UserError(f"data.resolution={self.resolution}: must be 8 or more, or null for the model's own.")
         step = bucket_step(self.resolution)
         if self.fit == "buckets" and self.resolution % step:
             raise UserError(
-                f"data.resolution must be a multiple of {step} for data.fit=buckets, got {self.resolution}; "
-                f"set it to {max(1, round(self.resolution / step)) * step}"
+                f"data.resolution={self.resolution}: data.fit=buckets needs a multiple of {step}. "
+                f"Set data.resolution={max(1, round(self.resolution / step)) * step}."
             )
 
-    def make_crops(self, size: Size, resolution: int, *, chance: torch.Generator) -> list[Crop]:
-        """What is shown of a picture.
+    def make_crops(self, size: Size, resolution: int, *, generator: torch.Generator) -> list[Crop]:
+        """Return the crops of an image.
 
         Args:
-            size: of the picture.
-            resolution: side of the square, or of the square with the area of the buckets.
-            chance: where random crops are.
+            size: of the image.
+            resolution: side of the square, or of the square with the same area as the buckets.
+            generator: for the offsets of random crops.
         """
         if self.fit == RANDOM_CROP:
-            return random_crops(size, resolution, count=self.crops, chance=chance)
-        return [FITS[self.fit](size, resolution)]
+            return random_crops(size, resolution, count=self.crops, generator=generator)
+        return [FIT_MODES[self.fit](size, resolution)]

@@ -1,6 +1,6 @@
-"""Which part of a picture is shown, and how large: arithmetic on sizes alone.
+"""Which part of an image is used, and at what size: arithmetic on sizes alone.
 
-A size is (width, height) in pixels of a picture the right way up, as Pillow has it.
+A size is (width, height) in pixels of the upright image, as in Pillow.
 """
 
 from collections.abc import Callable
@@ -15,37 +15,40 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a picture, and the size that it is brought to."""
+    """A box of an image, and the size that it is resized to."""
 
-    original: Size
-    """Of the whole picture."""
+    original_size: Size
+    """Of the whole image."""
     box: tuple[float, float, float, float]
-    """Left, top, right and bottom of the part, in pixels of the whole picture."""
+    """Left, top, right and bottom, in pixels of the whole image."""
     size: Size
-    """Of what is shown."""
+    """Of the training image."""
 
     @property
-    def enlarges(self) -> bool:
-        """The part has fewer pixels than what is shown of it."""
+    def is_upscaled(self) -> bool:
+        """Whether the box has fewer pixels than the training image."""
         left, top, right, bottom = self.box
         return right - left < self.size[0] or bottom - top < self.size[1]
 
-    def mirrored(self) -> "Crop":
-        """The same part of the mirrored picture."""
+    def flipped(self) -> "Crop":
+        """Return the same part of the mirrored image."""
         left, top, right, bottom = self.box
-        width = self.original[0]
-        return Crop(self.original, (width - right, top, width - left, bottom), self.size)
+        width = self.original_size[0]
+        return Crop(self.original_size, (width - right, top, width - left, bottom), self.size)
 
     def geometry(self) -> Tensor:
-        """[6] int64: original height and width, top and left in pixels of the scaled picture, height and width."""
+        """Return SDXL's size conditioning, [6] int64 in pixels.
+
+        Original height and width, top and left of the crop in the resized image, target height and width.
+        """
         left, top, right, bottom = self.box
         width, height = self.size
         corner = (round(top * (height / (bottom - top))), round(left * (width / (right - left))))
-        return torch.tensor([self.original[1], self.original[0], *corner, height, width])
+        return torch.tensor([self.original_size[1], self.original_size[0], *corner, height, width])
 
 
 def center_crop(size: Size, resolution: int) -> Crop:
-    """The centred square."""
+    """Return the centered square."""
     width, height = size
     side = min(size)
     left, top = (width - side) // 2, (height - side) // 2
@@ -53,12 +56,12 @@ def center_crop(size: Size, resolution: int) -> Crop:
 
 
 def squash(size: Size, resolution: int) -> Crop:
-    """Everything, distorted into a square."""
+    """Return the whole image, distorted into a square."""
     return Crop(size, (0, 0, *size), (resolution, resolution))
 
 
-def bucket(size: Size, resolution: int) -> Crop:
-    """As much as the bucket with the nearest proportions holds, centred and undistorted."""
+def bucket_crop(size: Size, resolution: int) -> Crop:
+    """Return the centered crop that fills the bucket with the nearest aspect ratio, undistorted."""
     width, height = size
     wide, high = min(bucket_sizes(resolution), key=lambda other: abs(log(width * other[1] / (height * other[0]))))
     left = (width - min(width, height * wide / high)) / 2
@@ -66,25 +69,26 @@ def bucket(size: Size, resolution: int) -> Crop:
     return Crop(size, (left, top, width - left, height - top), (wide, high))
 
 
-def random_crops(size: Size, resolution: int, *, count: int, chance: torch.Generator) -> list[Crop]:
-    """Up to `count` different squares, spread along the longer side: one at random in each `count`-th of the way."""
+def random_crops(size: Size, resolution: int, *, count: int, generator: torch.Generator) -> list[Crop]:
+    """Return up to `count` different squares: one at a random offset in each `count`-th of the longer side."""
     width, height = size
     side = min(size)
-    way = max(size) - side
-    steps = (torch.arange(count) + torch.rand(count, generator=chance)) / count * way
-    corners = [(step, 0) if width > height else (0, step) for step in dict.fromkeys(steps.round().int().tolist())]
+    slack = max(size) - side
+    offsets = (torch.arange(count) + torch.rand(count, generator=generator)) / count * slack
+    unique = dict.fromkeys(offsets.round().int().tolist())
+    corners = [(offset, 0) if width > height else (0, offset) for offset in unique]
     return [Crop(size, (left, top, left + side, top + side), (resolution, resolution)) for left, top in corners]
 
 
 def bucket_step(resolution: int) -> int:
-    """64 pixels, the grid of Stable Diffusion's U-Net, or a quarter of a resolution below 256."""
+    """Return the multiple that bucket sides have: 64 pixels, or a quarter of a resolution below 256."""
     return min(64, max(8, resolution // 4 // 8 * 8))
 
 
 def bucket_sizes(resolution: int) -> list[Size]:
-    """The sizes of about resolution² pixels, none with more, whose sides are multiples of one step; the square first.
+    """Return the sizes with at most resolution² pixels whose sides are multiples of `bucket_step`; the square first.
 
-    At 1024 these are among the sizes that SDXL was trained on (Podell et al. 2023, arXiv 2307.01952, appendix I).
+    At 1024 they are among the sizes that SDXL was trained on (Podell et al. 2023, arXiv 2307.01952, appendix I).
     """
     step = bucket_step(resolution)
     square = resolution // step * step
@@ -95,4 +99,4 @@ def bucket_sizes(resolution: int) -> list[Size]:
     return sizes
 
 
-FITS: dict[str, Callable[[Size, int], Crop]] = {"crop": center_crop, "squash": squash, "buckets": bucket}
+FIT_MODES: dict[str, Callable[[Size, int], Crop]] = {"crop": center_crop, "squash": squash, "buckets": bucket_crop}

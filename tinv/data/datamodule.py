@@ -1,4 +1,4 @@
-"""The pictures of a concept as a LightningDataModule."""
+"""The training images of a run as LightningDataModules: of one concept, and of several together."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,10 +30,10 @@ from tinv.seeding import generator
 
 
 class ConceptDataModule(LightningDataModule):
-    """A folder of pictures, captioned, encoded once.
+    """The training images of one concept, encoded once before training.
 
-    One epoch is the whole run: the training loader holds `max_steps` x `accumulate_grad_batches` micro-batches, less
-    those that a resumed run has behind it.
+    One epoch is the whole run: the training loader yields `max_steps` x `accumulate_grad_batches` micro-batches, less
+    those before the step that a resumed run starts at.
     """
 
     def __init__(
@@ -61,44 +61,44 @@ class ConceptDataModule(LightningDataModule):
         val_draws: int = 64,
         stratified: bool = False,
     ):
-        """Find the pictures and check the settings; nothing is decoded yet.
+        """Find the images and check the settings; no image is decoded yet.
 
         Args:
-            concept: its word fills the templates, its kind chooses them.
+            concept: its placeholder token fills the templates, its kind chooses them.
             seed: of the run.
-            folder: holds the pictures; a path, `pkg://package/folder` or `hf://datasets/owner/name`.
-            recursive: take those in sub-folders, too; one called `10_mugs` counts each of its pictures 10 times.
-            captions: `templates`, or the pictures' own from text `files` beside them or from their `names`, or both
-                together.
-            templates_file: templates of your own, one a line with `{}` for the word and, if wanted, `[caption]` for
-                the picture's own caption; None is the standard set.
-            shuffle_tags: put what stands between the commas of a picture's caption into another order each time.
-            drop_tags: how often each of these is left out.
-            drop_caption: how often a picture's whole caption is left out.
-            resolution: side of the square in pixels; None is what the model was trained at.
-            fit: `crop`, `squash`, `random_crop` or `buckets`, for pictures that are not square.
-            crops: how many there are of each picture with `random_crop`.
-            flip: show each picture mirrored half of the time; not for lettering, logos, faces with a parting.
-            background: colour behind transparent parts.
-            masks: a folder of pictures of the same names, white where the loss counts, or `alpha`.
-            mask_floor: what the loss counts where it is masked.
-            repeats: how often a pass over the pictures shows each, or of which file name or pattern how often.
-            batch_size: pictures in a micro-batch of one process.
-            num_workers: processes that prepare batches; with cached latents 0 is fastest.
-            val_draws: how many fixed draws `val/loss` is the mean of.
-            stratified: share the noise levels out among the samples of an optimizer step.
+            folder: of the images: a path, `pkg://package/folder` or `hf://datasets/owner/name`.
+            recursive: include sub-folders; one called `10_mugs` repeats each of its images 10 times.
+            captions: `templates`; the images' own captions, from text `files` beside them or from their file
+                `names`; or both combined.
+            templates_file: custom templates, one per line, with `{}` for the placeholder token and optionally
+                `[caption]` for the image's own caption; None is the standard list.
+            shuffle_tags: shuffle the comma-separated tags of an image's own caption for each training example.
+            drop_tags: probability of dropping each tag.
+            drop_caption: probability of dropping an image's whole caption.
+            resolution: side of the square in pixels; None is the resolution that the model was trained at.
+            fit: `crop`, `squash`, `random_crop` or `buckets`, for images that are not square.
+            crops: number of random crops per image with `fit=random_crop`.
+            flip: mirror half of the training examples; not for lettering, logos or faces.
+            background: color behind transparent pixels.
+            masks: a folder of images with the same names, white where the loss counts, or `alpha`.
+            mask_floor: the loss weight where a mask is black.
+            repeats: how often a pass uses each image, or a mapping from file name or pattern to that number.
+            batch_size: examples in a micro-batch of one process.
+            num_workers: processes that prepare batches; 0 is fastest, because latents are cached.
+            val_draws: number of fixed examples whose mean loss is `val/loss`.
+            stratified: stratify the noise levels over the examples of an optimizer step.
 
         Raises:
             UserError: a setting or the folder is wrong.
         """
         super().__init__()
-        for name, value, least in (
+        for name, value, minimum in (
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
             ("val_draws", val_draws, 1),
         ):
-            if value < least:
-                raise UserError(f"data.{name} must be {least} or more, got {value}")
+            if value < minimum:
+                raise UserError(f"data.{name}={value}: must be {minimum} or more.")
         self.seed, self.batch_size, self.num_workers, self.val_draws = seed, batch_size, num_workers, val_draws
         self.stratified = stratified
         self.concept_images = ConceptImages(
@@ -107,7 +107,7 @@ class ConceptDataModule(LightningDataModule):
             caption_config=CaptionConfig(
                 captions=captions,
                 templates_file=locate(templates_file) if templates_file else None,
-                tags=TagAugmentation(shuffle_tags, drop_tags, drop_caption),
+                augmentation=TagAugmentation(shuffle_tags, drop_tags, drop_caption),
             ),
             crop_config=CropConfig(resolution=resolution, fit=fit, crops=crops, flip=flip, background=background),
             recursive=recursive,
@@ -120,21 +120,21 @@ class ConceptDataModule(LightningDataModule):
 
     @property
     def datamodules(self) -> "list[ConceptDataModule]":
-        """The datamodules of the concepts: this one."""
+        """The datamodule of each concept: this one."""
         return [self]
 
     @property
     def images(self) -> list[Path]:
-        """The pictures' files."""
-        return self.concept_images.images
+        """The image files."""
+        return self.concept_images.paths
 
     @property
     def captions(self) -> dict[str, str]:
-        """Every caption that may be shown, with the place where it is written."""
+        """Every possible caption, with the file that it comes from."""
         return self.concept_images.caption_sources()
 
     def load_crops(self, path: Path, resolution: int) -> list[CroppedImage]:
-        """A picture in every cut that is shown, at a resolution that need not be that of the settings.
+        """Return the crops of an image at a given resolution.
 
         Raises:
             UserError: naming the file and what is wrong with it.
@@ -142,18 +142,18 @@ class ConceptDataModule(LightningDataModule):
         return self.concept_images.load_crops(path, resolution)
 
     def encode_images(self, encode: Callable[[Tensor], Tensor], *, resolution: int) -> None:
-        """Encode the pictures with the frozen VAE; called once, before fit.
+        """Encode the images with the frozen VAE; called once, before fit.
 
         Args:
             encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
-            resolution: the model's own, in pixels; used unless the settings name one.
+            resolution: the model's own, in pixels; `data.resolution` overrides it.
         """
         self.encoded_images = self.concept_images.encode(encode, resolution)
 
     def train_dataloader(self) -> DataLoader[TrainingExample]:
-        """Micro-batches from where the run stands to its end."""
+        """Return the micro-batches from the trainer's current step to the end of the run."""
         trainer = self.trainer
-        assert self.encoded_images and trainer is not None, "connect() comes before fit"
+        assert self.encoded_images and trainer is not None, "call encode_images() before fit"
         sampler = RunBatchSampler(
             start=trainer.global_step * trainer.accumulate_grad_batches,
             stop=trainer.max_steps * trainer.accumulate_grad_batches,
@@ -161,19 +161,24 @@ class ConceptDataModule(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        strata = self.batch_size * trainer.accumulate_grad_batches * trainer.world_size if self.stratified else None
-        samples = TrainingDataset(self.encoded_images, batch_size=self.batch_size, seed=self.seed, strata=strata)
-        return self._loader(samples, sampler, num_workers=self.num_workers)
+        step_size = self.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+        dataset = TrainingDataset(
+            self.encoded_images,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            num_strata=step_size if self.stratified else None,
+        )
+        return self._loader(dataset, sampler, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[TrainingExample]:
-        """The fixed draws of `val/loss`."""
-        assert self.encoded_images, "connect() comes before fit"
-        samples = ValidationDataset(self.encoded_images, num_draws=self.val_draws)
-        return self._loader(samples, samples.batches(self.batch_size))
+        """Return the fixed examples of `val/loss`."""
+        assert self.encoded_images, "call encode_images() before fit"
+        dataset = ValidationDataset(self.encoded_images, num_draws=self.val_draws)
+        return self._loader(dataset, dataset.batches(self.batch_size))
 
-    def _loader(self, samples: Any, batches: Any, *, num_workers: int = 0) -> DataLoader[TrainingExample]:
+    def _loader(self, dataset: Any, batches: Any, *, num_workers: int = 0) -> DataLoader[TrainingExample]:
         return DataLoader(
-            samples,
+            dataset,
             batch_sampler=batches,
             collate_fn=collate,
             num_workers=num_workers,
@@ -182,29 +187,27 @@ class ConceptDataModule(LightningDataModule):
 
 
 class MultiConceptDataModule(LightningDataModule):
-    """One datamodule made of those of the concepts, each of which shows what it would show alone."""
+    """The datamodules of a run's concepts side by side; each yields what it would yield alone."""
 
     def __init__(self, datamodules: Sequence[ConceptDataModule]):
-        """Args:
-        datamodules: of each concept, in the order of the module's words.
-        """
+        """Combine datamodules, in the order of the module's learned tokens."""
         super().__init__()
         self.datamodules = list(datamodules)
 
     def encode_images(self, encode: Callable[[Tensor], Tensor], *, resolution: int) -> None:
-        """Encode the pictures of every concept; see `ConceptDataModule.connect`."""
-        for part in self.datamodules:
-            part.encode_images(encode, resolution=resolution)
+        """Encode the images of every concept; see `ConceptDataModule.encode_images`."""
+        for data in self.datamodules:
+            data.encode_images(encode, resolution=resolution)
 
     def train_dataloader(self) -> CombinedLoader:
-        """Lists of a micro-batch of each concept, from where the run stands to its end."""
-        return CombinedLoader([part.train_dataloader() for part in self._attached()], "min_size")
+        """Return lists with one micro-batch of each concept, from the trainer's current step to the end of the run."""
+        return CombinedLoader([data.train_dataloader() for data in self._attach_trainer()], "min_size")
 
     def val_dataloader(self) -> CombinedLoader:
-        """Lists of a batch of each concept's fixed draws; None in the place of one that has no more."""
-        return CombinedLoader([part.val_dataloader() for part in self._attached()], "max_size")
+        """Return lists with one batch of fixed examples of each concept; None for a concept that has no more."""
+        return CombinedLoader([data.val_dataloader() for data in self._attach_trainer()], "max_size")
 
-    def _attached(self) -> list[Any]:
-        for part in self.datamodules:
-            part.trainer = self.trainer
+    def _attach_trainer(self) -> list[Any]:
+        for data in self.datamodules:
+            data.trainer = self.trainer
         return self.datamodules

@@ -1,6 +1,6 @@
-"""Each picture through the VAE once, before training: its moments in every way in which training will show it.
+"""Encodes each image with the VAE once, before training: the moments of every crop that training uses.
 
-V views of a picture, C latent channels, H W height and width of the training picture, h w of its latents.
+V views of an image, C latent channels, H W height and width of the training image, h w of its latents.
 """
 
 import ctypes
@@ -18,74 +18,77 @@ from tinv.data.images import CroppedImage
 
 @dataclass(frozen=True)
 class EncodedViews:
-    """One picture in V ways: its cuts, each as it is, and mirrored where flipping is on."""
+    """The encoded views of one image: its crops and, with flipping, their mirror images."""
 
     moments: Tensor
     """[V, 2C, h, w] float32 on the CPU."""
     geometry: Tensor
-    """[V, 6]"""
+    """[V, 6]; see `tinv.data.crops.Crop.geometry`."""
     mask: Tensor | None = None
-    """[V, 1, h, w], or None if every place counts alike."""
+    """[V, 1, h, w], the loss weight of each latent pixel; None if all weigh the same."""
 
     def __len__(self) -> int:
         return len(self.moments)
 
 
 def encode_views(
-    pictures: Iterable[CroppedImage], encode: Callable[[Tensor], Tensor], *, flip: bool, mask_floor: float = 0.0
+    crops: Iterable[CroppedImage], encode: Callable[[Tensor], Tensor], *, flip: bool, mask_floor: float = 0.0
 ) -> EncodedViews:
-    """Moments of the cuts of one picture, so that the posterior can still be sampled afresh at every step.
+    """Return the moments of the crops of one image; each training step samples the posterior anew.
 
-    They go through the VAE one at a time: moments do not depend on neighbours, to the last bit.
+    The VAE encodes one crop at a time, so that an image's moments do not depend, even in the last bit, on the others.
 
     Args:
-        pictures: its cuts, of one size.
-        encode: the frozen VAE, [1, 3, H, W] in [-1, 1] -> [1, 2C, h, w].
-        flip: each cut mirrored, too, behind it.
-        mask_floor: what a place that a mask leaves out still counts.
+        crops: of one image, with one size.
+        encode: the frozen VAE, [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
+        flip: add the mirror image of each crop, directly after it.
+        mask_floor: the loss weight where a mask is black.
     """
-    seen = [view for picture in pictures for view in ((picture, picture.mirrored()) if flip else (picture,))]
-    moments = torch.cat([encode(view.pixels.unsqueeze(0)).float().cpu() for view in seen])
+    views = [view for crop in crops for view in ((crop, crop.flipped()) if flip else (crop,))]
+    moments = torch.cat([encode(view.pixels.unsqueeze(0)).float().cpu() for view in views])
     size = moments.shape[-2:]
-    masks = [mask_floor + (1 - mask_floor) * _shrink(view.mask, size) for view in seen if view.mask is not None]
+    masks = [mask_floor + (1 - mask_floor) * _shrink(view.mask, size) for view in views if view.mask is not None]
     return EncodedViews(
         moments=moments,
-        geometry=torch.stack([view.geometry for view in seen]),
+        geometry=torch.stack([view.geometry for view in views]),
         mask=torch.stack(masks) if masks else None,
     )
 
 
-def pack_tensors(views: Sequence[EncodedViews]) -> list[EncodedViews]:
-    """The same views, with their numbers side by side instead of among what was freed while they were made."""
-    moments, geometry = (_side_by_side([getattr(each, name) for each in views]) for name in ("moments", "geometry"))
-    masks = iter(_side_by_side([each.mask for each in views if each.mask is not None]))
+def pack_tensors(images: Sequence[EncodedViews]) -> list[EncodedViews]:
+    """Return copies whose tensors share one block of memory each, so that the heap is not fragmented."""
+    moments, geometry = (_pack([getattr(views, name) for views in images]) for name in ("moments", "geometry"))
+    masks = iter(_pack([views.mask for views in images if views.mask is not None]))
     return [
-        EncodedViews(moments, geometry, None if each.mask is None else next(masks))
-        for each, moments, geometry in zip(views, moments, geometry, strict=True)
+        EncodedViews(moments, geometry, None if views.mask is None else next(masks))
+        for views, moments, geometry in zip(images, moments, geometry, strict=True)
     ]
 
 
-def _side_by_side(tensors: Sequence[Tensor]) -> list[Tensor]:
+def _pack(tensors: Sequence[Tensor]) -> list[Tensor]:
     if not tensors:
         return []
-    parts = torch.cat([each.flatten() for each in tensors]).split([each.numel() for each in tensors])
-    return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]
+    flat = torch.cat([tensor.flatten() for tensor in tensors]).split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(flat, tensors, strict=True)]
 
 
 def _shrink(mask_1HW: Tensor, size: torch.Size) -> Tensor:
-    """[1, h, w]: the share of each latent pixel's area that counts."""
+    """Return [1, h, w]: the mean weight over each latent pixel's area."""
     return F.interpolate(mask_1HW.unsqueeze(0), size=tuple(size), mode="area").squeeze(0)
 
 
 def release_free_memory() -> None:
-    """Return every free page; does nothing where the C library has no call for it. Takes about a millisecond."""
-    if trim := _trim():
+    """Return freed memory to the system; does nothing where the C library has no `malloc_trim`. Takes about 1 ms.
+
+    glibc's heap shrinks only at its end: memory freed below a small live tensor stays with the process.
+    """
+    if trim := _malloc_trim():
         trim(0)
 
 
 @cache
-def _trim() -> Any:
+def _malloc_trim() -> Any:
     try:
         return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # not glibc; Windows takes no None
+    except (AttributeError, OSError, TypeError):  # not glibc; on Windows, CDLL(None) is a TypeError
         return None

@@ -1,6 +1,6 @@
-"""Pictures from a folder: found, opened the right way up, cut to size.
+"""Reads images from a folder: finds them, turns them upright, crops and resizes them.
 
-H W height and width of the training picture.
+H W height and width of the training image.
 """
 
 import warnings
@@ -18,13 +18,13 @@ from tinv.errors import UserError
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jfif", ".png", ".tif", ".tiff", ".webp")
 CAPTION_SUFFIXES = (".txt", ".caption")
-"""A file with one of these endings and a picture's name holds its captions."""
+"""A file with an image's name and one of these suffixes holds its captions."""
 MAX_PIXELS = 150_000_000
 
 
 @dataclass(frozen=True)
 class CroppedImage:
-    """One way in which a picture is shown, ready for the VAE."""
+    """One crop of an image, ready for the VAE."""
 
     path: Path
     pixels: Tensor
@@ -32,56 +32,56 @@ class CroppedImage:
     crop: Crop
     """Which part of the file it is."""
     mask: Tensor | None = None
-    """[1, H, W] in [0, 1], how much each place counts; None if all count alike."""
+    """[1, H, W] in [0, 1], the loss weight of each pixel; None if all weigh the same."""
 
     @property
     def geometry(self) -> Tensor:
-        """[6]: original height and width, top and left of the crop, target height and width, in pixels; int64."""
+        """[6] int64; see `Crop.geometry`."""
         return self.crop.geometry()
 
-    def mirrored(self) -> "CroppedImage":
-        """Left and right exchanged, in the mask and the geometry too."""
+    def flipped(self) -> "CroppedImage":
+        """Return the mirror image, with its mask and geometry."""
         mask = None if self.mask is None else self.mask.flip(-1)
-        return CroppedImage(self.path, self.pixels.flip(-1), self.crop.mirrored(), mask)
+        return CroppedImage(self.path, self.pixels.flip(-1), self.crop.flipped(), mask)
 
 
 def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The picture files of a folder in the order of their names; other files are passed over with a word about them.
+    """Return the image files of a folder, sorted by name; warn about files of other types.
 
     Args:
-        folder: where they are.
-        recursive: those in its sub-folders, too. Whatever begins with a dot is left alone.
+        folder: of the images.
+        recursive: include sub-folders. Names that begin with a dot are ignored.
 
     Raises:
-        UserError: no such folder, or no picture in it.
+        UserError: no such folder, or no image in it.
     """
     if not folder.is_dir():
-        raise UserError(f"data.folder: there is no folder {folder}; give the folder that holds your 3 to 5 pictures")
-    found = sorted(folder.rglob("*") if recursive else folder.iterdir())
-    found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    files = [path for path in found if path.is_file()]
+        raise UserError(f"data.folder={folder}: no such folder. Set it to the folder of your 3 to 5 images.")
+    paths = sorted(folder.rglob("*") if recursive else folder.iterdir())
+    paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    files = [path for path in paths if path.is_file()]
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    known = {*images, *(image.with_suffix(suffix) for image in images for suffix in CAPTION_SUFFIXES)}
-    others = [path.name for path in files if path not in known]
+    used = {*images, *(image.with_suffix(suffix) for image in images for suffix in CAPTION_SUFFIXES)}
+    others = [path.name for path in files if path not in used]
     if not images:
-        inside = [f"{path.name}/" for path in found if path.is_dir()]
-        only = f" (only {format_names(others + inside)})" if others or inside else ""
-        remedy = "; data.recursive=true looks into its folders" if inside and not recursive else ""
+        subfolders = [f"{path.name}/" for path in paths if path.is_dir()]
+        only = f", only {format_names(others + subfolders)}" if others or subfolders else ""
+        remedy = " To search its sub-folders, set data.recursive=true." if subfolders and not recursive else ""
         raise UserError(
-            f"data.folder: {folder} holds no picture{only}; "
-            f"put 3 to 5 pictures there ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}){remedy}"
+            f"data.folder={folder}: no images in this folder{only}. "
+            f"Put 3 to 5 images there ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}).{remedy}"
         )
     if others:
-        warnings.warn(f"data.folder: passed over {format_names(others)}, not pictures by their names", stacklevel=2)
+        warnings.warn(f"data.folder: ignored {format_names(others)}: not image files by their suffixes.", stacklevel=2)
     return images
 
 
 def open_image(path: Path, *, background: str) -> tuple[Image.Image, Image.Image | None]:
-    """A picture the right way up as RGB, and its alpha channel as `L` if it has one.
+    """Return an upright image as RGB, and its alpha channel as `L` if it has one.
 
     Args:
         path: of the file.
-        background: a colour name or #rrggbb that shows through transparent parts; what is hidden there never does.
+        background: a color name or #rrggbb for transparent pixels; their hidden colors are never used.
 
     Raises:
         UserError: naming the file and what is wrong with it.
@@ -98,25 +98,25 @@ def open_image(path: Path, *, background: str) -> tuple[Image.Image, Image.Image
 
 @contextmanager
 def open_upright(path: Path) -> Iterator[Image.Image]:
-    """A picture file, decoded and turned as its EXIF data say.
+    """Open an image file and rotate it as its EXIF data says.
 
     Raises:
-        UserError: naming the file and what is wrong with it, also for what goes wrong while it is converted.
+        UserError: naming the file and what is wrong with it; also for errors raised inside the block.
     """
     try:
         with Image.open(path) as file:
             width, height = file.size
             if width * height > MAX_PIXELS:
                 raise UserError(
-                    f"{path} has {width} x {height} pixels, more than the {MAX_PIXELS // 1_000_000} megapixels that "
-                    f"are opened; scale it down, a few thousand pixels a side are plenty"
+                    f"{path}: {width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} megapixels. "
+                    f"Resize the image; a few thousand pixels a side are enough."
                 )
             yield ImageOps.exif_transpose(file)
     except UserError:
         raise
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
-            f"{path} cannot be read as a picture ({str(error).splitlines()[0]}); mend or remove it"
+            f"{path}: cannot be read as an image ({str(error).splitlines()[0]}). Repair or remove the file."
         ) from error
 
 
@@ -126,41 +126,41 @@ def has_alpha(image: Image.Image) -> bool:
 
 
 def crop_image(path: Path, image: Image.Image, crop: Crop, mask: Image.Image | None = None) -> CroppedImage:
-    """A part of a picture at the size in which it is shown.
+    """Return a crop of an image at its training size.
 
     Args:
         path: for messages.
         image: RGB.
-        cut: which part.
-        mask: `L` with the picture's proportions, white where it counts; brought to size by area.
+        crop: which part.
+        mask: `L` with the image's aspect ratio, white where the loss counts; resized by area.
     """
     width, height = crop.size
-    shown = image.resize(crop.size, Image.Resampling.LANCZOS, crop.box)
-    bytes_HW3 = torch.frombuffer(bytearray(shown.tobytes()), dtype=torch.uint8).view(height, width, 3)
+    resized = image.resize(crop.size, Image.Resampling.LANCZOS, crop.box)
+    bytes_HW3 = torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8).view(height, width, 3)
     pixels = bytes_HW3.permute(2, 0, 1).float() / 127.5 - 1.0
     if mask is None:
         return CroppedImage(path, pixels, crop)
-    across, down = mask.width / image.width, mask.height / image.height
+    scale_x, scale_y = mask.width / image.width, mask.height / image.height
     left, top, right, bottom = crop.box
-    box = (left * across, top * down, right * across, bottom * down)
+    box = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
     weights = mask.resize(crop.size, Image.Resampling.BOX, box)
     bytes_HW = torch.frombuffer(bytearray(weights.tobytes()), dtype=torch.uint8).view(1, height, width)
     return CroppedImage(path, pixels, crop, bytes_HW.float() / 255)
 
 
 def check_background(background: str) -> None:
-    """Raises:
-    UserError: this is no colour.
+    """Check that `data.background` is a color.
+
+    Raises:
+        UserError: it is not.
     """
     try:
         ImageColor.getrgb(background)
     except ValueError as error:
-        raise UserError(
-            f"data.background must be a colour such as white, gray or #80c0ff, got {background!r}"
-        ) from error
+        raise UserError(f"data.background={background}: not a color. Use one such as white or #80c0ff.") from error
 
 
 def format_names(names: Sequence[str]) -> str:
-    """The first few of many names, and how many more there are."""
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+    """Return the first five names, and how many more there are."""
+    first = ", ".join(names[:5])
+    return first if len(names) <= 5 else f"{first} and {len(names) - 5} more"

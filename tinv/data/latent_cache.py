@@ -1,7 +1,7 @@
-"""Moments that were made before, kept on disk by content: for the next point of a sweep, and the next run.
+"""A cache of VAE moments on disk, shared by the runs of a sweep and by later runs.
 
-A picture's file is named by what decides its moments, to the last bit: its pixels as training shows them, and the
-encoder. So nothing ever has to be declared stale, and processes that write the same file write the same bytes.
+A file's name is a hash of everything that decides the moments: the pixels of the training image and the encoder. So
+no entry ever becomes stale, and processes that write the same file write the same bytes.
 """
 
 import io
@@ -22,13 +22,13 @@ from torch import Tensor
 from tinv.errors import UserError
 from tinv.runs.files import atomic
 
-_SUM_BYTES = 16
-_ABANDONED_S = 24 * 3600.0
-"""A draft that is older than this belongs to nobody."""
+_CHECKSUM_BYTES = 16
+_STALE_DRAFT_S = 24 * 3600.0
+"""An older temporary file was left by a process that died."""
 
 
 def cache_folder(setting: str | None) -> Path | None:
-    """Returns the folder that `paths.cache_dir` names.
+    """Return the folder that `paths.cache_dir` names.
 
     Args:
         setting: a path, None for no cache, or `auto`: `$TINV_CACHE`, else the user's cache folder of the system.
@@ -41,44 +41,46 @@ def cache_folder(setting: str | None) -> Path | None:
 
 
 class LatentCache:
-    """An encoder that looks up what it has made before. Leaving the block makes room if there is too much."""
+    """A VAE encoder that reads moments from the cache if they are there; leaving the block evicts old entries."""
 
-    def __init__(self, encode: Callable[[Tensor], Tensor], folder: Path, *, encoder: str, max_bytes: int):
-        """Args:
-        encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
-        folder: for the files of all encoders.
-        encoder: tells it from all others that give other bits.
-        most_bytes: how much may be kept; what was not used for longest goes first.
+    def __init__(self, encode: Callable[[Tensor], Tensor], folder: Path, *, encoder_id: str, max_bytes: int):
+        """Wrap an encoder.
+
+        Args:
+            encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
+            folder: of the cache; all encoders share it.
+            encoder_id: equal only for encoders that give the same bits.
+            max_bytes: size limit; the least recently used entries are evicted first.
         """
-        self.encode, self.folder, self.encoder, self.max_bytes = encode, folder / "moments", encoder, max_bytes
-        self.looked_up, self.made = 0, 0
+        self.encode, self.folder, self.encoder_id, self.max_bytes = encode, folder / "moments", encoder_id, max_bytes
+        self.hits, self.misses = 0, 0
         self._can_write = True
 
     def __enter__(self) -> Self:
-        """The encoder."""
+        """Return the encoder."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Make room."""
-        if self.made:
+        """Evict entries if any were added."""
+        if self.misses:
             with suppress(OSError):
                 evict_oldest(self.folder, self.max_bytes)
 
     def __call__(self, pixels_13HW: Tensor) -> Tensor:
-        """Moments [1, 2C, h, w], float32 on the CPU."""
-        path = self.place(pixels_13HW)
+        """Return the moments [1, 2C, h, w], float32 on the CPU."""
+        path = self.path_of(pixels_13HW)
         moments = _read(path)
         if moments is None:
             moments = self.encode(pixels_13HW).float().cpu()
-            self.made += 1
+            self.misses += 1
             self._write(path, moments)
         else:
-            self.looked_up += 1
+            self.hits += 1
         return moments
 
-    def place(self, pixels_13HW: Tensor) -> Path:
-        """Where the moments of a picture are."""
-        digest = blake2b(self.encoder.encode(), digest_size=16)
+    def path_of(self, pixels_13HW: Tensor) -> Path:
+        """Return the file of an image's moments."""
+        digest = blake2b(self.encoder_id.encode(), digest_size=16)
         digest.update(repr(tuple(pixels_13HW.shape)).encode())
         digest.update(pixels_13HW.float().cpu().contiguous().numpy().tobytes())
         name = digest.hexdigest()
@@ -91,35 +93,35 @@ class LatentCache:
         torch.save(moments, content)
         try:
             with atomic(path) as draft:
-                draft.write_bytes(_sum(content.getvalue()) + content.getvalue())
+                draft.write_bytes(_checksum(content.getvalue()) + content.getvalue())
         except UserError as error:
             self._can_write = False
             reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
             warnings.warn(
-                f"paths.cache_dir: cannot write to {self.folder} ({reason}), so that every run encodes its pictures anew; "
-                f"name another folder, or null",
+                f"paths.cache_dir: cannot write to {self.folder} ({reason}), so every run encodes its images again. "
+                f"Set paths.cache_dir to another folder, or to null.",
                 stacklevel=3,
             )
 
 
 def evict_oldest(folder: Path, max_bytes: int) -> None:
-    """Delete the files that were not used for longest until a tenth of the room is free, if there is too much.
+    """Delete the least recently used entries of a cache that exceeds its limit, until it is 90 % full.
 
-    Other processes may do the same, or read what goes: they encode again.
+    Other processes may do the same, or read an entry that is deleted: they encode the image again.
     """
     now = time.time()
-    found = []
+    entries = []
     for path in folder.glob("*/*"):
         with suppress(OSError):
             stat = path.stat()
             if path.suffix == ".pt":
-                found.append((stat.st_mtime, stat.st_size, path))
-            elif now - stat.st_mtime > _ABANDONED_S:
+                entries.append((stat.st_mtime, stat.st_size, path))
+            elif now - stat.st_mtime > _STALE_DRAFT_S:
                 path.unlink()
-    total = sum(size for _, size, _ in found)
+    total = sum(size for _, size, _ in entries)
     if total <= max_bytes:
         return
-    for _, size, path in sorted(found):
+    for _, size, path in sorted(entries):
         with suppress(OSError):
             path.unlink()
             total -= size
@@ -128,19 +130,19 @@ def evict_oldest(folder: Path, max_bytes: int) -> None:
 
 
 def _read(path: Path) -> Tensor | None:
-    """What a file holds, or None if there is none, or it is not what was written."""
+    """Return an entry's moments and mark it as used; None if there is no intact entry."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
-    if content[:_SUM_BYTES] != _sum(content[_SUM_BYTES:]):
-        warnings.warn(f"paths.cache_dir: {path} is damaged; its picture is encoded again", stacklevel=4)
+    if content[:_CHECKSUM_BYTES] != _checksum(content[_CHECKSUM_BYTES:]):
+        warnings.warn(f"paths.cache_dir: {path} is damaged; its image is encoded again.", stacklevel=4)
         return None
     with suppress(OSError):
-        os.utime(path)  # used now
-    moments: Tensor = torch.load(io.BytesIO(content[_SUM_BYTES:]), weights_only=True)
+        os.utime(path)
+    moments: Tensor = torch.load(io.BytesIO(content[_CHECKSUM_BYTES:]), weights_only=True)
     return moments
 
 
-def _sum(content: bytes) -> bytes:
-    return blake2b(content, digest_size=_SUM_BYTES).digest()
+def _checksum(content: bytes) -> bytes:
+    return blake2b(content, digest_size=_CHECKSUM_BYTES).digest()

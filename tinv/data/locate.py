@@ -1,4 +1,7 @@
-"""A folder of pictures, here or in a dataset of the Hub: `hf://datasets/OWNER/NAME[@REVISION][/SUBFOLDER]`."""
+"""Finds the folder of images: a local one, or a dataset of the Hugging Face Hub.
+
+A dataset is written `hf://datasets/OWNER/NAME[@REVISION][/SUBFOLDER]`.
+"""
 
 import re
 from functools import partial
@@ -13,83 +16,91 @@ from tinv.runs.files import locate
 HUB_SCHEME = "hf://"
 MAX_IMAGES = 1000
 MAX_BYTES = 2 * 1024**3
-"""More than that is a dataset for another purpose, named by mistake."""
+"""A larger dataset was probably named by mistake."""
 
-_FORM = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.*))?")
+_DATASET_URL = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.*))?")
 
 
-def locate_folder(place: Path | str, *, recursive: bool = False, setting: str = "data.folder") -> Path:
-    """The folder on this machine that a setting means: of a dataset of the Hub, or as `tinv.runs.files.locate` says.
+def locate_folder(path: Path | str, *, recursive: bool = False, setting: str = "data.folder") -> Path:
+    """Return the local folder that a setting names, downloading a dataset of the Hub if it is not in the cache.
 
     Raises:
-        UserError: the dataset is neither in the cache nor to be had, or it is no folder of pictures.
+        UserError: the dataset is not in the cache and cannot be downloaded, or has no images in that folder.
     """
-    if not str(place).startswith(HUB_SCHEME):
-        return locate(place)
-    repo, inside = parse(str(place), setting=setting)
-    return fetch_images(repo, inside, recursive=recursive, setting=setting).folder / inside
+    if not str(path).startswith(HUB_SCHEME):
+        return locate(path)
+    repo, subfolder = parse_dataset_url(str(path), setting=setting)
+    return fetch_images(repo, subfolder, recursive=recursive, setting=setting).folder / subfolder
 
 
 def fetch_images(
-    repo: Repo, inside: PurePosixPath, *, recursive: bool = False, setting: str = "data.folder"
+    repo: Repo, subfolder: PurePosixPath, *, recursive: bool = False, setting: str = "data.folder"
 ) -> Snapshot:
-    """The pictures in a dataset's folder, and the captions beside them, from the cache or from the Hub.
+    """Return the images of a dataset's folder and their caption files, from the cache or from the Hub.
 
     Raises:
         UserError: as `locate_folder`.
     """
-    place = f"{HUB_SCHEME}datasets/{repo}{f'/{inside}' if inside.parts else ''}"
+    url = f"{HUB_SCHEME}datasets/{repo}{f'/{subfolder}' if subfolder.parts else ''}"
     try:
-        return snapshot(repo, partial(select_images, inside=inside, recursive=recursive))
+        return snapshot(repo, partial(select_images, subfolder=subfolder, recursive=recursive))
     except UserError as error:
-        raise UserError(f"{setting}: {place} cannot be used, {error}") from error
+        raise UserError(f"{setting}={url}: {error}") from error
     except LookupError as error:
         raise UserError(
-            f"{setting}: {place} is not in the local Hub cache, and cannot be fetched ({error.args[0]}); check the "
-            f"name or the network, run `tinv prefetch` with the same settings where there is a network, or pass a "
-            f"local folder of pictures, {setting}=FOLDER"
+            f"{setting}={url}: not in the local Hub cache, and cannot be downloaded ({error.args[0]}). Check the name "
+            f"and the network, run `tinv prefetch` with the same settings on a machine with a network, or set "
+            f"{setting} to a local folder of images."
         ) from error
 
 
-def parse(place: str, *, setting: str) -> tuple[Repo, PurePosixPath]:
-    """The dataset and the folder in it.
+def parse_dataset_url(url: str, *, setting: str) -> tuple[Repo, PurePosixPath]:
+    """Return the dataset and the folder in it.
 
     Raises:
-        UserError: the text is of another form.
+        UserError: the URL has another form.
     """
-    match = _FORM.fullmatch(place)
-    inside = PurePosixPath((match[3] or "") if match else "")
-    if match is None or ".." in inside.parts or inside.is_absolute():
+    match = _DATASET_URL.fullmatch(url)
+    subfolder = PurePosixPath((match[3] or "") if match else "")
+    if match is None or ".." in subfolder.parts or subfolder.is_absolute():
         raise UserError(
-            f"{setting}: a dataset of the Hub is written hf://datasets/OWNER/NAME, with @REVISION and /SUBFOLDER if "
-            f"need be, got {place}"
+            f"{setting}={url}: not a dataset of the Hub. Write hf://datasets/OWNER/NAME[@REVISION][/SUBFOLDER]."
         )
-    return Repo(match[1], "dataset", unquote(match[2]) if match[2] else None), inside
+    return Repo(match[1], "dataset", unquote(match[2]) if match[2] else None), subfolder
 
 
-def select_images(listing: Listing, inside: PurePosixPath, *, recursive: bool = False) -> list[str]:
-    """The picture files of one folder of a dataset, or of those in it, too, with the text files beside them.
+def select_images(listing: Listing, subfolder: PurePosixPath, *, recursive: bool = False) -> list[str]:
+    """Return the image files in one folder of a dataset, with the caption files beside them.
+
+    Args:
+        listing: the files of the dataset.
+        subfolder: of the dataset; empty for its top level.
+        recursive: include the folders below it.
 
     Raises:
-        UserError: there is none, or there are far too many.
+        UserError: the folder has no image, or far too many.
     """
+
+    def is_image(name: str) -> bool:
+        return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
     parents = {name: list(PurePosixPath(name).parents) for name in listing}
-    here = [name for name in listing if inside in (parents[name] if recursive else parents[name][:1])]
-    pictures = [name for name in here if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
-    if not pictures:
-        elsewhere = sorted(
-            {str(PurePosixPath(n).parent) for n in listing if PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES}
-        )
-        what = (
-            f"they are in {', '.join(elsewhere[:5])}; name one of these"
-            if elsewhere
-            else ("pictures inside of tables such as .parquet are not read; save them as files into a folder")
-        )
-        raise UserError(f"it holds no picture files {f'in {inside}' if inside.parts else 'at its top'}: {what}")
-    size = sum(listing[name] for name in pictures)
-    if len(pictures) > MAX_IMAGES or size > MAX_BYTES:
+    names = [name for name in listing if subfolder in (parents[name] if recursive else parents[name][:1])]
+    images = [name for name in names if is_image(name)]
+    if not images:
+        folders = sorted({str(PurePosixPath(name).parent) for name in listing if is_image(name)})
         raise UserError(
-            f"it holds {len(pictures)} pictures of {size / 1e9:.1f} GB in all, a concept wants 3 to 10; name a folder "
-            f"with less than {MAX_IMAGES} and {MAX_BYTES / 1e9:.0f} GB, or pass a folder of your own"
+            f"no image files {f'in {subfolder}' if subfolder.parts else 'at the top level'}. "
+            + (
+                f"They are in {', '.join(folders[:5])}; name one of these folders."
+                if folders
+                else "Images inside tables such as .parquet are not read; save them as files in a folder."
+            )
         )
-    return pictures + [name for name in here if PurePosixPath(name).suffix.lower() in CAPTION_SUFFIXES]
+    size = sum(listing[name] for name in images)
+    if len(images) > MAX_IMAGES or size > MAX_BYTES:
+        raise UserError(
+            f"{len(images)} images of {size / 1e9:.1f} GB in total, but a concept needs 3 to 10. Name a folder "
+            f"with at most {MAX_IMAGES} images and {MAX_BYTES / 1e9:.0f} GB, or use a local folder."
+        )
+    return images + [name for name in names if PurePosixPath(name).suffix.lower() in CAPTION_SUFFIXES]

@@ -1,4 +1,4 @@
-"""Which places of a picture count: pictures of the same names in a folder, white where they do, or its own alpha."""
+"""Loss masks: images with the same names in a folder, white where the loss counts, or the images' own alpha."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,25 +11,25 @@ from tinv.data.images import IMAGE_SUFFIXES, format_names, has_alpha, open_image
 from tinv.errors import UserError
 
 ALPHA = "alpha"
-_SLACK = 0.02
-"""How far a mask's proportions may be from its picture's: rounding when one of them was scaled."""
+_TOLERANCE = 0.02
+"""Largest relative difference of the aspect ratios of a mask and its image; resizing one of them rounds its size."""
 
 
 def find_masks(folder: Path, images: Sequence[Path], *, root: Path) -> dict[Path, Path]:
-    """The mask of each picture that has one: the file of the same name, whatever its ending.
+    """Return the mask of each image that has one: the file with the same name and any image suffix.
 
     Args:
-        folder: of the masks; pictures in a sub-folder of `root` have theirs in a sub-folder of the same name.
-        images: the pictures.
-        root: the folder of the pictures.
+        folder: of the masks; an image in a sub-folder of `root` has its mask in a sub-folder of the same name.
+        images: the image files.
+        root: the folder of the images.
 
     Raises:
         UserError: no such folder, or no mask in it.
     """
     if not folder.is_dir():
         raise UserError(
-            f"data.masks: there is no folder {folder}; give a folder of black and white pictures with your pictures' "
-            f"names, or alpha for the pictures' own transparency"
+            f"data.masks={folder}: no such folder. Set it to a folder of black-and-white images with your images' "
+            f"names, or to alpha for the images' own transparency."
         )
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     by_name = {path.relative_to(folder).with_suffix(""): path for path in files}
@@ -37,18 +37,18 @@ def find_masks(folder: Path, images: Sequence[Path], *, root: Path) -> dict[Path
     masks = {image: by_name[name] for image, name in names.items() if name in by_name}
     if not masks:
         raise UserError(
-            f"data.masks: {folder} holds no mask of {format_names([image.name for image in images])}; "
-            f"a mask has its picture's name, such as {names[images[0]]}.png"
+            f"data.masks={folder}: no mask for {format_names([image.name for image in images])}. "
+            f"A mask has its image's name, such as {names[images[0]]}.png."
         )
-    _tell_of_the_rest([image for image in images if image not in masks], f"no mask in {folder} for")
+    _warn_without_mask([image for image in images if image not in masks], f"no mask in {folder}")
     return masks
 
 
 def check_alpha_channels(images: Sequence[Path]) -> None:
-    """Look at the pictures' headers for alpha channels; what cannot be read is reported when it is opened.
+    """Read the images' headers and warn about those without an alpha channel; unreadable files are skipped.
 
     Raises:
-        UserError: none of them has one.
+        UserError: no image has an alpha channel.
     """
     without = []
     for path in images:
@@ -59,30 +59,27 @@ def check_alpha_channels(images: Sequence[Path]) -> None:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue
     if len(without) == len(images):
-        raise UserError(
-            "data.masks=alpha, but no picture has an alpha channel; give a folder of masks, or null to do without"
-        )
-    _tell_of_the_rest(without, "no alpha channel in")
+        raise UserError("data.masks=alpha: no image has an alpha channel. Set it to a folder of masks, or to null.")
+    _warn_without_mask(without, "no alpha channel")
 
 
-def load_mask(path: Path, picture: Path, size: Size) -> Image.Image:
-    """A mask as `L`, in its own size; transparent parts of it are black.
+def load_mask(path: Path, image_path: Path, image_size: Size) -> Image.Image:
+    """Return a mask as `L`, in its own size; transparent pixels are black.
 
     Raises:
-        UserError: it cannot be read, or has other proportions than the picture.
+        UserError: it cannot be read, or its aspect ratio differs from the image's.
     """
     mask = open_image(path, background="black")[0].convert("L")
-    ratio = (mask.width / mask.height) / (size[0] / size[1])
-    if abs(ratio - 1) > _SLACK:
+    width, height = image_size
+    if abs((mask.width / mask.height) / (width / height) - 1) > _TOLERANCE:
         raise UserError(
-            f"{path} has {mask.width} x {mask.height} pixels and {picture} has {size[0]} x {size[1]}; "
-            f"a mask needs its picture's proportions"
+            f"data.masks: {path} has {mask.width} x {mask.height} pixels, but {image_path} has {width} x {height}. "
+            f"A mask must have its image's aspect ratio."
         )
     return mask
 
 
-def _tell_of_the_rest(images: Sequence[Path], reason: str) -> None:
+def _warn_without_mask(images: Sequence[Path], reason: str) -> None:
     if images:
-        warnings.warn(
-            f"data.masks: {reason} {format_names([image.name for image in images])}: all of it counts", stacklevel=3
-        )
+        names = format_names([image.name for image in images])
+        warnings.warn(f"data.masks: {names}: {reason}; every pixel counts.", stacklevel=3)

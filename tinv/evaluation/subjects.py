@@ -58,7 +58,7 @@ class Subject:
             try:
                 return find_images(asked)
             except UserError as error:
-                raise UserError(str(error).replace("data.folder:", "--images:", 1)) from error
+                raise UserError(str(error).replace("data.folder=", "--images=", 1)) from error
         if not (self.place / ".hydra" / "config.yaml").is_file():
             return []
         try:

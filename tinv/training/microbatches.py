@@ -137,7 +137,7 @@ def _concatenate(batches: Sequence[Batch]) -> Batch:
         captions=[caption for batch in batches for caption in batch.captions],
         geometry=torch.cat([batch.geometry for batch in batches]),
         level=torch.cat([batch.level for batch in batches]),
-        draws=torch.cat([batch.draws for batch in batches]),
+        noise_seeds=torch.cat([batch.noise_seeds for batch in batches]),
         index=torch.cat([batch.index for batch in batches]),
         mask=torch.cat([mask for mask in masks if mask is not None]) if masks[0] is not None else None,
     )

@@ -112,7 +112,7 @@ class TextualInversion(LightningModule):
         vectors = vectors or _union(token.embedding.vectors() for token in self.learned_tokens)
         schedule = self.model.schedule
         shape = batch.moments[0].chunk(2)[0].shape
-        posterior_BChw, noise_BChw = to_device(normal_pair(batch.draws.tolist(), shape), self.device)
+        posterior_BChw, noise_BChw = to_device(normal_pair(batch.noise_seeds.tolist(), shape), self.device)
         clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
         t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
         noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)

@@ -111,7 +111,7 @@ def _encode_images(cfg: DictConfig, model: LatentDiffusion, data: MultiConceptDa
     if folder := cache_folder(cfg.paths.cache_dir):
         max_bytes = int(cfg.paths.cache_max_gb * 1e9)
         encode = LatentCache(
-            model.encode_images, folder, encoder=encoding_identity(model.vae, device), max_bytes=max_bytes
+            model.encode_images, folder, encoder_id=encoding_identity(model.vae, device), max_bytes=max_bytes
         )
     with encode as encode_images, model.offloaded_vae.on(device):
         data.encode_images(encode_images, resolution=model.resolution)
