@@ -207,5 +207,5 @@ def test_push_can_be_told_otherwise(logged_in, run):
 
 def test_push_of_something_else_is_refused(logged_in, tmp_path, capsys):
     assert cli.main(["push", str(tmp_path)]) == 1
-    assert "no run's folder" in capsys.readouterr().err
+    assert "not a readable run folder" in capsys.readouterr().err
     assert not logged_in.asked

@@ -234,7 +234,7 @@ def test_staging_again_leaves_nothing_of_the_first_time(tmp_path, pictures):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no run's folder"):
+    with pytest.raises(UserError, match="not a readable run folder"):
         stage(tmp_path, tmp_path, repo_id="a/b", license=None, concept_images=True)
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from tinv.runs.files import write_json, write_text
 from tinv.runs.image_grid import labelled_grid, save_sheet
-from tinv.runs.status import Status, write_status
+from tinv.runs.record_status import write_status
+from tinv.runs.status import Status
 from tinv.sweeps.plan_file import write_plan
 from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.results import SweepResults

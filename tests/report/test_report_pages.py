@@ -11,8 +11,8 @@ from tests.report.folders import SEEDS, write_run, write_sheets, write_sweep
 from tinv.cli import main
 from tinv.errors import UserError
 from tinv.report import write_report
-from tinv.report.read_run import read_evaluation
-from tinv.report.sweep import Sweep
+from tinv.report.sweep import find_direction
+from tinv.runs.reader import SweepReader
 from tinv.runs.status import Status
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
@@ -198,15 +198,10 @@ def test_a_sweep_that_has_only_begun_and_one_with_a_single_point_have_pages(tmp_
     assert found.data["axes"] == []
 
 
-def test_of_an_evaluation_of_ours_the_scores_are_shown_and_not_its_settings(sweep):
-    told = {"scores": {"clip_i": 0.75, "dino": None}, "drawn": {"steps": 25}, "prompts": [{"clip_i": 0.5}]}
-    (sweep / "0" / "evaluation.json").write_text(json.dumps(told))
-    assert read_evaluation(sweep / "0" / "evaluation.json") == {"clip_i": 0.75}
-
-
 @pytest.mark.parametrize(("monitor", "direction"), [("val/loss", "minimize"), ("eval/score", "maximize"), ("x", None)])
 def test_more_is_better_where_the_number_is_of_an_evaluation(tmp_path, monitor, direction):
-    assert Sweep(tmp_path, {}, monitor, []).direction == direction
+    (tmp_path / "plan.json").write_text(json.dumps({"settings": {"monitor": monitor}}))
+    assert find_direction(SweepReader(tmp_path)) == direction
 
 
 def test_numbers_of_an_evaluation_stand_in_the_table(sweep):
@@ -241,9 +236,9 @@ def test_seeds_are_told_apart(sweep):
 
 def test_the_concepts_of_a_run_stand_side_by_side(tmp_path):
     run = tmp_path / "run"
-    others = [{"concept": {"placeholder_token": "<dog>", "initializer_token": "toy", "num_vectors": {"clip_l": 1}}}]
+    extra = [{"concept": {"placeholder_token": "<dog>", "initializer_token": "toy", "num_vectors": {"clip_l": 1}}}]
     nearest = {"nearest/cat": {"<cat>": ["cat"]}, "nearest/dog": {"<dog>": ["wolf"]}}
-    write_run(run, others=others, result={"vitals": nearest})
+    write_run(run, extra_concepts=extra, result={"vitals": nearest})
     for name in ("cat", "dog"):
         write_sheets(run / "concepts" / name, [0, 10], word=f"<{name}>")
         (run / "concepts" / name / "learned_embeds.safetensors").write_bytes(b"")

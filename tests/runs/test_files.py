@@ -94,7 +94,7 @@ def test_a_size_limit_hit_halfway_leaves_nothing(tmp_path):
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "outputs").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*paths\.outputs"):
+    with pytest.raises(UserError, match=r"cannot write .*paths\.root_dir"):
         write_text(tmp_path / "outputs" / "run" / "x", "y")
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.slurm.jobs import ON_TWO_NODES, STEPS, BatchJob, Place, learned, numbers, until
-from tinv.runs.layout import checkpoints, step_of
+from tinv.runs.layout import checkpoint_step, list_checkpoints
 
 ONCE = list(range(1, STEPS + 1))
 
@@ -66,7 +66,7 @@ def test_a_cancelled_run_is_saved_and_stays_cancelled(place):
     job.until_step(12)
     place.say("scancel", job.id)
     job.until_state("CANCELLED")
-    assert step_of(checkpoints(job.run)[0]) == job.steps()[-1] >= 12
+    assert checkpoint_step(list_checkpoints(job.run)[0]) == job.steps()[-1] >= 12
     assert (status(job)["status"], status(job)["reason"]) == ("interrupted", "ended by Slurm")
     assert set(job.restarts()) == {0}
 

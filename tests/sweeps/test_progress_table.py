@@ -10,9 +10,18 @@ import pytest
 from omegaconf import OmegaConf
 
 from tinv.cli import main as tinv
-from tinv.runs.status import Status, put_aside, read_status, recorded, write_status
+from tinv.runs.reader import RunReader
+from tinv.runs.record_status import record_status, set_status, write_status
+from tinv.runs.status import Status
 
-TOLD = {"step": 620, "of": 1000, "steps_per_s": 3.1, "seconds_left": 123, "loss": 0.1187, "at": "2026-11-22T20:00:00Z"}
+TOLD = {
+    "step": 620,
+    "max_steps": 1000,
+    "steps_per_s": 3.1,
+    "seconds_left": 123,
+    "loss": 0.1187,
+    "written_at": "2026-11-22T20:00:00Z",
+}
 
 
 def a_sweep(folder: Path, **statuses: Status) -> Path:
@@ -60,7 +69,7 @@ def test_a_run_that_has_written_nothing_for_long_is_doubted(tmp_path, capsys):
 
 
 def test_a_single_run_is_a_table_of_one_line(tmp_path, capsys):
-    with recorded(tmp_path):
+    with record_status(tmp_path):
         assert tinv(["status", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == [tmp_path.name, "running"]
 
@@ -72,16 +81,16 @@ def test_a_folder_of_something_else_is_refused_in_words(tmp_path, capsys):
 
 
 def test_a_run_that_was_put_aside_goes_on_counting(tmp_path):
-    with pytest.raises(SystemExit), recorded(tmp_path):
-        status = read_status(tmp_path)
+    with pytest.raises(SystemExit), record_status(tmp_path):
+        status = RunReader(tmp_path).status
         status.started = "2001-01-01T00:00:00Z"
         write_status(tmp_path, status)
-        put_aside(tmp_path, "requeued", "saved")
-        before = read_status(tmp_path)
+        set_status(tmp_path, "requeued", "saved")
+        before = RunReader(tmp_path).status
         raise SystemExit
     write_status(tmp_path, before)
-    with recorded(tmp_path) as again:
-        assert (again.restarts, again.began) == (1, before.began)
+    with record_status(tmp_path) as again:
+        assert (again.restarts, again.first_started) == (1, before.first_started)
         assert again.seconds == before.seconds > 1e8
 
 
@@ -89,10 +98,10 @@ def test_now_is_when_the_run_began(door, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     began = datetime(2001, 2, 3, 12, tzinfo=UTC)
-    write_status(run, Status("requeued", began=f"{began:%Y-%m-%dT%H:%M:%SZ}"))
+    write_status(run, Status("requeued", first_started=f"{began:%Y-%m-%dT%H:%M:%SZ}"))
     tags = []
     argv = ["+experiment=cat_toy", "tags=['${now:%Y-%m-%d}']", f"hydra.run.dir='{run.as_posix()}'", "resume=auto"]
     said = door(*argv, train=lambda cfg: tags.extend(OmegaConf.to_container(cfg.tags)))
     assert said.code == 0, said.err
     assert tags == [f"{began.astimezone():%Y-%m-%d}"]
-    assert read_status(run).restarts == 1
+    assert RunReader(run).status.restarts == 1

@@ -21,9 +21,8 @@ from tinv.inference.generate import Request, load_model, model_settings, samplin
 from tinv.models.check_fit import check_fit
 from tinv.models.sampling import DPM, SAMPLERS
 from tinv.runs.environment import versions
+from tinv.runs.layout import EVALUATION_SAMPLES
 
-PICTURES = "evaluation"
-"""The folder of the samples, beside evaluation.json."""
 _SAMPLING = {"num_inference_steps": 25, "guidance_scale": 7.5, "negative_prompt": ""}
 
 Result = dict[str, Any]
@@ -136,7 +135,7 @@ class Bench:
         }
         mark = fingerprint(decisive)
         before = results.read(subject.folder)
-        album = SampleStore(subject.folder / PICTURES, word, prompts, settings.seeds)
+        album = SampleStore(subject.folder / EVALUATION_SAMPLES, word, prompts, settings.seeds)
         if before and before.get("fingerprint") == mark and not album.missing():
             return before, False
         shown = [open_image(path, background="white")[0] for path in images]

@@ -1,6 +1,5 @@
 """evaluation.json: numbers, how far they are apart, and what they were measured with."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -8,25 +7,23 @@ from typing import Any
 
 from tinv.evaluation.metrics.measure import NAMES, Scores
 from tinv.runs.files import write_json
+from tinv.runs.layout import EVALUATION
+from tinv.runs.reader import RunReader
 
-FILE = "evaluation.json"
 FORMULAE = 1
 """Grows when the same samples would get other numbers."""
 
 
 def read(folder: Path) -> dict[str, Any] | None:
     """The evaluation in a folder, if there is one that is whole."""
-    try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("scores"), dict) else None
+    evaluation = RunReader(folder).evaluation or {}
+    return evaluation if isinstance(evaluation.get("scores"), dict) else None
 
 
 def write(folder: Path, result: Mapping[str, Any]) -> Path:
     """Put an evaluation into a folder."""
-    write_json(folder / FILE, rounded(result))
-    return folder / FILE
+    write_json(folder / EVALUATION, rounded(result))
+    return folder / EVALUATION
 
 
 def rounded(tree: Any) -> Any:

@@ -5,18 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from tinv import formats
 from tinv.concept import slug
 from tinv.data.images import find_images, format_names
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures
-from tinv.runs import status
-from tinv.runs.layout import concept_dirs
-
-_FILE = formats.get_format("diffusers").file_name
+from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures, working_dir
+from tinv.runs.layout import EMBEDDING, STATUS, concept_dirs
+from tinv.runs.reader import RunReader
 
 
 @dataclass(frozen=True)
@@ -59,22 +55,18 @@ class Subject:
                 return find_images(asked)
             except UserError as error:
                 raise UserError(str(error).replace("data.folder=", "--images=", 1)) from error
-        if not (self.place / ".hydra" / "config.yaml").is_file():
+        run = RunReader(self.place)
+        if run.config is None and not run.problems:
             return []
         try:
             return self._own_pictures()
         except UserError as error:
             raise UserError(f"{error}; or give the pictures with --images") from error
-        except (OSError, yaml.YAMLError, KeyError, TypeError, AssertionError) as error:
-            raise UserError(
-                f"{self.place / '.hydra'} cannot be read ({type(error).__name__}); give the pictures with --images"
-            ) from error
 
     def _own_pictures(self) -> list[Path]:
         cfg = read_config(self.place)
         groups = {str(setting(cfg, f"{at}concept.placeholder_token")): f"{at}data" for at in concept_parts(cfg)}
-        hydra = yaml.safe_load((self.place / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
-        here = Path(hydra["hydra"]["runtime"]["cwd"])
+        here = working_dir(RunReader(self.place))
         return training_pictures(cfg, here, groups.get(self.learned.placeholder_token, "data"))
 
 
@@ -88,13 +80,13 @@ def find_subjects(places: Sequence[Path]) -> dict[Path, list[Subject]]:
     for place in places:
         found[place] = [subject for run in _runs(place) for subject in _words(run)]
         if not found[place]:
-            raise UserError(f"{place} holds no {_FILE}, nor do the folders in it; give a run, a sweep or a file")
+            raise UserError(f"{place} holds no {EMBEDDING}, nor do the folders in it; give a run, a sweep or a file")
     return found
 
 
 def has_words(folder: Path) -> bool:
     """Whether a run has come to its end."""
-    return any((each / _FILE).is_file() for each in concept_dirs(folder))
+    return any((each / EMBEDDING).is_file() for each in concept_dirs(folder))
 
 
 def _runs(place: Path) -> list[Path]:
@@ -104,7 +96,7 @@ def _runs(place: Path) -> list[Path]:
         return [place]
     runs = sorted((path for path in place.iterdir() if path.is_dir()), key=_order)
     found = [path for path in runs if has_words(path)]
-    others = [path.name for path in runs if path not in found and (path / status.FILE).is_file()]
+    others = [path.name for path in runs if path not in found and (path / STATUS).is_file()]
     if found and others:
         warnings.warn(
             f"{place}: left out {format_names(others)}, without a word; tinv status {place} says why", stacklevel=2
@@ -123,4 +115,6 @@ def _words(run: Path) -> list[Subject]:
         folder = run.with_name(f"{run.name}.evaluation")
         folders = [folder / slug(word.placeholder_token) for word in words] if len(words) > 1 else [folder]
         return [Subject(run, here, word) for here, word in zip(folders, words, strict=True)]
-    return [Subject(run, folder, formats.read(folder)) for folder in concept_dirs(run) if (folder / _FILE).is_file()]
+    return [
+        Subject(run, folder, formats.read(folder)) for folder in concept_dirs(run) if (folder / EMBEDDING).is_file()
+    ]

@@ -6,7 +6,8 @@ from typing import Any
 
 from tinv.evaluation import results
 from tinv.evaluation.subjects import Subject
-from tinv.runs.sweep_point import place_of
+from tinv.runs.layout import EVALUATION
+from tinv.runs.sweep_point import find_sweep_point
 from tinv.runs.text_table import align_columns
 
 REPEATS = {"seed", "experiment", "name", "subject", "concept", "concept.name", "concept.placeholder_token"}
@@ -46,7 +47,7 @@ def groups(subjects: Sequence[Subject], found: Sequence[Mapping[str, Any]]) -> l
 
 def swept(subject: Subject) -> dict[str, str]:
     """The settings of a word's run that its sweep compared."""
-    place = place_of(subject.place)
+    place = find_sweep_point(subject.place)
     return {name: value for name, value in (place.swept if place else {}).items() if name.lstrip("+") not in REPEATS}
 
 
@@ -67,7 +68,7 @@ def text(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 def label(subject: Subject) -> str:
     """A word, with what is special about its run."""
-    place = place_of(subject.place)
+    place = find_sweep_point(subject.place)
     return f"{subject.learned.placeholder_token} {place.label if place else ''}".strip()
 
 
@@ -87,7 +88,7 @@ def summary(place: Path, subjects: Sequence[Subject], found: Sequence[Mapping[st
 
 def tell(subject: Subject, result: Mapping[str, Any], is_new: bool) -> None:
     """Say that a word is done."""
-    print(f"{subject.folder / results.FILE}{'' if is_new else ' (was there)'}", flush=True)
+    print(f"{subject.folder / EVALUATION}{'' if is_new else ' (was there)'}", flush=True)
 
 
 def conclude(found: Mapping[Path, Sequence[Subject]], done: Sequence[Mapping[str, Any]]) -> None:

@@ -16,9 +16,10 @@ from tinv.formats.metadata import build_metadata, read_provenance
 from tinv.formats.placeholder import check_token, resolve_token
 from tinv.formats.safetensors_container import save_safetensors
 from tinv.formats.tensors import read_vectors, split_by_encoder
+from tinv.runs.layout import EMBEDDING
 
 NAME = "diffusers"
-FILE_NAME = "learned_embeds.safetensors"
+FILE_NAME = EMBEDDING
 _SECOND = re.compile(r"(.+)_2(-steps-\d+)?")
 
 

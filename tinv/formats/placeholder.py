@@ -6,6 +6,7 @@ from pathlib import Path
 from tinv.errors import UserError
 from tinv.formats.content import Content, sanitize
 from tinv.formats.metadata import find_token
+from tinv.runs.layout import TOKEN_IDENTIFIER
 
 _MAX_LENGTH = 100
 _MAX_TEXT = 2**12
@@ -50,4 +51,4 @@ def read_text_beside(path: Path, name: str) -> str | None:
 
 
 def _token_identifier(path: Path) -> str | None:
-    return re.sub(r"\s+", "", read_text_beside(path, "token_identifier.txt") or "") or None
+    return re.sub(r"\s+", "", read_text_beside(path, TOKEN_IDENTIFIER) or "") or None

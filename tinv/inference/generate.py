@@ -9,7 +9,6 @@ from string import Formatter
 from typing import Any
 
 import torch
-import yaml
 
 from tinv import formats
 from tinv.concept import slug as name
@@ -20,6 +19,8 @@ from tinv.models.check_fit import check_fit
 from tinv.models.sampling import DPM, check_sampler, generate_images
 from tinv.runs.files import atomic
 from tinv.runs.image_grid import labelled_grid
+from tinv.runs.layout import HYDRA_CONFIG
+from tinv.runs.reader import RunReader
 
 _MODEL_SETTINGS = ("pretrained", "revision", "variant", "vae", "tokenizer", "config", "dtype")
 
@@ -178,12 +179,13 @@ def _as_in_the_run(learned: Sequence[LearnedEmbedding], request: Request) -> dic
 def _run(request: Request) -> dict[str, Any]:
     """The settings of the run that the first embedding comes from; empty where only the file is at hand."""
     place = request.embeddings[0]
-    config = (place if place.is_dir() else place.parent) / ".hydra" / "config.yaml"
-    try:
-        found = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{config} cannot be read ({type(error).__name__}); mend it, or give the file alone") from error
-    return found if isinstance(found, dict) else {}
+    run = RunReader(place if place.is_dir() else place.parent)
+    config = run.config
+    if run.problems:
+        raise UserError(
+            f"{run.folder / HYDRA_CONFIG} cannot be read ({run.problems[HYDRA_CONFIG]}). Repair or remove it."
+        )
+    return config or {}
 
 
 def slug(prompt: str) -> str:

@@ -1,13 +1,11 @@
 """What a run's folder tells of the run, in a form that others may see."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -17,6 +15,8 @@ from tinv.data.images import find_images
 from tinv.data.locate import locate_folder
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
+from tinv.runs.layout import HYDRA_CONFIG, HYDRA_RUNTIME, RUN_CARD, list_samples
+from tinv.runs.reader import RunReader
 
 CONCEPT_IMAGES = "concept_images"
 _PRIVATE = re.compile(r"[+~]*(hub|paths|hydra|logger|resume|tags)\b")
@@ -59,18 +59,17 @@ def read_facts(run: Path, folder: Path) -> Facts:
     learned = formats.read(folder)
     places = {str(setting(cfg, f"{at}concept.placeholder_token")): f"{at}data" for at in concept_parts(cfg)}
     data = places.get(learned.placeholder_token, "data")  # a run may be older than its names
-    hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]
-    typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
-    here = Path(hydra["runtime"]["cwd"])
-    sheets = sorted((folder / "samples").glob("step_*.png"))
+    reader = RunReader(run)
+    here = working_dir(reader)
+    sheets = list(list_samples(folder).values())
     return Facts(
         learned=LearnedEmbedding(
             learned.placeholder_token, learned.vectors, public_provenance(learned.provenance, here)
         ),
         kind=learned.provenance.get("kind", "object"),
-        card=json.loads((run / "run.json").read_text(encoding="utf-8")),
+        card=reader.card,
         settings={key: setting(cfg, f"callbacks.samples.{key}") for key in ("num_inference_steps", "guidance_scale")},
-        overrides=public_overrides(typed, here, folder=f"{data}.folder"),
+        overrides=public_overrides(reader.overrides or [], here, folder=f"{data}.folder"),
         pictures=training_pictures(cfg, here, data),
         sheets=sheets[:1] + sheets[1:][-1:],
         companions=[word for word in places if word != learned.placeholder_token],
@@ -131,11 +130,25 @@ def read_config(run: Path) -> DictConfig:
     Raises:
         UserError: this is no run's folder.
     """
-    if not (run / "run.json").is_file() or not (run / ".hydra" / "config.yaml").is_file():
-        raise UserError(f"{run} is no run's folder (it has no run.json, or no .hydra); give outputs/<name>/<time>")
-    cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
-    assert isinstance(cfg, DictConfig)
-    return cfg
+    reader = RunReader(run)
+    config, is_empty = reader.config, not reader.card
+    if config is None or is_empty:
+        missing = [name for name, is_missing in ((HYDRA_CONFIG, config is None), (RUN_CARD, is_empty)) if is_missing]
+        reasons = ", ".join(f"{name}: {reader.problems.get(name, 'missing')}" for name in missing)
+        raise UserError(f"{run} is not a readable run folder ({reasons}). Give outputs/<name>/<time>.")
+    return OmegaConf.create(config)
+
+
+def working_dir(reader: RunReader) -> Path:
+    """Returns the folder that the run was started in.
+
+    Raises:
+        UserError: hydra.yaml is missing or damaged.
+    """
+    if reader.working_dir is None:
+        reason = reader.problems.get(HYDRA_RUNTIME, "it names no working directory")
+        raise UserError(f"{reader.folder / HYDRA_RUNTIME} cannot be read ({reason})")
+    return reader.working_dir
 
 
 def setting(cfg: DictConfig, key: str) -> Any:

@@ -13,9 +13,9 @@ from tinv.publish.model_card import model_card
 from tinv.publish.run_facts import CONCEPT_IMAGES, Facts, read_facts
 from tinv.publish.training_images import write_clean
 from tinv.runs.files import write_text
+from tinv.runs.layout import CONCEPT_TYPE, EMBEDDING, HUB_STAGING, SAMPLES, TOKEN_IDENTIFIER
 
-STAGE = "hub"
-OURS = (f"{CONCEPT_IMAGES}/*", "samples/*", "learned_embeds*.safetensors", "learned_embeds*.bin")
+OURS = (f"{CONCEPT_IMAGES}/*", f"{SAMPLES}/*", "learned_embeds*.safetensors", "learned_embeds*.bin")
 """What an earlier upload may have left in the repository that this one does not have."""
 
 
@@ -39,28 +39,28 @@ def stage(run: Path, place: Path, *, repo_id: str, license: str | None, concept_
     facts = read_facts(run, place)
     license = license or facts.learned.provenance.get("license")
     with tempfile.TemporaryDirectory(dir=place, prefix=".hub-") as draft:
-        folder = Path(draft) / STAGE
+        folder = Path(draft) / HUB_STAGING
         _write_embedding(folder, facts, license)
         for number, picture in enumerate(facts.pictures if concept_images else []):
             write_clean(picture, folder / CONCEPT_IMAGES, str(number))
         for sheet in facts.sheets:
-            (folder / "samples").mkdir(exist_ok=True)
-            shutil.copyfile(sheet, folder / "samples" / sheet.name)
+            (folder / SAMPLES).mkdir(exist_ok=True)
+            shutil.copyfile(sheet, folder / SAMPLES / sheet.name)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         write_text(folder / "README.md", model_card(facts, repo_id=repo_id, license=license, files=files))
-        _replace(folder, place / STAGE)
-    return place / STAGE
+        _replace(folder, place / HUB_STAGING)
+    return place / HUB_STAGING
 
 
 def _write_embedding(folder: Path, facts: Facts, license: str | None) -> None:
     told = dict(facts.learned.provenance) | ({"license": license} if license else {})
     learned = LearnedEmbedding(facts.learned.placeholder_token, facts.learned.vectors, told)
-    formats.write(folder / "learned_embeds.safetensors", learned, format="diffusers")
+    formats.write(folder / EMBEDDING, learned, format="diffusers")
     formats.write(folder / "learned_embeds.bin", learned, format="diffusers_bin")
     if set(learned.vectors) == {"clip_l", "clip_g"}:
         formats.write(folder / f"{slug(learned.placeholder_token)}.safetensors", learned, format="sdxl")
-    write_text(folder / "token_identifier.txt", learned.placeholder_token + "\n")
-    write_text(folder / "type_of_concept.txt", facts.kind + "\n")
+    write_text(folder / TOKEN_IDENTIFIER, learned.placeholder_token + "\n")
+    write_text(folder / CONCEPT_TYPE, facts.kind + "\n")
 
 
 def _replace(draft: Path, final: Path) -> None:

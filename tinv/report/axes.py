@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinv.report.sweep import Point
+from tinv.runs.reader import SweepPointReader
 from tinv.sweeps.point_names import format_value, shorten_keys
 
 _MAGNITUDES = 30
@@ -25,7 +25,7 @@ class Axis:
     """Where each point is on it: a number, or the place of a word."""
 
 
-def axes(keys: Sequence[str], points: Sequence[Point]) -> list[Axis]:
+def axes(keys: Sequence[str], points: Sequence[SweepPointReader]) -> list[Axis]:
     """An axis for each setting that has several values."""
     names = shorten_keys(keys)
     found = [_axis(key, names[key], [point.swept.get(key) for point in points]) for key in keys]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from tinv.report.read_run import Curve
+from tinv.runs.reader import Curve
 
 T = TypeVar("T")
 

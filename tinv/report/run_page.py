@@ -8,9 +8,9 @@ from tinv.report.commands import generate_command, python_code, run_command
 from tinv.report.contact_sheet import ContactSheet, Source, make_album
 from tinv.report.downsample import curve_data
 from tinv.report.page import link, render
-from tinv.report.read_run import read_text
-from tinv.report.run import Run
 from tinv.report.training_images import training_thumbnails
+from tinv.runs.layout import HYDRA_CONFIG, LOG
+from tinv.runs.reader import RunReader
 
 MOST_NUMBERS = 60_000
 """Of all curves together."""
@@ -27,7 +27,7 @@ _CHARTS = (  # what is drawn together, under which heading; other numbers get a 
 )
 
 
-def run_page(run: Run, *, output: Path, as_of: str) -> str:
+def run_page(run: RunReader, *, output: Path, as_of: str) -> str:
     """The HTML.
 
     Args:
@@ -35,11 +35,11 @@ def run_page(run: Run, *, output: Path, as_of: str) -> str:
         output: where the page will be, for links from there.
         as_of: the time at which it was read.
     """
-    album = make_album([Source(step, {step: sheets}) for step, sheets in run.sheets.items()])
+    album = make_album([Source(step, {step: sheets}) for step, sheets in run.samples.items()])
     charts = _charts(run)
     return render(
         "run.html",
-        title=", ".join(run.placeholders) or run.folder.resolve().name,
+        title=", ".join(run.placeholder_tokens) or run.folder.resolve().name,
         folder=str(run.folder),
         here=link(run.folder, output),
         as_of=as_of,
@@ -55,13 +55,13 @@ def run_page(run: Run, *, output: Path, as_of: str) -> str:
         code=python_code(run),
         command=run_command(run),
         commit=_commit(run),
-        settings=hide(read_text(run.folder / ".hydra" / "config.yaml", most=_SETTINGS_BYTES)),
-        log=hide(read_text(run.folder / "log.txt", most=_LOG_BYTES)),
+        settings=hide(run.read_tail(HYDRA_CONFIG, _SETTINGS_BYTES)),
+        log=hide(run.read_tail(LOG, _LOG_BYTES)),
         data={"kind": "run", "charts": charts, "frames": album.frames, "steps": [], "points": _steps(run, album)},
     )
 
 
-def _steps(run: Run, album: ContactSheet) -> list[dict[str, Any]]:
+def _steps(run: RunReader, album: ContactSheet) -> list[dict[str, Any]]:
     """The rows of the contact sheet, with the validation loss of that step."""
     losses = dict(run.curves.get("val/loss", []))
     return [
@@ -70,7 +70,7 @@ def _steps(run: Run, album: ContactSheet) -> list[dict[str, Any]]:
     ]
 
 
-def _charts(run: Run) -> dict[str, list[dict[str, Any]]]:
+def _charts(run: RunReader) -> dict[str, list[dict[str, Any]]]:
     """The curves that belong together, those of single concepts (`val/loss/robot`) beside their mean.
 
     What was always 0, such as the count of black pictures, is left out.
@@ -91,13 +91,13 @@ def _is_of(name: str, base: str) -> bool:
     return name == base or name.startswith(f"{base}/")
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _facts(run: RunReader) -> dict[str, Any]:
     """What the run is, in a line each."""
     card = run.card
-    machine, model = run.told("machine"), run.told("model")
+    machine, model = run.card_section("machine"), run.card_section("model")
     vectors = [n for concept in run.concepts for n in _items(concept.get("num_vectors"))]
     told = {
-        "word": ", ".join(run.placeholders),
+        "word": ", ".join(run.placeholder_tokens),
         "started from": ", ".join(str(concept.get("initializer_token") or "nothing") for concept in run.concepts),
         "kind": ", ".join(str(concept.get("kind", "object")) for concept in run.concepts),
         "vectors": ", ".join(f"{n} ({name})" for name, n in vectors),
@@ -112,15 +112,15 @@ def _facts(run: Run) -> dict[str, Any]:
     return {name: hide(str(value)) for name, value in told.items() if value not in (None, "")}
 
 
-def _vitals(run: Run) -> list[dict[str, Any]]:
+def _vitals(run: RunReader) -> list[dict[str, Any]]:
     """For each concept its nearest words and the numbers that were measured last."""
-    found = _items(run.told("result").get("vitals"))
+    found = _items(run.card_section("result").get("vitals"))
     vitals = []
     for name, near in found:
         base, _, concept = str(name).partition("/")
         if base == "nearest":
             suffix = f"/{concept}" if concept else ""
-            numbers = {key: run.latest(f"embedding/{key}{suffix}") for key in _NUMBERS}
+            numbers = {key: run.last_value(f"embedding/{key}{suffix}") for key in _NUMBERS}
             words = {str(vector): list(map(str, words)) for vector, words in _items(near) if isinstance(words, list)}
             vitals.append({"concept": concept, "nearest": words, **numbers})
     return vitals
@@ -130,8 +130,8 @@ def _items(found: Any) -> list[tuple[Any, Any]]:
     return list(found.items()) if isinstance(found, dict) else []
 
 
-def _commit(run: Run) -> str:
-    git = run.told("git")
+def _commit(run: RunReader) -> str:
+    git = run.card_section("git")
     if not git.get("commit"):
         return ""
     return f"{str(git['commit'])[:12]}{', with changes that were not committed' if git.get('dirty') else ''}"

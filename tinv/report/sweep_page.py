@@ -11,8 +11,9 @@ from tinv.report.commands import generate_command, look_command, sweep_command
 from tinv.report.contact_sheet import Source, make_album
 from tinv.report.downsample import curve_data
 from tinv.report.page import figure, link, render
-from tinv.report.read_run import read_text
-from tinv.report.sweep import Point, Sweep
+from tinv.report.sweep import find_best, find_direction, swept_keys
+from tinv.runs.layout import LOG
+from tinv.runs.reader import SweepPointReader, SweepReader
 from tinv.sweeps.point_names import format_swept, format_value, shorten_keys
 
 MOST_NUMBERS = 150_000
@@ -23,7 +24,7 @@ _LOG_BYTES, _LOGS = 3000, 20
 _REASON = 4000
 
 
-def sweep_page(sweep: Sweep, *, output: Path, as_of: str) -> str:
+def sweep_page(sweep: SweepReader, *, output: Path, as_of: str) -> str:
     """The HTML.
 
     Args:
@@ -31,32 +32,35 @@ def sweep_page(sweep: Sweep, *, output: Path, as_of: str) -> str:
         output: where the page will be, for links from there.
         as_of: the time at which it was read.
     """
-    names = shorten_keys(sweep.keys)
-    along = axes(sweep.keys, sweep.points)
-    words = {point.number: point.run.placeholders for point in sweep.points}
-    album = make_album([Source(point.number, point.run.sheets, words[point.number]) for point in sweep.points])
+    keys, best = swept_keys(sweep.points), find_best(sweep)
+    names = shorten_keys(keys)
+    along = axes(keys, sweep.points)
+    words = {point.number: point.run.placeholder_tokens for point in sweep.points}
+    album = make_album([Source(point.number, point.run.samples, words[point.number]) for point in sweep.points])
     return render(
         "sweep.html",
         title=sweep.folder.resolve().parent.name,
         folder=str(sweep.folder),
         as_of=as_of,
         sweep=sweep,
+        keys=keys,
+        best=best,
         names=names,
         counts=_counts(sweep.points),
-        evaluations=list(dict.fromkeys(name for point in sweep.points for name in point.run.evaluation)),
+        evaluations=list(dict.fromkeys(name for point in sweep.points for name in point.run.scores)),
         links={point.number: link(point.run.folder, output) for point in sweep.points},
         labels={point.number: format_swept(point.swept) for point in sweep.points},
         failures=_failures(sweep.points),
         album=album,
         command=sweep_command(sweep),
-        look=look_command(sweep.best.run) if sweep.best else "",
-        generate=generate_command(sweep.best.run) if sweep.best else "",
-        settings=_common(sweep),
+        look=look_command(best.run) if best else "",
+        generate=generate_command(best.run) if best else "",
+        settings=_common(sweep, keys),
         format_value=format_value,
         data={
             "kind": "sweep",
             "monitor": sweep.monitor,
-            "direction": sweep.direction,
+            "direction": find_direction(sweep),
             "axes": [asdict(axis) for axis in along],
             "points": [_told(point, sweep) for point in sweep.points],
             "curves": _curves(sweep),
@@ -66,40 +70,40 @@ def sweep_page(sweep: Sweep, *, output: Path, as_of: str) -> str:
     )
 
 
-def _counts(points: Sequence[Point]) -> dict[str, int]:
+def _counts(points: Sequence[SweepPointReader]) -> dict[str, int]:
     counts = dict.fromkeys(("done", "pruned", "running", "waiting", "interrupted", "failed"), 0)
     for point in points:
-        counts[point.status] = counts.get(point.status, 0) + 1
+        counts[point.state.status] = counts.get(point.state.status, 0) + 1
     return {status: count for status, count in counts.items() if count}
 
 
-def _failures(points: Sequence[Point]) -> list[dict[str, Any]]:
+def _failures(points: Sequence[SweepPointReader]) -> list[dict[str, Any]]:
     """Each reason once, with all points that had it, and what the first of them said last."""
-    by_reason: dict[str, list[Point]] = {}
+    by_reason: dict[str, list[SweepPointReader]] = {}
     for point in points:
-        if point.status == "failed":
-            by_reason.setdefault(point.reason, []).append(point)
+        if point.state.status == "failed":
+            by_reason.setdefault(point.state.reason or "", []).append(point)
     return [
         {
             "reason": hide(reason[:_REASON]) or "no reason is known: its process was killed",
             "points": [point.number for point in having],
-            "log": hide(read_text(having[0].run.folder / "log.txt", most=_LOG_BYTES)) if i < _LOGS else "",
+            "log": hide(having[0].run.read_tail(LOG, _LOG_BYTES)) if i < _LOGS else "",
         }
         for i, (reason, having) in enumerate(by_reason.items())
     ]
 
 
-def _told(point: Point, sweep: Sweep) -> dict[str, Any]:
+def _told(point: SweepPointReader, sweep: SweepReader) -> dict[str, Any]:
     return {
         "number": point.number,
         "label": format_swept(point.swept),
-        "status": point.status,
-        "value": point.value if point.value is not None else point.run.latest(sweep.monitor),
-        "final": point.value is not None,
+        "status": point.state.status,
+        "value": point.state.value if point.state.value is not None else point.run.last_value(sweep.monitor),
+        "final": point.state.value is not None,
     }
 
 
-def _curves(sweep: Sweep) -> dict[str, list[dict[str, Any]]]:
+def _curves(sweep: SweepReader) -> dict[str, list[dict[str, Any]]]:
     """The monitored number's, the loss's, then others as long as there is room."""
     first = [name for name in (sweep.monitor, "val/loss", "train/loss") if name]
     names = dict.fromkeys([*first, *(name for point in sweep.points for name in point.run.curves)])
@@ -116,13 +120,10 @@ def _curves(sweep: Sweep) -> dict[str, list[dict[str, Any]]]:
     return curves
 
 
-def _common(sweep: Sweep) -> dict[str, str]:
+def _common(sweep: SweepReader, keys: Sequence[str]) -> dict[str, str]:
     """The settings that all points have."""
-    settings = sweep.plan.get("settings")
-    if not isinstance(settings, dict):
-        return {}
     return {
         str(name): hide(figure(v) if isinstance(v, float) else str(v))
-        for name, v in settings.items()
-        if name not in sweep.keys
+        for name, v in sweep.settings.items()
+        if name not in keys
     }

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import yaml
 from PIL import Image, ImageOps
 
 from tinv.data.locate import HUB_SCHEME
 from tinv.errors import UserError
-from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures
+from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures, working_dir
 from tinv.report.downsample import evenly
 from tinv.report.thumbnails import thumbnail
+from tinv.runs.reader import RunReader
 
 MOST, MOST_BYTES = 60, 2_000_000
 
@@ -32,10 +32,9 @@ def training_thumbnails(run: Path) -> dict[str, str]:
 def _pictures(run: Path) -> list[Path]:
     try:
         cfg = read_config(run)
-        hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
-        here = Path(hydra["hydra"]["runtime"]["cwd"])
+        here = working_dir(RunReader(run))
         groups = [f"{part}data" for part in concept_parts(cfg)]
         local = [group for group in groups if not str(setting(cfg, f"{group}.folder")).startswith(HUB_SCHEME)]
         return [path for group in local for path in training_pictures(cfg, here, group)]  # without a network
-    except (UserError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (UserError, OSError, ValueError):
         return []

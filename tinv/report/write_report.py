@@ -4,14 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.report.run import Run
 from tinv.report.run_page import run_page
-from tinv.report.sweep import read_sweep
 from tinv.report.sweep_page import sweep_page
 from tinv.runs.files import write_text
-
-FILE = "report.html"
-_RUN_FILES = ("run.json", "status.json", "metrics.csv")
+from tinv.runs.layout import REPORT, RUN_FILES, SWEEP_RESULTS
+from tinv.runs.reader import RunReader, SweepReader
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
@@ -24,14 +21,14 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     Raises:
         UserError: the folder holds neither, or the page cannot be written.
     """
-    output = output or folder / FILE
+    output = output or folder / REPORT
     if output.is_dir():
-        output /= FILE
+        output /= REPORT
     as_of = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    if sweep := read_sweep(folder):
+    if (sweep := SweepReader(folder)).exists:
         page = sweep_page(sweep, output=output, as_of=as_of)
-    elif any((folder / name).is_file() for name in _RUN_FILES):
-        page = run_page(Run(folder), output=output, as_of=as_of)
+    elif (run := RunReader(folder)).exists:
+        page = run_page(run, output=output, as_of=as_of)
     else:
         raise UserError(f"{folder} {_what_is_wrong(folder)}; give the folder of a sweep or of a run")
     write_text(output, page)
@@ -41,6 +38,6 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 def _what_is_wrong(folder: Path) -> str:
     if not folder.is_dir():
         return "is no folder" if folder.exists() else "does not exist"
-    inside = [path for name in (*_RUN_FILES, "sweep.json") for path in folder.glob(f"*/{name}")]
+    inside = [path for name in (*RUN_FILES, SWEEP_RESULTS) for path in folder.glob(f"*/{name}")]
     newest = max(inside, key=lambda path: path.stat().st_mtime, default=None)
     return "holds no sweep and no run" + (f"; the newest in it is {newest.parent}" if newest else "")

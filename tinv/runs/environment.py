@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+
+from tinv.runs.layout import GIT_STATE, HYDRA_CONFIG
+from tinv.runs.reader import RunReader
 
 _PACKAGES = ("tinv", "torch", "lightning", "diffusers", "transformers", "safetensors", "hydra-core", "numpy", "pillow")
 _SECRET = re.compile(r"(^|[._-])(\w*api_?key|\w*secret|\w*password|hf_token|\w*access_?token|auth\w*)$", re.IGNORECASE)
@@ -32,22 +34,22 @@ def mask(argument: str) -> str:
 
 def hydra_choices(run_dir: Path) -> dict[str, Any] | None:
     """What was chosen, from the files that Hydra leaves in a run's folder; None where it has not run."""
-    folder = run_dir / ".hydra"
-    if not (folder / "config.yaml").is_file():
+    run = RunReader(run_dir)
+    config = run_dir / HYDRA_CONFIG
+    if not config.is_file():
         return None
-    overrides = yaml.safe_load((folder / "overrides.yaml").read_text(encoding="utf-8")) or []
-    choices = yaml.safe_load((folder / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
+    choices = run.choices or {}
     return {
-        "overrides": [mask(override) for override in overrides],
+        "overrides": [mask(override) for override in run.overrides or []],
         "choices": {group: choice for group, choice in choices.items() if not group.startswith("hydra/")},
-        "config_sha256": hashlib.sha256((folder / "config.yaml").read_bytes()).hexdigest(),
+        "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
     }
 
 
 def git_state() -> dict[str, Any] | None:
     """Commit of the code that runs, and whether files that git knows differ from it; None where git knows nothing."""
     source = Path(__file__).resolve()
-    snapshot = source.parents[2] / "git.json"
+    snapshot = source.parents[2] / GIT_STATE
     if snapshot.is_file():  # a copy that was made when the run was submitted
         told: dict[str, Any] = json.loads(snapshot.read_text(encoding="utf-8"))
         return told

@@ -1,118 +1,112 @@
-"""Where a run lives: a folder of its own, or the folder of the run that it continues."""
+"""The names of all files in a run folder and in a sweep folder. No other module spells them.
+
+A run folder is `<paths.root_dir>/<name>/<time>`; the run of a sweep's point is `<paths.root_dir>/<name>/<time>/<number>`.
+"""
 
 import re
-from datetime import datetime
-from itertools import count
 from pathlib import Path
 
-from tinv.errors import UserError
+METRICS = "metrics.csv"
+RUN_CARD = "run.json"
+STATUS = "status.json"
+PROGRESS = "progress.json"
+TRIAL = "trial.json"
+EVALUATION = "evaluation.json"
+EVALUATION_SAMPLES = "evaluation"
+"""Folder of the samples that `evaluation.json` was computed from."""
+REPORT = "report.html"
+LOG = "log.txt"
+"""Output of a run that a launcher started as a process of its own."""
+WANDB_RUN_ID = "wandb_run_id"
+HYDRA_CONFIG = ".hydra/config.yaml"
+HYDRA_OVERRIDES = ".hydra/overrides.yaml"
+HYDRA_RUNTIME = ".hydra/hydra.yaml"
 
 CHECKPOINTS = "checkpoints"
 CONCEPTS = "concepts"
-AUTO = "auto"
-"""`resume`: go on where the run stands, or begin if it has not begun yet."""
-_STEP = re.compile(r"step_(\d+)\.ckpt")
+SAMPLES = "samples"
+EMBEDDING = "learned_embeds.safetensors"
+TOKEN_IDENTIFIER = "token_identifier.txt"
+CONCEPT_TYPE = "type_of_concept.txt"
+HUB_STAGING = "hub"
+"""Folder of the files that are uploaded to the Hub."""
+
+PLAN = "plan.json"
+SWEEP_RESULTS = "sweep.json"
+SWEEP_TABLE = "sweep.csv"
+GIT_STATE = "git.json"
+"""Commit of a code snapshot, beside the copied code."""
+
+RUN_FILES = (RUN_CARD, STATUS, METRICS)
+"""A folder with one of these is a run folder."""
+
+_CHECKPOINT = re.compile(r"step_(\d{1,12})\.ckpt")
+_SAMPLE_SHEET = re.compile(r"step_(\d{1,12})\.png")
+_STEP_EMBEDDING = re.compile(r"learned_embeds(?:-neg)?(?:_2)?-steps-(\d{1,12})\.safetensors")
+_EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
 
 
-def place(outputs: Path | str, name: str, resume: str | int | None = None) -> str:
-    """The folder for a run: `<outputs>/<name>/<time>`, or the one that `resume` means.
-
-    A new folder is made at once, so that two runs that start in the same second get two. Registered as the resolver
-    `run_dir`, which conf/config.yaml uses for `hydra.run.dir`.
-
-    Raises:
-        UserError: there is nothing to resume, or the folder cannot be made.
-    """
-    if resume == AUTO:
-        resume = "latest" if any(checkpoints(run) for run in _runs(Path(outputs) / name)) else None
-    if resume is not None:
-        file = find(Path(outputs) / name, resume)
-        if file.parent.name == CHECKPOINTS:
-            return str(file.parent.parent)
-    started = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    for attempt in count(1):
-        folder = Path(outputs) / name / (started if attempt == 1 else f"{started}_{attempt}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if folder.is_dir():
-                continue
-            raise UserError(
-                f"paths.root_dir: {outputs} cannot hold runs, a file is in the way; name a folder"
-            ) from None
-        except OSError as error:
-            raise UserError(
-                f"paths.root_dir: cannot make {folder} ({error.strerror}); name a folder you may write to"
-            ) from None
-        return str(folder)
-    raise AssertionError("unreachable")
-
-
-def concept_dir(run_dir: Path | str, name: str) -> Path:
-    """Where a concept's own files are: the run's folder, or one in it for each where there are several with a name."""
-    return Path(run_dir) / CONCEPTS / name if name else Path(run_dir)
+def concept_dir(run_dir: Path | str, concept: str) -> Path:
+    """Returns the folder of a concept: the run folder itself for an unnamed concept, else `concepts/<concept>`."""
+    return Path(run_dir) / CONCEPTS / concept if concept else Path(run_dir)
 
 
 def concept_dirs(run_dir: Path | str) -> list[Path]:
-    """The folders of a run's concepts, by name; the run's own folder where there is one only."""
+    """Returns the folders of all concepts of a run, by name; the run folder itself where it has a single concept."""
     return sorted(path for path in (Path(run_dir) / CONCEPTS).glob("*") if path.is_dir()) or [Path(run_dir)]
 
 
-def checkpoints(run_dir: Path | str) -> list[Path]:
-    """A run's checkpoints, newest first."""
-    folder = Path(run_dir) / CHECKPOINTS
-    found = [path for path in folder.glob("step_*.ckpt") if _STEP.fullmatch(path.name)]
-    return sorted(found, key=step_of, reverse=True)
+def checkpoint_path(run_dir: Path | str, step: int) -> Path:
+    """Returns the path of the checkpoint of an optimizer step."""
+    return Path(run_dir) / CHECKPOINTS / f"step_{step:06d}.ckpt"
 
 
-def step_of(checkpoint: Path | str) -> int:
-    """The optimizer step that a checkpoint's file name tells, -1 for a name of another kind."""
-    match = _STEP.fullmatch(Path(checkpoint).name)
+def checkpoint_step(path: Path | str) -> int:
+    """Returns the optimizer step in the name of a checkpoint file, -1 for any other name."""
+    match = _CHECKPOINT.fullmatch(Path(path).name)
     return int(match[1]) if match else -1
 
 
-def find(place: Path | str, resume: str | int) -> Path:
-    """The checkpoint that `resume` means.
+def list_checkpoints(run_dir: Path | str) -> list[Path]:
+    """Returns the checkpoints of a run, newest first."""
+    found = [path for path in (Path(run_dir) / CHECKPOINTS).glob("step_*.ckpt") if checkpoint_step(path) >= 0]
+    return sorted(found, key=checkpoint_step, reverse=True)
 
-    Args:
-        place: a run's folder, or the folder that holds the runs of one name.
-        resume: `latest`, a step, or the path of a run folder or of a checkpoint.
 
-    Raises:
-        UserError: there is none; the message lists those there are.
+def samples_path(run_dir: Path | str, step: int, concept: str = "") -> Path:
+    """Returns the path of the sheet of samples that a concept has at an optimizer step."""
+    return concept_dir(run_dir, concept) / SAMPLES / f"step_{step:06d}.png"
+
+
+def list_samples(concept_folder: Path | str) -> dict[int, Path]:
+    """Returns the sheets of samples in the folder of a concept, by optimizer step in ascending order."""
+    matches = [(_SAMPLE_SHEET.fullmatch(path.name), path) for path in (Path(concept_folder) / SAMPLES).glob("*.png")]
+    return dict(sorted((int(match[1]), path) for match, path in matches if match))
+
+
+def step_embedding_path(concept_folder: Path | str, step: int) -> Path:
+    """Returns the path of the embedding that is written during training, at an optimizer step."""
+    return Path(concept_folder) / f"learned_embeds-steps-{step}.safetensors"
+
+
+def list_step_embeddings(concept_folder: Path | str) -> dict[int, list[Path]]:
+    """Returns the embeddings written during training, by step in ascending order.
+
+    An embedding has further files where the model has two text encoders or where it has negative vectors.
     """
-    wanted = str(resume)
-    if wanted != "latest" and not wanted.isdecimal():
-        path = Path(wanted).expanduser()
-        if path.is_file():
-            return path
-        if path.is_dir() and (found := checkpoints(path)):
-            return found[0]
-        state = "holds no checkpoint" if path.is_dir() else "does not exist"
-        raise UserError(
-            f"resume={wanted} {state}; give a run folder or a .ckpt file, or latest or a step ({_choices(Path(place))})"
-        )
-    for run in _runs(Path(place)):
-        for checkpoint in checkpoints(run):
-            if wanted == "latest" or step_of(checkpoint) == int(wanted):
-                return checkpoint
-    raise UserError(f"resume={wanted}: there is no such checkpoint under {place}; {_choices(Path(place))}")
+    found: dict[int, list[Path]] = {}
+    for path in sorted(Path(concept_folder).glob("*.safetensors")):
+        if match := _STEP_EMBEDDING.fullmatch(path.name):
+            found.setdefault(int(match[1]), []).append(path)
+    return dict(sorted(found.items()))
 
 
-def _runs(place: Path) -> list[Path]:
-    """The place itself if it is a run's folder, else the run folders in it, newest first."""
-    if (place / CHECKPOINTS).is_dir():
-        return [place]
-    return sorted((path.parent for path in place.glob(f"*/{CHECKPOINTS}")), key=_age, reverse=True)
+def list_embeddings(concept_folder: Path | str) -> list[Path]:
+    """Returns the files of the final embedding in the folder of a concept, in all formats."""
+    paths = sorted(path for path in Path(concept_folder).glob("*") if path.suffix in _EMBEDDING_SUFFIXES)
+    return [path for path in paths if not _STEP_EMBEDDING.fullmatch(path.name)]
 
 
-def _age(run: Path) -> tuple[str, int]:
-    """Sorts `<time>`, `<time>_2`, `<time>_10` in this order."""
-    started, attempt = run.name[:19], run.name[20:]
-    return started, int(attempt) if attempt.isdecimal() else 0
-
-
-def _choices(place: Path) -> str:
-    there = [f"{run}: {', '.join(str(step_of(c)) for c in reversed(checkpoints(run)))}" for run in _runs(place)[:3]]
-    there = [line for line in there if not line.endswith(": ")]
-    return f"there are the steps {'; '.join(there)}" if there else f"no run under {place} has one yet"
+def list_sweeps(folder: Path | str) -> list[Path]:
+    """Returns the sweep folders below `<paths.root_dir>/<name>`, oldest first."""
+    return sorted(path.parent for path in Path(folder).glob(f"*/{PLAN}"))

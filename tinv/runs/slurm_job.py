@@ -1,4 +1,4 @@
-"""The job that this process is a part of."""
+"""The Slurm batch job that this process belongs to, and Slurm's command-line programs."""
 
 import os
 import signal
@@ -8,37 +8,37 @@ from dataclasses import dataclass
 
 from tinv.errors import UserError
 
-CLIENT_TIMEOUT_S = 60.0
-"""Slurm's programs wait for its controller for a while; not longer than this."""
+COMMAND_TIMEOUT_S = 60.0
+"""Slurm's programs wait for its controller; no longer than this."""
 
 
 @dataclass(frozen=True)
-class Job:
+class SlurmJob:
     """A batch job."""
 
     id: str
     """As Slurm's programs take it: `123`, or `123_4` for a task of an array."""
     restarts: int = 0
-    """How often it was put back into the queue."""
+    """How often the job was requeued."""
 
     def state(self) -> str:
-        """`RUNNING`, `COMPLETING` and so on; empty if Slurm does not say."""
+        """Returns `RUNNING`, `COMPLETING` and so on; empty if Slurm does not answer."""
         try:
-            return client("squeue", "-h", "-j", self.id, "-o", "%T").strip()
+            return run_slurm_command("squeue", "-h", "-j", self.id, "-o", "%T").strip()
         except UserError:
             return ""
 
     def requeue(self) -> None:
-        """Put it back into the queue: Slurm ends all of its processes, and starts it again when there is room.
+        """Requeues the job: Slurm ends all of its processes, and starts it again when resources are free.
 
         Raises:
             UserError: Slurm refuses, or does not answer.
         """
-        client("scontrol", "requeue", self.id, survives=signal.SIGTERM)
+        run_slurm_command("scontrol", "requeue", self.id, success_signal=signal.SIGTERM)
 
 
-def this_job(env: Mapping[str, str] = os.environ) -> Job | None:
-    """The batch job that this process is a part of; None outside of one, also in a shell that Slurm has lent.
+def current_job(env: Mapping[str, str] = os.environ) -> SlurmJob | None:
+    """Returns the batch job that this process belongs to; None outside of one, also in an interactive allocation.
 
     Args:
         env: the environment.
@@ -46,29 +46,30 @@ def this_job(env: Mapping[str, str] = os.environ) -> Job | None:
     if env.get("ENVIRONMENT") != "BATCH" or "SLURM_JOB_ID" not in env:
         return None
     array, task = env.get("SLURM_ARRAY_JOB_ID"), env.get("SLURM_ARRAY_TASK_ID")
-    return Job(f"{array}_{task}" if array and task else env["SLURM_JOB_ID"], int(env.get("SLURM_RESTART_COUNT", "0")))
+    job_id = f"{array}_{task}" if array and task else env["SLURM_JOB_ID"]
+    return SlurmJob(job_id, int(env.get("SLURM_RESTART_COUNT", "0")))
 
 
-def client(*command: str, survives: signal.Signals | None = None) -> str:
-    """What one of Slurm's programs prints.
+def run_slurm_command(*command: str, success_signal: signal.Signals | None = None) -> str:
+    """Returns the output of one of Slurm's programs.
 
     Args:
         command: the program and its arguments.
-        survives: a signal whose arrival means that the program has done its work: a requeue ends all processes of the
-            job, and the one that asked for it is among them.
+        success_signal: a signal that ends the program after it has done its work: a requeue ends all processes of the
+            job, including the program that requested it.
 
     Raises:
-        UserError: it is not installed, fails, or does not answer.
+        UserError: the program is not installed, fails, or does not answer.
     """
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S, check=False
+        process = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
         )
     except FileNotFoundError:
-        raise UserError(f"{command[0]} is not on this machine; go to one that has Slurm's programs") from None
+        raise UserError(f"{command[0]} is not installed here. Use a machine that has Slurm's programs.") from None
     except subprocess.TimeoutExpired:
         raise UserError(f"{command[0]}: Slurm does not answer") from None
-    if done.returncode and done.returncode != -(survives or 0):
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise UserError(f"{command[0]}: {said[-1].removeprefix(f'{command[0]}: ').removeprefix('error: ')}")
-    return done.stdout
+    if process.returncode and process.returncode != -(success_signal or 0):
+        lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
+        raise UserError(f"{command[0]}: {lines[-1].removeprefix(f'{command[0]}: ').removeprefix('error: ')}")
+    return process.stdout

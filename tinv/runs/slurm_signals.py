@@ -1,7 +1,7 @@
-"""The signals by which Slurm asks a job to end, with one owner.
+"""Handles the signals by which Slurm asks a job to end.
 
-`SIGTERM`: pre-emption, or `scancel`, or the time limit has passed. `SIGUSR2`: the time limit is near. A handler only
-notes them; `tinv.training.callbacks.SlurmRequeue` heeds them where a run can be gone on with.
+`SIGTERM`: preemption, `scancel`, or the time limit has passed. `SIGUSR2`: the time limit is near. A handler only
+records the signal; `tinv.training.callbacks.SlurmRequeue` acts on it where the run can be resumed.
 """
 
 import os
@@ -9,24 +9,24 @@ import signal
 import threading
 from types import FrameType
 
-TERM = signal.SIGTERM
-NEAR_THE_END = getattr(signal, "SIGUSR2", signal.SIGTERM)
-_heard: set[int] = set()
+TERMINATE = signal.SIGTERM
+TIME_LIMIT_NEAR = getattr(signal, "SIGUSR2", signal.SIGTERM)
+_received: set[int] = set()
 
 
-def listen() -> None:
-    """Own both signals from now on."""
+def install_handlers() -> None:
+    """Installs the handlers of both signals, if this is the main thread."""
     if threading.current_thread() is threading.main_thread():
-        for number in (TERM, NEAR_THE_END):
-            signal.signal(number, _note)
+        for number in (TERMINATE, TIME_LIMIT_NEAR):
+            signal.signal(number, _record)
 
 
-def heard() -> signal.Signals | None:
-    """What Slurm has asked for; of both, the one that cannot be refused."""
-    return next((number for number in (TERM, NEAR_THE_END) if number in _heard), None)
+def received_signal() -> signal.Signals | None:
+    """Returns the signal that was received; SIGTERM if both were."""
+    return next((number for number in (TERMINATE, TIME_LIMIT_NEAR) if number in _received), None)
 
 
-def _note(number: int, frame: FrameType | None) -> None:
-    _heard.add(number)
-    said = f"Slurm sent {signal.Signals(number).name}; the run is saved after this step\n"
-    os.write(2, said.encode())  # print() is not safe in a handler
+def _record(number: int, frame: FrameType | None) -> None:
+    _received.add(number)
+    message = f"Slurm sent {signal.Signals(number).name}; the run is saved after this step\n"
+    os.write(2, message.encode())  # print() is not safe in a signal handler

@@ -1,33 +1,32 @@
-"""Which point of a sweep a run is, told by the sweep's own files around it."""
+"""The sweep that a run belongs to, from the files of the sweep around its folder."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from tinv.runs.reader import SweepReader
 
 
 @dataclass(frozen=True)
 class SweepPointRef:
-    """A run's place in its sweep."""
+    """A run as a point of a sweep."""
 
     sweep: str
-    """Tells the sweep from all others: `2026-11-22_20-00-00-3f9c0a12bd77`."""
+    """A unique name of the sweep: `2026-11-22_20-00-00-3f9c0a12bd77`."""
     swept: dict[str, str]
-    """What was swept, and to what."""
+    """The swept settings with their values."""
 
     @property
     def label(self) -> str:
-        """What is special about the run: `num_vectors=2 lr=0.001`; full names where short ones would not tell."""
+        """The swept settings as text: `num_vectors=2 lr=0.001`; with full names if short ones are ambiguous."""
         short = {name: name.rpartition(".")[2] for name in self.swept}
         names = short if len(set(short.values())) == len(short) else {name: name for name in short}
         return " ".join(f"{names[name]}={value}" for name, value in self.swept.items())
 
 
-def place_of(run: Path | str) -> SweepPointRef | None:
-    """The place of the run in a folder, or None if it belongs to no sweep."""
-    run = Path(run).absolute()
-    try:
-        plan, stand = (json.loads((run.parent / name).read_text("utf-8")) for name in ("plan.json", "sweep.json"))
-        swept = next(row["swept"] for row in stand["points"] if str(row["point"]) == run.name)
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        return None
-    return SweepPointRef(f"{run.parent.name}-{plan['id']}", swept)
+def find_sweep_point(run_dir: Path | str) -> SweepPointRef | None:
+    """Returns the sweep point that a run is, or None if it is no point of a readable sweep."""
+    run_dir = Path(run_dir).absolute()
+    sweep = SweepReader(run_dir.parent)
+    point = next((point for point in sweep.points if str(point.number) == run_dir.name), None)
+    sweep_id = (sweep.plan or {}).get("id")
+    return SweepPointRef(f"{run_dir.parent.name}-{sweep_id}", dict(point.swept)) if point and sweep_id else None

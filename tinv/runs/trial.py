@@ -3,7 +3,6 @@
 A file, not an object, because the run may be another process, on another machine.
 """
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tinv.errors import UserError
 from tinv.optional_deps import remedy
 from tinv.runs.files import write_json
+from tinv.runs.layout import TRIAL
+from tinv.runs.reader import RunReader
 
 if TYPE_CHECKING:
     import optuna
 
-FILE = "trial.json"
 PRUNED_AT = "pruned_at"
 """The trial's attribute that says at which step its run was ended early."""
 
@@ -81,17 +81,18 @@ class OptunaTrialRef:
 
 def write_trial(run: Path, place: OptunaTrialRef, trial_id: int) -> None:
     """Make a run the trial of a study."""
-    write_json(run / FILE, {"study": asdict(place), "trial": trial_id})
+    write_json(run / TRIAL, {"study": asdict(place), "trial": trial_id})
 
 
 def read_trial(run: Path | str) -> "optuna.Trial | None":
     """The trial that a run is, or None if it is none."""
-    try:
-        told = json.loads((Path(run) / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    reader = RunReader(run)
+    if (trial := reader.trial) is None:
+        if reader.problems:
+            raise UserError(f"{reader.folder / TRIAL} cannot be read ({reader.problems[TRIAL]}). Remove it.")
         return None
     optuna = load_optuna()
-    return optuna.Trial(OptunaTrialRef(**told["study"]).open(), told["trial"])
+    return optuna.Trial(OptunaTrialRef(**trial["study"]).open(), trial["trial"])
 
 
 def load_optuna() -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.core.plugins import Plugins
 
-from tinv.runs import layout as rundir
+from tinv.runs.resume import choose_run_dir
 from tinv.sweeps.gpu_launcher import GpuLauncher
 from tinv.sweeps.grid_sweeper import GridSweeper
 from tinv.sweeps.optuna_sweeper import OptunaSweeper
@@ -30,4 +30,4 @@ def register() -> None:
 
 def resolve_sweep_dir(outputs: Path | str, name: str, resume: Path | str | None = None) -> str:
     """The folder for a sweep: a new one, or that of the sweep which is taken up again."""
-    return rundir.place(outputs, name) if resume is None else str(resume)
+    return choose_run_dir(outputs, name) if resume is None else str(resume)

@@ -10,7 +10,9 @@ from pathlib import Path
 from time import monotonic
 
 from tinv.errors import UserError
-from tinv.runs.status import Status, read_status, write_status
+from tinv.runs.reader import RunReader
+from tinv.runs.record_status import write_status
+from tinv.runs.status import Status
 
 GRACE_S = 10.0
 """How long a process that is told to end may take over it before it is killed."""
@@ -89,7 +91,7 @@ class ChildProcess:
 
 def finalize_status(run: Path, child: ChildProcess, *, interrupted: bool = False) -> Status:
     """How a point stands whose process has ended; if that had no last word, it is said here."""
-    status = read_status(run) or Status()
+    status = RunReader(run).status or Status()
     if not status.has_ended:
         status.status, status.seconds = "interrupted" if interrupted else "failed", child.seconds
         status.reason = None if interrupted else _cause(child.poll())

@@ -15,6 +15,7 @@ from tinv.config.target_allowlist import TRUST_VARIABLE
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
 from tinv.runs.files import write_json, write_text
+from tinv.runs.layout import GIT_STATE
 
 SOURCE = "source"
 _DOOR = "from tinv.training.main import main\n\nif __name__ == '__main__':\n    main()\n"
@@ -103,7 +104,7 @@ def _note_versions(folder: Path) -> None:
     commit = _git("rev-parse", "HEAD")
     if commit and _git("ls-files", "--error-unmatch", "__init__.py"):
         changes = _git("diff", "HEAD") or ""
-        write_json(folder / "git.json", {"commit": commit.strip(), "dirty": bool(changes)})
+        write_json(folder / GIT_STATE, {"commit": commit.strip(), "dirty": bool(changes)})
         write_text(folder / "changes.patch", changes)
 
 

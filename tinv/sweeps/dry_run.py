@@ -12,7 +12,7 @@ from tinv.config.override_errors import points
 from tinv.config.problems import unfit, unknown
 from tinv.config.signatures import signature
 from tinv.config.validate import ConfigError
-from tinv.runs.status import read_status
+from tinv.runs.reader import RunReader
 from tinv.runs.trial import load_optuna
 from tinv.sweeps import NAMES
 from tinv.sweeps import plan_file as kept
@@ -88,7 +88,7 @@ def _checked(groups: Groups, points: Sequence[SweepPoint]) -> dict[str, dict[str
 
 
 def _stand(folder: Path, point: SweepPoint) -> str:
-    status = read_status(folder / str(point.number))
+    status = RunReader(folder / str(point.number)).status
     return status.status if status is not None and status.status in GOOD else "waiting"
 
 

@@ -13,7 +13,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.runs.status import FILE, Status
+from tinv.runs.layout import LOG, STATUS
+from tinv.runs.status import Status
 from tinv.sweeps.child_process import GRACE_S, ChildProcess, command, finalize_status
 from tinv.sweeps.devices import DeviceSlot, slots
 from tinv.sweeps.launchers import as_returned, goes_on
@@ -21,7 +22,6 @@ from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.results_table import format_duration
 from tinv.sweeps.subprocess_run import config_dir
 
-LOG = "log.txt"
 """What a point says, in its own folder."""
 TICK_S = 0.1
 
@@ -75,7 +75,7 @@ class GpuLauncher(Launcher):
 
     def _start(self, point: SweepPoint, folder: Path, slot: DeviceSlot) -> ChildProcess:
         run = folder / str(point.number)
-        (run / FILE).unlink(missing_ok=True)
+        (run / STATUS).unlink(missing_ok=True)
         print(f"{point.label} starts on {slot.name}", flush=True)
         overrides = [*goes_on(point, folder), *self.hydra_overrides]
         env = {**slot.env, "PYTHONUNBUFFERED": "1"}

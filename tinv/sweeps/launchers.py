@@ -11,8 +11,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from tinv.errors import UserError
-from tinv.runs.layout import checkpoints
-from tinv.runs.status import FILE, Status, read_status
+from tinv.runs.layout import STATUS, list_checkpoints
+from tinv.runs.reader import RunReader
+from tinv.runs.status import Status
 from tinv.sweeps.child_process import quoted
 from tinv.sweeps.points import SweepPoint
 
@@ -57,7 +58,7 @@ def run_points(
     while batch := list(islice(points, batch_size)):
         for point in batch:
             with suppress(FileNotFoundError):
-                (folder / str(point.number) / FILE).unlink()
+                (folder / str(point.number) / STATUS).unlink()
             if batch_size == 1:
                 print(f"\n{point.label}", flush=True)
         returned: list[JobReturn] = []
@@ -80,7 +81,7 @@ def in_sweep(point: SweepPoint, folder: Path) -> list[str]:
 def goes_on(point: SweepPoint, folder: Path) -> list[str]:
     """A point's overrides; one that has checkpoints from before goes on from the newest."""
     run = folder / str(point.number)
-    return [*point.overrides, *([f"resume={quoted(run)}"] if checkpoints(run) else [])]
+    return [*point.overrides, *([f"resume={quoted(run)}"] if list_checkpoints(run) else [])]
 
 
 def as_returned(point: SweepPoint, status: Status) -> JobReturn:
@@ -100,7 +101,7 @@ def report_failure(point: SweepPoint, status: Status) -> None:
 
 def _outcome(run: Path, job: JobReturn | None, reason: str) -> Status:
     """The point's own word; without it, what the launcher has to say."""
-    status = read_status(run)
+    status = RunReader(run).status
     if status is not None and status.has_ended:
         return status
     if job is None or job.status == JobStatus.UNKNOWN:

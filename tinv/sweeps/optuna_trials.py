@@ -5,7 +5,8 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
-from tinv.runs.status import Status, write_status
+from tinv.runs.record_status import write_status
+from tinv.runs.status import Status
 from tinv.runs.trial import PRUNED_AT, OptunaTrialRef, load_optuna, write_trial
 from tinv.sweeps.points import SweepPoint, point
 from tinv.sweeps.search_space import SearchSpace

@@ -8,9 +8,10 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json
+from tinv.runs.layout import PLAN
+from tinv.runs.reader import SweepReader
 from tinv.sweeps.points import NONE, SweepPoint, differences
 
-FILE = "plan.json"
 SHOWN = 5
 """How many changed settings a refusal names."""
 
@@ -39,7 +40,7 @@ def write_plan(
         for point, differs in points
     ]
     write_json(
-        folder / FILE,
+        folder / PLAN,
         {"id": id, "command": list(command), "config_dir": config_dir, "settings": dict(settings), "points": rows},
     )
 
@@ -50,13 +51,11 @@ def read_plan(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: there is no sweep in it.
     """
-    try:
-        found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        what = f"the {FILE} in it cannot be read" if (folder / FILE).exists() else "holds no sweep"
-        what = what if folder.is_dir() else "does not exist"
-        raise UserError(f"sweep.resume={folder}: {what}; give the folder of a sweep") from None
-    return found
+    sweep = SweepReader(folder)
+    if sweep.plan is None:
+        problem = "does not exist" if not folder.is_dir() else sweep.problems.get(PLAN) or f"it has no {PLAN}"
+        raise UserError(f"sweep.resume={folder}: {problem}. Give the folder of a sweep.")
+    return sweep.plan
 
 
 def numbered_as(before: Mapping[str, Any], points: Sequence[SweepPoint]) -> list[SweepPoint]:

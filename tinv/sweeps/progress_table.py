@@ -1,6 +1,5 @@
 """How the runs of a sweep stand, from the files in its folder alone: also on a machine that only mounts it."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.runs.status import PROGRESS, Status, read_status
+from tinv.runs.layout import PLAN, STATUS
+from tinv.runs.reader import RunReader, SweepReader
+from tinv.runs.status import Progress, Status
 from tinv.runs.text_table import align_columns
-from tinv.sweeps.plan_file import FILE as PLAN
 from tinv.sweeps.point_names import format_value, shorten_keys
 from tinv.sweeps.results_table import format_duration
 
@@ -26,7 +26,7 @@ class RunProgress:
     """Its number in the sweep, or its folder's name."""
     swept: Mapping[str, str] = field(default_factory=dict)
     status: Status = field(default_factory=lambda: Status("waiting"))
-    progress: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress | None = None
     silent_s: float = 0.0
     """Since it last wrote anything, if it is running."""
 
@@ -44,14 +44,12 @@ def read_progress(folder: Path) -> list[RunProgress]:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give that of a sweep or of a run")
-    plan = _json(folder / PLAN)
-    if plan:
-        swept = {str(row["point"]): row["swept"] for row in plan["points"]}
-        names = {*swept, *(path.parent.name for path in folder.glob("*/status.json") if path.parent.name.isdigit())}
-        return [_standing(folder / name, name, swept.get(name, {})) for name in sorted(names, key=int)]
-    found = _standing(folder, folder.name, {})
+    sweep = SweepReader(folder)
+    if sweep.plan:
+        return [_progress(point.run, str(point.number), point.swept) for point in sweep.points]
+    found = _progress(RunReader(folder), folder.name, {})
     if found.status.status == "waiting":
-        raise UserError(f"{folder} holds neither a sweep ({PLAN}) nor a run that has begun (status.json)")
+        raise UserError(f"{folder} holds neither a sweep ({PLAN}) nor a run that has begun ({STATUS})")
     return [found]
 
 
@@ -61,11 +59,11 @@ def format_progress(found: list[RunProgress]) -> str:
     heads = ["point", *shorten_keys(keys).values(), "status", "step", "rate", "left", "restarts", "loss", "job"]
     lines = [heads]
     for one in found:
-        told, is_running = one.progress, one.status.status == "running"
-        step = f"{told['step']}/{told['of']}" if told else ""
-        rate = f"{told['steps_per_s']:.3g}/s" if told and is_running else ""
-        left = format_duration(told.get("seconds_left")) if is_running else ""
-        loss = "" if told.get("loss") is None else f"{told['loss']:.4g}"
+        progress, is_running = one.progress, one.status.status == "running"
+        step = f"{progress.step}/{progress.max_steps}" if progress else ""
+        rate = f"{progress.steps_per_s:.3g}/s" if progress and is_running else ""
+        left = format_duration(progress.seconds_left) if progress and is_running else ""
+        loss = "" if progress is None or progress.loss is None else f"{progress.loss:.4g}"
         state = f"{one.status.status}?" if one.is_silent else one.status.status
         swept = [format_value(one.swept.get(key, "")) for key in keys]
         lines.append([one.name, *swept, state, step, rate, left, str(one.status.restarts or ""), loss, _job(one)])
@@ -77,7 +75,13 @@ def format_progress(found: list[RunProgress]) -> str:
 def progress_records(found: list[RunProgress]) -> list[dict[str, Any]]:
     """The same for programs."""
     return [
-        {"name": one.name, "swept": dict(one.swept), **vars(one.status), **one.progress, "is_silent": one.is_silent}
+        {
+            "name": one.name,
+            "swept": dict(one.swept),
+            **vars(one.status),
+            **(vars(one.progress) if one.progress else {}),
+            "is_silent": one.is_silent,
+        }
         for one in found
     ]
 
@@ -97,18 +101,7 @@ def _job(one: RunProgress) -> str:
     return one.status.job or ""
 
 
-def _standing(run: Path, name: str, swept: Mapping[str, str]) -> RunProgress:
-    status = read_status(run)
-    if status is None:
+def _progress(run: RunReader, name: str, swept: Mapping[str, str]) -> RunProgress:
+    if run.status is None:
         return RunProgress(name, swept)
-    written = [path.stat().st_mtime for path in (run / PROGRESS, run / "status.json") if path.exists()]
-    return RunProgress(name, swept, status, _json(run / PROGRESS), max(0.0, time.time() - max(written)))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """What a file holds, or nothing while it is not there or cannot be read."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found
+    return RunProgress(name, swept, run.status, run.progress, max(0.0, time.time() - (run.last_written or 0.0)))

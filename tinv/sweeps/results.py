@@ -10,7 +10,9 @@ from filelock import FileLock, Timeout
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json, write_text
-from tinv.runs.status import ENDED, Status, read_status, steps_of
+from tinv.runs.layout import SWEEP_RESULTS, SWEEP_TABLE
+from tinv.runs.reader import RunReader
+from tinv.runs.status import ENDED, Status
 from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.results_table import ResultRow, format_csv, format_table
 
@@ -36,7 +38,7 @@ class SweepResults:
         """Add points. One that ended well before stays as it is, any other is still to be run."""
         for point in points:
             row = self.rows[point.number] = ResultRow(point.number, point.swept, folder=str(point.number))
-            status = read_status(self.folder / row.folder)
+            status = RunReader(self.folder / row.folder).status
             if status is not None and status.status in GOOD:
                 self._fill(row, status)
         self.save()
@@ -44,7 +46,7 @@ class SweepResults:
     def refresh(self) -> None:
         """Look at the folders of the points that have not ended."""
         for row in self.rows.values():
-            if row.status not in ENDED and (status := read_status(self.folder / row.folder)) is not None:
+            if row.status not in ENDED and (status := RunReader(self.folder / row.folder).status) is not None:
                 self._fill(row, status)
         self.save()
 
@@ -59,8 +61,8 @@ class SweepResults:
         """Write both files. A disk that is full does not end the sweep: the table is also printed."""
         rows = list(self.rows.values())
         try:
-            write_text(self.folder / "sweep.csv", format_csv(rows, self.monitor))
-            write_json(self.folder / "sweep.json", {"monitor": self.monitor, "points": [asdict(row) for row in rows]})
+            write_text(self.folder / SWEEP_TABLE, format_csv(rows, self.monitor))
+            write_json(self.folder / SWEEP_RESULTS, {"monitor": self.monitor, "points": [asdict(row) for row in rows]})
         except UserError as error:
             if not self._is_full:
                 print(error, file=sys.stderr, flush=True)
@@ -74,7 +76,8 @@ class SweepResults:
 
     def _fill(self, row: ResultRow, status: Status) -> None:
         row.status, row.value, row.seconds, row.reason = status.status, status.value, status.seconds, status.reason
-        row.steps = steps_of(self.folder / row.folder)
+        progress = RunReader(self.folder / row.folder).progress
+        row.steps = progress.step if progress else None
 
 
 @contextmanager

@@ -14,11 +14,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
-from tinv.runs.layout import AUTO
-from tinv.runs.status import Status, read_status, write_status
+from tinv.runs.layout import LOG
+from tinv.runs.reader import RunReader
+from tinv.runs.record_status import write_status
+from tinv.runs.resume import AUTO
+from tinv.runs.status import Status
 from tinv.sweeps.child_process import quoted
 from tinv.sweeps.code_snapshot import CodeSnapshot, take
-from tinv.sweeps.gpu_launcher import LOG, OURS
+from tinv.sweeps.gpu_launcher import OURS
 from tinv.sweeps.launchers import as_returned
 from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.results_table import format_duration
@@ -148,7 +151,7 @@ class SlurmLauncher(Launcher):
                 time.sleep(self.poll_s if running else 0)
                 found = watch.look()
                 for job, point in list(running.items()):
-                    status = read_status(folder / str(point.number))
+                    status = RunReader(folder / str(point.number)).status
                     if not _has_the_last_word(status, found, job):
                         missed[job] = missed.get(job, 0) + 1 if found is not None and _is_gone(found.get(job)) else 0
                         if missed[job] < GONE_AFTER:
@@ -215,7 +218,7 @@ class SlurmLauncher(Launcher):
         else:
             remedy = _REMEDIES.get(entry.state, "")
             why = f"job {job} ended as {entry.state} and left no result{remedy}"
-        status = replace(read_status(run) or Status(), status="failed", reason=f"{why}; see {_short(run / LOG)}")
+        status = replace(RunReader(run).status or Status(), status="failed", reason=f"{why}; see {_short(run / LOG)}")
         write_status(run, status)
         return status
 
@@ -240,7 +243,7 @@ def _is_gone(entry: QueueEntry | None) -> bool:
 def _enter(run: Path) -> None:
     """The run's folder, and that it waits; how it stood before is kept in so far as it goes on from there."""
     run.mkdir(parents=True, exist_ok=True)
-    before = read_status(run) or Status()
+    before = RunReader(run).status or Status()
     write_status(run, replace(before, status="queued", value=None, reason=None, started="", process="", job=None))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.runs.slurm_job import client
+from tinv.runs.slurm_job import run_slurm_command
 
 ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
@@ -51,7 +51,7 @@ def entries() -> dict[str, QueueEntry]:
     Raises:
         UserError: Slurm does not answer.
     """
-    said = client("squeue", "--noheader", "--array", "--me", "--states=all", f"--format={'|'.join(_FIELDS)}")
+    said = run_slurm_command("squeue", "--noheader", "--array", "--me", "--states=all", f"--format={'|'.join(_FIELDS)}")
     found = {}
     for line in said.splitlines():
         array, task, state, reason, comment = line.split("|", len(_FIELDS) - 1)
@@ -73,7 +73,7 @@ def submit(script: Path, options: Mapping[str, str | None]) -> str:
     """
     told = [f"--{name}" if value is None else f"--{name}={value}" for name, value in options.items()]
     try:
-        return client("sbatch", "--parsable", *told, str(script)).strip().partition(";")[0]
+        return run_slurm_command("sbatch", "--parsable", *told, str(script)).strip().partition(";")[0]
     except UserError as error:
         remedy = next((line for word, line in _LINES.items() if word in str(error).lower()), None)
         raise UserError(f"{error}; change {remedy}" if remedy else str(error)) from None
@@ -97,7 +97,7 @@ _LINES = {
 
 def cancel(jobs: Sequence[str]) -> None:
     """Take jobs out of the queue, or end them."""
-    client("scancel", *jobs)
+    run_slurm_command("scancel", *jobs)
 
 
 class QueueMonitor:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from tinv.config.compose import CompositionError, Groups
 from tinv.errors import UserError
+from tinv.runs.layout import PLAN
 from tinv.runs.status import Status
 from tinv.sweeps import model_cache
 from tinv.sweeps import plan_file as kept
@@ -54,7 +55,7 @@ class SweepRun:
             UserError: another process holds the folder, it belongs to another sweep, or a point failed.
         """
         with lock_folder(self.folder), model_cache.keep_model():
-            if not self.is_resumed and (self.folder / kept.FILE).exists():
+            if not self.is_resumed and (self.folder / PLAN).exists():
                 raise UserError(f"{self.folder} holds a sweep already; sweep.resume={self.folder} goes on with it")
             try:
                 yield

@@ -29,10 +29,11 @@ from tinv.config.override_errors import explain, find_problems, mode, points
 from tinv.config.problems import Problem
 from tinv.config.validate import CONF_DIR, check
 from tinv.errors import UserError
-from tinv.runs import layout as rundir
-from tinv.runs.slurm_signals import listen
-from tinv.runs.status import TIME, recorded
-from tinv.slurm import this_job
+from tinv.runs.record_status import record_status
+from tinv.runs.resume import AUTO, choose_run_dir, find_checkpoint
+from tinv.runs.slurm_job import current_job
+from tinv.runs.slurm_signals import install_handlers
+from tinv.runs.status import TIME_FORMAT
 from tinv.sweeps.dry_run import check_sweep
 from tinv.sweeps.plan_file import read_plan
 from tinv.sweeps.slurm_preflight import job_conflicts
@@ -79,15 +80,15 @@ def point(cfg: DictConfig) -> float | None:
 
 
 def _run(cfg: DictConfig) -> float | None:
-    if this_job():
-        listen()  # loading takes a while, and a signal may come at any time
+    if current_job():
+        install_handlers()  # loading takes a while, and a signal may come at any time
     with thrift.imports():
         from tinv.training.run import train  # torch and Lightning: only when there is something to run
 
     exit_code = 1
     try:
-        with recorded(HydraConfig.get().runtime.output_dir) as status:
-            _stop_the_clock(status.began)
+        with record_status(HydraConfig.get().runtime.output_dir) as status:
+            _stop_the_clock(status.first_started)
             OmegaConf.get_cache(cfg).pop("now", None)  # Hydra hands on what it has looked up
             status.value = train(check(cfg))
         exit_code = 0
@@ -98,13 +99,13 @@ def _run(cfg: DictConfig) -> float | None:
 
 def _stop_the_clock(began: str) -> None:
     """What `${now:...}` means stays what it was in the run's first session, wherever it is used."""
-    then = datetime.strptime(began, TIME).replace(tzinfo=UTC).astimezone()
+    then = datetime.strptime(began, TIME_FORMAT).replace(tzinfo=UTC).astimezone()
     OmegaConf.register_new_resolver("now", then.strftime, use_cache=True, replace=True)
 
 
 def register() -> None:
     """Teach OmegaConf the resolvers that conf/config.yaml uses for folders, and Hydra our ways of sweeping."""
-    OmegaConf.register_new_resolver("run_dir", rundir.place, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("run_dir", choose_run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep.resolve_sweep_dir, use_cache=True, replace=True)
     sweep.register()
     thrift.remember()
@@ -122,12 +123,12 @@ def _look_ahead(args: Namespace) -> None:
     if found:
         _leave(_sentence(found))
     cfg = groups.compose(next(points(groups, overrides)))
-    if cfg.resume not in (None, rundir.AUTO) and multirun:
+    if cfg.resume not in (None, AUTO) and multirun:
         _leave(f"resume={cfg.resume} goes on with one run, -m starts several; leave one of them out")
     if cfg.hub.push and multirun:
         _leave("hub.push=true and -m: the points would overwrite each other; push the one you like: tinv push RUN")
-    if cfg.resume not in (None, rundir.AUTO):
-        rundir.find(Path(cfg.paths.root_dir) / cfg.name, cfg.resume)
+    if cfg.resume not in (None, AUTO):
+        find_checkpoint(Path(cfg.paths.root_dir) / cfg.name, cfg.resume)
     if not multirun and (found_in_job := job_conflicts(cfg.trainer)):
         _leave(_sentence([Problem(text) for text in found_in_job]))
     if cfg.sweep.dry_run and not multirun:

@@ -20,8 +20,9 @@ from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.models.runtime import set_compile_cache
 from tinv.models.vae import encoding_identity
-from tinv.runs import layout
 from tinv.runs.environment import hydra_choices
+from tinv.runs.layout import checkpoint_step, list_checkpoints
+from tinv.runs.resume import AUTO, find_checkpoint
 from tinv.sweeps import model_cache
 from tinv.training.callbacks import KeepBest
 from tinv.training.callbacks.checkpoints import newest_valid
@@ -121,16 +122,16 @@ def _checkpoint(cfg: DictConfig) -> Path | None:
     """Returns the checkpoint to resume from; if it is broken, warns and returns the one before it."""
     if cfg.resume is None:
         return None
-    if cfg.resume == layout.AUTO:
-        checkpoints = layout.checkpoints(cfg.paths.output_dir)
+    if cfg.resume == AUTO:
+        checkpoints = list_checkpoints(cfg.paths.output_dir)
         try:
             return newest_valid(checkpoints) if checkpoints else None
         except UserError as error:
             warnings.warn(f"resume = auto: starts from step 0, because {error}", stacklevel=2)
             return None
-    checkpoint = layout.find(cfg.paths.output_dir, cfg.resume)
-    step = layout.step_of(checkpoint)
-    older = [path for path in layout.checkpoints(checkpoint.parent.parent) if layout.step_of(path) < step]
+    checkpoint = find_checkpoint(cfg.paths.output_dir, cfg.resume)
+    step = checkpoint_step(checkpoint)
+    older = [path for path in list_checkpoints(checkpoint.parent.parent) if checkpoint_step(path) < step]
     return newest_valid([checkpoint, *older])
 
 

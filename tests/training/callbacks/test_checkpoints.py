@@ -10,14 +10,14 @@ from lightning.pytorch import Callback, Trainer
 from tests.training.callbacks.fitting import Interrupt, fit, rows
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
-from tinv.runs.layout import checkpoints, step_of
+from tinv.runs.layout import checkpoint_step, list_checkpoints
 from tinv.training.callbacks import Checkpoints
 from tinv.training.callbacks.checkpoints import newest_valid, verify
 from tinv.training.loggers.csv_logger import CSVLogger
 
 
 def saved_steps(folder: Path) -> list[int]:
-    return sorted(step_of(path) for path in checkpoints(folder))
+    return sorted(checkpoint_step(path) for path in list_checkpoints(folder))
 
 
 def test_there_is_a_checkpoint_every_n_optimizer_steps_and_after_the_last_one(
@@ -47,7 +47,7 @@ def test_only_the_newest_are_kept(tmp_path: Path, model: LatentDiffusion) -> Non
 
 def test_a_checkpoint_is_small_plain_and_without_the_frozen_model(tmp_path: Path, model: LatentDiffusion) -> None:
     fit(tmp_path, model, [Checkpoints(tmp_path)], max_steps=2, num_vectors=4)
-    (path,) = checkpoints(tmp_path)
+    (path,) = list_checkpoints(tmp_path)
     assert path.stat().st_size < 2**20
     content = torch.load(path, weights_only=True)
     assert list(content["state_dict"]) == ["0.embedding.weights.clip_l"]
@@ -65,7 +65,7 @@ def test_a_run_that_crashed_and_went_on_ends_where_an_unbroken_one_does(
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=5), Interrupt(7, RuntimeError())], **options)
     assert saved_steps(tmp_path) == [5]
-    resumed = fit(tmp_path, model, [], resume=newest_valid(checkpoints(tmp_path)), **options)
+    resumed = fit(tmp_path, model, [], resume=newest_valid(list_checkpoints(tmp_path)), **options)
     assert torch.equal(rows(resumed), rows(unbroken))
 
 
@@ -86,13 +86,13 @@ def test_a_measurement_that_a_killed_run_did_not_get_to_is_made_up_for(
 
     with pytest.raises(RuntimeError):
         go("killed", Killed())
-    assert go("killed", resume=newest_valid(checkpoints(tmp_path / "killed"))) == go("unbroken")
+    assert go("killed", resume=newest_valid(list_checkpoints(tmp_path / "killed"))) == go("unbroken")
 
 
 def test_a_run_that_had_ended_can_be_made_longer(tmp_path: Path, model: LatentDiffusion) -> None:
     unbroken = fit(tmp_path, model, [], max_steps=8)
     fit(tmp_path, model, [Checkpoints(tmp_path)], max_steps=5)
-    resumed = fit(tmp_path, model, [], max_steps=8, resume=newest_valid(checkpoints(tmp_path)))
+    resumed = fit(tmp_path, model, [], max_steps=8, resume=newest_valid(list_checkpoints(tmp_path)))
     assert resumed.global_step == 8
     assert torch.equal(rows(resumed), rows(unbroken))
 
@@ -115,7 +115,7 @@ def broken(folder: Path, kind: str, whole: bytes) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory, model: LatentDiffusion) -> bytes:
     folder = tmp_path_factory.mktemp("whole")
     fit(folder, model, [Checkpoints(folder)], max_steps=1)
-    return checkpoints(folder)[0].read_bytes()
+    return list_checkpoints(folder)[0].read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["cut in the middle", "cut at the end", "one bit altered", "empty", "a page"])

@@ -11,14 +11,16 @@ from lightning.pytorch import Callback
 from tests.training.callbacks.fitting import fit, rows
 from tinv.models import LatentDiffusion
 from tinv.runs import slurm_signals as signals
-from tinv.runs.layout import checkpoints, step_of
-from tinv.runs.status import Status, read_status, write_status
+from tinv.runs.layout import checkpoint_step, list_checkpoints
+from tinv.runs.reader import RunReader
+from tinv.runs.record_status import write_status
+from tinv.runs.status import Status
 from tinv.training.callbacks import Checkpoints, SlurmRequeue
 from tinv.training.callbacks.checkpoints import newest_valid
 from tinv.training.loggers.csv_logger import CSVLogger
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-SCONTROL = '#!/bin/bash\necho "$@" >> "$FAKE/requeued"; echo COMPLETING > "$FAKE/state"; kill -TERM $PPID\n'
+SCONTROL = '#!/bin/bash\necho "$@" >> "$FAKE/requeued"; echo COMPLETING > "$FAKE/state"; kill -TERMINATE $PPID\n'
 SQUEUE = '#!/bin/bash\ncat "$FAKE/state"\n'
 
 
@@ -36,7 +38,7 @@ class Send(Callback):
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A batch job; gives the requeues that were asked for."""
-    handlers = {number: signal.getsignal(number) for number in (signals.TERM, signals.NEAR_THE_END)}
+    handlers = {number: signal.getsignal(number) for number in (signals.TERMINATE, signals.TIME_LIMIT_NEAR)}
     fake = tmp_path / "fake"
     fake.mkdir()
     (fake / "state").write_text("RUNNING\n")
@@ -51,15 +53,15 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     )
     monkeypatch.setattr("tinv.training.callbacks.slurm_requeue.TICK_S", 0.01)
     yield lambda: (fake / "requeued").read_text().splitlines() if (fake / "requeued").exists() else []
-    signals._heard.clear()
+    signals._received.clear()
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 def go(run: Path, model: LatentDiffusion, *more: Callback, accumulate: int = 1):
     """A run of nine steps in its folder, from where it stands."""
-    signals._heard.clear()
-    found = checkpoints(run)
+    signals._received.clear()
+    found = list_checkpoints(run)
     return fit(
         run,
         model,
@@ -79,7 +81,7 @@ def unbroken(model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("number", [signals.NEAR_THE_END, signals.TERM])
+@pytest.mark.parametrize("number", [signals.TIME_LIMIT_NEAR, signals.TERMINATE])
 @pytest.mark.parametrize("step", [1, 3, 4, 8])  # 4 and 8 are saved, and measured, in any case
 def test_the_step_is_finished_and_saved_and_the_job_requeued_once(
     tmp_path, model, unbroken, slurm, number, step, accumulate
@@ -90,8 +92,8 @@ def test_the_step_is_finished_and_saved_and_the_job_requeued_once(
     with pytest.raises(SystemExit):
         go(run, model, Send(number, during_step=step), accumulate=accumulate)
     assert slurm() == ["requeue 7"]
-    assert step_of(checkpoints(run)[0]) == step
-    told = read_status(run)
+    assert checkpoint_step(list_checkpoints(run)[0]) == step
+    told = RunReader(run).status
     assert told.status == "requeued" and f"saved at step {step}" in told.reason
     (tmp_path / "fake" / "state").write_text("RUNNING\n")
     assert torch.equal(rows(go(run, model, accumulate=accumulate)), rows(whole))
@@ -101,31 +103,31 @@ def test_the_step_is_finished_and_saved_and_the_job_requeued_once(
 def test_a_job_that_was_cancelled_is_saved_and_not_requeued(tmp_path, model, slurm):
     (tmp_path / "fake" / "state").write_text("COMPLETING\n")
     with pytest.raises(SystemExit):
-        go(tmp_path, model, Send(signals.TERM, during_step=3))
+        go(tmp_path, model, Send(signals.TERMINATE, during_step=3))
     assert slurm() == []
-    assert step_of(checkpoints(tmp_path)[0]) == 3
-    assert (read_status(tmp_path).status, read_status(tmp_path).reason) == ("interrupted", "ended by Slurm")
+    assert checkpoint_step(list_checkpoints(tmp_path)[0]) == 3
+    assert (RunReader(tmp_path).status.status, RunReader(tmp_path).status.reason) == ("interrupted", "ended by Slurm")
 
 
 def test_a_run_in_its_last_step_just_ends(tmp_path, model, slurm):
-    assert go(tmp_path, model, Send(signals.TERM, during_step=9)).global_step == 9
+    assert go(tmp_path, model, Send(signals.TERMINATE, during_step=9)).global_step == 9
     assert slurm() == []
 
 
 def test_outside_of_a_job_signals_are_none_of_its_business(tmp_path, model, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    before = signal.getsignal(signals.NEAR_THE_END)
+    before = signal.getsignal(signals.TIME_LIMIT_NEAR)
     fit(tmp_path, model, [Checkpoints(tmp_path), SlurmRequeue(tmp_path)], max_steps=2)
-    assert signal.getsignal(signals.NEAR_THE_END) == before and signals.heard() is None
+    assert signal.getsignal(signals.TIME_LIMIT_NEAR) == before and signals.received_signal() is None
 
 
 def test_what_breaks_because_of_the_signal_is_no_failure(tmp_path, model, slurm):
     class Broken(Callback):
         def on_train_batch_end(self, *_):
-            os.kill(os.getpid(), signals.TERM)
+            os.kill(os.getpid(), signals.TERMINATE)
             raise ConnectionResetError("the logger's process is gone")
 
     with pytest.raises(SystemExit):
         go(tmp_path, model, Broken())
     assert slurm() == ["requeue 7"]
-    assert "ConnectionResetError after SIGTERM" in read_status(tmp_path).reason
+    assert "ConnectionResetError after SIGTERM" in RunReader(tmp_path).status.reason

@@ -11,9 +11,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tests.training.callbacks.fitting import fit
 from tests.training.loggers.test_wandb import PROMPTS
 from tinv.errors import UserError
+from tinv.runs.reader import RunReader
 from tinv.training.callbacks import EmbeddingStats, Export, Samples
 from tinv.training.loggers.base import logging_run
-from tinv.training.loggers.csv_logger import CSVLogger, read_rows
+from tinv.training.loggers.csv_logger import CSVLogger
 from tinv.training.loggers.tensorboard import TensorBoardLogger
 
 SETTINGS = {
@@ -45,7 +46,7 @@ def text(events: EventAccumulator, tag: str) -> str:
 
 def test_every_number_of_the_table_is_there_at_its_step(learned):
     run, events = learned
-    table = read_rows(run)
+    table = RunReader(run).metrics
     names = {name for row in table.values() for name in row}
     assert len(names) == 8
     for name in names:

@@ -16,8 +16,9 @@ from tests.training.loggers.reading import Session, sessions
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.runs.image_grid import read_headings, read_pictures
+from tinv.runs.reader import RunReader
 from tinv.training.callbacks import Checkpoints, EmbeddingStats, Export, Samples
-from tinv.training.loggers.csv_logger import CSVLogger, read_rows
+from tinv.training.loggers.csv_logger import CSVLogger
 from tinv.training.loggers.wandb import WandbLogger
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
@@ -45,7 +46,10 @@ def learn(run: Path, model: LatentDiffusion, *others: Any, settings: dict[str, A
 
 def in_the_table(run: Path) -> dict[int, dict[str, float]]:
     """metrics.csv as numbers."""
-    return {step: {n: float(v) for n, v in row.items()} | {STEP: step} for step, row in sorted(read_rows(run).items())}
+    return {
+        step: {n: float(v) for n, v in row.items()} | {STEP: step}
+        for step, row in sorted(RunReader(run).metrics.items())
+    }
 
 
 @pytest.fixture(scope="module")

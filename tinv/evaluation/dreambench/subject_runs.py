@@ -10,6 +10,7 @@ import yaml
 from tinv.errors import UserError
 from tinv.evaluation.dreambench.dataset import Subject
 from tinv.runs.files import write_text
+from tinv.runs.layout import list_sweeps
 from tinv.sweeps.plan_file import read_plan
 
 GROUP = "subject"
@@ -50,8 +51,8 @@ def command(out: Path, typed: Sequence[str]) -> list[str]:
 
 def newest(out: Path) -> Path | None:
     """The sweep that has been begun."""
-    plans = sorted((out / RUNS).glob("*/plan.json"))
-    return plans[-1].parent if plans else None
+    sweeps = list_sweeps(out / RUNS)
+    return sweeps[-1] if sweeps else None
 
 
 def train(out: Path, typed: Sequence[str]) -> Path:

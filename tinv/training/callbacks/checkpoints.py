@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 
 from tinv.errors import UserError
 from tinv.runs.files import atomic
-from tinv.runs.layout import CHECKPOINTS, checkpoints, step_of
+from tinv.runs.layout import checkpoint_path, checkpoint_step, list_checkpoints
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.missed_validation import make_up
 from tinv.training.callbacks.timing import Stopwatch
@@ -42,7 +42,7 @@ class Checkpoints(Callback):
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step is."""
-        return self.run_dir / CHECKPOINTS / f"step_{step:06d}.ckpt"
+        return checkpoint_path(self.run_dir, step)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """A run that goes on from a checkpoint writes its metrics on from there, too."""
@@ -87,7 +87,7 @@ class Checkpoints(Callback):
 
     def _prune(self) -> None:
         if self.total_limit is not None:  # newest first
-            for path in checkpoints(self.run_dir)[self.total_limit :]:
+            for path in list_checkpoints(self.run_dir)[self.total_limit :]:
                 path.unlink(missing_ok=True)
 
 
@@ -130,7 +130,7 @@ def newest_valid(paths: Iterable[Path]) -> Path:
     Raises:
         UserError: none does.
     """
-    tried = sorted(paths, key=step_of, reverse=True)
+    tried = sorted(paths, key=checkpoint_step, reverse=True)
     for path in tried:
         try:
             verify(path)

@@ -1,6 +1,5 @@
 """The learned embedding on disk, for everybody's programs."""
 
-import re
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,12 +12,16 @@ from tinv.errors import UserError
 from tinv.formats import EXPORT_FORMATS, FORMATS, PIPELINE, LearnedEmbedding, get_format, write
 from tinv.inference import export_pipeline as merged
 from tinv.runs.files import write_text
-from tinv.runs.layout import concept_dir
+from tinv.runs.layout import (
+    CONCEPT_TYPE,
+    TOKEN_IDENTIFIER,
+    concept_dir,
+    list_step_embeddings,
+    step_embedding_path,
+)
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.keep_best import KeepBest
 from tinv.training.callbacks.timing import Stopwatch
-
-_STEP_FILE = re.compile(r"learned_embeds(?:-neg)?(_2)?-steps-(\d+)\.safetensors")
 
 
 class Export(Callback):
@@ -82,7 +85,7 @@ class Export(Callback):
         """Every n optimizer steps."""
         if self._every.due(trainer.global_step):
             for folder, learned in self._learned(trainer, pl_module).items():
-                self._write(learned, folder / f"learned_embeds-steps-{trainer.global_step}.safetensors")
+                self._write(learned, step_embedding_path(folder, trainer.global_step))
                 self._forget_oldest(folder)
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -108,8 +111,8 @@ class Export(Callback):
                 self._write(learned, chosen.default_path(folder, learned), chosen.name)
         for word in pl_module.learned_tokens if trainer.is_global_zero else ():
             folder = concept_dir(self.folder, word.name)
-            write_text(folder / "token_identifier.txt", word.placeholder_token + "\n")
-            write_text(folder / "type_of_concept.txt", word.concept.kind + "\n")
+            write_text(folder / TOKEN_IDENTIFIER, word.placeholder_token + "\n")
+            write_text(folder / CONCEPT_TYPE, word.concept.kind + "\n")
         return [*found.values()]
 
     def _learned(
@@ -140,10 +143,8 @@ class Export(Callback):
 
     def _forget_oldest(self, folder: Path) -> None:
         if self.total_limit is not None:
-            found = {path: match for path in folder.iterdir() if (match := _STEP_FILE.fullmatch(path.name))}
-            newest = sorted({int(match[2]) for match in found.values()})[-self.total_limit :]
-            for path, match in found.items():
-                if int(match[2]) not in newest:
+            for paths in list(list_step_embeddings(folder).values())[: -self.total_limit]:
+                for path in paths:
                     path.unlink(missing_ok=True)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from tinv.runs.trial import FILE, PRUNED_AT, read_trial
+from tinv.runs.layout import TRIAL
+from tinv.runs.trial import PRUNED_AT, read_trial
 
 
 class OptunaPruning(Callback):
@@ -30,7 +31,7 @@ class OptunaPruning(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Report, and ask whether to go on. A run that has come to its last step is never ended early."""
         step, value = trainer.global_step, trainer.callback_metrics.get(self.monitor or "")
-        if value is None or trainer.sanity_checking or not (self.run_dir / FILE).exists():
+        if value is None or trainer.sanity_checking or not (self.run_dir / TRIAL).exists():
             return
         is_worse = False
         if self._trial is not None:

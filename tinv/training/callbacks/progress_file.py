@@ -9,7 +9,8 @@ from lightning.pytorch import Callback, Trainer
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json
-from tinv.runs.status import PROGRESS, TIME
+from tinv.runs.layout import PROGRESS
+from tinv.runs.status import TIME_FORMAT
 
 
 class ProgressFile(Callback):
@@ -45,15 +46,15 @@ class ProgressFile(Callback):
         if not trainer.is_global_zero:
             return
         self._written_at = monotonic()
-        step, of = trainer.global_step, trainer.max_steps
+        step, max_steps = trainer.global_step, trainer.max_steps
         rate = (step - self._first_step) / max(self._written_at - self._began_at, 1e-6)
         loss = trainer.callback_metrics.get("train/loss")
         told = {
             "step": step,
-            "of": of,
+            "max_steps": max_steps,
             "steps_per_s": round(rate, 3),
-            "seconds_left": round((of - step) / rate) if rate else None,
+            "seconds_left": round((max_steps - step) / rate) if rate else None,
             "loss": None if loss is None or not loss.isfinite() else round(float(loss), 6),
-            "at": f"{datetime.now(UTC):{TIME}}",
+            "written_at": f"{datetime.now(UTC):{TIME_FORMAT}}",
         }
         write_json(self.path, told)

@@ -1,6 +1,5 @@
 """run.json: what ran, on what, for how long, and what came of it."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tinv.runs.environment import command_line, git_state, hydra_choices, machine, versions
 from tinv.runs.files import write_json
+from tinv.runs.layout import RUN_CARD
+from tinv.runs.reader import RunReader
 from tinv.training.callbacks.embedding_stats import EmbeddingStats
 from tinv.training.callbacks.keep_best import KeepBest
 from tinv.training.callbacks.stopping import Stopping
@@ -29,7 +30,7 @@ class RunCard(Callback):
         """Args:
         dir: the run's folder.
         """
-        self.path = Path(dir) / "run.json"
+        self.path = Path(dir) / RUN_CARD
         self.stopwatch = Stopwatch()
         self.card: dict[str, Any] = {}
         self._made = self._validation_began = self._training_began = Time.now()
@@ -106,9 +107,8 @@ class RunCard(Callback):
 
     def _earlier_sessions(self) -> list[dict[str, Any]]:
         """What a card already there tells of the sessions before this one."""
-        try:
-            card = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        card = RunReader(self.path.parent).card
+        if not card:
             return []
         if card.get("status") == "running":
             card["status"] = "killed"

@@ -13,7 +13,7 @@ from tinv.errors import UserError
 from tinv.models.sampling import sample_pixels, to_images
 from tinv.runs.files import atomic
 from tinv.runs.image_grid import labelled_grid, save_sheet
-from tinv.runs.layout import concept_dir
+from tinv.runs.layout import samples_path
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_metrics, log_picture
 from tinv.training.callbacks.timing import Stopwatch
@@ -72,7 +72,7 @@ class Samples(Callback):
 
     def path(self, step: int, name: str = "") -> Path:
         """Where the sheet of a step is, of a concept that has a name among others."""
-        return concept_dir(self.run_dir, name) / "samples" / f"step_{step:06d}.png"
+        return samples_path(self.run_dir, step, name)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """The start, or the sheet that a killed run did not get to."""

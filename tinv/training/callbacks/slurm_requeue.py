@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from tinv.errors import UserError
-from tinv.runs.slurm_signals import NEAR_THE_END, TERM, heard, listen
-from tinv.runs.status import put_aside
-from tinv.slurm import Job, this_job
+from tinv.runs.record_status import set_status
+from tinv.runs.slurm_job import SlurmJob, current_job
+from tinv.runs.slurm_signals import TERMINATE, TIME_LIMIT_NEAR, install_handlers, received_signal
 from tinv.training.callbacks.checkpoints import Checkpoints, tables
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 
@@ -35,14 +35,14 @@ class SlurmRequeue(Callback):
         """Args:
         dir: the run's folder.
         """
-        self.run_dir, self.job = Path(dir), this_job()
+        self.run_dir, self.job = Path(dir), current_job()
         self._every = EveryNSteps(1, setting="callbacks.slurm_requeue")
         self._asked = 0
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Lightning would handle both signals in ways of its own: save inside a handler, or end the run as finished."""
         if self.job:
-            trainer._signal_connector.register_signal_handlers = listen  # type: ignore[method-assign]
+            trainer._signal_connector.register_signal_handlers = install_handlers  # type: ignore[method-assign]
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Steps count from here."""
@@ -64,12 +64,17 @@ class SlurmRequeue(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """SIGTERM reaches every process of the job, those of loggers too: what breaks for that reason is no failure."""
-        if self.job and heard() == TERM and isinstance(exception, Exception) and not isinstance(exception, UserError):
+        if (
+            self.job
+            and received_signal() == TERMINATE
+            and isinstance(exception, Exception)
+            and not isinstance(exception, UserError)
+        ):
             self._give_back(trainer, f"{type(exception).__name__} after SIGTERM: {exception}")
 
     def _agreed(self, trainer: Trainer) -> int:
         """What any of the processes was asked for; SIGTERM counts most."""
-        asked = _URGENCY[heard()]
+        asked = _URGENCY[received_signal()]
         if trainer.world_size > 1:
             told = torch.tensor(asked, device=trainer.strategy.root_device)
             asked = int(trainer.strategy.reduce(told, reduce_op="max"))
@@ -78,7 +83,7 @@ class SlurmRequeue(Callback):
     def _give_back(self, trainer: Trainer, state: str) -> NoReturn:
         """Have the job requeued, unless it was cancelled; then wait for Slurm to end it."""
         assert self.job is not None
-        is_near_the_end = self._asked == _URGENCY[NEAR_THE_END]
+        is_near_the_end = self._asked == _URGENCY[TIME_LIMIT_NEAR]
         if trainer.is_global_zero:
             for table in tables(trainer):
                 table.flush()
@@ -86,26 +91,26 @@ class SlurmRequeue(Callback):
                 _close_wandb()
             why = "the time limit was near" if is_near_the_end else "another job needed its place"
             self._requeue(self.job, f"{why}; {state}")
-        while heard() != TERM or self.job.state() in ("RUNNING", ""):
+        while received_signal() != TERMINATE or self.job.state() in ("RUNNING", ""):
             time.sleep(TICK_S)
-        os._exit(128 + TERM)  # Slurm has made up its mind: nothing depends on this process any more
+        os._exit(128 + TERMINATE)  # Slurm has made up its mind: nothing depends on this process any more
 
-    def _requeue(self, job: Job, why: str) -> None:
+    def _requeue(self, job: SlurmJob, why: str) -> None:
         """Ask until Slurm agrees, or until it turns out that it has other plans."""
-        while heard() != TERM or job.state() in ("RUNNING", ""):
-            put_aside(self.run_dir, "requeued", why)  # before: there may be no time afterwards
+        while received_signal() != TERMINATE or job.state() in ("RUNNING", ""):
+            set_status(self.run_dir, "requeued", why)  # before: there may be no time afterwards
             print(f"back into the queue: {why}", flush=True)
             try:
                 job.requeue()
                 return
             except UserError as error:
-                put_aside(self.run_dir, "interrupted", f"{why}, and the job could not be requeued ({error})")
+                set_status(self.run_dir, "interrupted", f"{why}, and the job could not be requeued ({error})")
                 print(f"the job could not be requeued ({error})", file=sys.stderr, flush=True)
             time.sleep(PATIENCE_S)
-        put_aside(self.run_dir, "interrupted", "ended by Slurm")
+        set_status(self.run_dir, "interrupted", "ended by Slurm")
 
 
-_URGENCY = {None: 0, NEAR_THE_END: 1, TERM: 2}
+_URGENCY = {None: 0, TIME_LIMIT_NEAR: 1, TERMINATE: 2}
 
 
 def _close_wandb() -> None:

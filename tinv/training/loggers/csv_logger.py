@@ -11,8 +11,8 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from tinv.runs.files import write_text
-
-FILE = "metrics.csv"
+from tinv.runs.layout import METRICS
+from tinv.runs.reader import RunReader
 
 
 class CSVLogger(Logger):
@@ -28,9 +28,9 @@ class CSVLogger(Logger):
         flush_every_s: how many seconds may pass between a number and its place on disk.
         """
         super().__init__()
-        self.path = Path(dir) / FILE
+        self.path = Path(dir) / METRICS
         self.flush_every_s = flush_every_s
-        self._rows = read_rows(dir)
+        self._rows = RunReader(dir).metrics
         self._flushed_at = monotonic()
         self._is_new = False
 
@@ -89,13 +89,3 @@ class CSVLogger(Logger):
         """The run is over, well or not."""
         if self._is_new:
             self.flush()
-
-
-def read_rows(run: Path | str) -> dict[int, dict[str, str]]:
-    """The rows of a run's file by step, without their empty fields; none if there is no file."""
-    path = Path(run) / FILE
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {int(row.pop("step")): {name: value for name, value in row.items() if value} for row in rows}

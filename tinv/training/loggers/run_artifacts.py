@@ -10,19 +10,16 @@ from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.runs.image_grid import read_headings, read_pictures
-from tinv.runs.layout import concept_dirs
+from tinv.runs.layout import concept_dirs, list_samples
 
-_SHEET = re.compile(r"step_(\d+)\.png")
 _SEED = re.compile(r"seed (\d+)")
-SAMPLES = "samples"
 
 
 def sheets(run: Path) -> Iterator[tuple[str, int, Path]]:
     """Its sheets of samples: the series, which bears the concept's name if there are several, the step, the file."""
     for suffix, folder in _concepts(run):
-        for path in sorted((folder / SAMPLES).glob("step_*.png")):
-            if match := _SHEET.fullmatch(path.name):
-                yield f"{SAMPLES}{suffix}", int(match[1]), path
+        for step, path in list_samples(folder).items():
+            yield f"samples{suffix}", step, path
 
 
 def pictures(sheet: Path) -> list[tuple[str, int | str, Image.Image | None]]:

@@ -12,10 +12,10 @@ from PIL import Image
 
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.runs.layout import checkpoints
-from tinv.runs.sweep_point import place_of
+from tinv.runs.layout import list_checkpoints
+from tinv.runs.reader import RunReader
+from tinv.runs.sweep_point import find_sweep_point
 from tinv.training.loggers.base import ExperimentLogger, said
-from tinv.training.loggers.csv_logger import read_rows
 from tinv.training.loggers.run_artifacts import pictures, sheets, words
 from tinv.training.loggers.wandb_run import WandbRun
 
@@ -60,7 +60,7 @@ class WandbLogger(ExperimentLogger):
             UserError: W&B could not begin a run.
         """
         super().__init__()
-        self.dir, self.place = Path(dir), place_of(dir)
+        self.dir, self.place = Path(dir), find_sweep_point(dir)
         label = f"{name} {self.place.label}" if self.place else name
         about = {"name": label[:_LONGEST_NAME], "job_type": job_type, "tags": list(tags), "notes": notes}
         about["group"] = group or (self.place.sweep if self.place else None)
@@ -121,7 +121,7 @@ class WandbLogger(ExperimentLogger):
             if error is None or not (self.place or self.link.is_agent):
                 return
             self.link.tell(lambda run: self.link.begin(settings or {}))
-        if error is None or not checkpoints(self.dir):
+        if error is None or not list_checkpoints(self.dir):
             self._send(behind=None)
         for path, learned in words(self.dir):
             self._keep(path, learned)
@@ -153,7 +153,7 @@ class WandbLogger(ExperimentLogger):
     def _left(self, step: int) -> dict[int, dict[str, Any]]:
         """The rows from a step on that the run's folder has."""
         found: dict[int, dict[str, Any]] = {}
-        for at, row in read_rows(self.dir).items():
+        for at, row in RunReader(self.dir).metrics.items():
             if at >= step:
                 found[at] = {name: float(value) for name, value in row.items()}
         for series, at, path in sheets(self.dir):

@@ -9,12 +9,12 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.runs.files import write_text
+from tinv.runs.layout import WANDB_RUN_ID
 from tinv.training.loggers.wandb_auth import check_credentials, load_wandb, mode_of, unreachable
 from tinv.training.loggers.wandb_datastore import last_step
 
 STEP = "trainer/global_step"
 """The number under every chart; Lightning's own logger calls it so, too."""
-ID_FILE = "wandb_run_id"
 _AGENT, _DATA = "WANDB_SWEEP_ID", "WANDB_DATA_DIR"
 _LIVES = 3
 """How many clients a run may use up."""
@@ -148,7 +148,7 @@ class WandbRun:
             return None
         from wandb.sdk.lib.runid import generate_id
 
-        file = self.dir / ID_FILE
+        file = self.dir / WANDB_RUN_ID
         if not file.is_file():
             write_text(file, generate_id())
         return file.read_text(encoding="utf-8").strip()

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinv.training.loggers.wandb_run import ID_FILE, WandbRun
+from tinv.runs.layout import WANDB_RUN_ID
+from tinv.training.loggers.wandb_run import WandbRun
 
 
 def is_known(run: Path) -> bool:
     """Whether W&B has heard of a run."""
-    return (run / ID_FILE).is_file()
+    return (run / WANDB_RUN_ID).is_file()
 
 
 def tell_wandb(run: Path, numbers: Mapping[str, float], *, settings: Mapping[str, Any]) -> None:

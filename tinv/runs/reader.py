@@ -1,0 +1,333 @@
+"""Reads all files of a run folder and of a sweep folder, without torch.
+
+Every file may be missing, incomplete or damaged. A reader then returns None (or an empty collection) for its contents,
+and `problems` says why, by file name. No reader raises an error.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import yaml
+
+from tinv.runs import layout
+from tinv.runs.status import Progress, Status
+
+T = TypeVar("T")
+Curve = list[tuple[int, float]]
+"""The finite values of a metric, by step."""
+
+
+class FolderReader:
+    """Reads the files of a folder, each of them once."""
+
+    def __init__(self, folder: Path | str):
+        """Args:
+        folder: a run folder or a sweep folder.
+        """
+        self.folder = Path(folder)
+        self.problems: dict[str, str] = {}
+        """Why a file could not be read, by its name in the folder. A missing file is no problem."""
+
+    def _load(self, name: str, parse: Callable[[str], T]) -> T | None:
+        try:
+            return parse((self.folder / name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except Exception as error:  # a parser can fail on damaged contents in any way
+            reason = next(iter(str(error).strip().splitlines()), "")
+            self.problems[name] = f"{type(error).__name__}: {reason}".rstrip(": ")
+            return None
+
+    def read_tail(self, name: str, max_bytes: int) -> str:
+        """Returns a text file, or its last bytes if it is longer; empty if it cannot be read."""
+        try:
+            with (self.folder / name).open("rb") as file:
+                start = max(0, file.seek(0, 2) - max_bytes)
+                file.seek(start)
+                text = file.read(max_bytes).decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+        return text if not start else "... " + text.partition("\n")[2]
+
+
+class RunReader(FolderReader):
+    """Reads the folder of a run, whether the run has ended or not."""
+
+    @cached_property
+    def exists(self) -> bool:
+        """Whether the folder is a run folder."""
+        return any((self.folder / name).is_file() for name in layout.RUN_FILES)
+
+    @cached_property
+    def status(self) -> Status | None:
+        """status.json."""
+        return self._load(layout.STATUS, lambda text: _typed(Status, _json_object(text)))
+
+    @cached_property
+    def progress(self) -> Progress | None:
+        """progress.json."""
+        return self._load(layout.PROGRESS, lambda text: _typed(Progress, _json_object(text)))
+
+    @cached_property
+    def last_written(self) -> float | None:
+        """The time at which the run last wrote its status or progress, in seconds since the epoch."""
+        paths = (self.folder / name for name in (layout.STATUS, layout.PROGRESS))
+        return max((path.stat().st_mtime for path in paths if path.is_file()), default=None)
+
+    @cached_property
+    def trial(self) -> dict[str, Any] | None:
+        """trial.json: `study`, an object, and `trial`, a number."""
+        trial = self._load(layout.TRIAL, _json_object)
+        if trial is not None and not (isinstance(trial.get("study"), dict) and isinstance(trial.get("trial"), int)):
+            self.problems[layout.TRIAL] = "it names no study or no trial"
+            return None
+        return trial
+
+    @cached_property
+    def metrics(self) -> dict[int, dict[str, str]]:
+        """metrics.csv: the fields that are not empty, by step and metric, as they are written."""
+        return self._load(layout.METRICS, _parse_metrics) or {}
+
+    @cached_property
+    def curves(self) -> dict[str, Curve]:
+        """The finite values of each metric."""
+        curves: dict[str, Curve] = {}
+        for step, row in self.metrics.items():
+            for name, text in row.items():
+                if (value := _finite(text)) is not None:
+                    curves.setdefault(name, []).append((step, value))
+        return curves
+
+    def last_value(self, metric: str | None) -> float | None:
+        """Returns the last finite value of a metric."""
+        curve = self.curves.get(metric or "")
+        return curve[-1][1] if curve else None
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any] | None:
+        """evaluation.json."""
+        return self._load(layout.EVALUATION, _json_object)
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """The finite numbers of evaluation.json; those of inner objects as `outer.inner`.
+
+        If there is an object `scores`, as `tinv evaluate` writes it, only the numbers in it.
+        """
+        evaluation = self.evaluation or {}
+        scores = evaluation.get("scores")
+        return dict(_numbers(scores if isinstance(scores, dict) else evaluation))
+
+    @cached_property
+    def config(self) -> dict[str, Any] | None:
+        """The composed config, with its interpolations as they are written."""
+        return self._load(layout.HYDRA_CONFIG, _yaml_mapping)
+
+    @cached_property
+    def overrides(self) -> list[str] | None:
+        """The overrides of the command line."""
+        return self._load(layout.HYDRA_OVERRIDES, _yaml_list)
+
+    @cached_property
+    def choices(self) -> dict[str, Any] | None:
+        """The chosen option of each config group."""
+        choices = self._hydra_runtime.get("choices")
+        return choices if isinstance(choices, dict) else None
+
+    @cached_property
+    def working_dir(self) -> Path | None:
+        """The working directory of the command, to which its relative paths refer."""
+        folder = self._hydra_runtime.get("cwd")
+        return Path(folder) if isinstance(folder, str) else None
+
+    @cached_property
+    def _hydra_runtime(self) -> dict[str, Any]:
+        runtime = (self._load(layout.HYDRA_RUNTIME, _yaml_mapping) or {}).get("hydra")
+        runtime = runtime.get("runtime") if isinstance(runtime, dict) else None
+        return runtime if isinstance(runtime, dict) else {}
+
+    @cached_property
+    def samples(self) -> dict[int, list[Path]]:
+        """The sheets of samples by step, one for each concept."""
+        sheets: dict[int, list[Path]] = {}
+        for folder in layout.concept_dirs(self.folder):
+            for step, path in layout.list_samples(folder).items():
+                sheets.setdefault(step, []).append(path)
+        return dict(sorted(sheets.items()))
+
+    @cached_property
+    def embeddings(self) -> list[Path]:
+        """The files of the final embeddings."""
+        return [path for folder in layout.concept_dirs(self.folder) for path in layout.list_embeddings(folder)]
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """run.json; empty if there is none."""
+        return self._load(layout.RUN_CARD, _json_object) or {}
+
+    def card_section(self, name: str) -> dict[str, Any]:
+        """Returns an object of run.json; empty if there is none."""
+        section = self.card.get(name)
+        return section if isinstance(section, dict) else {}
+
+    @property
+    def concepts(self) -> list[dict[str, Any]]:
+        """The concepts in run.json."""
+        extra = self.card.get("extra_concepts")
+        parts = [self.card, *(extra if isinstance(extra, list) else [])]
+        concepts = [part.get("concept") for part in parts if isinstance(part, dict)]
+        return [concept for concept in concepts if isinstance(concept, dict)]
+
+    @property
+    def placeholder_tokens(self) -> list[str]:
+        """The placeholder tokens in run.json."""
+        return [str(concept["placeholder_token"]) for concept in self.concepts if concept.get("placeholder_token")]
+
+    @property
+    def last_step(self) -> int | None:
+        """The last step that has a metric or samples."""
+        return max([*(curve[-1][0] for curve in self.curves.values()), *self.samples], default=None)
+
+    @property
+    def max_steps(self) -> int | None:
+        """The planned number of optimizer steps, from run.json."""
+        steps = self.card.get("max_steps")
+        return steps if isinstance(steps, int) and steps > 0 else None
+
+
+@dataclass(frozen=True)
+class SweepPointReader:
+    """A point of a sweep, with the reader of its run."""
+
+    number: int
+    swept: Mapping[str, str]
+    """The swept settings with their values."""
+    run: RunReader
+    recorded: Status
+    """What sweep.json says, which can be older than the run's own status."""
+
+    @cached_property
+    def state(self) -> Status:
+        """The status that the run wrote itself; that in sweep.json if the run was killed."""
+        own = self.run.status
+        if own is not None and (own.has_ended or self.recorded.status in ("waiting", "running")):
+            return own
+        return self.recorded
+
+
+class SweepReader(FolderReader):
+    """Reads the folder of a sweep."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder is a sweep folder with a readable plan or results."""
+        return bool(self.plan or self.results)
+
+    @cached_property
+    def plan(self) -> dict[str, Any] | None:
+        """plan.json."""
+        return self._load(layout.PLAN, _json_object)
+
+    @cached_property
+    def results(self) -> dict[str, Any] | None:
+        """sweep.json."""
+        return self._load(layout.SWEEP_RESULTS, _json_object)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that all points have in common, from plan.json."""
+        settings = (self.plan or {}).get("settings")
+        return settings if isinstance(settings, dict) else {}
+
+    @cached_property
+    def monitor(self) -> str | None:
+        """The metric that points are compared by."""
+        monitor = (self.results or {}).get("monitor") or self.settings.get("monitor")
+        return str(monitor) if monitor else None
+
+    @cached_property
+    def points(self) -> list[SweepPointReader]:
+        """The points of plan.json and sweep.json, by number."""
+        rows: dict[int, dict[str, Any]] = {}
+        for source in (self.plan, self.results):
+            points = (source or {}).get("points")
+            for row in points if isinstance(points, list) else []:
+                if isinstance(row, dict) and type(row.get("point")) is int:
+                    rows[row["point"]] = row
+        return [self._point(number, row) for number, row in sorted(rows.items())]
+
+    def _point(self, number: int, row: Mapping[str, Any]) -> SweepPointReader:
+        swept = row.get("swept")
+        swept = {str(key): str(value) for key, value in swept.items()} if isinstance(swept, dict) else {}
+        try:
+            recorded = _typed(Status, {"status": "waiting", **row})
+        except (TypeError, ValueError, OverflowError):
+            recorded = Status("waiting")
+        return SweepPointReader(number, swept, RunReader(self.folder / str(number)), recorded)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("no JSON object")
+    return content
+
+
+def _yaml_mapping(text: str) -> dict[str, Any]:
+    content = yaml.safe_load(text)
+    if not isinstance(content, dict):
+        raise ValueError("no YAML mapping")
+    return content
+
+
+def _yaml_list(text: str) -> list[str]:
+    content = yaml.safe_load(text)
+    if not isinstance(content, list):
+        raise ValueError("no YAML list")
+    return [str(item) for item in content]
+
+
+def _parse_metrics(text: str) -> dict[int, dict[str, str]]:
+    """A last line without its end is left out: its last number may be cut off."""
+    rows: dict[int, dict[str, str]] = {}
+    for row in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])):
+        step = row.pop("step", None) or ""
+        if step.isascii() and step.isdigit():
+            rows[int(step)] = {name: value for name, value in row.items() if name and value}
+    return rows
+
+
+def _typed(cls: Callable[..., T], data: Mapping[str, Any]) -> T:
+    """Builds a dataclass from a JSON object; ignores other keys, and raises TypeError if a value has another type."""
+    hints, values = get_type_hints(cls), {}
+    for name in hints.keys() & data.keys():
+        types, value = get_args(hints[name]) or (hints[name],), data[name]
+        if float in types and isinstance(value, int | float):
+            value = float(value)
+        if not isinstance(value, types) or (isinstance(value, float) and not math.isfinite(value)):
+            raise TypeError(f"{name} is {value!r}")
+        values[name] = value
+    return cls(**values)
+
+
+def _numbers(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{key}.")
+        elif not isinstance(value, bool | str) and (number := _finite(value)) is not None:
+            yield f"{prefix}{key}", number
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,77 @@
+"""Writes status.json: while a run is going on, and when something outside ends it."""
+
+import math
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+
+from tinv.errors import UserError
+from tinv.runs.files import write_json
+from tinv.runs.layout import STATUS
+from tinv.runs.reader import RunReader
+from tinv.runs.slurm_job import current_job
+from tinv.runs.status import TIME_FORMAT, Status
+
+
+def write_status(run_dir: Path | str, status: Status) -> None:
+    """Writes the status into a run folder, atomically."""
+    write_json(Path(run_dir) / STATUS, asdict(status))
+
+
+@contextmanager
+def record_status(run_dir: Path | str) -> Iterator[Status]:
+    """Keeps the status file of a run up to date while the block runs; the block sets `value`.
+
+    Only the first process of a run on several devices writes the file.
+    """
+    status = _start_session(RunReader(run_dir).status)
+    start = time() - status.seconds
+    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+        yield status
+        return
+    write_status(run_dir, status)
+    try:
+        yield status
+    except BaseException as error:
+        status.status = "failed" if isinstance(error, Exception) else "interrupted"
+        status.reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".strip(": ")
+        status.seconds = round(time() - start, 2)
+        with suppress(UserError):  # for example a full disk; the error of the run itself matters more
+            write_status(run_dir, status)
+        raise
+    status.status, status.seconds = "done", round(time() - start, 2)
+    if status.value is not None and not math.isfinite(status.value):
+        status.value, status.reason = None, f"ended with {status.value}"
+    write_status(run_dir, status)
+
+
+def set_status(run_dir: Path | str, status: str, reason: str) -> None:
+    """Records that something outside is about to end the run's process.
+
+    Args:
+        run_dir: the run folder.
+        status: `requeued` or `interrupted`.
+        reason: a sentence for the user.
+    """
+    current = RunReader(run_dir).status or Status()
+    with suppress(ValueError):  # the file holds no valid time
+        started = datetime.strptime(current.started, TIME_FORMAT).replace(tzinfo=UTC)
+        current.seconds = round(current.seconds + (datetime.now(UTC) - started).total_seconds(), 2)
+    current.status, current.reason = status, reason
+    write_status(run_dir, current)
+
+
+def _start_session(previous: Status | None) -> Status:
+    """Returns the status of a session that starts now, after earlier ones in the same folder if there were any."""
+    status = Status(process=f"{socket.gethostname()}:{os.getpid()}", started=f"{datetime.now(UTC):{TIME_FORMAT}}")
+    job = current_job()
+    status.job, status.first_started = job.id if job else None, status.started
+    if previous is not None and previous.first_started:
+        status.first_started, status.restarts = previous.first_started, previous.restarts + 1
+        status.seconds = previous.seconds if previous.status == "requeued" else 0.0
+    return status

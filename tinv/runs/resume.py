@@ -1,0 +1,93 @@
+"""Where a run lives: a new folder, or the folder of the run that it resumes."""
+
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from tinv.errors import UserError
+from tinv.runs.layout import CHECKPOINTS, checkpoint_step, list_checkpoints
+
+AUTO = "auto"
+"""Value of `resume`: continue from the run's newest checkpoint, or start from the beginning if there is none."""
+
+
+def choose_run_dir(root_dir: Path | str, name: str, resume: str | int | None = None) -> str:
+    """Returns the folder for a run: a new `<root_dir>/<name>/<time>`, or the folder of the run to resume.
+
+    A new folder is created at once, so that two runs that start in the same second get different folders. Registered as
+    the resolver `run_dir`, which conf/config.yaml uses for `hydra.run.dir`.
+
+    Raises:
+        UserError: there is nothing to resume, or the folder cannot be created.
+    """
+    if resume == AUTO:
+        resume = "latest" if any(list_checkpoints(run) for run in _list_runs(Path(root_dir) / name)) else None
+    if resume is not None:
+        checkpoint = find_checkpoint(Path(root_dir) / name, resume)
+        if checkpoint.parent.name == CHECKPOINTS:
+            return str(checkpoint.parent.parent)
+    started = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for attempt in count(1):
+        folder = Path(root_dir) / name / (started if attempt == 1 else f"{started}_{attempt}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if folder.is_dir():
+                continue
+            raise UserError(f"paths.root_dir={root_dir}: a file has this name. Set it to a folder.") from None
+        except OSError as error:
+            raise UserError(
+                f"paths.root_dir={root_dir}: cannot create {folder} ({error.strerror}). Set it to a writable folder."
+            ) from None
+        return str(folder)
+    raise AssertionError("unreachable")
+
+
+def find_checkpoint(folder: Path | str, resume: str | int) -> Path:
+    """Returns the checkpoint that `resume` selects.
+
+    Args:
+        folder: a run folder, or the folder of all runs with one name.
+        resume: `latest`, a step, or the path of a run folder or of a checkpoint.
+
+    Raises:
+        UserError: there is no such checkpoint. The message lists the existing ones.
+    """
+    selector = str(resume)
+    if selector != "latest" and not selector.isdecimal():
+        path = Path(selector).expanduser()
+        if path.is_file():
+            return path
+        if path.is_dir() and (checkpoints := list_checkpoints(path)):
+            return checkpoints[0]
+        problem = "holds no checkpoint" if path.is_dir() else "does not exist"
+        raise UserError(
+            f"resume={selector}: {problem}. Give a run folder, a .ckpt file, latest, or a step "
+            f"({_describe_checkpoints(Path(folder))})."
+        )
+    for run_dir in _list_runs(Path(folder)):
+        for checkpoint in list_checkpoints(run_dir):
+            if selector == "latest" or checkpoint_step(checkpoint) == int(selector):
+                return checkpoint
+    raise UserError(f"resume={selector}: no such checkpoint under {folder}; {_describe_checkpoints(Path(folder))}.")
+
+
+def _list_runs(folder: Path) -> list[Path]:
+    """Returns the folder itself if it is a run folder, else the run folders in it, newest first."""
+    if (folder / CHECKPOINTS).is_dir():
+        return [folder]
+    return sorted((path.parent for path in folder.glob(f"*/{CHECKPOINTS}")), key=_age, reverse=True)
+
+
+def _age(run_dir: Path) -> tuple[str, int]:
+    """Sort key that orders `<time>`, `<time>_2`, `<time>_10`."""
+    started, attempt = run_dir.name[:19], run_dir.name[20:]
+    return started, int(attempt) if attempt.isdecimal() else 0
+
+
+def _describe_checkpoints(folder: Path) -> str:
+    steps = {
+        run: [str(checkpoint_step(path)) for path in reversed(list_checkpoints(run))] for run in _list_runs(folder)
+    }
+    lines = [f"{run}: {', '.join(found)}" for run, found in [*steps.items()][:3] if found]
+    return f"existing steps: {'; '.join(lines)}" if lines else f"no run under {folder} has a checkpoint yet"
