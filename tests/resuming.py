@@ -1,42 +1,54 @@
-"""A run that is broken off and gone on with, beside the same run without a break."""
+"""A run that is interrupted and resumed, beside the same run without interruption."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.tiny import tiny_trainer
-from tinv.data.datamodule import ConceptDataModule
+import torch
+
+from tests.tiny import fit
 from tinv.training.module import TextualInversion
 
 
-class BrokenOff(NamedTuple):
-    """What is left of both."""
+class ResumedRun(NamedTuple):
+    """The modules of both runs, and the checkpoint between."""
 
-    whole: TextualInversion
-    halted: TextualInversion
+    uninterrupted: TextualInversion
+    interrupted: TextualInversion
     resumed: TextualInversion
     checkpoint: Path
-    """Of the break."""
+
+    def assert_equal(self) -> None:
+        """Every exported vector and every tensor of the checkpoints is the same to the last bit."""
+        for first, second in (
+            (self.uninterrupted.state_dict(), self.resumed.state_dict()),
+            (_flat(self.uninterrupted), _flat(self.resumed)),
+        ):
+            assert first.keys() == second.keys()
+            assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def broken_off(
-    make: Callable[[], TextualInversion], data: ConceptDataModule, folder: Path, *, at: int, of: int, **options: Any
-) -> BrokenOff:
-    """Run twice what `make` makes: at once, and with a break.
+def run_and_resume(
+    make: Callable[[], TextualInversion], data: Any, folder: Path, *, at: int, max_steps: int, **options: Any
+) -> ResumedRun:
+    """Train what `make` makes twice: without interruption, and resumed from a checkpoint.
 
     Args:
-        make: a module at its start, the same one every time.
-        data: what is shown.
-        folder: where the checkpoint is put.
-        at: the step of the break.
-        of: the last step.
+        make: returns a new module, the same one every time.
+        data: its datamodule.
+        folder: where the checkpoint is written.
+        at: the step of the checkpoint.
+        max_steps: the last step.
         options: of the trainer.
     """
-    whole, halted, resumed = make(), make(), make()
-    tiny_trainer(max_steps=of, **options).fit(whole, data)
-    first = tiny_trainer(max_steps=at, **options)
-    first.fit(halted, data)
-    first.save_checkpoint(folder / "half.ckpt")
-    tiny_trainer(max_steps=of, **options).fit(resumed, data, ckpt_path=folder / "half.ckpt", weights_only=True)
-    assert resumed.global_step == of
-    return BrokenOff(whole, halted, resumed, folder / "half.ckpt")
+    checkpoint = folder / "half.ckpt"
+    run = ResumedRun(make(), make(), make(), checkpoint)
+    fit(run.uninterrupted, data, max_steps, **options)
+    fit(run.interrupted, data, at, **options).save_checkpoint(checkpoint)
+    fit(run.resumed, data, max_steps, resume=checkpoint, **options)
+    assert run.resumed.global_step == max_steps
+    return run
+
+
+def _flat(module: TextualInversion) -> dict[tuple[str, str], torch.Tensor]:
+    return {(token, name): v for token, by_name in module.export_vectors().items() for name, v in by_name.items()}

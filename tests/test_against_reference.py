@@ -28,7 +28,7 @@ FLAGS = (
 @pytest.mark.slow
 def test_two_routes_to_a_word_are_equal_and_another_rate_is_seen(tmp_path: Path) -> None:
     script = tmp_path / "textual_inversion.py"
-    shutil.copy(Path(__file__).with_name("whole_table.py"), script)
+    shutil.copy(Path(__file__).with_name("full_vocabulary_script.py"), script)
     model, pictures = tiny_pipeline(tmp_path / "model"), tiny_images(tmp_path / "pictures")
     theirs = [*FLAGS, f"--pretrained_model_name_or_path={model}", f"--train_data_dir={pictures}"]
     theirs += [f"--output_dir={tmp_path / 'theirs'}", "--learning_rate=1e-2"]

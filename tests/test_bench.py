@@ -14,7 +14,7 @@ from bench.watch import WARM_UP
 from bench.whole import whole
 from tinv.toybox import recovery
 
-REFERENCE = Path(__file__).with_name("whole_table.py")
+REFERENCE = Path(__file__).with_name("full_vocabulary_script.py")
 LOOP = """
 import sys
 import torch

@@ -1,4 +1,4 @@
-"""A Stable Diffusion of the real classes, small enough for a test: random weights, 32-pixel pictures."""
+"""A Stable Diffusion of the real classes, small enough for a test: random weights, 32-pixel images."""
 
 from functools import lru_cache, partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from diffusers.optimization import get_constant_schedule
 from lightning.pytorch import Trainer
 from PIL import Image, ImageDraw
 from tokenizers import pre_tokenizers
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from tinv.concept import Concept
@@ -18,6 +19,7 @@ from tinv.diffusion.loss import DiffusionLoss
 from tinv.embeddings import EmbeddingConfig
 from tinv.models import LatentDiffusion, load
 from tinv.training.module import TextualInversion
+from tinv.types import Batch
 
 WORDS = (
     "a photo of the rendering cropped clean dirty dark my cool close up bright good one rendition nice small weird "
@@ -25,6 +27,8 @@ WORDS = (
 ).split()
 RESOLUTION = 32
 WIDTH = 32
+CAT = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
+ADAM = partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0)
 
 
 @lru_cache
@@ -107,7 +111,7 @@ def tiny_model(folder: Path) -> LatentDiffusion:
 
 
 def tiny_images(folder: Path, count: int = 3) -> Path:
-    """A folder of small pictures, none of them square or symmetrical."""
+    """Write small images, none of them square or symmetrical; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         image = Image.new("RGB", (48, 40), (40 * i, 90, 160))
@@ -119,41 +123,20 @@ def tiny_images(folder: Path, count: int = 3) -> Path:
 def tiny_module(
     model: LatentDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
 ) -> TextualInversion:
-    """A module over a tiny model; `options` are embedding settings, or the module's own other arguments."""
-    own = (
-        "optimizer",
-        "scheduler",
-        "loss",
-        "scale_lr",
-        "merge_batches",
-        "extra_concepts",
-        "timestep_sampler",
-        "regularizer",
-    )
-    parts = {name: options.pop(name) for name in own if name in options}
-    parts.setdefault("optimizer", partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0))
-    parts.setdefault("scheduler", get_constant_schedule)
-    parts.setdefault("loss", DiffusionLoss())
-    return TextualInversion(
-        model=model,
-        concept=concept or Concept(placeholder_token="<cat-toy>", initializer_token="toy"),
-        embedding=EmbeddingConfig(**options),
-        seed=seed,
-        **parts,
-    )
+    """A module over a tiny model; `options` are the module's other arguments, or embedding settings."""
+    names = "optimizer scheduler loss scale_lr merge_batches extra_concepts timestep_sampler regularizer".split()
+    defaults = {"optimizer": ADAM, "scheduler": get_constant_schedule, "loss": DiffusionLoss()}
+    arguments = defaults | {name: options.pop(name) for name in names if name in options}
+    embedding = EmbeddingConfig(**options)
+    return TextualInversion(model=model, concept=concept or CAT, embedding=embedding, seed=seed, **arguments)
 
 
 def tiny_data(
     folder: Path, model: LatentDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
 ) -> ConceptDataModule:
-    """A datamodule over three tiny pictures, encoded and ready for fit."""
+    """A datamodule over three tiny images, encoded and ready for fit."""
     settings = {"batch_size": 2, "val_draws": 4} | options
-    data = ConceptDataModule(
-        concept=concept or Concept(placeholder_token="<cat-toy>", initializer_token="toy"),
-        seed=seed,
-        folder=str(tiny_images(folder)),
-        **settings,
-    )
+    data = ConceptDataModule(concept=concept or CAT, seed=seed, folder=str(tiny_images(folder)), **settings)
     data.encode_images(model.encode_images, resolution=model.resolution)
     return data
 
@@ -169,3 +152,26 @@ def tiny_trainer(**options: Any) -> Trainer:
         "check_val_every_n_epoch": None,
     }
     return Trainer(**settings | dict.fromkeys(quiet, False) | options)
+
+
+def fit(module: TextualInversion, data: Any, max_steps: int = 4, resume: Path | None = None, **options: Any) -> Trainer:
+    """Train a module; `options` are the trainer's. Returns the trainer."""
+    trainer = tiny_trainer(max_steps=max_steps, **options)
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    return trainer
+
+
+def weights(module: TextualInversion) -> nn.Parameter:
+    """The trained parameter [K, D] of the first token."""
+    return module.learned_tokens[0].embedding.weights["clip_l"]
+
+
+def exported(module: TextualInversion) -> Tensor:
+    """The exported vectors [K, D] of the first token."""
+    return module.export_vectors()[module.learned_tokens[0].placeholder_token]["clip_l"]
+
+
+def gradient(module: TextualInversion, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The losses [B] of a batch, and the gradient [K, D] of their mean."""
+    losses = module.losses(batch)
+    return losses.detach(), torch.autograd.grad(losses.mean(), weights(module))[0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from tests.resuming import broken_off
+from tests.resuming import run_and_resume
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.config.validate import CONF_DIR, build
 from tinv.errors import UserError
@@ -58,9 +58,9 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, data, fac
     def make() -> TextualInversion:
         return tiny_module(model, num_vectors=2, optimizer=factory(optimizer))
 
-    run = broken_off(make, data, tmp_path, at=5, of=8, limit_val_batches=0)
-    assert torch.equal(rows(run.whole), rows(run.resumed))
-    assert not torch.equal(rows(run.whole), rows(run.halted))
+    run = run_and_resume(make, data, tmp_path, at=5, max_steps=8, limit_val_batches=0)
+    assert torch.equal(rows(run.uninterrupted), rows(run.resumed))
+    assert not torch.equal(rows(run.uninterrupted), rows(run.interrupted))
 
 
 def test_schedule_free_shows_the_average_and_steps_on_as_if_nobody_had_looked(model, data, factory):
@@ -91,7 +91,9 @@ def test_another_optimizer_or_rate_than_the_checkpoints_is_refused_not_ignored(
     runner.fit(tiny_module(model, optimizer=factory(optimizer)), data)
     runner.save_checkpoint(tmp_path / "one.ckpt")
     other = tiny_module(model, optimizer=build({"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.5}))
-    with pytest.raises(UserError, match=r"optimizer was '\w+' and is 'Adam'; learning rate was [\d.]+ and is 0\.5;"):
+    with pytest.raises(
+        UserError, match=r"optimizer was '\w+' and is 'Adam'; learning rate was [\d.]+ and is 0\.5\. Restore"
+    ):
         tiny_trainer(limit_val_batches=0).fit(other, data, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cosine_similarity, normalize
 
 from tests.optim.test_optimizers import rows
-from tests.resuming import broken_off
+from tests.resuming import run_and_resume
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.config.validate import build
 from tinv.embeddings.norm_constraint import mean_norm
@@ -135,5 +135,5 @@ def test_a_run_learns_directions_of_the_length_of_the_mean_word(model, compose, 
 
 def test_a_directional_run_that_goes_on_is_the_uninterrupted_one_to_the_last_bit(model, compose, tmp_path):
     data = tiny_data(tmp_path / "pictures", model, batch_size=1)
-    run = broken_off(lambda: directional(model, compose), data, tmp_path, at=4, of=8, limit_val_batches=0)
-    assert torch.equal(rows(run.whole), rows(run.resumed))
+    run = run_and_resume(lambda: directional(model, compose), data, tmp_path, at=4, max_steps=8, limit_val_batches=0)
+    assert torch.equal(rows(run.uninterrupted), rows(run.resumed))

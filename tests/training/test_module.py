@@ -1,3 +1,5 @@
+"""The LightningModule: gradients, precisions, validation, resuming, and that everything else stays frozen."""
+
 import copy
 from functools import partial
 
@@ -5,51 +7,52 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
-from diffusers.optimization import get_constant_schedule, get_linear_schedule_with_warmup
+from diffusers.optimization import get_linear_schedule_with_warmup
 
-from tests.resuming import broken_off
-from tests.tiny import tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
+from tests.resuming import run_and_resume
+from tests.tiny import exported, fit, tiny_data, tiny_model, tiny_module, tiny_pipeline, tiny_trainer, weights
 from tinv.diffusion.loss import DiffusionLoss
 from tinv.errors import UserError
 from tinv.models import load
 from tinv.models.text_encoder import PromptTokenizer
-from tinv.types import Batch
 
 
-def one_batch(data) -> Batch:
+@pytest.fixture(scope="module")
+def data(model, tmp_path_factory):
+    return tiny_data(tmp_path_factory.mktemp("data"), model)
+
+
+def first_batch(data):
     return next(iter(data.val_dataloader()))
 
 
+def val_loss(module, data):
+    return tiny_trainer().validate(module, data, verbose=False)[0]["val/loss"]
+
+
 @pytest.mark.parametrize("num_vectors", [1, 4])
-def test_the_gradient_is_that_of_training_the_full_table_to_the_last_bit(model, tmp_path, num_vectors):
-    module, batch = tiny_module(model, num_vectors=num_vectors), one_batch(tiny_data(tmp_path, model))
+def test_gradient_is_bit_identical_to_training_the_full_embedding_table(model, data, num_vectors):
+    module, batch = tiny_module(model, num_vectors=num_vectors), first_batch(data)
     loss = module.losses(batch).mean()
     loss.backward()
-    ours = module.learned_tokens[0].embedding.weights["clip_l"].grad
 
-    encoder = copy.deepcopy(model.text_encoder)
-    full = torch.cat(
-        [
-            model.text_encoders["clip_l"].token_lookup.weight,
-            module.learned_tokens[0].embedding.weights["clip_l"].detach(),
-        ]
-    ).requires_grad_()
-    encoder.set_input_embeddings(_Table(full))
-    streams = [torch.Generator().manual_seed(seed) for seed in batch.draws.tolist()]
-    posterior, noise = torch.stack([torch.randn(2, 4, 16, 16, generator=stream) for stream in streams], dim=1)
-    schedule = DDPMScheduler.from_config(model.scheduler.config)
+    lookup, encoder = model.text_encoders["clip_l"].token_lookup, copy.deepcopy(model.text_encoder)
+    table = torch.cat([lookup.weight, weights(module).detach()]).requires_grad_()
+    encoder.set_input_embeddings(_Table(table))
+    generators = [torch.Generator().manual_seed(seed) for seed in batch.draws.tolist()]
+    posterior, noise = torch.stack([torch.randn(2, 4, 16, 16, generator=generator) for generator in generators], dim=1)
+    scheduler = DDPMScheduler.from_config(model.scheduler.config)
     mean, logvar = batch.moments.chunk(2, dim=1)
     clean = (mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * posterior) * model.vae.config.scaling_factor
     t = (batch.level * 1000).long()
-    prompts = PromptTokenizer(model.tokenizer, num_embeddings=model.text_encoders["clip_l"].token_lookup.num_embeddings)
-    ids = prompts.ids(batch.captions, {"<cat-toy>": num_vectors})
-    hidden = encoder(ids).last_hidden_state
-    theirs = F.mse_loss(model.unet(schedule.add_noise(clean, noise, t), t, hidden).sample, noise, reduction="none")
-    theirs = theirs.mean(dim=(1, 2, 3)).mean()
-    theirs.backward()
-    assert torch.equal(loss, theirs)
-    assert torch.equal(ours, full.grad[model.text_encoders["clip_l"].token_lookup.num_embeddings :])
-    assert (ours != 0).any(dim=1).all()
+    tokenizer = PromptTokenizer(model.tokenizer, num_embeddings=lookup.num_embeddings)
+    hidden = encoder(tokenizer.ids(batch.captions, {"<cat-toy>": num_vectors})).last_hidden_state
+    errors = F.mse_loss(model.unet(scheduler.add_noise(clean, noise, t), t, hidden).sample, noise, reduction="none")
+    expected = errors.mean(dim=(1, 2, 3)).mean()
+    expected.backward()
+    assert torch.equal(loss, expected)
+    assert torch.equal(weights(module).grad, table.grad[lookup.num_embeddings :])
+    assert (weights(module).grad != 0).any(dim=1).all()
 
 
 class _Table(torch.nn.Module):
@@ -61,157 +64,102 @@ class _Table(torch.nn.Module):
         return F.embedding(ids, self.weight)
 
 
-def test_after_60_steps_with_weight_decay_everything_else_is_as_it_was(tmp_path):
-    """E-12, E-18: the reference script decays every word, and copies all of them back at every micro-step."""
+def test_60_steps_with_weight_decay_change_only_the_vectors(tmp_path):
+    """The reference script decays the whole vocabulary, and copies it back at every micro-step."""
     model = tiny_model(tmp_path / "model")
     before = {name: tensor.clone() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     module = tiny_module(model, num_vectors=2, optimizer=partial(torch.optim.AdamW, lr=5e-3, weight_decay=1e-2))
-    start = module.export_vectors()["<cat-toy>"]["clip_l"]
-    tiny_trainer(max_steps=60, val_check_interval=30).fit(module, tiny_data(tmp_path / "data", model))
-    assert module.global_step == 60
+    start = exported(module)
+    fit(module, tiny_data(tmp_path / "data", model), 60, val_check_interval=30)
     after = dict([*model.named_parameters(), *model.named_buffers()])
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    moved = module.export_vectors()["<cat-toy>"]["clip_l"] - start
+    moved = exported(module) - start
     assert (moved.abs().amax(dim=1) > 1e-2).all()
     assert not torch.equal(moved[0], moved[1])
 
 
-def test_only_the_rows_are_optimized_and_saved(model, tmp_path):
-    """E-11, E-14: the reference script optimizes, reduces and saves the whole vocabulary."""
+def test_only_the_vectors_are_optimized_and_saved_and_the_model_stays_in_eval_mode(model, data):
+    """The reference script optimizes, reduces and saves the whole vocabulary."""
     module = tiny_module(model, num_vectors=2)
-    loop = tiny_trainer(max_steps=1)
-    loop.fit(module, tiny_data(tmp_path, model))
-    (group,) = loop.optimizers[0].param_groups
+    (group,) = fit(module, data, 1).optimizers[0].param_groups
     assert [tuple(parameter.shape) for parameter in group["params"]] == [(2, 32)]
-    assert {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()} == {
-        "embedding.weights.clip_l": (2, 32)
-    }
-
-
-def test_lightning_cannot_put_the_frozen_model_into_training_mode(model, tmp_path):
-    module = tiny_module(model)
-    tiny_trainer(max_steps=1).fit(module, tiny_data(tmp_path, model))
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    assert shapes == {"0.embedding.weights.clip_l": (2, 32)}
     module.train()
     assert not any(part.training for part in model.modules())
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
-def test_rows_learn_in_float32_under_every_precision(tmp_path, precision):
+def test_vectors_learn_in_float32_under_every_precision(tmp_path, precision):
     model = tiny_model(tmp_path / "model")
     module = tiny_module(model)
-    start = module.export_vectors()["<cat-toy>"]["clip_l"]
-    tiny_trainer(precision=precision).fit(module, tiny_data(tmp_path / "data", model))
-    rows = module.learned_tokens[0].embedding.weights["clip_l"]
-    assert rows.dtype == torch.float32
-    assert not torch.equal(rows.detach().bfloat16().float(), rows.detach())
-    assert not torch.equal(rows.detach(), start)
+    start = exported(module)
+    fit(module, tiny_data(tmp_path / "data", model), precision=precision)
+    learned = weights(module).detach()
+    assert learned.dtype == torch.float32
+    assert not torch.equal(learned.bfloat16().float(), learned)
+    assert not torch.equal(learned, start)
 
 
-def test_v_prediction_is_taken_from_the_models_own_schedule(tmp_path):
-    folders = [tiny_pipeline(tmp_path / kind, prediction_type=kind) for kind in ("epsilon", "v_prediction")]
-    models = [load(str(folder)) for folder in folders]
-    batch = one_batch(tiny_data(tmp_path / "data", models[0]))
-    losses = [tiny_module(model).losses(batch) for model in models]
-    assert not torch.allclose(*losses)
+def test_prediction_type_is_that_of_the_models_scheduler(tmp_path):
+    models = [load(str(tiny_pipeline(tmp_path / kind, prediction_type=kind))) for kind in ("epsilon", "v_prediction")]
+    batch = first_batch(tiny_data(tmp_path / "data", models[0]))
+    assert not torch.allclose(*(tiny_module(model).losses(batch) for model in models))
 
 
-def test_val_loss_is_the_same_for_the_same_embedding_and_disturbs_nothing(model, tmp_path):
-    data = tiny_data(tmp_path, model)
+def test_val_loss_does_not_depend_on_the_seed_or_change_the_global_generator(model, data):
     state = torch.get_rng_state()
-    values = [
-        tiny_trainer().validate(module, data, verbose=False)[0]["val/loss"]
-        for module in (tiny_module(model, seed=0), tiny_module(model, seed=1))
-    ]
-    assert values[0] == values[1]
+    assert val_loss(tiny_module(model, seed=0), data) == val_loss(tiny_module(model, seed=1), data)
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_validating_often_or_never_learns_the_same_rows(model, tmp_path):
-    data = tiny_data(tmp_path, model)
-    learned = []
-    for interval in (1, 4):
-        module = tiny_module(model)
-        tiny_trainer(val_check_interval=interval).fit(module, data)
-        learned.append(module.export_vectors()["<cat-toy>"]["clip_l"])
-    assert torch.equal(*learned)
+@pytest.mark.parametrize("loss", [DiffusionLoss(snr_gamma=5.0), DiffusionLoss(snr_power=0.5)])
+def test_val_loss_is_unweighted_whatever_loss_is_trained_with(model, data, loss):
+    plain, weighted = tiny_module(model), tiny_module(model, loss=loss)
+    assert val_loss(plain, data) == val_loss(weighted, data)
+    for module in (plain, weighted):
+        fit(module, data)
+    assert not torch.equal(exported(plain), exported(weighted))
 
 
 @pytest.mark.parametrize("interval", [2, 3, 100])
-def test_val_loss_at_the_end_is_that_of_the_learned_rows(model, tmp_path, interval):
-    data, module, runner = (
-        tiny_data(tmp_path, model),
-        tiny_module(model),
-        tiny_trainer(max_steps=5, val_check_interval=interval),
-    )
-    runner.fit(module, data)
-    at_the_end = runner.callback_metrics["val/loss"].item()
-    assert at_the_end == tiny_trainer().validate(module, data, verbose=False)[0]["val/loss"]
+def test_last_val_loss_is_that_of_the_final_vectors(model, data, interval):
+    module = tiny_module(model)
+    trainer = fit(module, data, 5, val_check_interval=interval)
+    assert trainer.callback_metrics["val/loss"].item() == val_loss(module, data)
 
 
-def test_workers_make_no_difference(model, tmp_path):
-    learned = []
-    for workers in (0, 2):
-        module = tiny_module(model)
-        tiny_trainer().fit(module, tiny_data(tmp_path, model, num_workers=workers))
-        learned.append(module.export_vectors()["<cat-toy>"]["clip_l"])
-    assert torch.equal(*learned)
+@pytest.mark.parametrize(("trainer", "settings"), [({"val_check_interval": 1}, {}), ({}, {"num_workers": 2})])
+def test_validation_interval_and_workers_do_not_change_the_vectors(model, data, tmp_path, trainer, settings):
+    modules = tiny_module(model), tiny_module(model)
+    fit(modules[0], data)
+    fit(modules[1], tiny_data(tmp_path, model, **settings), **trainer)
+    assert torch.equal(*map(exported, modules))
 
 
-def test_micro_batches_add_up_to_the_large_batch(model, tmp_path):
+def test_accumulated_micro_batches_equal_one_large_batch(model, tmp_path):
     learned = []
     for batch_size, accumulate in ((4, 1), (2, 2), (1, 4)):
         module = tiny_module(model)
-        data = tiny_data(tmp_path, model, batch_size=batch_size)
-        tiny_trainer(accumulate_grad_batches=accumulate).fit(module, data)
+        fit(module, tiny_data(tmp_path, model, batch_size=batch_size), accumulate_grad_batches=accumulate)
         assert module.global_step == 4
-        learned.append(module.export_vectors()["<cat-toy>"]["clip_l"])
+        learned.append(exported(module))
     torch.testing.assert_close(learned[0], learned[1], atol=2e-5, rtol=0)
     torch.testing.assert_close(learned[0], learned[2], atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_run_is_the_uninterrupted_run_to_the_last_bit(model, tmp_path, workers, accumulate):
+def test_resumed_run_is_bit_identical(model, tmp_path, workers, accumulate):
     scheduler = partial(get_linear_schedule_with_warmup, num_warmup_steps=2, num_training_steps=7)
     data = tiny_data(tmp_path / "data", model, num_workers=workers, flip=True)
-    run = broken_off(
-        lambda: tiny_module(model, num_vectors=2, scheduler=scheduler),
-        data,
-        tmp_path,
-        at=3,
-        of=7,
-        accumulate_grad_batches=accumulate,
-        val_check_interval=3,
-    )
-    assert torch.equal(
-        run.whole.export_vectors()["<cat-toy>"]["clip_l"], run.resumed.export_vectors()["<cat-toy>"]["clip_l"]
-    )
+    trainer = {"accumulate_grad_batches": accumulate, "val_check_interval": 3}
+    make = partial(tiny_module, model, num_vectors=2, scheduler=scheduler)
+    run_and_resume(make, data, tmp_path, at=3, max_steps=7, **trainer).assert_equal()
 
 
-def test_a_checkpoint_of_another_run_is_refused_with_every_difference(model, tmp_path):
-    data = tiny_data(tmp_path / "data", model)
-    module, runner = tiny_module(model), tiny_trainer(max_steps=1)
-    runner.fit(module, data)
-    runner.save_checkpoint(tmp_path / "one.ckpt")
-    other = tiny_module(model, num_vectors=2, seed=5)
+def test_checkpoint_of_another_run_is_rejected_with_every_difference(model, data, tmp_path):
+    fit(tiny_module(model), data, 1).save_checkpoint(tmp_path / "one.ckpt")
     with pytest.raises(UserError, match=r"seed was 0 and is 5; vectors was .*\[1, 32\].* and is .*\[2, 32\]"):
-        tiny_trainer().fit(other, data, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
-
-
-@pytest.mark.parametrize("loss", [DiffusionLoss(snr_gamma=5.0), DiffusionLoss(snr_power=0.5)])
-def test_val_loss_is_the_published_one_under_every_objective(model, tmp_path, loss):
-    data, found = tiny_data(tmp_path, model), []
-    for chosen in (DiffusionLoss(), loss):
-        runner = tiny_trainer()
-        found.append(runner.validate(tiny_module(model, loss=chosen), data, verbose=False)[0]["val/loss"])
-    assert found[0] == found[1]
-
-
-def test_min_snr_learns_something_else(model, tmp_path):
-    data, learned = tiny_data(tmp_path, model), []
-    for gamma in (None, 5.0):
-        module = tiny_module(model, loss=DiffusionLoss(snr_gamma=gamma), scheduler=get_constant_schedule)
-        tiny_trainer().fit(module, data)
-        learned.append(module.export_vectors()["<cat-toy>"]["clip_l"])
-    assert not torch.equal(*learned)
+        fit(tiny_module(model, num_vectors=2, seed=5), data, resume=tmp_path / "one.ckpt")
