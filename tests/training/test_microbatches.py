@@ -48,14 +48,14 @@ def test_merged_micro_batches_teach_what_single_ones_do(model, tmp_path, crop, b
     torch.testing.assert_close(together, apart, atol=2e-5, rtol=0)
 
 
-def test_memory_limits_how_many_are_merged(model, tmp_path, monkeypatch):
+def test_memory_limits_how_many_are_merged(model, tmp_path):
     data = tiny_data(tmp_path, model, batch_size=1)
     apart, _ = learn(model, data)
-    with mock.patch.object(microbatches, "micro_batches_that_fit", lambda compute, **_: 3):
+    with mock.patch.object(microbatches, "micro_batches_that_fit", return_value=3):
         merged, sizes = learn(model, data, merge_batches=True)
     assert sizes == [3, 1] * 3
     torch.testing.assert_close(merged, apart, atol=2e-5, rtol=0)
-    with mock.patch.object(microbatches, "free_bytes", lambda device: 0):
+    with mock.patch.object(microbatches, "free_bytes", return_value=0):
         single, sizes = learn(model, data, merge_batches=True)
     assert sizes == [1] * 13
     assert torch.equal(single, apart)
