@@ -13,7 +13,7 @@ COMMIT = "0123456789" * 4
     "text", ["./nowhere", "/no/such/folder", "~/nothing-here", "pkg://tinv/nothing", "a/b/c", "a b"]
 )
 def test_a_folder_that_is_not_there_is_said_so(text):
-    with pytest.raises(UserError, match="there is no folder or file"):
+    with pytest.raises(UserError, match="there is no such folder or file"):
         load(text)
 
 
@@ -26,7 +26,7 @@ def test_an_incomplete_folder_is_named(tmp_path):
     folder = tiny_pipeline(tmp_path / "model")
     for path in (folder / "unet").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match=r"model has no unet/config.json; is the folder complete"):
+    with pytest.raises(UserError, match=r"unet/config.json is missing. Is the folder complete"):
         load(str(folder))
 
 
@@ -34,7 +34,7 @@ def test_truncated_weights_are_named(tmp_path):
     folder = tiny_pipeline(tmp_path / "model")
     weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"cannot load .*is it complete"):
+    with pytest.raises(UserError, match=r"cannot be loaded .*Is it complete"):
         load(str(folder))
 
 

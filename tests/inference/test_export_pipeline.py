@@ -1,4 +1,4 @@
-"""The exported pipeline draws with the words by diffusers alone, as the model with the rows laid over it does."""
+"""With diffusers alone, the exported pipeline encodes and draws learned tokens as the model does."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from tests.models.published import published, save
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.inference import export_pipeline as merged
+from tinv.inference.export_pipeline import write
 from tinv.models import load
 from tinv.models.sampling import generate_images
 
@@ -26,36 +26,38 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return load(str(save(published(request.param), tmp_path_factory.mktemp("base") / request.param)))
 
 
-def word(model: Any, placeholder: str = "<cat-toy>", count: int = 2, seed: int = 0) -> LearnedEmbedding:
-    stream = torch.Generator().manual_seed(seed)
+def embedding(model: Any, placeholder: str = "<cat-toy>", count: int = 2, seed: int = 0) -> LearnedEmbedding:
+    generator = torch.Generator().manual_seed(seed)
     vectors = {
-        encoder: table.float().std() * torch.randn(count, table.shape[1], generator=stream)
+        encoder: table.float().std() * torch.randn(count, table.shape[1], generator=generator)
         for encoder, table in model.tables.items()
     }
     return LearnedEmbedding(placeholder, vectors, {"base_model": model.name, "fingerprint": model.fingerprint})
 
 
 def features(pipeline: Any, prompt: str) -> list[torch.Tensor]:
-    found = pipeline.encode_prompt(prompt, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
-    return [tensor for tensor in found if tensor is not None]
+    outputs = pipeline.encode_prompt(prompt, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
+    return [tensor for tensor in outputs if tensor is not None]
 
 
-def test_diffusers_alone_reads_the_word_as_the_model_does(tmp_path: Path, model: Any) -> None:
-    learned = [word(model), word(model, "<dog>", count=1, seed=1)]
-    folder = merged.write(tmp_path / "pipeline", learned, model)
+def test_diffusers_encodes_the_token_as_the_model_does(tmp_path: Path, model: Any) -> None:
+    learned = [embedding(model), embedding(model, "<dog>", count=1, seed=1)]
+    folder = write(tmp_path / "pipeline", learned, model)
     pipeline = DiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
-    vectors = {found.placeholder_token: found.vectors for found in learned}
+    vectors = {each.placeholder_token: each.vectors for each in learned}
     for prompt in (PROMPT, "a <dog> and a <cat-toy>", "a red cat"):
         ours = model.encode_text([prompt], vectors)
         theirs = features(pipeline, prompt)
         assert torch.equal(theirs[0], ours.hidden)
         if ours.pooled is not None:
-            assert torch.equal(theirs[1], ours.pooled), "taken at the end of the text, though the base says eos 2"
+            assert torch.equal(theirs[1], ours.pooled), (
+                "pooled at the end of the text, although the base model has eos_token_id 2"
+            )
 
 
-def test_diffusers_alone_draws_the_picture_that_the_model_draws(tmp_path: Path, model: Any) -> None:
-    learned = word(model)
-    folder = merged.write(tmp_path / "pipeline", [learned], model)
+def test_diffusers_draws_the_image_that_the_model_draws(tmp_path: Path, model: Any) -> None:
+    learned = embedding(model)
+    folder = write(tmp_path / "pipeline", [learned], model)
     pipeline = DiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     options = {"num_inference_steps": 3, "guidance_scale": 2.0, "generator": torch.Generator().manual_seed(5)}
@@ -69,76 +71,76 @@ def test_diffusers_alone_draws_the_picture_that_the_model_draws(tmp_path: Path, 
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(other)).max() > 1
 
 
-def test_the_rows_are_in_every_encoder_to_the_bit_and_the_words_in_every_tokenizer(tmp_path: Path, model: Any) -> None:
-    learned = word(model)
-    pipeline = DiffusionPipeline.from_pretrained(merged.write(tmp_path / "p", [learned], model), safety_checker=None)
-    for number, (encoder, rows) in enumerate(learned.vectors.items()):
-        which = "" if number == 0 else f"_{number + 1}"
-        tokenizer, text = getattr(pipeline, f"tokenizer{which}"), getattr(pipeline, f"text_encoder{which}")
+def test_every_encoder_has_the_exact_vectors_and_every_tokenizer_the_tokens(tmp_path: Path, model: Any) -> None:
+    learned = embedding(model)
+    pipeline = DiffusionPipeline.from_pretrained(write(tmp_path / "p", [learned], model), safety_checker=None)
+    for number, (encoder, vectors_KD) in enumerate(learned.vectors.items()):
+        suffix = "" if number == 0 else f"_{number + 1}"
+        tokenizer, text = getattr(pipeline, f"tokenizer{suffix}"), getattr(pipeline, f"text_encoder{suffix}")
         ids = tokenizer.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
         table = text.get_input_embeddings().weight
-        assert torch.equal(table[ids], rows)
+        assert torch.equal(table[ids], vectors_KD)
         assert torch.equal(table[: len(tokenizer) - 2], model.tables[encoder][: len(tokenizer) - 2])
         assert tokenizer.tokenize("a <cat-toy> <cat-toy>_1") == ["a</w>", "<cat-toy>", "<cat-toy>_1"]
 
 
-def test_the_model_that_is_exported_stays_as_it_was(tmp_path: Path, model: Any) -> None:
+def test_exporting_does_not_change_the_model(tmp_path: Path, model: Any) -> None:
     before = {encoder: table.clone() for encoder, table in model.tables.items()}
-    words = {encoder: len(tokenizer) for encoder, tokenizer in model.tokenizers.items()}
-    features = model.encode_text([PROMPT], {"<cat-toy>": word(model).vectors}).hidden
-    merged.write(tmp_path / "p", [word(model)], model)
+    lengths = {encoder: len(tokenizer) for encoder, tokenizer in model.tokenizers.items()}
+    features = model.encode_text([PROMPT], {"<cat-toy>": embedding(model).vectors}).hidden
+    write(tmp_path / "p", [embedding(model)], model)
     assert all(torch.equal(model.tables[encoder], table) for encoder, table in before.items())
-    assert words == {encoder: len(tokenizer) for encoder, tokenizer in model.tokenizers.items()}
-    assert torch.equal(model.encode_text([PROMPT], {"<cat-toy>": word(model).vectors}).hidden, features)
+    assert lengths == {encoder: len(tokenizer) for encoder, tokenizer in model.tokenizers.items()}
+    assert torch.equal(model.encode_text([PROMPT], {"<cat-toy>": embedding(model).vectors}).hidden, features)
 
 
-def test_a_pipeline_is_exported_in_the_precision_it_runs_in_but_the_rows_in_float32(tmp_path: Path) -> None:
-    half = load(str(save(published("sd1"), tmp_path / "base")), dtype="bfloat16")
-    learned = word(half)
+def test_the_text_encoders_of_a_bfloat16_model_are_exported_in_float32(tmp_path: Path) -> None:
+    model = load(str(save(published("sd1"), tmp_path / "base")), dtype="bfloat16")
+    learned = embedding(model)
     pipeline = DiffusionPipeline.from_pretrained(
-        merged.write(tmp_path / "p", [learned], half), safety_checker=None, dtype=torch.float32
+        write(tmp_path / "p", [learned], model), safety_checker=None, dtype=torch.float32
     )
     ids = pipeline.tokenizer.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
     assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], learned.vectors["clip_l"])
 
 
-def test_the_readme_says_how_a_prompt_is_written(tmp_path: Path, model: Any) -> None:
-    folder = merged.write(tmp_path / "p", [word(model, count=3)], model)
+def test_the_readme_shows_the_tokens_to_write(tmp_path: Path, model: Any) -> None:
+    folder = write(tmp_path / "p", [embedding(model, count=3)], model)
     text = (folder / "README.md").read_text()
     assert "| `<cat-toy>` | 3 | `<cat-toy>` | `<cat-toy> <cat-toy>_1 <cat-toy>_2` |" in text
     kind = json.loads((folder / "model_index.json").read_text())["_class_name"]
     assert f"{kind}.from_pretrained" in text
 
 
-def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path, model: Any) -> None:
+def test_embeddings_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path: Path, model: Any) -> None:
     wide = LearnedEmbedding("<x>", {encoder: torch.ones(1, 7) for encoder in model.tables})
-    wrong = {
+    refused = {
         "has vectors of width 7": [wide],
-        "toy is one of the model's own words": [word(model, "toy")],
-        "diffusers takes the one for a part of the other": [word(model, "zorg"), word(model, "zorgon")],
-        "cannot hold <cat> and <cat>": [word(model, "<cat>"), word(model, "<CAT>")],
+        "toy is a token of the model's own vocabulary": [embedding(model, "toy")],
+        "diffusers would replace zorg inside zorgon": [embedding(model, "zorg"), embedding(model, "zorgon")],
+        "cannot contain <cat> and <cat>": [embedding(model, "<cat>"), embedding(model, "<CAT>")],
     }
-    for reason, learned in wrong.items():
+    for reason, learned in refused.items():
         with pytest.raises(UserError, match=reason):
-            merged.write(tmp_path / "p", learned, model)
+            write(tmp_path / "p", learned, model)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_older_pipeline_is_replaced_and_anything_else_is_left_alone(tmp_path: Path, model: Any) -> None:
-    folder = merged.write(tmp_path / "p", [word(model)], model)
+    folder = write(tmp_path / "p", [embedding(model)], model)
     (folder / "old.txt").write_text("")
-    merged.write(tmp_path / "p", [word(model)], model)
+    write(tmp_path / "p", [embedding(model)], model)
     assert not (folder / "old.txt").exists()
     (folder / "model_index.json").unlink()
     with pytest.raises(UserError, match="something else is there"):
-        merged.write(tmp_path / "p", [word(model)], model)
+        write(tmp_path / "p", [embedding(model)], model)
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
 @pytest.mark.slow
-def test_the_pipeline_loads_in_a_program_that_knows_nothing_of_tinv(tmp_path: Path, model: Any) -> None:
-    learned = word(model)
-    folder = merged.write(tmp_path / "p", [learned], model)
+def test_the_pipeline_loads_without_tinv(tmp_path: Path, model: Any) -> None:
+    learned = embedding(model)
+    folder = write(tmp_path / "p", [learned], model)
     program = f"""
 import sys
 from diffusers import DiffusionPipeline

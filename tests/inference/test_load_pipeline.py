@@ -1,4 +1,4 @@
-"""`tinv.inference.load_pipeline.load`: a plain pipeline of diffusers' draws what tinv draws."""
+"""A plain diffusers pipeline with embeddings from `load` draws the same images as tinv."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.tiny import tiny_parts, tiny_pipeline
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.inference import load_pipeline as pipeline
+from tinv.inference.load_pipeline import load as load_into
 from tinv.models import load
 from tinv.models.conditioning import layers_of
 from tinv.models.sampling import generate_images
@@ -23,33 +23,34 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def plain(folder):
-    made = StableDiffusionPipeline.from_pretrained(folder)
-    made.scheduler = DPMSolverMultistepScheduler.from_config(made.scheduler.config)
-    made.set_progress_bar_config(disable=True)
-    return made
+def pipe(folder):
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
-def word(placeholder: str, *names: str, num_vectors: int = 2) -> LearnedEmbedding:
-    draw = torch.Generator().manual_seed(len(placeholder))
-    return LearnedEmbedding(placeholder, {name: torch.randn(num_vectors, 32, generator=draw) for name in names})
+def embedding(placeholder: str, *names: str, num_vectors: int = 2) -> LearnedEmbedding:
+    generator = torch.Generator().manual_seed(len(placeholder))
+    return LearnedEmbedding(placeholder, {name: torch.randn(num_vectors, 32, generator=generator) for name in names})
 
 
-def staged(placeholder: str = "<cat-toy>", stages: int = 5) -> LearnedEmbedding:
-    return word(placeholder, *(f"clip_l/stage.{number}" for number in range(stages)))
+def per_timestep(placeholder: str = "<cat-toy>", stages: int = 5) -> LearnedEmbedding:
+    return embedding(placeholder, *(f"clip_l/stage.{number}" for number in range(stages)))
 
 
-def layered(placeholder: str = "<cat-toy>") -> LearnedEmbedding:
-    return word(placeholder, *(f"clip_l/{name}" for name in layers_of(tiny_parts()["unet"])))
+def per_layer(placeholder: str = "<cat-toy>") -> LearnedEmbedding:
+    return embedding(placeholder, *(f"clip_l/{name}" for name in layers_of(tiny_parts()["unet"])))
 
 
-def saved(path, *learned):
+def save(path, *learned):
     for number, each in enumerate(learned):
         formats.write(path / str(number) / "learned_embeds.safetensors", each)
     return [path / str(number) for number in range(len(learned))]
 
 
-def same_pictures(made, folder, prompts, *learned, **options):
+def check_images(pipe, folder, prompts, *learned, **options):
+    """Compare the images of the pipeline with those of tinv."""
     model = load(str(folder))
     ours = generate_images(
         model,
@@ -62,45 +63,45 @@ def same_pictures(made, folder, prompts, *learned, **options):
     )
     for prompt, expected in zip(prompts, ours, strict=True):
         negative = {"negative_prompt": options["negative_prompt"]} if options else {}
-        draw = torch.Generator().manual_seed(5)
-        theirs = made(prompt, num_inference_steps=4, guidance_scale=3.0, generator=draw, **negative).images[0]
+        generator = torch.Generator().manual_seed(5)
+        theirs = pipe(prompt, num_inference_steps=4, guidance_scale=3.0, generator=generator, **negative).images[0]
         assert np.abs(np.asarray(theirs, dtype=int) - np.asarray(expected, dtype=int)).max() <= 1
 
 
 @pytest.mark.parametrize("options", [{}, {"negative_prompt": "a drawing of a <cat-toy>"}])
-@pytest.mark.parametrize("made", [staged, layered])
-def test_pictures_of_a_word_with_parts_are_those_that_tinv_draws(plain, folder, tmp_path, made, options):
-    assert pipeline.load(plain, *saved(tmp_path, made())) == ["<cat-toy>"]
-    same_pictures(plain, folder, PROMPTS, made(), **options)
-    two = plain(PROMPTS[0], num_inference_steps=2, num_images_per_prompt=2, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("build", [per_timestep, per_layer])
+def test_images_of_a_token_with_parts_are_those_of_tinv(pipe, folder, tmp_path, build, options):
+    assert load_into(pipe, *save(tmp_path, build())) == ["<cat-toy>"]
+    check_images(pipe, folder, PROMPTS, build(), **options)
+    two = pipe(PROMPTS[0], num_inference_steps=2, num_images_per_prompt=2, generator=torch.Generator().manual_seed(0))
     assert len(two.images) == 2
 
 
-def test_words_of_all_kinds_go_together(plain, folder, tmp_path):
-    learned = [staged(), staged("<robot>", timestep_stages=4), word("<mug>", "clip_l"), layered("<tree>")]
-    assert pipeline.load(plain, *saved(tmp_path, *learned)) == ["<cat-toy>", "<robot>", "<mug>", "<tree>"]
-    same_pictures(plain, folder, ["a <mug> and a <robot> and a <cat-toy> at a <tree>"], *learned)
+def test_tokens_of_all_kinds_can_be_loaded_together(pipe, folder, tmp_path):
+    learned = [per_timestep(), per_timestep("<robot>", stages=4), embedding("<mug>", "clip_l"), per_layer("<tree>")]
+    assert load_into(pipe, *save(tmp_path, *learned)) == ["<cat-toy>", "<robot>", "<mug>", "<tree>"]
+    check_images(pipe, folder, ["a <mug> and a <robot> and a <cat-toy> at a <tree>"], *learned)
 
 
-def test_an_ordinary_word_is_loaded_as_diffusers_loads_it(plain, folder, tmp_path):
-    (file,) = saved(tmp_path, word("<mug>", "clip_l"))
-    assert pipeline.load(plain, file, token="<cup>") == ["<cup>"]
-    assert not plain.unet._forward_pre_hooks and not plain.text_encoder._forward_hooks
+def test_an_ordinary_token_is_loaded_as_by_diffusers(pipe, folder, tmp_path):
+    (file,) = save(tmp_path, embedding("<mug>", "clip_l"))
+    assert load_into(pipe, file, token="<cup>") == ["<cup>"]
+    assert not pipe.unet._forward_pre_hooks and not pipe.text_encoder._forward_hooks
     theirs = StableDiffusionPipeline.from_pretrained(folder)
     theirs.load_textual_inversion(file, token="<cup>")
-    tables = [each.text_encoder.get_input_embeddings().weight for each in (plain, theirs)]
+    tables = [each.text_encoder.get_input_embeddings().weight for each in (pipe, theirs)]
     assert torch.equal(*tables)
 
 
-def test_what_cannot_be_loaded_is_said(plain, tmp_path):
-    (file,) = saved(tmp_path, staged())
+def test_embeddings_that_do_not_fit_are_refused(pipe, tmp_path):
+    (file,) = save(tmp_path, per_timestep())
     wide = LearnedEmbedding("<big>", {"clip_l/stage.0": torch.ones(1, 768), "clip_l/stage.1": torch.ones(1, 768)})
-    (other,) = saved(tmp_path / "other", wide)
-    with pytest.raises(UserError, match=r"<big> has vectors of width \{'clip_l': 768\}, the pipeline takes"):
-        pipeline.load(plain, other)
-    (strange,) = saved(tmp_path / "strange", word("<odd>", "clip_l/mid_block.a", "clip_l/mid_block.b"))
-    with pytest.raises(UserError, match=r"the pipeline's U-Net has other layers than the model of <odd>"):
-        pipeline.load(plain, strange)
-    pipeline.load(plain, file)
-    with pytest.raises(UserError, match=r"has words with parts already.*give all files to one call"):
-        pipeline.load(plain, file)
+    (other,) = save(tmp_path / "other", wide)
+    with pytest.raises(UserError, match=r"<big> has vectors of width \{'clip_l': 768\}, but the pipeline needs"):
+        load_into(pipe, other)
+    (other_layers,) = save(tmp_path / "strange", embedding("<odd>", "clip_l/mid_block.a", "clip_l/mid_block.b"))
+    with pytest.raises(UserError, match=r"The pipeline's U-Net has other layers than the model of <odd>"):
+        load_into(pipe, other_layers)
+    load_into(pipe, file)
+    with pytest.raises(UserError, match=r"already has tokens with parts.*Give all files to one call"):
+        load_into(pipe, file)

@@ -40,65 +40,65 @@ _OPEN_CLIP = {
 
 
 def unet(model: Any) -> State:
-    """Every block's parts are counted through: input_blocks.1, 2, 3 ...; parts of one step share a number."""
+    """The layers of all blocks are numbered through: input_blocks.1, 2, 3 ...; layers of one step share a number."""
     layers, state = model.config.layers_per_block, model.state_dict()
-    blocks, moved = len(model.config.block_out_channels), {}
+    blocks, renamed = len(model.config.block_out_channels), {}
     for name, tensor in state.items():
         for ours, theirs in _UNET.items():
             if name.startswith(f"{ours}."):
-                moved[name.replace(ours, theirs, 1)] = tensor
+                renamed[name.replace(ours, theirs, 1)] = tensor
     for j in (0, 1):
-        moved |= _renamed(_below(state, f"mid_block.resnets.{j}."), f"middle_block.{2 * j}.", _RESNET)
+        renamed |= _rename(_below(state, f"mid_block.resnets.{j}."), f"middle_block.{2 * j}.", _RESNET)
     number = 1
     for i in range(blocks):
         for j in range(layers):
-            place, old = f"input_blocks.{number}", f"down_blocks.{i}"
-            moved |= _renamed(_below(state, f"{old}.resnets.{j}."), f"{place}.0.", _RESNET)
-            moved |= _renamed(_below(state, f"{old}.attentions.{j}."), f"{place}.1.", {})
+            new, old = f"input_blocks.{number}", f"down_blocks.{i}"
+            renamed |= _rename(_below(state, f"{old}.resnets.{j}."), f"{new}.0.", _RESNET)
+            renamed |= _rename(_below(state, f"{old}.attentions.{j}."), f"{new}.1.", {})
             number += 1
         if sampler := _below(state, f"down_blocks.{i}.downsamplers.0.conv."):
-            moved |= _renamed(sampler, f"input_blocks.{number}.0.op.", {})
+            renamed |= _rename(sampler, f"input_blocks.{number}.0.op.", {})
             number += 1
     number = 0
     for i in range(blocks):
         for j in range(layers + 1):
-            place, old = f"output_blocks.{number}", f"up_blocks.{i}"
-            moved |= _renamed(_below(state, f"{old}.resnets.{j}."), f"{place}.0.", _RESNET)
+            new, old = f"output_blocks.{number}", f"up_blocks.{i}"
+            renamed |= _rename(_below(state, f"{old}.resnets.{j}."), f"{new}.0.", _RESNET)
             attention = _below(state, f"{old}.attentions.{j}.")
-            moved |= _renamed(attention, f"{place}.1.", {})
+            renamed |= _rename(attention, f"{new}.1.", {})
             if j == layers:
                 sampler = _below(state, f"{old}.upsamplers.0.conv.")
-                moved |= _renamed(sampler, f"{place}.{2 if attention else 1}.conv.", {})
+                renamed |= _rename(sampler, f"{new}.{2 if attention else 1}.conv.", {})
             number += 1
-    assert len(moved) == len(state)
-    return moved
+    assert len(renamed) == len(state)
+    return renamed
 
 
 def vae(model: Any) -> State:
-    """The decoder counts its blocks from the picture's end; attention is a convolution of one pixel."""
-    moved, last = {}, len(model.config.block_out_channels) - 1
+    """The decoder numbers its blocks from the output; attention consists of 1x1 convolutions."""
+    renamed, last = {}, len(model.config.block_out_channels) - 1
     for name, tensor in model.state_dict().items():
         name = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
-        words = name.split(".")
-        if len(words) > 2 and words[1] == "down_blocks":
-            rest = ".".join(words[3:]).replace("resnets", "block").replace("downsamplers.0", "downsample")
-            name = f"encoder.down.{words[2]}.{rest}"
-        elif len(words) > 2 and words[1] == "up_blocks":
-            rest = ".".join(words[3:]).replace("resnets", "block").replace("upsamplers.0", "upsample")
-            name = f"decoder.up.{last - int(words[2])}.{rest}"
+        path = name.split(".")
+        if len(path) > 2 and path[1] == "down_blocks":
+            suffix = ".".join(path[3:]).replace("resnets", "block").replace("downsamplers.0", "downsample")
+            name = f"encoder.down.{path[2]}.{suffix}"
+        elif len(path) > 2 and path[1] == "up_blocks":
+            suffix = ".".join(path[3:]).replace("resnets", "block").replace("upsamplers.0", "upsample")
+            name = f"decoder.up.{last - int(path[2])}.{suffix}"
         elif "mid_block.resnets" in name:
-            name = f"{words[0]}.mid.block_{int(words[3]) + 1}.{'.'.join(words[4:])}"
+            name = f"{path[0]}.mid.block_{int(path[3]) + 1}.{'.'.join(path[4:])}"
         elif "mid_block.attentions" in name:
-            inner = ".".join(words[4:-1])
-            name = f"{words[0]}.mid.attn_1.{_VAE_ATTENTION[inner]}.{words[-1]}"
+            inner = ".".join(path[4:-1])
+            name = f"{path[0]}.mid.attn_1.{_VAE_ATTENTION[inner]}.{path[-1]}"
             tensor = tensor[:, :, None, None] if tensor.ndim == 2 else tensor
-        moved[name] = tensor.contiguous()
-    assert len(moved) == len(model.state_dict())
-    return moved
+        renamed[name] = tensor.contiguous()
+    assert len(renamed) == len(model.state_dict())
+    return renamed
 
 
 def hugging_face_text(model: Any) -> State:
-    """CLIP ViT-L was taken from transformers as it was then, with its buffer of positions."""
+    """CLIP ViT-L in the names of transformers in 2022, with its buffer of positions."""
     state = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in model.state_dict().items()}
     return state | {"text_model.embeddings.position_ids": torch.arange(77)[None]}
 
@@ -108,12 +108,12 @@ def open_clip_text(model: Any, *, dropped_layers: int = 0) -> State:
 
     Args:
         model: of transformers.
-        dropped_layers: how many more layers the file has than the model, which reads the one before the last.
+        dropped_layers: how many more layers the file has than the model, which uses the last but one.
     """
     state = {name.removeprefix("text_model."): value for name, value in model.state_dict().items()}
     width = model.config.hidden_size
     projection = state.get("text_projection.weight")
-    moved = {
+    renamed = {
         "positional_embedding": state["embeddings.position_embedding.weight"],
         "token_embedding.weight": state["embeddings.token_embedding.weight"],
         "ln_final.weight": state["final_layer_norm.weight"],
@@ -124,25 +124,25 @@ def open_clip_text(model: Any, *, dropped_layers: int = 0) -> State:
     layers = model.config.num_hidden_layers
     for i in range(layers + dropped_layers):
         layer = _below(state, f"encoder.layers.{min(i, layers - 1)}.")
-        moved |= _renamed(
+        renamed |= _rename(
             {name: value for name, value in layer.items() if "_proj" not in name or "out_proj" in name},
             f"transformer.resblocks.{i}.",
             _OPEN_CLIP,
         )
         for kind in ("weight", "bias"):
             three = [layer[f"self_attn.{letter}_proj.{kind}"] for letter in "qkv"]
-            moved[f"transformer.resblocks.{i}.attn.in_proj_{kind}"] = torch.cat(three)
-    return moved
+            renamed[f"transformer.resblocks.{i}.attn.in_proj_{kind}"] = torch.cat(three)
+    return renamed
 
 
-def whole(name: str, pipeline: DiffusionPipeline, *, ema: bool = False, old_text: bool = False) -> State:
-    """All weights of a model as one file has them, and what stands beside them in published files.
+def single_file(name: str, pipeline: DiffusionPipeline, *, ema: bool = False, old_text: bool = False) -> State:
+    """All weights of a model in the names of a single file, with the other tensors of published files.
 
     Args:
         name: sd1, sd2 or sdxl.
         pipeline: the model.
-        ema: the averaged copy of the U-Net, which programs leave aside.
-        old_text: without `text_model.` in the names of CLIP ViT-L.
+        ema: add the averaged copy of the U-Net, which is ignored.
+        old_text: leave out `text_model.` of the names of CLIP ViT-L.
     """
     parts = pipeline.components
     denoiser = unet(parts["unet"])
@@ -174,12 +174,12 @@ def _prefixed(state: State, prefix: str) -> State:
     return {f"{prefix}{name}": tensor.clone() for name, tensor in state.items()}
 
 
-def _renamed(state: State, prefix: str, names: dict[str, str]) -> State:
-    moved = {}
+def _rename(state: State, prefix: str, names: dict[str, str]) -> State:
+    renamed = {}
     for name, tensor in state.items():
         for ours, theirs in names.items():
             if name.startswith(f"{ours}."):
                 name = name.replace(ours, theirs, 1)
                 break
-        moved[prefix + name] = tensor
-    return moved
+        renamed[prefix + name] = tensor
+    return renamed

@@ -1,4 +1,4 @@
-"""A whole run with every callback, and pictures from it, on a tiny model of each published layout."""
+"""A whole run with every callback, and `tinv generate`, on a tiny model of each published layout."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from tests.models.original import whole
+from tests.models.original import single_file
 from tests.models.published import published
 from tests.tiny import tiny_images
 from tinv import formats
@@ -31,15 +31,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
         ("sdxl", True),
     ],
 )
-def test_a_concept_is_learned_and_drawn(compose, folders, settings, tmp_path, capsys, name, is_file):
+def test_a_run_and_generate_work_on_every_layout(compose, folders, settings, tmp_path, capsys, name, is_file):
     model = [f"model.pretrained={folders[name]}"]
     if is_file:
-        save_file(whole(name, published(name)), tmp_path / "model.safetensors")
+        save_file(single_file(name, published(name)), tmp_path / "model.safetensors")
         model = [f"model.pretrained={tmp_path / 'model.safetensors'}", f"model.config={settings[name]}"]
     cfg = compose(
         "model=local",
         *model,
-        f"data.folder={tiny_images(tmp_path / 'pictures')}",
+        f"data.folder={tiny_images(tmp_path / 'images')}",
         "concept.placeholder_token='<cat-toy>'",
         "concept.initializer_token=toy",
         "embedding.num_vectors=2",
@@ -61,7 +61,7 @@ def test_a_concept_is_learned_and_drawn(compose, folders, settings, tmp_path, ca
     (tmp_path / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / ".hydra" / "config.yaml")
     capsys.readouterr()
-    words = [
+    command = [
         "generate",
         "--embedding",
         str(tmp_path),
@@ -71,18 +71,18 @@ def test_a_concept_is_learned_and_drawn(compose, folders, settings, tmp_path, ca
         "--num-inference-steps",
         "2",
     ]
-    assert main([*words, "--device", "cpu"]) == 0
+    assert main([*command, "--device", "cpu"]) == 0
     assert (tmp_path / "drawn" / "a-cat-toy_0.png").is_file()
 
 
-def test_words_are_checked_in_both_tokenizers(compose, folders, tmp_path):
+def test_the_initializer_is_checked_in_both_tokenizers(compose, folders, tmp_path):
     folder = shutil.copytree(folders["sdxl"], tmp_path / "m")
     merges = folder / "tokenizer_2" / "merges.txt"
     merges.write_text(merges.read_text(encoding="utf-8").replace("to y</w>\n", ""), encoding="utf-8")
     cfg = compose(
         "model=local",
         f"model.pretrained={folder}",
-        f"data.folder={tiny_images(tmp_path / 'pictures')}",
+        f"data.folder={tiny_images(tmp_path / 'images')}",
         "concept.placeholder_token='<cat-toy>'",
         "concept.initializer_token=toy",
     )

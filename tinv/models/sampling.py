@@ -1,6 +1,7 @@
 """Images from prompts, through diffusers' pipelines and schedulers."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -61,25 +62,27 @@ def sample_pixels(
     assert len(prompts) == len(seeds)
     pipeline = model.pipeline(build_scheduler(sampler, model.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
-    tokens = mentioned(vectors, [*prompts, negative_prompt])
-    layout = SlotLayout.of(tokens.values()) if has_parts(tokens) else None
+    num_timesteps = len(model.schedule.alphas_cumprod)
+    negative_prompts, layout = [negative_prompt] * len(prompts), None
+    if has_parts(vectors):
+        vectors = mentioned(vectors, [*prompts, negative_prompt])
+        negative_prompts = [negative_prompt_of(prompt, vectors, negative_prompt) for prompt in prompts]
+        layout = SlotLayout.of(vectors.values())
 
     def encode(texts: Sequence[str], *, is_negative: bool) -> Conditioning:
         if layout is None:
-            return model.encode_text(texts, tokens)
-        return encode_all_parts(model, texts, tokens, layout, is_negative=is_negative)
+            return model.encode_text(texts, vectors)
+        return encode_all_parts(model, texts, vectors, layout, is_negative=is_negative)
 
     pixels = []
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
         positive = encode(prompts[part], is_negative=False)
-        negative_prompts = [negative_prompt_of(prompt, tokens, negative_prompt) for prompt in prompts[part]]
-        if any(negative_prompts) or not model.force_zeros_for_empty_prompt:
-            negative = encode(negative_prompts, is_negative=True)
+        if any(negative_prompts[part]) or not model.force_zeros_for_empty_prompt:
+            negative = encode(negative_prompts[part], is_negative=True)
         else:
             negative = _zeros_like(positive)
-        stages = layout.stages if layout else 1
-        with route_by_timestep(pipeline.unet, stages, len(model.schedule.alphas_cumprod)):
+        with route_by_timestep(pipeline.unet, layout.stages, num_timesteps) if layout else nullcontext():
             latents = pipeline(
                 **_prompt_arguments(positive, prefix=""),
                 **_prompt_arguments(negative, prefix="negative_"),
@@ -94,9 +97,9 @@ def sample_pixels(
     return torch.cat(pixels)
 
 
-def negative_prompt_of(prompt: str, tokens: Vectors, negative_prompt: str) -> str:
+def negative_prompt_of(prompt: str, vectors: Vectors, negative_prompt: str) -> str:
     """The negative prompt, after the prompt itself if that mentions a token that has a negative."""
-    is_guided = any(has_negative(names) and mentions(token, [prompt]) for token, names in tokens.items())
+    is_guided = any(has_negative(names) and mentions(token, [prompt]) for token, names in vectors.items())
     return ", ".join(filter(None, [prompt if is_guided else "", negative_prompt]))
 
 

@@ -1,4 +1,4 @@
-"""With CLIP's real vocabulary: words, ids and the published layouts, as for the published models."""
+"""CLIP's published vocabulary: token ids, and tiny models of the published layouts with all of its tokens."""
 
 import copy
 
@@ -21,9 +21,9 @@ CAPTIONS = {f"line {i}": text.format("<cat-toy>") for i, text in enumerate(load_
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    """Tiny models of the published layouts that know every word."""
-    root = tmp_path_factory.mktemp("words")
+def folders(tmp_path_factory):
+    """Tiny models of the published layouts with the whole vocabulary."""
+    root = tmp_path_factory.mktemp("models")
     return {"sd1": save(sd1(clip_tokenizer()), root / "sd1"), "sdxl": save(sdxl(clip_tokenizer()), root / "sdxl")}
 
 
@@ -43,45 +43,44 @@ def test_ids_are_those_of_openais_own_code(text):
     assert ids(text) == original_ids(text)
 
 
-def test_templates_are_read_as_openais_own_code_reads_them():
+def test_the_ids_of_templates_are_those_of_openais_own_code():
     for kind in ("object", "style"):
         for template in load_templates(kind):
             assert ids(template.format("toy")) == original_ids(template.format("toy"))
 
 
-def test_a_placeholder_is_one_id_behind_the_vocabulary_instead_of_its_many_pieces():
+def test_a_placeholder_is_one_id_behind_the_vocabulary_instead_of_several():
     prompts = PromptTokenizer(clip_tokenizer(), num_embeddings=NUM_WORDS)
     assert len(ids("<cat-toy>")) == 5 and len(ids("toy")) == 1
     assert prompts.tokenize("a <cat-toy>", {"<cat-toy>": 2}) == [320, NUM_WORDS, NUM_WORDS + 1]
-    (row,) = prompts.ids(["a <cat-toy>"], {"<cat-toy>": 1}).tolist()
-    assert row == [BEGIN, 320, NUM_WORDS, END] + [END] * 73
+    (sequence,) = prompts.ids(["a <cat-toy>"], {"<cat-toy>": 1}).tolist()
+    assert sequence == [BEGIN, 320, NUM_WORDS, END] + [END] * 73
 
 
 @pytest.mark.parametrize("word", ["toy", "sks", "cat", "<|endoftext|>"])
-def test_a_word_that_clip_knows_cannot_be_learned_again(word):
-    """E-9: CLIP keeps whole words as `toy</w>`, so looking for `toy` alone misses them."""
+def test_a_word_of_the_vocabulary_is_no_placeholder(word):
+    """CLIP stores whole words as `toy</w>`, so looking for `toy` alone misses them."""
     concept = Concept(placeholder_token=word, initializer_token="toy")
     with pytest.raises(UserError, match="is already a word of the tokenizer"):
         EmbeddingConfig().check(concept, clip_tokenizer(), CAPTIONS)
 
 
-def test_a_piece_of_words_cannot_be_learned_either():
-    """E-9: `orche` is no word of its own, and `orchestra` is built from it."""
+def test_a_sub_word_is_no_placeholder():
+    """`orche` is no word, but the tokenizer builds `orchestra` from it."""
     assert "orche" in clip_tokenizer().get_vocab() and ids("orche") != [clip_tokenizer().get_vocab()["orche"]]
     with pytest.raises(UserError, match="is a sub-word"):
         EmbeddingConfig().check(Concept(placeholder_token="orche", initializer_token="toy"), clip_tokenizer(), CAPTIONS)
 
 
 @pytest.mark.parametrize("word", ["", "  ", None])
-def test_an_initializer_of_no_token_is_said_so(word):
-    """E-9"""
-    with pytest.raises(UserError, match=r"concept\.initializer must be a word"):
+def test_an_empty_initializer_is_refused(word):
+    with pytest.raises(UserError, match=r"concept\.initializer_token"):
         EmbeddingConfig().check(
             Concept(placeholder_token="<cat-toy>", initializer_token=word), clip_tokenizer(), CAPTIONS
         )
 
 
-def test_an_initializer_of_several_tokens_is_shown_with_the_choices():
+def test_an_initializer_of_several_tokens_is_refused_with_its_tokens():
     with pytest.raises(UserError, match=r"is 2 tokens \(`toy` `box</w>`\), embedding\.init=word takes one"):
         EmbeddingConfig().check(
             Concept(placeholder_token="<cat-toy>", initializer_token="toybox"), clip_tokenizer(), CAPTIONS
@@ -89,38 +88,38 @@ def test_an_initializer_of_several_tokens_is_shown_with_the_choices():
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
-def test_published_models_are_loaded_with_all_their_words(places, name):
-    model = load(str(places[name]))
+def test_models_are_loaded_with_the_whole_vocabulary(folders, name):
+    model = load(str(folders[name]))
     assert {len(table) for table in model.tables.values()} == {NUM_WORDS}
     pads = {"clip_l": END, "clip_g": 0}
-    for encoder, words in model.tokenizers.items():
-        assert (words.eos_token_id, words.pad_token_id, words.model_max_length) == (END, pads[encoder], 77)
-        assert words.get_vocab() == clip_tokenizer().get_vocab()
-    assert load_tokenizers(str(places[name])).keys() == model.tables.keys()
+    for encoder, tokenizer in model.tokenizers.items():
+        assert (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.model_max_length) == (END, pads[encoder], 77)
+        assert tokenizer.get_vocab() == clip_tokenizer().get_vocab()
+    assert load_tokenizers(str(folders[name])).keys() == model.tables.keys()
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
-def test_learned_words_are_read_as_diffusers_reads_them_after_loading(places, name):
-    model = load(str(places[name]))
+def test_learned_tokens_are_encoded_as_by_diffusers(folders, name):
+    model = load(str(folders[name]))
     concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
     module = tiny_module(model, concept=concept, num_vectors=2, init_noise=0.5)
-    for encoder, rows_KD in module.export_vectors()["<cat-toy>"].items():
+    for encoder, vectors_KD in module.export_vectors()["<cat-toy>"].items():
         toy = model.tables[encoder][ids("toy")[0]]
-        assert not torch.equal(rows_KD[0], rows_KD[1]) and (rows_KD - toy).abs().max() < 0.2
+        assert not torch.equal(vectors_KD[0], vectors_KD[1]) and (vectors_KD - toy).abs().max() < 0.2
     prompt = "a photo of a <cat-toy>, on the beach"
     text = model.encode_text([prompt], module.export_vectors())
     pipeline = copy.deepcopy({"sd1": sd1, "sdxl": sdxl}[name](clip_tokenizer()))
     for encoder, part in zip(model.tables, ("", "_2"), strict=False):
-        rows_KD = module.export_vectors()["<cat-toy>"][encoder]
+        vectors_KD = module.export_vectors()["<cat-toy>"][encoder]
         parts = {kind: getattr(pipeline, kind + part) for kind in ("tokenizer", "text_encoder")}
-        pipeline.load_textual_inversion(rows_KD, token="<cat-toy>", **parts)
+        pipeline.load_textual_inversion(vectors_KD, token="<cat-toy>", **parts)
     with torch.no_grad():
         hidden = pipeline.encode_prompt(prompt, "cpu", 1, False) if name == "sd1" else pipeline.encode_prompt(prompt)
     torch.testing.assert_close(text.hidden, hidden[0], atol=1e-6, rtol=0)
 
 
-def test_a_concept_is_learned_among_all_words(places, tmp_path):
-    model = load(str(places["sdxl"]))
+def test_gradients_reach_the_vectors_behind_the_whole_vocabulary(folders, tmp_path):
+    model = load(str(folders["sdxl"]))
     module = tiny_module(model)
     module.losses(one_batch(tiny_data(tmp_path, model))).mean().backward()
-    assert all((rows_KD.grad != 0).any() for rows_KD in module.learned_tokens[0].embedding.weights.values())
+    assert all((vectors_KD.grad != 0).any() for vectors_KD in module.learned_tokens[0].embedding.weights.values())
