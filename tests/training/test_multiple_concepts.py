@@ -1,7 +1,6 @@
-"""Several concepts in one run: each learns, to the last bit, what it would learn alone."""
+"""Several concepts in one run: each learns, to the last bit, what it learns alone."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,9 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
-from tests.tiny import tiny_data, tiny_module, tiny_trainer
+from tests.resuming import run_and_resume
+from tests.tiny import CAT, exported, tiny_data, tiny_module
+from tests.tiny import fit as fit_with
 from tinv.concept import Concept
 from tinv.data.datamodule import MultiConceptDataModule
 from tinv.diffusion.timestep_samplers import CosineTimesteps
@@ -23,34 +24,29 @@ from tinv.training.concept_task import ConceptTask, captions_with_tokens, find_c
 from tinv.training.module import TextualInversion
 from tinv.training.regularizers import ContextRegularizer
 
-CAT = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
 DOG = Concept(placeholder_token="<my-dog>", initializer_token="dog")
 ADAM = partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.1)
 
 
 @pytest.fixture(scope="module")
 def cats(model, tmp_path_factory):
-    return tiny_data(tmp_path_factory.mktemp("cats"), model, concept=CAT)
+    return tiny_data(tmp_path_factory.mktemp("cats"), model)
 
 
 @pytest.fixture(scope="module")
 def dogs(model, tmp_path_factory):
-    """Other pictures, in other sizes and cuts: what a concept shows does not have to fit what others show."""
+    """Images in other sizes and crops: concepts need not have the same data settings."""
     folder = tmp_path_factory.mktemp("dogs")
-    data = tiny_data(folder, model, concept=DOG)
-    for path in data.images:
+    for path in tiny_data(folder, model, concept=DOG).images:
         Image.open(path).rotate(90, expand=True).save(path)
     return tiny_data(folder, model, concept=DOG, batch_size=3, val_draws=5, flip=True, resolution=48, fit="squash")
 
 
 def fit(module: TextualInversion, parts: list[Any], max_steps: int = 4, **options: Any) -> Trainer:
-    callbacks, resume = options.pop("callbacks", []), options.pop("resume", None)
-    trainer = tiny_trainer(max_steps=max_steps, callbacks=callbacks, **options)
-    trainer.fit(module, MultiConceptDataModule(parts), ckpt_path=resume, weights_only=True)
-    return trainer
+    return fit_with(module, MultiConceptDataModule(parts), max_steps, **options)
 
 
-def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> ConceptTask:
+def dog_task(dogs: Any, lr: float | None = None, **embedding: Any) -> ConceptTask:
     return ConceptTask(concept=DOG, data=dogs, embedding=EmbeddingConfig(**embedding), lr=lr)
 
 
@@ -70,132 +66,130 @@ def dog(dogs: Any, lr: float | None = None, **embedding: Any) -> ConceptTask:
         {"cat": {"timestep_stages": 5}},
         {"cat": {"per_layer": True}, "dog": {"timestep_stages": 3}},
     ],
-    ids=[
-        *["plain", "accumulated", "merged", "clipped", "held", "averaged", "started", "regularized", "turned"],
-        *["num_negative_vectors", "timestep_stages", "per_layer"],
-    ],
+    ids=lambda options: "-".join(options) or "plain",
 )
-def test_two_concepts_together_learn_what_each_learns_alone_to_the_last_bit(model, cats, dogs, options):
-    trainer, rate = options.get("trainer", {}), 1e-2
-    common = {"optimizer": ADAM} | {k: v for k, v in options.items() if k not in ("trainer", "cat", "dog")}
-    of_cat, of_dog = {"num_vectors": 2, **options.get("cat", {})}, {"num_vectors": 3, **options.get("dog", {})}
-    both = tiny_module(model, concept=CAT, extra_concepts=[dog(dogs, rate, **of_dog)], **of_cat, **common)
-    together = fit(both, [cats, dogs], **trainer)
-    cat = partial(tiny_module, model, concept=CAT, **of_cat, **common)
-    other = partial(
-        tiny_module, model, concept=DOG, **of_dog, **common | {"optimizer": partial(common["optimizer"], lr=rate)}
-    )
-    modules = [cat(), other()]
-    alone = [fit(module, [data], **trainer) for module, data in zip(modules, (cats, dogs), strict=True)]
-    for module, start in zip(modules, (cat(), other()), strict=True):
-        ((word, rows),) = module.export_vectors().items()
-        assert all(torch.equal(both.export_vectors()[word][name], rows[name]) for name in rows)
-        assert not all(torch.equal(start.vectors()[word][name], rows[name]) for name in rows)
-    for trainer_alone, name in zip(alone, ("cat-toy", "my-dog"), strict=True):
-        for number in ("train/loss", "train/lr", "val/loss"):
-            assert together.callback_metrics[f"{number}/{name}"] == trainer_alone.callback_metrics[number]
+def test_two_concepts_learn_bit_for_bit_what_each_learns_alone(model, cats, dogs, options):
+    trainer, cat, dog = ({**default, **options.pop(key, {})} for key, default in _DEFAULTS.items())
+    settings = {"optimizer": ADAM, **options}
+    joint = tiny_module(model, extra_concepts=[dog_task(dogs, 1e-2, **dog)], **cat, **settings)
+    metrics = fit(joint, [cats, dogs], **trainer).callback_metrics
+    other = settings | {"optimizer": partial(settings["optimizer"], lr=1e-2)}
+    for make, data, name in (
+        (partial(tiny_module, model, **cat, **settings), cats, "cat-toy"),
+        (partial(tiny_module, model, concept=DOG, **dog, **other), dogs, "my-dog"),
+    ):
+        start, single = make(), make()
+        expected = fit(single, [data], **trainer).callback_metrics
+        ((token, vectors),) = single.export_vectors().items()
+        assert all(torch.equal(joint.export_vectors()[token][key], value) for key, value in vectors.items())
+        assert not all(torch.equal(start.export_vectors()[token][key], value) for key, value in vectors.items())
+        for metric in ("train/loss", "train/lr", "val/loss"):
+            assert metrics[f"{metric}/{name}"] == expected[metric]
 
 
-def test_the_plain_numbers_are_means_over_what_is_shown_of_all(model, cats, dogs):
-    metrics = fit(tiny_module(model, extra_concepts=[dog(dogs)]), [cats, dogs]).callback_metrics
-    for name, (of_cat, of_dog) in {"train/loss": (2, 3), "val/loss": (4, 5)}.items():
-        parts = of_cat * metrics[f"{name}/cat-toy"] + of_dog * metrics[f"{name}/my-dog"]
-        assert metrics[name].item() == pytest.approx((parts / (of_cat + of_dog)).item(), rel=1e-6)
+_DEFAULTS: dict[str, dict[str, Any]] = {"trainer": {}, "cat": {"num_vectors": 2}, "dog": {"num_vectors": 3}}
 
 
-def test_a_run_of_one_has_no_names_in_its_numbers_and_tensors(model, cats):
+def test_metrics_without_a_name_are_means_over_all_samples(model, cats, dogs):
+    metrics = fit(tiny_module(model, extra_concepts=[dog_task(dogs)]), [cats, dogs]).callback_metrics
+    for name, (num_cats, num_dogs) in {"train/loss": (2, 3), "val/loss": (4, 5)}.items():
+        total = num_cats * metrics[f"{name}/cat-toy"] + num_dogs * metrics[f"{name}/my-dog"]
+        assert metrics[name].item() == pytest.approx((total / (num_cats + num_dogs)).item(), rel=1e-6)
+
+
+def test_run_of_one_concept_has_no_concept_names_in_metrics_and_parameters(model, cats):
     module = tiny_module(model)
-    metrics = fit(module, [cats]).callback_metrics
-    assert set(metrics) == {"train/loss", "train/lr", "val/loss", "step"}
-    assert list(module.state_dict()) == ["embedding.weights.clip_l"]
-    assert list(module.named_vectors()) == ["rows.clip_l"]
+    assert set(fit(module, [cats]).callback_metrics) == {"train/loss", "train/lr", "val/loss", "step"}
+    assert list(module.named_vectors()) == ["weights.clip_l"]
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_resumed_run_of_two_is_the_uninterrupted_one_to_the_last_bit(model, cats, dogs, tmp_path, accumulate):
-    def module() -> TextualInversion:
-        return tiny_module(model, concept=CAT, extra_concepts=[dog(dogs, 1e-2, num_vectors=2, ema=0.5)], optimizer=ADAM)
-
-    options = {"accumulate_grad_batches": accumulate}
-    whole, half, resumed = module(), module(), module()
-    fit(whole, [cats, dogs], 5, **options)
-    fit(half, [cats, dogs], 2, **options).save_checkpoint(tmp_path / "half.ckpt")
-    fit(resumed, [cats, dogs], 5, resume=tmp_path / "half.ckpt", **options)
-    assert whole.state_dict().keys() == resumed.state_dict().keys()
-    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+def test_resumed_run_is_bit_identical(model, cats, dogs, tmp_path, accumulate):
+    task = dog_task(dogs, 1e-2, num_vectors=2, ema=0.5)
+    make, data = (
+        partial(tiny_module, model, extra_concepts=[task], optimizer=ADAM),
+        MultiConceptDataModule([cats, dogs]),
+    )
+    run_and_resume(make, data, tmp_path, at=2, max_steps=5, accumulate_grad_batches=accumulate).assert_equal()
 
 
-def test_a_checkpoint_with_other_concepts_is_refused_by_their_names(model, cats, dogs, tmp_path):
-    alone, both = tiny_module(model, concept=CAT), tiny_module(model, concept=CAT, extra_concepts=[dog(dogs)])
-    fit(alone, [cats], 1).save_checkpoint(tmp_path / "alone.ckpt")
-    fit(both, [cats, dogs], 1).save_checkpoint(tmp_path / "both.ckpt")
-    with pytest.raises(UserError, match="another run: it knows nothing of <my-dog>, which is learned now; set"):
-        fit(
-            tiny_module(model, concept=CAT, extra_concepts=[dog(dogs)]), [cats, dogs], 2, resume=tmp_path / "alone.ckpt"
-        )
-    with pytest.raises(UserError, match="another run: it learned <my-dog>, too, which is not learned now; set"):
-        fit(tiny_module(model, concept=CAT), [cats], 2, resume=tmp_path / "both.ckpt")
-    changed = tiny_module(model, concept=CAT, extra_concepts=[dog(dogs, 0.1, num_vectors=2)])
-    with pytest.raises(UserError, match=r"vectors of <my-dog> was .*; learning rate of <my-dog> was 0.005 and is 0.1;"):
-        fit(changed, [cats, dogs], 2, resume=tmp_path / "both.ckpt")
+@pytest.mark.parametrize(
+    ("tasks_before", "tasks_now", "message"),
+    [
+        ([], [{}], "another run: it does not contain <my-dog>, which this run learns. Restore"),
+        ([{}], [], "another run: it contains <my-dog>, which this run does not learn. Restore"),
+        (
+            [{}],
+            [{"lr": 0.1, "num_vectors": 2}],
+            r"vectors of <my-dog> was .*; learning rate of <my-dog> was 0.005 and is 0.1\.",
+        ),
+    ],
+)
+def test_checkpoint_with_other_concepts_is_rejected(model, cats, dogs, tmp_path, tasks_before, tasks_now, message):
+    def module(tasks):
+        return tiny_module(model, extra_concepts=[dog_task(dogs, **task) for task in tasks])
+
+    fit(module(tasks_before), [cats, dogs][: 1 + len(tasks_before)], 1).save_checkpoint(tmp_path / "one.ckpt")
+    with pytest.raises(UserError, match=message):
+        fit(module(tasks_now), [cats, dogs][: 1 + len(tasks_now)], 2, resume=tmp_path / "one.ckpt")
 
 
-class _Spoil(Callback):
-    """Multiplies the gradient of one concept."""
+class _ScaleGradient(Callback):
+    """Multiplies the gradient of the second concept."""
 
     def __init__(self, factor: float):
         self.factor = factor
 
     def on_after_backward(self, trainer: Trainer, pl_module: Any) -> None:
-        for rows in pl_module.learned_tokens[1].embedding.parameters():
-            rows.grad *= self.factor
+        for parameter in pl_module.learned_tokens[1].embedding.parameters():
+            parameter.grad *= self.factor
 
 
-def test_the_guards_name_the_concept(model, cats, dogs):
-    def run(factor: float, guard: Callback) -> None:
-        fit(tiny_module(model, extra_concepts=[dog(dogs)]), [cats, dogs], callbacks=[_Spoil(factor), guard])
-
-    with pytest.raises(NonFiniteError, match=r"^the gradient of rows\.clip_l of <my-dog> became"):
-        run(float("nan"), StopOnNonFinite())
-    with pytest.raises(
-        StuckError, match=r"2 optimizer steps rows.clip_l of <my-dog> \(the one vector\) had no gradient"
-    ):
-        run(0.0, CheckLearning(after_steps=2))
+@pytest.mark.parametrize(
+    ("factor", "guard", "error"),
+    [(float("nan"), StopOnNonFinite(), NonFiniteError), (0.0, CheckLearning(after_steps=2), StuckError)],
+)
+def test_guards_name_the_concept(model, cats, dogs, factor, guard, error):
+    module = tiny_module(model, extra_concepts=[dog_task(dogs)])
+    with pytest.raises(error, match=r"weights\.clip_l of <my-dog>"):
+        fit(module, [cats, dogs], callbacks=[_ScaleGradient(factor), guard])
 
 
-def test_a_caption_with_two_words_teaches_both(model, cats, tmp_path):
-    """What is written beside a picture counts, also for the word of another concept; it is told of."""
+def test_caption_with_two_tokens_teaches_both(model, cats, tmp_path):
     tiny_data(tmp_path, model)
     for path in tmp_path.glob("*.png"):
         path.with_suffix(".txt").write_text("a {} on a <cat-toy>")
     data = tiny_data(tmp_path, model, concept=DOG, captions="files")
-    lesson = dog(data)
-    assert captions_with_tokens(lesson, ["<cat-toy>", "<my-dog>"]) == {"<cat-toy>": ["a <my-dog> on a <cat-toy>"]}
-    both, alone = tiny_module(model, extra_concepts=[lesson]), tiny_module(model)
-    fit(both, [cats, data])
+    task = dog_task(data)
+    assert captions_with_tokens(task, ["<cat-toy>", "<my-dog>"]) == {"<cat-toy>": ["a <my-dog> on a <cat-toy>"]}
+    joint, alone = tiny_module(model, extra_concepts=[task]), tiny_module(model)
+    fit(joint, [cats, data])
     fit(alone, [cats])
-    assert not torch.equal(both.export_vectors()["<cat-toy>"]["clip_l"], alone.export_vectors()["<cat-toy>"]["clip_l"])
+    assert not torch.equal(exported(joint), exported(alone))
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("token", "message"),
     [
-        (
-            "<cat-toy>",
-            "concept.placeholder_token and extra_concepts.b.concept.placeholder_token are both <cat-toy>; call one",
-        ),
-        ("cat-to", "the one is a part of the other"),  # E-10: `zorg` in `zorgon`
-        ("[cat-toy]", "both would have the folder concepts/cat-toy"),
+        ("<cat-toy>", "both concepts have the same token"),
+        ("cat-to", "one token contains the other"),
+        ("[cat-toy]", "both concepts would be saved in concepts/cat-toy"),
+        ("<my-dog>", None),
     ],
 )
-def test_words_that_others_would_mix_up_are_refused(word, said):
-    (problem,) = find_conflicts(
-        {"concept": CAT, "extra_concepts.b.concept": Concept(placeholder_token=word, initializer_token="cat")}
-    )
-    assert said in problem
-    assert not list(find_conflicts({"concept": CAT, "extra_concepts.b.concept": DOG}))
+def test_tokens_that_programs_would_confuse_are_rejected(token, message):
+    other = Concept(placeholder_token=token, initializer_token="cat")
+    problems = list(find_conflicts({"concept": CAT, "extra_concepts.b.concept": other}))
+    if message is None:
+        assert not problems
+    else:
+        (problem,) = problems
+        assert problem.startswith(
+            "concept.placeholder_token = <cat-toy>, extra_concepts.b.concept.placeholder_token = "
+        )
+        assert message in problem
 
 
-def test_a_rate_of_zero_is_none(dogs: Any, tmp_path: Path):
-    with pytest.raises(UserError, match="lr must be above 0, got 0"):
-        dog(dogs, 0.0)
+def test_learning_rate_must_be_above_0(dogs):
+    with pytest.raises(UserError, match=r"lr = 0\.0: must be above 0"):
+        dog_task(dogs, 0.0)
