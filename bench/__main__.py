@@ -1,4 +1,4 @@
-"""`python -m bench [step start run moments quality scaling] [setting=value ...]`: measure, print, keep the figures."""
+"""`python -m bench [step start run moments quality scaling] [setting=value ...]`: measure, print, save the figures."""
 
 import argparse
 import os
@@ -24,14 +24,14 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """What was asked for."""
+    """The options, with overrides and families separated."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("words", nargs="*", metavar="family|setting=value", help=f"{', '.join(FAMILIES)}; all if none")
     parser.add_argument("--reference", type=Path, help="diffusers' textual_inversion.py; without it, tinv's rows only")
     parser.add_argument("--subject", action="append", help="toybox, hundredth, sd15 or sdxl; all that fit if none")
     parser.add_argument("--rounds", type=int, default=15, help="steps, or runs, of each row")
     parser.add_argument("--steps", type=int, nargs="+", default=[50, 500], help="of whole runs")
-    parser.add_argument("--tiny", action="store_true", help="a few thousand weights and steps; nothing is kept")
+    parser.add_argument("--tiny", action="store_true", help="a few thousand weights and steps; nothing is saved")
     options = parser.parse_args(words)
     options.settings = [word for word in options.words if "=" in word]
     options.families = [word for word in options.words if "=" not in word] or list(FAMILIES)
@@ -43,28 +43,28 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def command(words: Sequence[str], reference: Path | None) -> list[str]:
-    """What was typed, without the place of the script on this machine."""
-    told = [word.replace(str(reference), reference.name) for word in words] if reference else words
-    return ["python", "-m", "bench", *told]
+    """The command for the results file, without the path of the script on this machine."""
+    metadata = [word.replace(str(reference), reference.name) for word in words] if reference else words
+    return ["python", "-m", "bench", *metadata]
 
 
-def files(name: str, found: Any) -> dict[Path, Any]:
-    """Where a family's figures are kept: of some, each subject has a file of its own, as each is measured alone."""
-    parts = {f"{name}_{subject}": rows for subject, rows in found.items()} if name in BY_SUBJECT else {name: found}
+def files(name: str, results: Any) -> dict[Path, Any]:
+    """The results file of a family; `step` and `run` have one for each subject."""
+    parts = {f"{name}_{subject}": rows for subject, rows in results.items()} if name in BY_SUBJECT else {name: results}
     return {RESULTS / f"{part}.json": figures for part, figures in parts.items()}
 
 
 def main(words: Sequence[str]) -> None:
-    """Run the named families."""
+    """Run the families, print their tables, save their figures."""
     options = parse(words)
     for name in options.families:
-        found = FAMILIES[name].run(options)
-        if options.tiny or not found:
+        results = FAMILIES[name].run(options)
+        if options.tiny or not results:
             continue
-        told = {"machine": machine(), "command": command(words, options.reference)}
-        for path, figures in files(name, found).items():
-            write_json(path, {**told, "found": figures})
-            print(f"\nkept in {os.path.relpath(path)}")
+        metadata = {"machine": machine(), "command": command(words, options.reference)}
+        for path, figures in files(name, results).items():
+            write_json(path, {**metadata, "found": figures})
+            print(f"\nsaved in {os.path.relpath(path)}")
 
 
 if __name__ == "__main__":

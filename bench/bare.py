@@ -1,4 +1,4 @@
-"""A training loop of a dozen lines over the same model, samples and loss: what Lightning and the callbacks cost.
+"""A minimal training loop over the same model, samples and loss: the baseline for the cost of Lightning and callbacks.
 
 python bench/bare.py setting=value ...
 """
@@ -17,7 +17,7 @@ from tinv.training.main import register
 
 
 def main(overrides: Sequence[str]) -> None:
-    """Train, and write nothing."""
+    """Train without writing files."""
     register()
     cfg = check(Groups().compose(list(overrides)))
     torch.manual_seed(cfg.seed)
@@ -29,8 +29,8 @@ def main(overrides: Sequence[str]) -> None:
 
 
 def loop(module: Any, data: Any, cfg: Any, device: torch.device) -> None:
-    """The steps."""
-    optimizer = build(cfg.optimizer)([rows for rows in module.parameters() if rows.requires_grad])
+    """Make all optimizer steps."""
+    optimizer = build(cfg.optimizer)([vectors for vectors in module.parameters() if vectors.requires_grad])
     schedule = build(cfg.scheduler)(optimizer)
     samples = TrainingDataset(data.encoded_images, batch_size=data.batch_size, seed=cfg.seed)
     accumulate = cfg.trainer.accumulate_grad_batches

@@ -7,7 +7,7 @@ from statistics import median, quantiles
 
 @dataclass(frozen=True)
 class Figure:
-    """The middle of several measurements, and where the middle half of them lies."""
+    """Median and quartiles of several measurements."""
 
     median: float
     low: float
@@ -16,7 +16,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Figure":
-        """The figure of some measurements."""
+        """The figure of `values`, rounded to four digits."""
         low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else (values[0],) * 3
         return cls(*(float(f"{value:.4g}") for value in (median(values), low, high)), len(values))
 
@@ -29,5 +29,5 @@ class Figure:
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Figure:
-    """How many times as long theirs took, pair by pair: what slows the machine down for a while slows both."""
+    """The ratios theirs / ours of pairs that were measured one after the other."""
     return Figure.of([a / b for a, b in zip(theirs, ours, strict=True)])

@@ -1,8 +1,7 @@
 """What Stable Diffusion needs at full size: `python -m bench.full_size --model sdxl --memory 12gb [setting=value ...]`.
 
-Twenty steps of the loop that users run, on random weights of the published shapes: the peak of the device's memory
-while encoding, sampling and training, and the seconds of a step. With a preset torch gets no more than such a card
-has, so that what does not fit fails here too.
+Runs twenty training steps on random weights of the published shapes. Measures the peak device memory of encoding,
+sampling and training, and the time of a step. With a preset, torch gets only the memory of such a GPU.
 """
 
 import argparse
@@ -30,14 +29,14 @@ from tinv.training.run import train
 RESULTS = Path(__file__).parent / "results"
 MEMORY = ("none", "8gb", "12gb", "24gb")
 OVERHEAD_GIB = 0.75
-"""What the driver, CUDA's context and a desktop take of a card before torch gets any."""
+"""Memory of the driver, the CUDA context and a desktop, which torch cannot use."""
 
 
 def main(words: list[str]) -> None:
-    """Measure, print, and keep the figures under `bench/results`."""
+    """Measure, print, and save the figures in `bench/results`."""
     arguments = parse(words)
     if not arguments.tiny and not torch.cuda.is_available():
-        sys.exit("full size needs a CUDA device; --tiny tries the benchmark itself on anything")
+        sys.exit("Full size needs a CUDA device. --tiny runs the benchmark with a few thousand weights on any device.")
     figures = measure(
         arguments.model,
         memory=arguments.memory,
@@ -51,12 +50,12 @@ def main(words: list[str]) -> None:
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """What was asked for."""
+    """The parsed arguments."""
     parser = argparse.ArgumentParser(prog="python -m bench.full_size", description=__doc__.partition("\n")[0])
     parser.add_argument("--model", choices=PUBLISHED, required=True)
     parser.add_argument("--memory", choices=MEMORY, default="none", help="a preset of conf/memory")
     parser.add_argument("--steps", type=int, default=20, help=f"of which the first {WARM_UP} are not timed")
-    parser.add_argument("--tiny", action="store_true", help="a few thousand weights; nothing is kept")
+    parser.add_argument("--tiny", action="store_true", help="a few thousand weights; nothing is saved")
     parser.add_argument("overrides", nargs="*", metavar="setting=value", help="as for train.py")
     return parser.parse_args(words)
 
@@ -66,13 +65,13 @@ def measure(name: str, *, memory: str, steps: int, tiny: bool, overrides: list[s
     device = "cuda" if torch.cuda.is_available() else "cpu"
     register()
     os.environ["TINV_TARGETS"] = "bench"
-    with tempfile.TemporaryDirectory() as place:
-        cfg = check(Groups().compose(settings(Path(place), memory, steps, overrides), output_dir=place))
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = check(Groups().compose(settings(Path(folder), memory, steps, overrides), output_dir=folder))
         dtype = getattr(torch, cfg.model.dtype)
-        random_pipeline.write(configs(name, small=tiny), Path(place) / "model", dtype=dtype, device=device)
+        random_pipeline.write(configs(name, small=tiny), Path(folder) / "model", dtype=dtype, device=device)
         if device == "cuda":
             _shrink_card(memory)
-        seen = _run(cfg, Path(place) / "watch.json")
+        watched = _run(cfg, Path(folder) / "watch.json")
     return {
         "machine": machine(),
         "model": name,
@@ -85,16 +84,16 @@ def measure(name: str, *, memory: str, steps: int, tiny: bool, overrides: list[s
         "gradient_checkpointing": cfg.model.gradient_checkpointing,
         "batch_size": cfg.data.batch_size,
         "accumulate_grad_batches": cfg.trainer.accumulate_grad_batches,
-        **seen,
+        **watched,
     }
 
 
-def settings(place: Path, memory: str, steps: int, overrides: list[str]) -> list[str]:
-    """The command line of the run: one sheet of four samples before it and one after it."""
+def settings(folder: Path, memory: str, steps: int, overrides: list[str]) -> list[str]:
+    """The overrides of the run: four samples before training and four after it."""
     return [
         "+experiment=cat_toy",
         "model=local",
-        f"model.pretrained={place / 'model'}",
+        f"model.pretrained={folder / 'model'}",
         "data=toybox_cat_toy",
         *(["data.batch_size=4"] if memory == "none" else [f"memory={memory}"]),
         f"trainer.max_steps={steps}",
@@ -106,7 +105,7 @@ def settings(place: Path, memory: str, steps: int, overrides: list[str]) -> list
         "callbacks.samples.num_inference_steps=4",
         "callbacks.samples.every_n_steps=null",
         f"+callbacks.watch._target_={Watch.__module__}.Watch",
-        f"+callbacks.watch.file={place / 'watch.json'}",
+        f"+callbacks.watch.file={folder / 'watch.json'}",
         "logger=none",
         "monitor=null",
         *overrides,
@@ -115,22 +114,22 @@ def settings(place: Path, memory: str, steps: int, overrides: list[str]) -> list
 
 def _run(cfg: Any, file: Path) -> dict[str, Any]:
     try:
-        with redirect_stdout(sys.stderr):  # what a run says to its user
+        with redirect_stdout(sys.stderr):  # the output of the run
             train(cfg)
     except torch.cuda.OutOfMemoryError as error:
         return {"fits": False, "reason": str(error).partition(". ")[0]}
-    seen = json.loads(file.read_text())
-    seconds = seen["seconds"]
+    watched = json.loads(file.read_text())
+    seconds = watched["seconds"]
     return {
         "fits": True,
-        "peaks_mib": seen["peaks_mib"],
+        "peaks_mib": watched["peaks_mib"],
         "seconds_median": round(median(seconds), 4),
         "seconds_least": round(min(seconds), 4),
     }
 
 
 def _shrink_card(memory: str) -> None:
-    """Let torch have no more of this card than a smaller one would give it."""
+    """Limit torch to the memory of a smaller GPU."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     if memory != "none":

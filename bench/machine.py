@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine and the versions behind a figure."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ LIBRARIES = ("accelerate", "diffusers", "lightning", "transformers")
 
 
 def machine() -> dict[str, str | int]:
-    """Enough to judge a figure by, nothing that names a person or a place."""
+    """Processor, threads, versions and commit; nothing that identifies a person or a site."""
     return {
         "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "cores": os.cpu_count() or 0,
@@ -26,13 +26,12 @@ def machine() -> dict[str, str | int]:
 
 
 def _commit() -> str:
-    place = Path(__file__).parent
-    told = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=place, capture_output=True, text=True)
-    return told.stdout.strip()
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
 
 
 def _processor() -> str:
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.is_file() else []
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return named[0] if named else platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""What keeping the moments of pictures on disk costs and saves: the VAE of Stable Diffusion 1.5, random weights."""
+"""Time to encode an image and to read its moments from the cache: the VAE of Stable Diffusion 1.5, random weights."""
 
 import time
 from argparse import Namespace
@@ -21,31 +21,35 @@ HEAD = ("", "wall ms", "CPU ms")
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """To tell the encoder by its weights, to encode a view, and to look it up."""
+    """Time the fingerprint of the encoder, encoding a view, and a cache hit."""
     config = configs("sd15", small=options.tiny)["vae"]
     vae = AutoencoderKL.from_config(config).requires_grad_(False).eval()
     side = config["sample_size"]
-    taken: dict[str, list[tuple[float, float]]] = {"tell the encoder": [], "encode a view": [], "look it up": []}
+    times: dict[str, list[tuple[float, float]]] = {
+        "fingerprint the encoder": [],
+        "encode a view": [],
+        "read from the cache": [],
+    }
     with TemporaryDirectory() as folder:
         encoder = encoding_identity(vae, torch.device("cpu"))
-        known = LatentCache(lambda x: latents.encode(vae, x), Path(folder), encoder_id=encoder, max_bytes=10**9)
+        cache = LatentCache(lambda x: latents.encode(vae, x), Path(folder), encoder_id=encoder, max_bytes=10**9)
         for _ in range(options.rounds):
             view = torch.rand(1, 3, side, side) * 2 - 1
-            taken["tell the encoder"].append(timed(lambda: encoding_identity(vae, torch.device("cpu"))))
-            for name in ("encode a view", "look it up"):
-                taken[name].append(timed(lambda view=view: known(view)))  # type: ignore[misc]
-    assert known.misses == known.hits == options.rounds
-    found = {
+            times["fingerprint the encoder"].append(time_call(lambda: encoding_identity(vae, torch.device("cpu"))))
+            for name in ("encode a view", "read from the cache"):
+                times[name].append(time_call(lambda view=view: cache(view)))  # type: ignore[misc]
+    assert cache.misses == cache.hits == options.rounds
+    results = {
         name: {"wall_ms": Figure.of([wall for wall, _ in laps]), "cpu_ms": Figure.of([cpu for _, cpu in laps])}
-        for name, laps in taken.items()
+        for name, laps in times.items()
     }
     print(f"\nmoments: {side} px")
-    print(align_columns([HEAD, *((name, *figures.values()) for name, figures in found.items())], align_right=True))
-    return {name: {key: figure.as_json() for key, figure in figures.items()} for name, figures in found.items()}
+    print(align_columns([HEAD, *((name, *figures.values()) for name, figures in results.items())], align_right=True))
+    return {name: {key: figure.as_json() for key, figure in figures.items()} for name, figures in results.items()}
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Milliseconds by the clock and of the processor."""
+def time_call(work: Callable[[], Any]) -> tuple[float, float]:
+    """Wall and CPU milliseconds of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu)

@@ -1,4 +1,4 @@
-"""How good a word is after how many seconds: diffusers' script with its published recipe, and tinv with its own."""
+"""Quality over time: diffusers' script with its published recipe, and tinv with its experiment."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import commands, subjects
-from bench.runner import ROOT, Command, started
+from bench.runner import ROOT, Command, start_process
 from tinv import formats
 from tinv.runs.files import atomic, locate
 from tinv.runs.text_table import align_columns
+from tinv.toybox.clip import FeatureExtractor
 from tinv.toybox.concepts import concept
-from tinv.toybox.recovery import Baseline, baseline, fidelity, obedience, prompt_on
+from tinv.toybox.recovery import Baseline, baseline, editability, fidelity, prompt_on
 from tinv.toybox.sampling import load_pipeline, sample
-from tinv.toybox.tower import FeatureExtractor
 
 CONCEPTS = ("cat_toy", "robot", "teapot")
 PLOT = Path(__file__).parent / "results" / "quality.png"
@@ -24,14 +24,14 @@ HEAD = ("", "step", "CPU s", "S", "editability")
 
 
 def run(options: Namespace) -> list[dict[str, Any]]:
-    """S of every concept on the way, by seconds of the process from its start on."""
-    tower, rows = FeatureExtractor(), []
+    """S and editability of every concept during training, by CPU seconds since the start of the process."""
+    clip, rows = FeatureExtractor(), []
     for name in CONCEPTS[:1] if options.tiny else CONCEPTS:
-        before = baseline(load_pipeline(), name, concept(name).initializer_token, tower)
-        with TemporaryDirectory() as place:
-            for command, steps, every in contestants(name, Path(place), options):
-                for step, seconds, file in learn(command, steps, every, Path(place) / command.name):
-                    rows.append({"concept": name, "name": command.name, **score(file, before, tower)})
+        before = baseline(load_pipeline(), name, concept(name).initializer_token, clip)
+        with TemporaryDirectory() as folder:
+            for command, steps, every in commands_to_compare(name, Path(folder), options):
+                for step, seconds, file in learn(command, steps, every, Path(folder) / command.name):
+                    rows.append({"concept": name, "name": command.name, **score(file, before, clip)})
                     rows[-1] |= {"step": step, "cpu_s": round(seconds, 2)}
                     print(rows[-1], flush=True)
     print("\nquality: the toybox")
@@ -41,51 +41,53 @@ def run(options: Namespace) -> list[dict[str, Any]]:
             align_right=True,
         )
     )
-    for line in reached(rows):
+    for line in when_reached(rows):
         print(line)
     if not options.tiny:
         draw(rows)
     return rows
 
 
-def contestants(name: str, place: Path, options: Namespace) -> Iterator[tuple[Command, int, int]]:
-    """Who learns, for how many steps, and after how many of them the word is looked at."""
+def commands_to_compare(name: str, folder: Path, options: Namespace) -> Iterator[tuple[Command, int, int]]:
+    """Each command, its number of steps, and the interval between measurements."""
     placeholder = f"<{name.split('_')[0]}-toy>"
     if options.reference:
         steps, every = (4, 2) if options.tiny else (3000, 250)
-        subject = subjects.Subject("toybox", locate(subjects.TOYBOX), 64, pictures_alone(name, place / "pictures"))
-        saved = (*commands.AS_SHIPPED, f"--save_steps={every}", f"--checkpointing_steps={10**6}")
+        subject = subjects.Subject("toybox", locate(subjects.TOYBOX), 64, copy_images(name, folder / "pictures"))
+        saved = (*commands.DEFAULT_FLAGS, f"--save_steps={every}", f"--checkpointing_steps={10**6}")
         words = (f"--placeholder_token={placeholder}", f"--initializer_token={concept(name).initializer_token}")
         yield (
-            commands.theirs("reference", options.reference, subject, place / "reference", *saved, *words, steps=steps),
+            commands.script_command(
+                "reference", options.reference, subject, folder / "reference", *saved, *words, steps=steps
+            ),
             steps,
             every,
         )
     steps, every = (4, 2) if options.tiny else (400, 50)
     own = (f"+experiment={name}", f"trainer.max_steps={steps}", f"callbacks.export.every_n_steps={every}")
-    quiet = ("~callbacks.samples", "+trainer.limit_val_batches=0", "monitor=null", f"hydra.run.dir={place / 'tinv'}")
+    quiet = ("~callbacks.samples", "+trainer.limit_val_batches=0", "monitor=null", f"hydra.run.dir={folder / 'tinv'}")
     yield Command("tinv", ROOT / "train.py", (*own, *quiet, *options.settings)), steps, every
 
 
-def pictures_alone(name: str, folder: Path) -> Path:
+def copy_images(name: str, folder: Path) -> Path:
     """The pictures of a concept without their captions: the script takes every file of a folder for a picture."""
     folder.mkdir()
-    for picture in locate(f"pkg://tinv/toybox/concepts/{name}").glob("*.png"):
-        copy(picture, folder)
+    for image in locate(f"pkg://tinv/toybox/concepts/{name}").glob("*.png"):
+        copy(image, folder)
     return folder
 
 
 def learn(command: Command, steps: int, every: int, folder: Path) -> Iterator[tuple[int, float, Path]]:
-    """Let it run, and give the files on the way with the CPU seconds to them."""
-    with started(command) as runner:
+    """Run the command; yield the intermediate files with their CPU seconds."""
+    with start_process(command) as runner:
         seconds = list(accumulate([runner.first.cpu, *(runner.step().cpu for _ in range(steps - 1))]))
         runner.finish()
     for step in range(every, steps + 1, every):
         yield step, seconds[step - 1], folder / f"learned_embeds-steps-{step}.safetensors"
 
 
-def score(file: Path, before: Baseline, tower: FeatureExtractor) -> dict[str, float]:
-    """S of a word, and the mean of what its edits have of the class's own word's CLIP-T."""
+def score(file: Path, before: Baseline, clip: FeatureExtractor) -> dict[str, float]:
+    """S of an embedding, and the mean CLIP-T of its edits relative to the class word."""
     pipeline, word = load_pipeline(), formats.read(file).placeholder_token
     pipeline.load_textual_inversion(file, token=word)
     name = before.target.name
@@ -93,27 +95,27 @@ def score(file: Path, before: Baseline, tower: FeatureExtractor) -> dict[str, fl
     def generate(prompts: Any, seed: int) -> Any:
         return sample(pipeline, prompts, seed=seed)
 
-    edits = obedience(name, word, generate, tower)
+    edits = editability(name, word, generate, clip)
     return {
-        "S": round(fidelity(before.target, lambda scene: prompt_on(name, word, scene), generate, tower), 4),
-        "editability": round(sum(edits[edit] / before.obedience[edit] for edit in edits) / len(edits), 3),
+        "S": round(fidelity(before.target, lambda scene: prompt_on(name, word, scene), generate, clip), 4),
+        "editability": round(sum(edits[edit] / before.editability[edit] for edit in edits) / len(edits), 3),
     }
 
 
-def reached(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """When tinv comes to what the script comes to with its last step."""
+def when_reached(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """When tinv reaches the S of the script's last step."""
     for name in dict.fromkeys(row["concept"] for row in rows):
         sides = {who: [r for r in rows if (r["concept"], r["name"]) == (name, who)] for who in ("reference", "tinv")}
         if not sides["reference"]:
             continue
         end = sides["reference"][-1]
         when = next((row for row in sides["tinv"] if row["S"] >= end["S"]), None)
-        said = f"at {when['cpu_s']} s, {end['cpu_s'] / when['cpu_s']:.1f} times as fast" if when else "not at all"
-        yield f"{name}: the reference has S {end['S']} after {end['cpu_s']} s; tinv {said}"
+        result = f"at {when['cpu_s']} s, {end['cpu_s'] / when['cpu_s']:.1f} times as fast" if when else "not at all"
+        yield f"{name}: the reference has S {end['S']} after {end['cpu_s']} s; tinv {result}"
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
-    """S against seconds."""
+    """Plot S over CPU seconds."""
     from matplotlib.figure import Figure as Sheet
     from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 

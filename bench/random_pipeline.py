@@ -1,4 +1,4 @@
-"""A pipeline folder of a published shape with random weights: as heavy as the real one, and of no other use."""
+"""A pipeline folder of a published shape with random weights: for measurements of speed and memory."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def write(configs: Configs, folder: Path, *, dtype: torch.dtype, device: str) ->
 
 
 def tokenizer(size: int) -> CLIPTokenizer:
-    """The toybox's, with words that nobody says up to a size: diffusers' script cuts the table to the tokenizer's."""
+    """The toybox's tokenizer with unused words up to `size`: diffusers' script truncates its token table to that length."""
     model = json.loads(locate(TOKENIZER).read_text(encoding="utf-8"))["model"]
     words = {**model["vocab"], **{f"{n}unsaid</w>": n for n in range(len(model["vocab"]), size)}}
     return CLIPTokenizer(vocab=words, merges=[tuple(pair) for pair in model["merges"]], model_max_length=77)

@@ -1,4 +1,4 @@
-"""A whole run from the shell, start and saving included, and the way to its first step; one of each in turn."""
+"""A complete run from the shell, with start-up and saving, and the time to its first step."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 
 from bench import commands, subjects
 from bench.figures import Figure, ratio
-from bench.runner import started
-from bench.whole import whole
+from bench.run_process import run_process
+from bench.runner import start_process
 from tinv.runs.text_table import align_columns
 
 HEAD = ("", "steps", "wall s", "CPU s", "shipped / this", "RSS MiB")
@@ -16,36 +16,40 @@ FIRST = 1
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """The toybox and the hundredth, whatever the machine; at full size a run says nothing that its steps do not."""
-    found = {}
+    """The toybox and the hundredth; at full size, a run adds nothing to its steps."""
+    results = {}
     for name in options.subject or ("toybox", "hundredth"):
         print(f"\nrun: {subjects.TITLES[name]}")
-        with TemporaryDirectory() as place:
-            subject = subjects.prepare(name, Path(place), tiny=options.tiny)
-            found[name] = [
-                row for steps in (FIRST, *options.steps) for row in measure(subject, Path(place), steps, options)
+        with TemporaryDirectory() as folder:
+            subject = subjects.prepare(name, Path(folder), tiny=options.tiny)
+            results[name] = [
+                row for steps in (FIRST, *options.steps) for row in measure(subject, Path(folder), steps, options)
             ]
-        print(align_columns([HEAD, *map(_cells, found[name])], align_right=True))
-    return found
+        print(align_columns([HEAD, *map(_cells, results[name])], align_right=True))
+    return results
 
 
-def measure(subject: subjects.Subject, place: Path, steps: int, options: Namespace) -> list[dict[str, Any]]:
-    """As many runs of each as there are rounds; of the first step alone, up to it and no further."""
+def measure(subject: subjects.Subject, folder: Path, steps: int, options: Namespace) -> list[dict[str, Any]]:
+    """`options.rounds` runs of each command; with `steps=FIRST`, only to the end of the first step."""
     extra = options.settings
-    entered = [
-        commands.ours("tinv", subject, place / "tinv", *commands.OURS, *extra, steps=steps),
+    commands_to_run = [
+        commands.tinv_command("tinv", subject, folder / "tinv", *commands.OURS, *extra, steps=steps),
     ]
     if commands.has_bf16():
-        entered.append(commands.ours("tinv bf16", subject, place / "bf16", *commands.OURS_BF16, *extra, steps=steps))
+        commands_to_run.append(
+            commands.tinv_command("tinv bf16", subject, folder / "bf16", *commands.OURS_BF16, *extra, steps=steps)
+        )
     if options.reference:
-        shipped = (place / "theirs", *commands.AS_SHIPPED)
-        entered.insert(0, commands.theirs("reference shipped", options.reference, subject, *shipped, steps=steps))
-    taken: list[list[tuple[float, float, int]]] = [[] for _ in entered]
+        shipped = (folder / "theirs", *commands.DEFAULT_FLAGS)
+        commands_to_run.insert(
+            0, commands.script_command("reference shipped", options.reference, subject, *shipped, steps=steps)
+        )
+    times: list[list[tuple[float, float, int]]] = [[] for _ in commands_to_run]
     for turn in range(options.rounds):
-        for i in range(len(entered)):
-            chosen = (turn + i) % len(entered)
-            taken[chosen].append(first(entered[chosen]) if steps == FIRST else last(entered[chosen]))
-    cpu = [[seconds for _, seconds, _ in runs] for runs in taken]
+        for i in range(len(commands_to_run)):
+            chosen = (turn + i) % len(commands_to_run)
+            times[chosen].append(first(commands_to_run[chosen]) if steps == FIRST else last(commands_to_run[chosen]))
+    cpu = [[seconds for _, seconds, _ in runs] for runs in times]
     return [
         {
             "name": command.name,
@@ -55,20 +59,20 @@ def measure(subject: subjects.Subject, place: Path, steps: int, options: Namespa
             "shipped": ratio(cpu[0], mine).as_json() if options.reference else None,
             "rss_mib": max(rss for _, _, rss in runs),
         }
-        for command, runs, mine in zip(entered, taken, cpu, strict=True)
+        for command, runs, mine in zip(commands_to_run, times, cpu, strict=True)
     ]
 
 
 def first(command: commands.Command) -> tuple[float, float, int]:
     """Wall and CPU seconds to the end of the first step, and memory until then."""
-    with started(command) as runner:
+    with start_process(command) as runner:
         return runner.first.wall, runner.first.cpu, runner.stop()["rss"]
 
 
 def last(command: commands.Command) -> tuple[float, float, int]:
-    """Wall and CPU seconds of the whole run, and its memory."""
-    taken = whole(command)
-    return taken.wall, taken.cpu, taken.rss
+    """Wall and CPU seconds of the run, and its memory."""
+    times = run_process(command)
+    return times.wall, times.cpu, times.rss
 
 
 def _cells(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""How long a start takes, in seconds of the processor: what is said without torch, and the way to the first step."""
+"""CPU seconds to the answer of a command that starts no run, and to the first step of a run."""
 
 import os
 import subprocess
@@ -15,33 +15,37 @@ from bench.run import first
 from bench.runner import ROOT
 from tinv.runs.text_table import align_columns
 
-SAID = {"--help": ("--help",), "config error": ("+experiment=cat_toy", "optimzer.lr=1")}
+COMMANDS = {"--help": ("--help",), "config error": ("+experiment=cat_toy", "optimzer.lr=1")}
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """All of them in turns, on the toybox."""
+    """Alternate the commands, on the toybox."""
     with TemporaryDirectory() as folder:
-        place = Path(folder)
-        subject = subjects.prepare("toybox", place, tiny=options.tiny)
+        folder = Path(folder)
+        subject = subjects.prepare("toybox", folder, tiny=options.tiny)
         words = (*commands.OURS, *options.settings)
-        entered = [commands.ours("first step, tinv", subject, place / "tinv", *words, steps=1)]
+        commands_to_run = [commands.tinv_command("first step, tinv", subject, folder / "tinv", *words, steps=1)]
         if options.reference:
-            flags = (place / "theirs", *commands.AS_SHIPPED)
-            entered.append(commands.theirs("first step, reference", options.reference, subject, *flags, steps=1))
-        taken: dict[str, list[float]] = {name: [] for name in (*SAID, *(command.name for command in entered))}
+            flags = (folder / "theirs", *commands.DEFAULT_FLAGS)
+            commands_to_run.append(
+                commands.script_command("first step, reference", options.reference, subject, *flags, steps=1)
+            )
+        times: dict[str, list[float]] = {
+            name: [] for name in (*COMMANDS, *(command.name for command in commands_to_run))
+        }
         for turn in range(options.rounds):
-            for name, asked in SAID.items():
-                taken[name].append(said(asked, place))
-            for command in entered[:: 1 if turn % 2 else -1]:
-                taken[command.name].append(first(command)[1])
-    found = {name: Figure.of(seconds) for name, seconds in taken.items()}
+            for name, overrides in COMMANDS.items():
+                times[name].append(answer_seconds(overrides, folder))
+            for command in commands_to_run[:: 1 if turn % 2 else -1]:
+                times[command.name].append(first(command)[1])
+    results = {name: Figure.of(seconds) for name, seconds in times.items()}
     print(f"\nstart: {subjects.TITLES['toybox']}")
-    print(align_columns([("", "CPU s"), *found.items()], align_right=True))
-    return {name: figure.as_json() for name, figure in found.items()}
+    print(align_columns([("", "CPU s"), *results.items()], align_right=True))
+    return {name: figure.as_json() for name, figure in results.items()}
 
 
-def said(words: Sequence[str], folder: Path) -> float:
-    """Seconds until `train.py` has answered a command that starts no run."""
+def answer_seconds(words: Sequence[str], folder: Path) -> float:
+    """CPU seconds until `train.py` has answered a command that starts no run."""
     command, nowhere = [sys.executable, str(ROOT / "train.py"), *words], subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=folder, stdout=nowhere, stderr=nowhere)
     _, status, used = os.wait4(process.pid, 0)

@@ -1,4 +1,4 @@
-"""What the benchmarks train on: a model's folder, a resolution, and a folder of five pictures."""
+"""What the benchmarks train on: a model folder, a resolution, and a folder of five images."""
 
 import shutil
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ NEED_GPU = ("sd15", "sdxl")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained on."""
+    """A model and its training images."""
 
     name: str
     model: Path
     resolution: int
-    pictures: Path
+    images: Path
 
 
-def prepare(name: str, place: Path, *, tiny: bool = False) -> Subject:
-    """The model and the pictures, made in a folder unless they come with tinv.
+def prepare(name: str, folder: Path, *, tiny: bool = False) -> Subject:
+    """The model and the images, created in a folder unless tinv ships them.
 
     Args:
         name: one of `TITLES`.
@@ -40,27 +40,27 @@ def prepare(name: str, place: Path, *, tiny: bool = False) -> Subject:
         tiny: a few thousand weights of the same layout instead.
     """
     if name == "toybox" and not tiny:
-        return Subject(name, locate(TOYBOX), 64, without_captions(locate(CONCEPT), place / "pictures"))
+        return Subject(name, locate(TOYBOX), 64, without_captions(locate(CONCEPT), folder / "pictures"))
     shapes = configs("sd15" if name == "toybox" else name, small=tiny)
     torch.manual_seed(0)
-    random_pipeline.write(shapes, place / "model", dtype=torch.float32, device="cpu")
-    return Subject(name, place / "model", shapes["vae"]["sample_size"], photographs(place / "pictures"))
+    random_pipeline.write(shapes, folder / "model", dtype=torch.float32, device="cpu")
+    return Subject(name, folder / "model", shapes["vae"]["sample_size"], photographs(folder / "pictures"))
 
 
 def without_captions(concept: Path, folder: Path) -> Path:
-    """The pictures alone: diffusers' script takes every file of a folder for one."""
+    """Copy the images without their captions: diffusers' script opens every file of a folder as an image."""
     folder.mkdir(parents=True)
-    for picture in concept.glob("*.png"):
-        shutil.copy(picture, folder)
+    for image in concept.glob("*.png"):
+        shutil.copy(image, folder)
     return folder
 
 
 def photographs(folder: Path, count: int = 5) -> Path:
-    """As many pictures of 800 x 600 pixels, for nobody's own are as small as the toybox's."""
+    """Write `count` images of 800 x 600 pixels, a size that users have."""
     folder.mkdir(parents=True)
     toys = sorted(locate(CONCEPT).glob("*.png"))
     for n in range(count):
         with Image.open(toys[n % len(toys)]) as toy:
-            picture = toy.convert("RGB").rotate(n // len(toys)).resize((800, 600), Image.Resampling.BICUBIC)
-        picture.save(folder / f"{n:03d}.jpg", quality=95)
+            image = toy.convert("RGB").rotate(n // len(toys)).resize((800, 600), Image.Resampling.BICUBIC)
+        image.save(folder / f"{n:03d}.jpg", quality=95)
     return folder

@@ -1,4 +1,4 @@
-"""What a run takes while it encodes, samples and trains: device memory, and seconds a step."""
+"""Device memory while a run encodes, samples and trains, and seconds a step."""
 
 import json
 import time
@@ -9,31 +9,31 @@ import torch
 from lightning.pytorch import Callback
 
 WARM_UP = 5
-"""Steps that are not counted: the first ones choose kernels and fill caches."""
+"""Steps that are not measured: they select kernels and fill caches."""
 
 
 class Watch(Callback):
-    """Notes the peak of each phase; comes after the samples, whose first sheet is drawn before training starts."""
+    """Records the peak of each phase; comes after the samples callback, which samples before training starts."""
 
     def __init__(self, file: str) -> None:
         """Args:
-        file: JSON is written there after the last step.
+        file: the JSON file, written after the last step.
         """
         self.file, self.step, self.last = Path(file), 0, 0.0
         self.seconds: list[float] = []
         self.peaks: dict[str, dict[str, int] | None] = {}
 
     def on_fit_start(self, *_: Any) -> None:
-        """The pictures are encoded."""
+        """Encoding has ended."""
         self._peak_of("encoding")
 
     def on_train_start(self, *_: Any) -> None:
-        """The first samples are drawn."""
+        """The first sampling has ended."""
         self._peak_of("sampling")
         self.last = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        """Note the time whenever the optimizer has stepped, and the peak with the last step."""
+        """Record the time of each optimizer step, and the peak at the last one."""
         if trainer.global_step == self.step:
             return
         if torch.cuda.is_available():
@@ -46,9 +46,9 @@ class Watch(Callback):
             self.file.write_text(json.dumps({"peaks_mib": self.peaks, "seconds": self.seconds[WARM_UP:]}))
 
     def _peak_of(self, phase: str) -> None:
-        """What torch's tensors took at most since the last look, and what torch held of the device for them."""
+        """Peaks of allocated and reserved memory since the last call, in MiB."""
         self.peaks[phase] = None
         if torch.cuda.is_available():
-            taken, held = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-            self.peaks[phase] = {"allocated": taken >> 20, "reserved": held >> 20}
+            allocated, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+            self.peaks[phase] = {"allocated": allocated >> 20, "reserved": reserved >> 20}
             torch.cuda.reset_peak_memory_stats()

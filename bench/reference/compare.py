@@ -1,4 +1,4 @@
-"""Two runs side by side: what the script computed, what tinv computed, and how far they are apart."""
+"""Compares the tensors and files of the script's run and tinv's."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,18 +17,18 @@ from tinv.runs.text_table import align_columns
 
 NAMES = ("learned_embeds.safetensors", "learned_embeds_2.safetensors")
 TOLERANCE = 1e-5
-"""Of the largest value there: what float32 arithmetic in another order comes to."""
+"""Relative to the largest value: the rounding of float32 sums in another order."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity on both sides."""
+    """One quantity of both runs."""
 
     quantity: str
     reference: str
     tinv: str
     difference: float
-    """The largest, as a share of the largest value of the reference."""
+    """The largest difference, relative to the largest value of the reference."""
     is_equal: bool
 
     def cells(self) -> tuple[str, ...]:
@@ -37,10 +37,10 @@ class Row:
         return self.quantity, self.reference, self.tinv, f"{self.difference:.1e}", verdict
 
 
-def computed(recording: dict[str, Any], played: Replay) -> Iterator[Row]:
-    """Every number of the two runs, in the order in which a run comes to it."""
+def compare_values(recording: dict[str, Any], replayed: Replay) -> Iterator[Row]:
+    """Every quantity of a run, in the order of its computation."""
     first = recording["batches"][0]
-    yield measure("start rows", recording["start"], played.start)
+    yield measure("initial vectors", recording["start"], replayed.start)
     for name, title in (
         ("moments", "VAE moments of the first micro-batch"),
         ("noisy", "noisy latents"),
@@ -49,14 +49,14 @@ def computed(recording: dict[str, Any], played: Replay) -> Iterator[Row]:
         ("predicted", "denoiser's output"),
     ):
         if name in first:
-            yield measure(title, [first[name]], [played.first[name]])
+            yield measure(title, [first[name]], [replayed.first[name]])
     losses = [part["loss"] for part in recording["batches"]]
-    yield measure("first loss", losses[:1], played.losses[:1])
-    yield measure(f"all {len(losses)} losses", losses, played.losses)
+    yield measure("first loss", losses[:1], replayed.losses[:1])
+    yield measure(f"all {len(losses)} losses", losses, replayed.losses)
     gradients, moved = ([step[name] for step in recording["steps"]] for name in ("gradient", "rows"))
-    yield measure("gradient of the first step", gradients[0], played.gradients[0])
-    yield measure(f"all {len(gradients)} gradients", *(list(chain(*side)) for side in (gradients, played.gradients)))
-    yield measure(f"rows after {len(moved)} steps", moved[-1], played.rows[-1])
+    yield measure("gradient of the first step", gradients[0], replayed.gradients[0])
+    yield measure(f"all {len(gradients)} gradients", *(list(chain(*side)) for side in (gradients, replayed.gradients)))
+    yield measure(f"vectors after {len(moved)} steps", moved[-1], replayed.vectors[-1])
 
 
 def measure(quantity: str, theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> Row:
@@ -66,15 +66,20 @@ def measure(quantity: str, theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> 
         return Row(quantity, str(shapes[0]), str(shapes[1]), float("inf"), False)
     their_values, our_values = (torch.cat([tensor.float().flatten() for tensor in side]) for side in (theirs, ours))
     difference = float((their_values - our_values).abs().max() / their_values.abs().max().clamp(min=1e-30))
-    return Row(quantity, _shown(theirs), _shown(ours), difference, difference <= TOLERANCE)
+    return Row(quantity, _summary(theirs), _summary(ours), difference, difference <= TOLERANCE)
 
 
-def files(theirs: Path, ours: Path, model: str) -> Iterator[Row]:
-    """The embedding files of two folders: their tensors, and what either reader makes of them."""
+def compare_files(theirs: Path, ours: Path, model: str) -> Iterator[Row]:
+    """The embedding files of two folders: their tensors, and how tinv and diffusers load them."""
     names = [name for name in NAMES if (theirs / name).is_file() or (ours / name).is_file()]
     for name in names:
-        described = [_described(folder / name) for folder in (theirs, ours)]
-        yield Row(name, *described, 0.0 if described[0] == described[1] else float("inf"), described[0] == described[1])
+        description = [_describe(folder / name) for folder in (theirs, ours)]
+        yield Row(
+            name,
+            *description,
+            0.0 if description[0] == description[1] else float("inf"),
+            description[0] == description[1],
+        )
     read = [formats.read(folder / names[0]) for folder in (theirs, ours)]
     yield measure("tinv reads both files", *(list(learned.vectors.values()) for learned in read))
     yield measure("diffusers loads both files", *(_loaded(model, folder, names) for folder in (theirs, ours)))
@@ -90,7 +95,7 @@ def as_json(compared: Sequence[Row]) -> list[dict[str, Any]]:
     return [asdict(row) for row in compared]
 
 
-def _shown(tensors: Sequence[Tensor]) -> str:
+def _summary(tensors: Sequence[Tensor]) -> str:
     if len(tensors) == 1 and tensors[0].ndim == 0:
         return f"{tensors[0].item():.7f}"
     flat = torch.cat([tensor.float().flatten() for tensor in tensors])
@@ -99,7 +104,7 @@ def _shown(tensors: Sequence[Tensor]) -> str:
 
 
 def _loaded(model: str, folder: Path, names: Sequence[str]) -> list[Tensor]:
-    """Text features [1, L, D] of a prompt with the word, the file loaded as diffusers' users do."""
+    """Text features [1, L, D] of a prompt with the token, with the file loaded by diffusers."""
     pipeline = DiffusionPipeline.from_pretrained(model, unet=None, vae=None, safety_checker=None)
     word = formats.read(folder / names[0]).placeholder_token
     for name, suffix in zip(names, ("", "_2"), strict=False):
@@ -112,7 +117,7 @@ def _loaded(model: str, folder: Path, names: Sequence[str]) -> list[Tensor]:
     return [tensor for tensor in encoded if tensor is not None]
 
 
-def _described(path: Path) -> str:
+def _describe(path: Path) -> str:
     if not path.is_file():
         return "no such file"
     with safe_open(path, framework="pt") as file:

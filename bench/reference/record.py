@@ -1,9 +1,9 @@
-"""Runs a training script of diffusers' kind, unchanged, and writes down what it computes.
+"""Runs a training script of diffusers' kind, unchanged, and records its tensors.
 
-    python -m bench.reference.record RECORDING SCRIPT [the script's own flags ...]
+    python -m bench.reference.record RECORDING SCRIPT [the script's flags ...]
 
-What the script calls in torch, diffusers and transformers is listened to; the script itself is not touched. B batch,
-C latent channels, H W picture, h w latents, L tokens, K rows, D width.
+It observes the script's calls of torch, diffusers and transformers. B batch, C latent channels, H W image, h w latents,
+L tokens, K vectors, D width.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedT
 
 
 class Recorder:
-    """Listens while it is installed."""
+    """Collects the tensors of each micro-batch and step after `install`."""
 
     def __init__(self, num_vectors: int):
         """Args:
-        num_vectors: K: the script's rows are the last K of each vocabulary.
+        num_vectors: K: the script trains the last K rows of each token table.
         """
         self.num_vectors = num_vectors
         self.batches: list[dict[str, Any]] = []
@@ -38,14 +38,14 @@ class Recorder:
         self._open: dict[str, Any] | None = None  # the micro-batch between its encoding and its loss
 
     def install(self) -> None:
-        """Listen to everything that a step goes through, in the order in which it does."""
-        listen(PreTrainedTokenizerBase, "__call__", self._tokenized)
-        listen(AutoencoderKL, "encode", self._encoded)
-        listen(posterior, "randn_tensor", lambda drawn, *_, **__: self._note(posterior=drawn))
-        listen(torch, "randn_like", lambda drawn, *_, **__: self._note(noise=drawn))
-        listen(torch, "randint", lambda drawn, *_, **__: self._note(timesteps=drawn))
+        """Observe all functions of a training step, in their order."""
+        observe(PreTrainedTokenizerBase, "__call__", self._tokenized)
+        observe(AutoencoderKL, "encode", self._encoded)
+        observe(posterior, "randn_tensor", lambda drawn, *_, **__: self._note(posterior=drawn))
+        observe(torch, "randn_like", lambda drawn, *_, **__: self._note(noise=drawn))
+        observe(torch, "randint", lambda drawn, *_, **__: self._note(timesteps=drawn))
         register_module_forward_hook(self._computed, with_kwargs=True)
-        listen(torch.nn.functional, "mse_loss", self._measured)
+        observe(torch.nn.functional, "mse_loss", self._measured)
         register_optimizer_step_pre_hook(self._about_to_step)
         register_optimizer_step_post_hook(lambda optimizer, *_: self.steps[-1].update(rows=self._rows(optimizer)))
 
@@ -53,10 +53,10 @@ class Recorder:
         """Plain lists and dicts of tensors."""
         return {"batches": self.batches, "steps": self.steps, "start": self.start}
 
-    def _note(self, **heard: Any) -> None:
-        """Keep what is heard for the first time in a micro-batch: the next of its kind is somebody else's."""
+    def _note(self, **values: Any) -> None:
+        """Record the first value of each name in a micro-batch; later ones have other sources."""
         if self._open is not None:
-            for name, value in heard.items():
+            for name, value in values.items():
                 self._open.setdefault(name, _copy(value))
 
     def _tokenized(self, result: Any, tokenizer: Any, text: Any, *_: Any, **__: Any) -> None:
@@ -103,21 +103,21 @@ def _copy(value: Tensor) -> Tensor:
     return value.detach().cpu().clone()
 
 
-def listen(place: Any, name: str, tell: Callable[..., None]) -> None:
-    """Have every call of a function told, with its result first."""
-    original = getattr(place, name)
+def observe(owner: Any, name: str, callback: Callable[..., None]) -> None:
+    """Call `callback(result, *arguments)` after every call of a function."""
+    original = getattr(owner, name)
 
     @functools.wraps(original)
     def call(*arguments: Any, **named: Any) -> Any:
         result = original(*arguments, **named)
-        tell(result, *arguments, **named)
+        callback(result, *arguments, **named)
         return result
 
-    setattr(place, name, call)
+    setattr(owner, name, call)
 
 
 def main(recording: str, script: str, *flags: str) -> None:
-    """Run the script as if it had been typed, and write the recording."""
+    """Run the script as `__main__` and save the recording."""
     counter = argparse.ArgumentParser(add_help=False)
     counter.add_argument("--num_vectors", type=int, default=1)
     recorder = Recorder(counter.parse_known_args(flags)[0].num_vectors)

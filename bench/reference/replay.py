@@ -1,6 +1,6 @@
-"""What tinv makes of a recorded run: the same pictures, captions, timesteps and noise through its own loop.
+"""Trains tinv on a recorded run: the same images, captions, timesteps and noise.
 
-B batch, h w latents, K rows, D width.
+B batch, h w latents, K vectors, D width.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import tinv.training.module
-from bench.reference.record import listen
+from bench.reference.record import observe
 from tinv import formats
 from tinv.config.validate import build
 from tinv.diffusion.process import noise_latents
@@ -25,7 +25,7 @@ from tinv.types import Batch
 
 @dataclass
 class Replay:
-    """What was computed, under the recording's own names."""
+    """The tensors of the run, under the names of the recording."""
 
     start: list[Tensor]
     """[K, D] of each text encoder."""
@@ -35,32 +35,34 @@ class Replay:
     """Of each micro-batch."""
     gradients: list[list[Tensor]] = field(default_factory=list)
     """Of each step, [K, D] of each text encoder."""
-    rows: list[list[Tensor]] = field(default_factory=list)
+    vectors: list[list[Tensor]] = field(default_factory=list)
     """After each step."""
 
 
 def replay(recording: dict[str, Any], cfg: DictConfig, folder: Path) -> Replay:
-    """Train on what was recorded, and write the embedding.
+    """Train on the recorded micro-batches, and write the embedding.
 
     Args:
-        recording: of `bench.reference.record`.
+        recording: from `bench.reference.record`.
         cfg: checked settings of the same run.
-        folder: where the embedding goes.
+        folder: for the embedding file.
     """
     module: TextualInversion = build(cfg.module)
-    played = Replay([rows.detach().clone() for rows in _rows(module)], _first(module, recording["batches"][0]))
-    listen(module, "losses", lambda loss_B, *_, **__: played.losses.append(loss_B.detach().mean()))
-    trainer: Trainer = build(cfg.trainer, callbacks=[_Listener(played)], logger=False)
+    replayed = Replay(
+        [vectors_KD.detach().clone() for vectors_KD in _vectors(module)], _first(module, recording["batches"][0])
+    )
+    observe(module, "losses", lambda loss_B, *_, **__: replayed.losses.append(loss_B.detach().mean()))
+    trainer: Trainer = build(cfg.trainer, callbacks=[_Listener(replayed)], logger=False)
     data = _Recorded(module, recording["batches"], cfg.data.batch_size)
-    heard = {n: torch.stack([part["posterior"], part["noise"]]) for n, part in enumerate(recording["batches"])}
-    with mock.patch.object(tinv.training.module, "normal_pair", lambda seeds, shape: heard[seeds[0]]):
+    draws = {n: torch.stack([part["posterior"], part["noise"]]) for n, part in enumerate(recording["batches"])}
+    with mock.patch.object(tinv.training.module, "normal_pair", lambda seeds, shape: draws[seeds[0]]):
         trainer.fit(module, data)
     formats.write(folder / "learned_embeds.safetensors", module.learned_embeddings()[0])
-    return played
+    return replayed
 
 
 class _Recorded(LightningDataModule):
-    """The recorded micro-batches, encoded anew."""
+    """The recorded micro-batches, encoded by tinv."""
 
     def __init__(self, module: TextualInversion, batches: list[dict[str, Any]], batch_size: int):
         super().__init__()
@@ -72,25 +74,25 @@ class _Recorded(LightningDataModule):
 
 
 class _Listener(Callback):
-    def __init__(self, played: Replay):
-        self.played = played
+    def __init__(self, replayed: Replay):
+        self.replayed = replayed
 
     def on_before_optimizer_step(self, trainer: Trainer, module: Any, optimizer: Any) -> None:
-        self.played.gradients.append([rows.grad.clone() for rows in _rows(module)])
+        self.replayed.gradients.append([vectors_KD.grad.clone() for vectors_KD in _vectors(module)])
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
-        if trainer.global_step > len(self.played.rows):
-            self.played.rows.append([rows.detach().clone() for rows in _rows(module)])
+        if trainer.global_step > len(self.replayed.vectors):
+            self.replayed.vectors.append([vectors_KD.detach().clone() for vectors_KD in _vectors(module)])
 
 
 def _first(module: TextualInversion, part: dict[str, Any]) -> dict[str, Tensor]:
-    """One micro-batch, piece by piece, as the loop puts the pieces together."""
+    """The intermediate tensors of one micro-batch."""
     model, batch = module.model, _batch(module, part, 0)
     clean_BChw = model.sample_latents(batch.moments, part["posterior"])
-    noisy_BChw = noise_latents(clean_BChw, part["noise"], part["timestep_sampler"], model.schedule.alphas_cumprod)
+    noisy_BChw = noise_latents(clean_BChw, part["noise"], part["timesteps"], model.schedule.alphas_cumprod)
     with torch.no_grad():
         conditioning = model.encode_text(batch.captions, module.learned_tokens[0].embedding.vectors())
-        predicted_BChw = model.predict(noisy_BChw, part["timestep_sampler"], conditioning, batch.geometry)
+        predicted_BChw = model.predict(noisy_BChw, part["timesteps"], conditioning, batch.geometry)
     pieces = {
         "moments": batch.moments,
         "noisy": noisy_BChw,
@@ -102,11 +104,11 @@ def _first(module: TextualInversion, part: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
-    """A recorded micro-batch as the datamodule would deal it; its noise seeds are its number."""
+    """A recorded micro-batch as a `Batch`; its noise seeds are its number."""
     pixels_B3HW, size = part["pixels"], len(part["pixels"])
     height, width = pixels_B3HW.shape[2:]
     square_B6 = torch.tensor([height, width, 0, 0, height, width]).expand(size, 6)
-    expanded = " ".join(module.learned_tokens[0].concept.words(len(_rows(module)[0])))
+    expanded = " ".join(module.learned_tokens[0].concept.words(len(_vectors(module)[0])))
     return Batch(
         moments=torch.cat([module.model.encode_images(pixels[None]).float() for pixels in pixels_B3HW]),
         captions=[
@@ -114,13 +116,13 @@ def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
             for caption in part["captions"]
         ],
         geometry=part["time_ids"].view(size, 6) if "time_ids" in part else square_B6,
-        level=(part["timestep_sampler"].double() + 0.5) / len(module.model.schedule.alphas_cumprod),
+        level=(part["timesteps"].double() + 0.5) / len(module.model.schedule.alphas_cumprod),
         noise_seeds=torch.full((size,), n),
         index=torch.zeros(size, dtype=torch.long),
     )
 
 
-def _rows(module: TextualInversion) -> list[Any]:
-    """The parameters, first text encoder first."""
+def _vectors(module: TextualInversion) -> list[Any]:
+    """The trained vectors of each text encoder, in the model's order."""
     by_encoder = module.learned_tokens[0].embedding.vectors()[module.learned_tokens[0].concept.placeholder_token]
     return [by_encoder[encoder] for encoder in module.model.tables]

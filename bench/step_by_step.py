@@ -1,9 +1,9 @@
-"""Runs a training script, unchanged, and stops it after every optimizer step until it is told to go on.
+"""Runs a training script, unchanged, and pauses it after every optimizer step until `bench.runner` continues it.
 
-    python -m bench.paced PORT SCRIPT [the script's own words ...]
+    python -m bench.step_by_step PORT SCRIPT [the script's arguments ...]
 
-`bench.runner` starts it and listens at the port; at port 0 nobody listens, and the script runs through. Of whose making
-the script is does not matter: the end of a step is where torch's optimizer has stepped.
+`bench.runner` listens at the port; with port 0 the script runs without pauses. A step ends when a torch optimizer has
+stepped.
 """
 
 import atexit
@@ -21,12 +21,12 @@ from typing import Any
 
 OPTIMIZERS = "torch.optim.optimizer"
 STOP, GO = False, True
-TOLD = "BENCH_RSS"
-"""Environment variable: a file in which a script that runs through leaves its `rss`."""
+RSS_FILE = "BENCH_RSS"
+"""Environment variable: the file for the `rss` of a script that runs without pauses."""
 
 
-class EffectiveBatch:
-    """Sends the seconds of every step and waits."""
+class StepGate:
+    """Sends the duration of every step and waits for the answer."""
 
     def __init__(self, connection: Connection):
         """Args:
@@ -35,7 +35,7 @@ class EffectiveBatch:
         self.connection, self.wall, self.cpu = connection, time.perf_counter(), 0.0
 
     def __call__(self, optimizer: Any, *_: Any) -> None:
-        """The optimizer has stepped."""
+        """Called after each optimizer step."""
         if sum(row.numel() for group in optimizer.param_groups for row in group["params"]) == 1:
             return  # tinv tries an optimizer before a run, on a single number
         import torch
@@ -50,17 +50,17 @@ class EffectiveBatch:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
 
-class Introduced(MetaPathFinder):
-    """Introduces the pace to torch's optimizers when the script itself imports them: so that its start is its own."""
+class HookInstaller(MetaPathFinder):
+    """Registers the hook when the script itself imports torch's optimizers, so that its start-up time is its own."""
 
-    def __init__(self, pace: EffectiveBatch):
+    def __init__(self, gate: StepGate):
         """Args:
         pace: is called after every step.
         """
-        self.pace = pace
+        self.gate = gate
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        """The module as it is, with the pace registered once it is there."""
+        """The module's own spec; the hook is registered after its import."""
         if name != OPTIMIZERS:
             return None
         sys.meta_path.remove(self)
@@ -69,21 +69,21 @@ class Introduced(MetaPathFinder):
 
         def exec_module(module: Any) -> None:
             make(module)
-            module.register_optimizer_step_post_hook(self.pace)
+            module.register_optimizer_step_post_hook(self.gate)
 
         spec.loader.exec_module = exec_module
         return spec
 
 
 def peaks() -> dict[str, int]:
-    """The most memory that this process has held, in MiB."""
+    """The peak memory of this process, in MiB."""
     import torch
 
     return {"rss": rss()} | ({"gpu": torch.cuda.max_memory_allocated() >> 20} if torch.cuda.is_available() else {})
 
 
 def rss() -> int:
-    """The most that was resident, in MiB; what the operating system counts on Linux begins at that of the parent."""
+    """The peak resident memory, in MiB. On Linux from /proc, because ru_maxrss starts at the parent's value."""
     status = Path("/proc/self/status")
     if status.is_file():
         return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) >> 10  # type: ignore[index]
@@ -92,11 +92,11 @@ def rss() -> int:
 
 
 def main(port: str, script: str, *words: str) -> None:
-    """Run the script as if it had been typed."""
-    if told := os.environ.get(TOLD):
-        atexit.register(lambda: Path(told).write_text(str(rss())))
+    """Run the script as `__main__`."""
+    if rss_file := os.environ.get(RSS_FILE):
+        atexit.register(lambda: Path(rss_file).write_text(str(rss())))
     if int(port):
-        sys.meta_path.insert(0, Introduced(EffectiveBatch(Client(("localhost", int(port))))))
+        sys.meta_path.insert(0, HookInstaller(StepGate(Client(("localhost", int(port))))))
     sys.argv = [script, *words]
     if Path(script).with_name("torchvision.py").is_file():  # a stand-in, for the script alone
         from transformers.utils import is_torchvision_available
