@@ -93,8 +93,8 @@ def write_sweep(folder: Path, swept: Sequence[Mapping[str, str]], statuses: Mapp
         settings={"monitor": "val/loss", "seed": 0},
         points=[(point, {}) for point in points],
     )
-    ledger = SweepResults(folder, monitor="val/loss")
-    ledger.enter(points)
+    results = SweepResults(folder, monitor="val/loss")
+    results.add(points)
     for number, status in (statuses or {}).items():
-        ledger.note(points[number], status)
+        results.record(points[number], status)
     return folder

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tinv.runs.reader import RunReader
-from tinv.runs.record_status import write_status
-from tinv.runs.status import Status
-from tinv.sweeps.child_process import ChildProcess, command, finalize_status, quoted
+from tinv.runs.status import Status, read_status, write_status
+from tinv.sweeps.child_process import ChildProcess, point_command, finalize_status, quote_path
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
@@ -38,7 +36,7 @@ def test_a_point_without_a_last_word_has_failed_and_it_is_said_of_what(tmp_path,
     status = finalize_status(tmp_path, ended(ChildProcess(python(line), log=tmp_path / "log.txt")))
     assert status.status == "failed"
     assert reason in status.reason
-    assert RunReader(tmp_path).status == status
+    assert read_status(tmp_path) == status
 
 
 def test_the_points_own_last_word_counts(tmp_path):
@@ -68,8 +66,8 @@ def test_an_end_that_is_not_heeded_is_final_for_all_that_it_started(tmp_path):
     pid = tmp_path / "pid"
     while not (pid.exists() and pid.read_text().endswith("\n")):
         time.sleep(0.02)
-    child.ask_to_end()
-    child.end(grace_s=0.1)
+    child.terminate()
+    child.stop(grace_s=0.1)
     assert finalize_status(tmp_path, child, interrupted=True).status == "interrupted"
     assert not _lives(int(pid.read_text()))
 
@@ -86,11 +84,11 @@ def _lives(pid: int) -> bool:
 def test_a_point_is_run_by_what_runs_the_sweep(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["there/train.py", "-m", "seed=1,2"])
     run = tmp_path / "it's here" / "0"
-    typed = command(["seed=1"], run, config_dir="mine")
+    typed = point_command(["seed=1"], run, config_dir="mine")
     assert typed[:4] == [sys.executable, "there/train.py", "--config-dir=mine", "seed=1"]
     assert typed[4:] == [f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN"]
     monkeypatch.setattr(sys, "argv", ["bin/tinv-train"])
-    assert command([], run, config_dir=None)[1:3] == ["-m", "tinv.training.main"]
+    assert point_command([], run, config_dir=None)[1:3] == ["-m", "tinv.training.main"]
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "it's", "a,b=[c]{d}", "ü", "10% (new)"])

@@ -23,7 +23,7 @@ def taken(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(own))
     monkeypatch.setenv("TINV_TARGETS", "ownwords")
     monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
-    return lambda: snapshot.take(tmp_path / "sweep", config_dir=str(groups))
+    return lambda: snapshot.take_snapshot(tmp_path / "sweep", config_dir=str(groups))
 
 
 def test_the_copy_runs_by_itself_with_the_users_groups_and_packages(taken, tmp_path):
@@ -35,7 +35,7 @@ def test_the_copy_runs_by_itself_with_the_users_groups_and_packages(taken, tmp_p
     ).stdout.split()
     assert all(Path(line).is_relative_to(copy.folder) for line in said), said
     assert (copy.config_dir / "experiment" / "mug.yaml").read_text().endswith("name: mug\n")
-    assert copy.door.read_text() == (ROOT / "train.py").read_text()
+    assert copy.script.read_text() == (ROOT / "train.py").read_text()
     assert (copy.folder / "tinv" / "toybox" / "pipeline").is_dir()
 
 
@@ -96,4 +96,4 @@ def test_of_code_that_git_does_not_track_no_commit_is_told(taken, package, insta
 def test_a_command_that_is_no_script_of_the_users_gets_a_door(taken, monkeypatch):
     for argv in (["/usr/bin/tinv"], [str(ROOT / "tinv" / "cli" / "__main__.py")]):
         monkeypatch.setattr(sys, "argv", argv)
-        assert "from tinv.training.main import main" in taken().door.read_text()
+        assert "from tinv.training.main import main" in taken().script.read_text()

@@ -4,51 +4,51 @@ import pytest
 
 from tinv.errors import UserError
 from tinv.sweeps import devices
-from tinv.sweeps.devices import local_devices, slots
+from tinv.sweeps.devices import visible_devices, device_slots
 
 
 @pytest.fixture(autouse=True)
 def eight_cores(monkeypatch):
-    monkeypatch.setattr(devices, "cores", lambda: 8)
+    monkeypatch.setattr(devices, "available_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 def test_each_device_is_one_slot_and_cores_are_shared_out():
-    made = slots([0, "GPU-1f"], jobs=None)
+    made = device_slots([0, "GPU-1f"], n_jobs=None)
     assert [slot.name for slot in made] == ["device 0", "device GPU-1f"]
     assert [slot.env for slot in made] == [
         {"CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "4"},
         {"CUDA_VISIBLE_DEVICES": "GPU-1f", "OMP_NUM_THREADS": "4"},
     ]
-    assert [slot.name for slot in slots([3, 5, 7], jobs=2)] == ["device 3", "device 5"]
+    assert [slot.name for slot in device_slots([3, 5, 7], n_jobs=2)] == ["device 3", "device 5"]
 
 
 def test_on_the_cpu_jobs_are_slots():
-    made = slots([], jobs=3)
+    made = device_slots([], n_jobs=3)
     assert [slot.env for slot in made] == [{"OMP_NUM_THREADS": "2"}] * 3
-    assert len(slots([], jobs=None)) == 2, "one for each four cores"
+    assert len(device_slots([], n_jobs=None)) == 2, "one for each four cores"
 
 
 def test_threads_that_the_user_set_are_left_alone(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert slots([0], jobs=None)[0].env["OMP_NUM_THREADS"] == "1"
+    assert device_slots([0], n_jobs=None)[0].env["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.parametrize(
     ("names", "jobs", "expected"),
     [
-        ([0, 1], 3, "jobs=3 are more than the 2 devices"),
-        ([0, 0], None, "names one twice"),
-        ([0, "0"], None, "names one twice"),
+        ([0, 1], 3, "n_jobs=3: there are only 2 devices"),
+        ([0, 0], None, "a device is listed twice"),
+        ([0, "0"], None, "a device is listed twice"),
         ([0], 0, "must be 1 or more, got 0"),
     ],
 )
-def test_two_runs_never_share_a_device(names, jobs, expected):
+def test_two_runs_never_share_a_device(names, n_jobs, expected):
     with pytest.raises(UserError, match=expected):
-        slots(names, jobs)
+        device_slots(names, n_jobs)
 
 
 @pytest.mark.parametrize(("visible", "expected"), [("2,3", ["2", "3"]), ("", []), ("-1", []), ("GPU-1f", ["GPU-1f"])])
 def test_devices_that_are_hidden_are_not_used(monkeypatch, visible, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert local_devices() == expected
+    assert visible_devices() == expected

@@ -7,8 +7,8 @@ import pytest
 
 from tinv.config.compose import Groups
 from tinv.errors import UserError
-from tinv.runs.slurm_job import current_job
-from tinv.sweeps.dry_run import _unfit
+from tinv.runs.slurm_job import this_job
+from tinv.sweeps.dry_run import plugin_problems
 from tinv.sweeps.slurm_launcher import SlurmLauncher
 from tinv.sweeps.slurm_preflight import check_job_shape, job_conflicts
 from tinv.sweeps.slurm_script import batch_script, job_options
@@ -76,7 +76,7 @@ def test_before_a_job_is_submitted(trainer, shape, remedies):
 
 
 def test_gpus_may_be_asked_for_in_slurms_other_words():
-    check_job_shape({"devices": 1, "accelerator": "gpu"}, **ASKED, gpus_elsewhere=True)
+    check_job_shape({"devices": 1, "accelerator": "gpu"}, **ASKED, has_gpu_options=True)
 
 
 def test_a_run_in_a_job_of_another_shape_ends_before_anything_is_loaded(door, monkeypatch):
@@ -90,9 +90,9 @@ def test_a_run_in_a_job_of_another_shape_ends_before_anything_is_loaded(door, mo
 @pytest.mark.parametrize("launcher", ["slurm", "my_cluster"])
 def test_a_site_file_fits_the_launcher_and_a_misspelt_line_is_named(launcher):
     groups = Groups(str(ROOT / "sweep"))
-    assert not _unfit(groups.join([f"hydra/launcher={launcher}"]).hydra.launcher, "hydra.launcher")
+    assert not plugin_problems(groups.join([f"hydra/launcher={launcher}"]).hydra.launcher, "hydra.launcher")
     wrong = groups.join([f"hydra/launcher={launcher}", "+hydra.launcher.mem_gbs=3"])
-    (problem,) = _unfit(wrong.hydra.launcher, "hydra.launcher")
+    (problem,) = plugin_problems(wrong.hydra.launcher, "hydra.launcher")
     assert problem == "hydra.launcher.mem_gbs: SlurmLauncher takes no such argument (did you mean mem_gb?)"
 
 
@@ -111,15 +111,15 @@ def test_settings_of_the_launcher_that_contradict_each_other_are_refused(setting
 
 def test_a_job_is_known_by_the_number_that_slurm_takes_and_a_shell_on_loan_is_none():
     array = {**BATCH, "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "2"}
-    assert (current_job(array).id, current_job(array).restarts) == ("5_3", 2)
-    assert current_job(BATCH).id == "7"
-    assert current_job({"SLURM_JOB_ID": "7"}) is None and current_job({}) is None
+    assert (this_job(array).id, this_job(array).restarts) == ("5_3", 2)
+    assert this_job(BATCH).id == "7"
+    assert this_job({"SLURM_JOB_ID": "7"}) is None and this_job({}) is None
 
 
 def test_options_that_are_not_set_are_left_to_the_cluster_and_those_of_a_site_win():
     told = {"partition": None, "account": "lab", "time": 60, "signal": "USR2@90", "nodes": 1, "tasks_per_node": 1}
     more = {"gpus_per_node": None, "cpus_per_task": 4, "mem_gb": 0.5}
-    found = job_options(**told, **more, further={"qos": "long", "mem": "1G", "exclusive": None})
+    found = job_options(**told, **more, extra_options={"qos": "long", "mem": "1G", "exclusive": None})
     assert "partition" not in found and "gpus-per-node" not in found
     assert (found["account"], found["mem"], found["qos"], found["exclusive"]) == ("lab", "1G", "long", None)
     assert found["requeue"] is None and found["signal"] == "USR2@90"

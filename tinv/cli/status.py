@@ -1,4 +1,4 @@
-"""`tinv status`: how the runs in a folder stand."""
+"""`tinv status`: show the progress of the runs in a folder."""
 
 import argparse
 import json
@@ -7,22 +7,22 @@ from typing import Any
 
 
 def add(commands: Any) -> None:
-    """Describe the command and its options."""
+    """Add the command and its options."""
     command = commands.add_parser(
         "status",
-        help="how the runs of a sweep stand",
-        description="Say of every run of a sweep, or of one run, how it stands: step, rate, time left, restarts, loss. "
-        "Reads nothing but the files in the folder, so it works wherever that is mounted.",
+        help="show the progress of a sweep's runs",
+        description="Show the status, step, rate, time left, restarts and loss of each run of a sweep, or of one run. "
+        "Reads only the files in the folder, so it works on every machine that mounts it.",
         epilog="example: tinv status outputs/cat_toy/2026-11-22_20-00-00",
     )
     command.set_defaults(command=run)
-    command.add_argument("folder", type=Path, help="of a sweep or of a run")
-    command.add_argument("--json", action="store_true", help="for programs")
+    command.add_argument("folder", type=Path, help="the folder of a sweep or of a run")
+    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the table."""
     from tinv.sweeps.progress_table import format_progress, progress_records, read_progress
 
-    found = read_progress(arguments.folder)
-    print(json.dumps(progress_records(found), indent=2) if arguments.json else format_progress(found))
+    runs = read_progress(arguments.folder)
+    print(json.dumps(progress_records(runs), indent=2) if arguments.json else format_progress(runs))

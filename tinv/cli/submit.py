@@ -1,4 +1,4 @@
-"""`tinv submit`: put runs into Slurm's queue, and come back."""
+"""`tinv submit`: submit runs to Slurm without waiting for them."""
 
 import argparse
 import sys
@@ -8,23 +8,23 @@ LAUNCHER = "hydra/launcher"
 
 
 def add(commands: Any) -> None:
-    """Describe the command and its options."""
+    """Add the command and its options."""
     command = commands.add_parser(
         "submit",
-        help="put a run or a sweep into the queue of a Slurm cluster",
-        description="Put a run, or one for each combination of several values, into Slurm's queue. Takes what train.py "
-        "takes, prints the jobs and their folders, and does not wait: tinv status FOLDER says how they stand.",
+        help="submit a run or a sweep to a Slurm cluster",
+        description="Submit a run, or a run for each combination of several values, to Slurm. Takes the arguments of "
+        "train.py, prints the jobs and their folders, and does not wait. tinv status FOLDER shows their progress.",
         epilog="example: tinv submit +experiment=cat_toy seed=0,1,2 hydra.launcher.partition=gpu",
     )
     command.set_defaults(command=run)
     command.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="as for train.py: +experiment=..., seed=0,1,2"
     )
-    command.add_argument("--config-dir", help="a folder with groups of your own, as for train.py")
+    command.add_argument("--config-dir", help="a folder with your own config groups, as for train.py")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """What train.py does with a sweep, on the launcher that does not wait."""
+    """Run train.py as a sweep, with a launcher that does not wait."""
     from tinv.training.main import main
 
     is_chosen = any(text.partition("=")[0] == LAUNCHER for text in arguments.overrides)

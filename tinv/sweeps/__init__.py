@@ -1,33 +1,33 @@
-"""Sweeps: many runs from one command, each in a folder of its own.
+"""Sweeps: many runs from one command, each in its own folder.
 
-`register` makes tinv's sweepers and launchers known to Hydra, which takes plugins from a package `hydra_plugins` only:
-one there would be imported by every other Hydra program of the environment, so they go by such a name without one.
+Hydra finds plugins only in a package `hydra_plugins`, and imports that package into every Hydra program of the
+environment. tinv has no such package: `register` adds its sweepers and launchers to Hydra's table under that name.
+A file `<name>_sweeper.py` or `<name>_launcher.py` in this folder is registered without being listed anywhere.
 """
 
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 from hydra.core.plugins import Plugins
+from hydra.plugins.plugin import Plugin
 
-from tinv.runs.resume import choose_run_dir
-from tinv.sweeps.gpu_launcher import GpuLauncher
-from tinv.sweeps.grid_sweeper import GridSweeper
-from tinv.sweeps.optuna_sweeper import OptunaSweeper
-from tinv.sweeps.slurm_launcher import SlurmLauncher
+from tinv.runs import layout as rundir
 
-__all__ = ["GpuLauncher", "GridSweeper", "OptunaSweeper", "SlurmLauncher", "register", "resolve_sweep_dir"]
 
-NAMES = {
-    f"hydra_plugins.tinv.{plugin.__name__}": plugin
-    for plugin in (GridSweeper, GpuLauncher, OptunaSweeper, SlurmLauncher)
-}
-"""What `_target_` says in conf/hydra, and what it means."""
+@cache
+def plugins() -> dict[str, type[Plugin]]:
+    """Return tinv's sweepers and launchers by their `_target_` in conf/hydra: gpu_launcher.py holds GpuLauncher."""
+    files = [path.stem for kind in ("sweeper", "launcher") for path in Path(__file__).parent.glob(f"*_{kind}.py")]
+    names = {stem.title().replace("_", ""): import_module(f"{__name__}.{stem}") for stem in sorted(files)}
+    return {f"hydra_plugins.tinv.{name}": getattr(module, name) for name, module in names.items()}
 
 
 def register() -> None:
-    """Make Hydra know our sweepers and launchers."""
-    Plugins.instance().class_name_to_class.update(NAMES)
+    """Make Hydra know tinv's sweepers and launchers."""
+    Plugins.instance().class_name_to_class.update(plugins())
 
 
 def resolve_sweep_dir(outputs: Path | str, name: str, resume: Path | str | None = None) -> str:
-    """The folder for a sweep: a new one, or that of the sweep which is taken up again."""
-    return choose_run_dir(outputs, name) if resume is None else str(resume)
+    """Return the folder of the resumed sweep, or make a new one. OmegaConf knows it as the resolver `sweep_dir`."""
+    return rundir.place(outputs, name) if resume is None else str(resume)

@@ -1,4 +1,4 @@
-"""A point as a process of its own, with all that it starts."""
+"""A point that runs in its own process, with everything that this process starts."""
 
 import os
 import signal
@@ -8,72 +8,75 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from tinv.errors import UserError
-from tinv.runs.reader import RunReader
-from tinv.runs.record_status import write_status
-from tinv.runs.status import Status
+from tinv.runs.status import Status, read_status, write_status
 
 GRACE_S = 10.0
-"""How long a process that is told to end may take over it before it is killed."""
+"""Seconds between the request to end and the kill."""
 
 
-def command(overrides: Sequence[str], run: Path, *, config_dir: str | None) -> list[str]:
-    """What it takes to run a point alone, in a folder that is known."""
-    script = sys.argv[0]
-    door = [script] if script.endswith(".py") else ["-m", "tinv.training.main"]
+def point_command(overrides: Sequence[str], run: Path, *, config_dir: str | None) -> list[str]:
+    """Return the command that runs a point alone, in a given folder."""
+    script = [sys.argv[0]] if sys.argv[0].endswith(".py") else ["-m", "tinv.training.main"]
     options = [f"--config-dir={config_dir}"] if config_dir else []
-    return [sys.executable, *door, *options, *overrides, f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN"]
+    return [sys.executable, *script, *options, *overrides, f"hydra.run.dir={quote_path(run)}", "hydra.mode=RUN"]
 
 
-def quoted(path: Path | str) -> str:
-    """A path as the value of an override, whatever characters it has."""
+def quote_path(path: Path | str) -> str:
+    """Return an absolute path as the value of an override, whatever characters it contains."""
     text = Path(path).absolute().as_posix().replace("'", "\\'")
     return f"'{text}'"
 
 
+def user_config_dir(hydra: Any) -> str | None:
+    """Return the folder of `--config-dir`, or None."""
+    return next((source.path for source in hydra.runtime.config_sources if source.provider == "command-line"), None)
+
+
 class ChildProcess:
-    """Starts at once; in a session of its own, so that Ctrl-C reaches only the process that then ends all of them."""
+    """A process in a session of its own: Ctrl-C reaches only the parent, which then ends all children."""
 
     def __init__(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, log: Path | None = None):
         """Args:
         command: program and arguments.
-        env: set on top of this process's own environment.
-        log: takes what it says; None lets it say it here.
+        env: variables to set in addition to this process's environment.
+        log: the file for stdout and stderr; None is this process's own.
         """
-        self._began = monotonic()
+        self._started = monotonic()
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
         with open(log or os.devnull, "a", encoding="utf-8") as file:
-            said = file if log else None
+            output = file if log else None
             self._process = subprocess.Popen(
                 command,
                 env={**os.environ, **(env or {})},
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
 
     @property
     def seconds(self) -> float:
-        """Since it was started."""
-        return round(monotonic() - self._began, 2)
+        """Seconds since the start."""
+        return round(monotonic() - self._started, 2)
 
     def poll(self) -> int | None:
-        """Its exit code, or None while it runs."""
+        """Return the exit code, or None while the process runs."""
         return self._process.poll()
 
     def wait(self) -> int:
-        """Until it ends by itself."""
+        """Wait until the process ends, and return its exit code."""
         return self._process.wait()
 
-    def ask_to_end(self) -> None:
-        """The polite signal, to it and to what it started."""
+    def terminate(self) -> None:
+        """Send SIGTERM to the process and to everything that it started."""
         self._signal(signal.SIGTERM)
 
-    def end(self, grace_s: float = GRACE_S) -> None:
-        """Leave nothing of it: what does not end within the time that is left is killed."""
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Wait for at most `grace_s` seconds, then kill what is left of the process and of what it started."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=max(0.0, grace_s))
         self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -82,20 +85,20 @@ class ChildProcess:
     def _signal(self, number: signal.Signals) -> None:
         if os.name == "nt":
             if self.poll() is None:
-                tree = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
-                subprocess.run(tree, capture_output=True, check=False)
+                command = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
+                subprocess.run(command, capture_output=True, check=False)
             return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
 def finalize_status(run: Path, child: ChildProcess, *, interrupted: bool = False) -> Status:
-    """How a point stands whose process has ended; if that had no last word, it is said here."""
-    status = RunReader(run).status or Status()
+    """Return the final status of a point whose process has ended; write one if the process did not."""
+    status = read_status(run) or Status()
     if not status.has_ended:
         status.status, status.seconds = "interrupted" if interrupted else "failed", child.seconds
         status.reason = None if interrupted else _cause(child.poll())
-        with suppress(UserError):  # a full disk, say; the sweep's table has it in any case
+        with suppress(UserError):  # for example, the disk is full; the sweep's table has the status in any case
             write_status(run, status)
     return status
 

@@ -1,4 +1,4 @@
-"""The code as it is when a sweep is submitted: jobs that wait for hours run this, whatever is edited meanwhile."""
+"""A copy of the code when a sweep is submitted: jobs that wait for hours run it, and not what was edited meanwhile."""
 
 import os
 import shutil
@@ -18,52 +18,54 @@ from tinv.runs.files import write_json, write_text
 from tinv.runs.layout import GIT_STATE
 
 SOURCE = "source"
-_DOOR = "from tinv.training.main import main\n\nif __name__ == '__main__':\n    main()\n"
+SMALL_FILE = 1_000_000
+"""Files of fewer bytes are compared by content, larger ones by size and time of change."""
+_SCRIPT = "from tinv.training.main import main\n\nif __name__ == '__main__':\n    main()\n"
 
 
 @dataclass(frozen=True)
 class CodeSnapshot:
-    """A folder that a job runs from."""
+    """The folder from which a job runs."""
 
     folder: Path
-    door: Path
-    """The script to start."""
+    script: Path
+    """The script that starts a run."""
     config_dir: Path | None
-    """The user's groups."""
+    """The user's config groups."""
 
 
-def take(sweep: Path, *, config_dir: str | None) -> CodeSnapshot:
-    """Copy what a run is made of into a sweep's folder; the same code is copied once.
+def take_snapshot(sweep: Path, *, config_dir: str | None) -> CodeSnapshot:
+    """Copy the code into a sweep's folder; the same code is copied only once.
 
     Args:
-        sweep: the folder.
-        config_dir: of `--config-dir`; copied, too.
+        sweep: the sweep's folder.
+        config_dir: the value of `--config-dir`; the folder is copied too.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the copy cannot be written.
     """
     parts = dict(_parts(config_dir))
     script = Path(sys.argv[0]).absolute()
     is_own = script.suffix == ".py" and Path(tinv.__file__).parent not in script.parents  # not python -m tinv.cli
-    door, text = (script.name, script.read_text(encoding="utf-8")) if is_own else ("train.py", _DOOR)
-    folder = sweep / SOURCE / _digest(parts, f"{door}:{text}")
+    name, text = (script.name, script.read_text(encoding="utf-8")) if is_own else ("train.py", _SCRIPT)
+    folder = sweep / SOURCE / _digest(parts, f"{name}:{text}")
     if not folder.is_dir():
         draft = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         try:
-            for name, path in parts.items():
-                _copy(path, draft / name)
-            write_text(draft / door, text)
-            _note_versions(draft)
+            for part, path in parts.items():
+                _copy(path, draft / part)
+            write_text(draft / name, text)
+            _write_versions(draft)
             draft.rename(folder)
         except OSError as error:
             raise UserError(f"cannot copy the source to {folder}: {error.strerror or error}") from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    return CodeSnapshot(folder, folder / door, folder / "config" if config_dir else None)
+    return CodeSnapshot(folder, folder / name, folder / "config" if config_dir else None)
 
 
 def _parts(config_dir: str | None) -> Iterator[tuple[str, Path]]:
-    """What to copy, by the name that it gets."""
+    """Yield what to copy, and its name in the snapshot."""
     package = Path(tinv.__file__).parent
     yield "tinv", package
     if package not in CONF_DIR.parents:
@@ -86,21 +88,21 @@ def _copy(path: Path, to: Path) -> None:
         shutil.copy2(path, to)
 
 
-def _digest(parts: Mapping[str, Path], door: str) -> str:
-    """12 hex digits for the contents; of large files, which are weights, the size and the time have to do."""
-    found = blake2b(door.encode(), digest_size=6)
+def _digest(parts: Mapping[str, Path], script: str) -> str:
+    """Return 12 hexadecimal digits that identify the contents."""
+    digest = blake2b(script.encode(), digest_size=6)
     for name, path in sorted(parts.items()):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:
-                about = file.stat()
-                is_small = about.st_size < 1_000_000
-                found.update(f"{name}/{file.relative_to(path)}:".encode())
-                found.update(file.read_bytes() if is_small else f"{about.st_size} {about.st_mtime_ns}".encode())
-    return found.hexdigest()
+                stat = file.stat()
+                is_small = stat.st_size < SMALL_FILE
+                digest.update(f"{name}/{file.relative_to(path)}:".encode())
+                digest.update(file.read_bytes() if is_small else f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
 
 
-def _note_versions(folder: Path) -> None:
-    """`git.json` and `changes.patch`, where the code is in a checkout: its commit, and what differs from it."""
+def _write_versions(folder: Path) -> None:
+    """Write git.json and changes.patch if the code is in a checkout: its commit, and the difference to it."""
     commit = _git("rev-parse", "HEAD")
     if commit and _git("ls-files", "--error-unmatch", "__init__.py"):
         changes = _git("diff", "HEAD") or ""

@@ -1,102 +1,84 @@
-"""What a sweep would do, and what would be wrong with it: looked at before anything is made."""
+"""The check of a sweep before anything is written, and the listing that `sweep.dry_run=true` prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from tinv.config import validate as config
-from tinv.config.compose import CompositionError, Groups
-from tinv.config.override_errors import points
+from tinv.config.compose import Groups
+from tinv.config.override_errors import points as one_change_points
 from tinv.config.problems import unfit, unknown
 from tinv.config.signatures import signature
 from tinv.config.validate import ConfigError
-from tinv.runs.reader import RunReader
-from tinv.runs.trial import load_optuna
-from tinv.sweeps import NAMES
-from tinv.sweeps import plan_file as kept
-from tinv.sweeps.points import SweepPoint, combinations, differences, settings
-from tinv.sweeps.results import GOOD
+from tinv.runs.status import read_status
+from tinv.sweeps import plugins
+from tinv.sweeps.optuna_sweeper import OptunaSweeper
+from tinv.sweeps.plan import SweepPlan, plan_sweep, set_plan
+from tinv.sweeps.plan_file import check_unchanged, read_plan, renumber
+from tinv.sweeps.points import SweepPoint, differences
+from tinv.sweeps.results import COMPLETED
 from tinv.sweeps.results_table import ResultRow, format_table
-from tinv.sweeps.search_space import SearchSpace, space
 
 
 def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> str | None:
-    """What a dry run has to say; None if this is to be no dry run.
+    """Plan a sweep for the sweeper, or return the listing of a dry run.
 
     Args:
-        groups: to choose from.
-        overrides: the command.
+        groups: the config groups.
+        overrides: the overrides of the command.
         cfg: the settings of the sweep's first point.
 
     Raises:
-        UserError: the sweep cannot be run, or is not the one that it is to take up again.
+        UserError: the sweep cannot be run, or differs from the one that it should resume.
     """
-    hydra = groups.join(next(points(groups, overrides))).hydra
-    if problems := [*_unfit(hydra.launcher, "hydra.launcher"), *_unfit(hydra.sweeper, "hydra.sweeper")]:
+    hydra = groups.join(next(one_change_points(groups, overrides))).hydra
+    if problems := [
+        *plugin_problems(hydra.launcher, "hydra.launcher"),
+        *plugin_problems(hydra.sweeper, "hydra.sweeper"),
+    ]:
         raise ConfigError(problems)
-    sweeper = hydra.sweeper
-    if sweeper._target_.endswith(".OptunaSweeper"):
-        searched = space(groups, overrides, load_optuna())
-        return _search(searched, sweeper.n_trials) if cfg.sweep.dry_run else None
-    planned = combinations(groups, overrides)
-    return _grid(groups, planned, cfg) if cfg.sweep.dry_run else None
+    is_search = plugins().get(hydra.sweeper._target_) is OptunaSweeper
+    plan = plan_sweep(groups, overrides, is_search=is_search, check_all=cfg.sweep.dry_run and not is_search)
+    if cfg.sweep.dry_run:
+        return _list_space(plan, hydra.sweeper.n_trials) if plan.space else _list_points(plan, cfg)
+    set_plan(plan)
+    return None
 
 
-def _unfit(node: DictConfig, path: str) -> list[str]:
-    """What does not fit a sweeper or launcher of ours: Hydra builds them without looking."""
-    plugin = NAMES.get(node._target_)
-    taken = signature(f"{plugin.__module__}.{plugin.__name__}") if plugin else None
-    return [problem.text for problem in (*unknown(node, taken, path), *unfit(node, taken, path))] if taken else []
+def plugin_problems(node: DictConfig, path: str) -> list[str]:
+    """Return what is wrong with the settings of a sweeper or launcher of tinv; Hydra does not check them."""
+    plugin = plugins().get(node._target_)
+    if plugin is None:
+        return []
+    accepted = signature(f"{plugin.__module__}.{plugin.__name__}")
+    return [problem.text for problem in (*unknown(node, accepted, path), *unfit(node, accepted, path))]
 
 
-def _search(searched: SearchSpace, n_trials: int) -> str:
-    rows = [f"  {name} from {text}" for name, text in searched.texts.items()]
-    return "\n".join([f"a dry run, nothing is started: {n_trials} points are to choose", *rows])
+def _list_space(plan: SweepPlan, n_trials: int) -> str:
+    assert plan.space is not None
+    lines = [f"  {name} from {text}" for name, text in plan.space.texts.items()]
+    return "\n".join([f"dry run, nothing is started: {n_trials} points will be chosen", *lines])
 
 
-def _grid(groups: Groups, planned: Sequence[SweepPoint], cfg: DictConfig) -> str:
-    """The points, whether each is still to be run, and what it has otherwise beyond what was swept."""
-    everything = _checked(groups, planned)
+def _list_points(plan: SweepPlan, cfg: DictConfig) -> str:
+    """The points, whether each still has to run, and the settings that a swept group changes besides its choice."""
     folder = Path(cfg.paths.root_dir) / cfg.name / "<time>"
+    points = list(plan.points)
     if cfg.sweep.resume is not None:
         folder = Path(cfg.sweep.resume)
-        before = kept.read_plan(folder)
-        planned = kept.numbered_as(before, planned)
-        kept.refuse_changes(before, everything)
-    rows = [ResultRow(p.number, p.swept, _stand(folder, p), folder=str(folder / str(p.number))) for p in planned]
-    left = sum(row.status == "waiting" for row in rows)
-    head = f"a dry run, nothing is started: {left} of {len(planned)} points to run"
-    return "\n".join([head, format_table(rows, None), *_beyond(planned, everything)])
-
-
-def _checked(groups: Groups, points: Sequence[SweepPoint]) -> dict[str, dict[str, Any]]:
-    """Every setting of every point, by the points' keys."""
-    problems: list[str] = []
-    everything = {}
+        previous = read_plan(folder)
+        points = renumber(previous, points)
+        check_unchanged(previous, plan.settings)
+    rows = [ResultRow(p.number, p.swept, _status(folder, p), folder=str(folder / str(p.number))) for p in points]
+    num_waiting = sum(row.status == "waiting" for row in rows)
+    lines = [f"dry run, nothing is started: {num_waiting} of {len(points)} points to run", format_table(rows, None)]
     for point in points:
-        try:
-            everything[point.key] = settings(groups, point)
-            found = config.find_problems(groups.compose(point.overrides))
-            problems += [f"{point.label}: {problem.text}" for problem in found]
-        except CompositionError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError(problems)
-    return everything
+        changes = differences(plan.settings[points[0].key], plan.settings[point.key])
+        if implied := [f"{name}={value}" for name, value in changes.items() if name not in point.swept]:
+            lines.append(f"{point.label} also has {', '.join(implied)}")
+    return "\n".join(lines)
 
 
-def _stand(folder: Path, point: SweepPoint) -> str:
-    status = RunReader(folder / str(point.number)).status
-    return status.status if status is not None and status.status in GOOD else "waiting"
-
-
-def _beyond(points: Sequence[SweepPoint], everything: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What choosing from a group changes besides the choice."""
-    first, lines = everything[points[0].key], []
-    for point in points:
-        differs = differences(first, everything[point.key])
-        if others := [f"{name}={value}" for name, value in differs.items() if name not in point.swept]:
-            lines.append(f"{point.label} also has {', '.join(others)}")
-    return lines
+def _status(folder: Path, point: SweepPoint) -> str:
+    status = read_status(folder / str(point.number))
+    return status.status if status is not None and status.status in COMPLETED else "waiting"

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=grid`: a run for every combination of the swept values."""
+"""`hydra/sweeper=grid`: a run for each combination of the swept values."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -10,34 +10,32 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.sweeps.launchers import run_points
-from tinv.sweeps.points import combinations
 from tinv.sweeps.sweep_run import SweepRun
 
 
 class GridSweeper(Sweeper):
-    """Knows all points from the start."""
+    """Runs all points of the plan."""
 
     def __init__(self, params: Mapping[str, Any] | None = None):
         """Args:
-        params: what is swept besides what is typed, as it would be typed: `{seed: "0,1,2"}`.
+        params: swept values beside those of the command, in the same syntax: `{seed: "0,1,2"}`.
         """
         self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take from Hydra what a sweep needs."""
+        """Store the configuration and build the launcher."""
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run every point that has not been run."""
+        """Run every point that is not completed."""
         assert self.config is not None and self.launcher is not None, "setup() comes first"
-        campaign = SweepRun(self.config, arguments)
-        with campaign.underway():
-            points = campaign.plan(combinations(campaign.groups, campaign.command))
-            campaign.ledger.enter(points)
-            runs = run_points(self.launcher, campaign.waiting(points), campaign.folder, batch_size=None)
-            with closing(runs):
+        sweep = SweepRun(self.config)
+        with sweep.running():
+            points = sweep.start()
+            sweep.results.add(points)
+            with closing(run_points(self.launcher, sweep.remaining(points), sweep.folder, batch_size=None)) as runs:
                 for point, status in runs:
-                    campaign.note(point, status)
+                    sweep.record(point, status)

@@ -1,7 +1,12 @@
-"""From points to launchers, and back as they end."""
+"""The seam between sweepers and launchers.
 
+A new launcher is one file `<name>_launcher.py` here, with a subclass of `PointLauncher` that has `stream`, `queue` or
+both, and one YAML file in conf/hydra/launcher.
+"""
+
+import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -9,43 +14,67 @@ from typing import Protocol, runtime_checkable
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 from tinv.errors import UserError
-from tinv.runs.layout import STATUS, list_checkpoints
-from tinv.runs.reader import RunReader
-from tinv.runs.status import Status
-from tinv.sweeps.child_process import quoted
+from tinv.runs.layout import checkpoints
+from tinv.runs.status import FILE, Status, read_status
+from tinv.sweeps.child_process import quote_path, user_config_dir
 from tinv.sweeps.points import SweepPoint
+from tinv.sweeps.results_table import format_duration
+
+LOG = "log.txt"
+"""The output of a point, in its folder."""
+_OF_THE_SWEEP = ("hydra/", "hydra.launcher", "hydra.sweeper", "hydra.sweep.", "hydra.mode", "hydra.run.")
+"""Hydra's settings that a point does not get from the command."""
 
 
 @runtime_checkable
 class Streaming(Protocol):
-    """A launcher that takes the next point when it has room for one, and gives each back when it has ended."""
+    """A launcher that takes the next point when it has room for it, and yields each point when it has ended."""
 
     def stream(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
-        """Run the points, each in its own folder below `folder`."""
+        """Run each point in its own folder below `folder`."""
         ...
 
 
 @runtime_checkable
 class Queueing(Protocol):
-    """A launcher that has a queue behind it, and takes all points at once where all are known."""
+    """A launcher with a queue behind it, which takes all points of a grid at once."""
 
     def queue(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
-        """Run the points, each in its own folder below `folder`."""
+        """Run each point in its own folder below `folder`."""
         ...
+
+
+class PointLauncher(Launcher):
+    """Base class of launchers that are `Streaming` or `Queueing`."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Store the settings that a launcher needs."""
+        self.folder = Path(config.hydra.sweep.dir)
+        self.config_dir = user_config_dir(config.hydra)
+        self.hydra_overrides = [text for text in config.hydra.overrides.hydra if not text.startswith(_OF_THE_SWEEP)]
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run points for a sweeper of another package, which knows only this method of Hydra's launchers."""
+        points = [SweepPoint(initial_job_idx + i, tuple(overrides)) for i, overrides in enumerate(job_overrides)]
+        runs = run_points(self, iter(points), self.folder, batch_size=None)
+        statuses = {point.number: status for point, status in runs}
+        return [_job_return(point, statuses[point.number]) for point in points]
 
 
 def run_points(
     launcher: Launcher, points: Iterator[SweepPoint], folder: Path, *, batch_size: int | None
 ) -> Generator[tuple[SweepPoint, Status], None, None]:
-    """Run the points with any launcher of Hydra's; each comes back when it has ended.
+    """Run points with any launcher and yield each one when it has ended.
 
     Args:
-        launcher: one of ours, Hydra's own, or a plugin's.
-        points: taken as there is room for them, so that later ones can depend on how earlier ones ended.
-        folder: the sweep's.
-        batch_size: how many a plugin's launcher gets at once; None is all of them.
+        launcher: one of tinv's, Hydra's own, or another package's.
+        points: consumed as the launcher has room, so that later points can depend on earlier results.
+        folder: the sweep's folder.
+        batch_size: how many points another package's launcher gets at once; None is all of them.
     """
     if batch_size is None and isinstance(launcher, Queueing):
         yield from launcher.queue(points, folder)
@@ -53,55 +82,63 @@ def run_points(
     if isinstance(launcher, Streaming):
         yield from launcher.stream(points, folder)
         return
-    if type(launcher).__name__ == "BasicLauncher":  # Hydra loads its own plugins twice, so isinstance would say no
+    if type(launcher).__name__ == "BasicLauncher":  # Hydra imports its plugins twice, so isinstance() would be False
         batch_size = 1
     while batch := list(islice(points, batch_size)):
         for point in batch:
             with suppress(FileNotFoundError):
-                (folder / str(point.number) / STATUS).unlink()
+                (folder / str(point.number) / FILE).unlink()
             if batch_size == 1:
                 print(f"\n{point.label}", flush=True)
-        returned: list[JobReturn] = []
+        jobs: list[JobReturn] = []
         reason = "was not run"
+        subfolders = [[f"hydra.sweep.dir={quote_path(folder)}", f"hydra.sweep.subdir={p.number}"] for p in batch]
+        overrides = [[*resuming_overrides(p, folder), *extra] for p, extra in zip(batch, subfolders, strict=True)]
         try:
-            returned = list(launcher.launch([in_sweep(point, folder) for point in batch], batch[0].number))
+            jobs = list(launcher.launch(overrides, batch[0].number))
         except Exception as error:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         for i, point in enumerate(batch):
-            job = returned[i] if i < len(returned) else None
-            yield point, _outcome(folder / str(point.number), job, reason)
+            yield point, _status(folder / str(point.number), jobs[i] if i < len(jobs) else None, reason)
 
 
-def in_sweep(point: SweepPoint, folder: Path) -> list[str]:
-    """A point's overrides, with its place in the sweep's folder."""
-    place = [f"hydra.sweep.dir={quoted(folder)}", f"hydra.sweep.subdir={point.number}"]
-    return [*goes_on(point, folder), *place]
-
-
-def goes_on(point: SweepPoint, folder: Path) -> list[str]:
-    """A point's overrides; one that has checkpoints from before goes on from the newest."""
+def resuming_overrides(point: SweepPoint, folder: Path) -> list[str]:
+    """Return a point's overrides; a point that has checkpoints resumes from the newest."""
     run = folder / str(point.number)
-    return [*point.overrides, *([f"resume={quoted(run)}"] if list_checkpoints(run) else [])]
-
-
-def as_returned(point: SweepPoint, status: Status) -> JobReturn:
-    """How a point ended, in Hydra's terms."""
-    returned = JobReturn(overrides=point.overrides)
-    returned.status = JobStatus.COMPLETED if status.status == "done" else JobStatus.FAILED
-    returned.return_value = status.value if status.status == "done" else UserError(status.reason or status.status)
-    return returned
+    return [*point.overrides, *([f"resume={quote_path(run)}"] if checkpoints(run) else [])]
 
 
 def report_failure(point: SweepPoint, status: Status) -> None:
-    """Say at once that a point failed."""
+    """Print at once that a point failed."""
     if status.status == "failed":
         sys.stdout.flush()
         print(f"{point.label}: {status.reason}", file=sys.stderr, flush=True)
 
 
-def _outcome(run: Path, job: JobReturn | None, reason: str) -> Status:
-    """The point's own word; without it, what the launcher has to say."""
-    status = RunReader(run).status
+def report_end(point: SweepPoint, status: Status, run: Path) -> None:
+    """Print how a point ended that ran in another process."""
+    value = "" if status.value is None else f" with {status.value:.6g}"
+    restarts = f", restarted {status.restarts}x" if status.restarts else ""
+    log = "" if status.status == "done" else f"; see {display_path(run / LOG)}"
+    print(f"{point.label} {status.status}{value} after {format_duration(status.seconds)}{restarts}{log}", flush=True)
+
+
+def display_path(path: Path) -> str:
+    """Return a path relative to the working directory if it is below it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _job_return(point: SweepPoint, status: Status) -> JobReturn:
+    """How a point ended, in Hydra's terms."""
+    job = JobReturn(overrides=point.overrides)
+    job.status = JobStatus.COMPLETED if status.status == "done" else JobStatus.FAILED
+    job.return_value = status.value if status.status == "done" else UserError(status.reason or status.status)
+    return job
+
+
+def _status(run: Path, job: JobReturn | None, reason: str) -> Status:
+    """The status that the point wrote itself; without one, what its launcher reports."""
+    status = read_status(run)
     if status is not None and status.has_ended:
         return status
     if job is None or job.status == JobStatus.UNKNOWN:

@@ -1,4 +1,4 @@
-"""Pictures of a study: plots/*.png in the sweep's folder."""
+"""Optuna's plots of a study: plots/*.png in the sweep's folder."""
 
 import warnings
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Any
 from tinv.runs.files import atomic
 
 PLOTS = ("optimization_history", "slice", "parallel_coordinate", "param_importances", "intermediate_values")
-FEWEST = 2
-"""Trials that must have come to their end before there is anything to compare."""
+MIN_TRIALS = 2
+"""How many trials must be completed before there is anything to compare."""
 
 
-def draw(study: Any, folder: Path, monitor: str) -> None:
-    """Draw what the trials of a study have to show; without matplotlib there are no pictures."""
+def draw_plots(study: Any, folder: Path, monitor: str) -> None:
+    """Draw the plots that the study has data for; without matplotlib, draw nothing."""
     import optuna
 
     trials = study.get_trials(deepcopy=False)
-    if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials) < FEWEST:
+    if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials) < MIN_TRIALS:
         return
     try:
         import matplotlib
@@ -25,7 +25,7 @@ def draw(study: Any, folder: Path, monitor: str) -> None:
     matplotlib.use("agg")
     for name in PLOTS if any(trial.intermediate_values for trial in trials) else PLOTS[:-1]:
         with warnings.catch_warnings(), matplotlib.rc_context():
-            warnings.simplefilter("ignore")  # Optuna calls these experimental, each time
+            warnings.simplefilter("ignore")  # Optuna warns on each call that these are experimental
             _draw(study, name, folder / "plots" / f"{name}.png", monitor)
 
 
@@ -36,12 +36,12 @@ def _draw(study: Any, name: str, path: Path, monitor: str) -> None:
 
     options: dict[str, Any] = {} if name == "intermediate_values" else {"target_name": monitor}
     if name == "param_importances":
-        options["evaluator"] = PedAnovaImportanceEvaluator()  # the others need scikit-learn
+        options["evaluator"] = PedAnovaImportanceEvaluator()  # the other evaluators need scikit-learn
     try:
         getattr(visualization.matplotlib, f"plot_{name}")(study, **options)
         with atomic(path) as draft:
             plt.gcf().savefig(draft, format="png", dpi=120, bbox_inches="tight")
-    except (ValueError, RuntimeError):  # every value the same, say: there is nothing to see
+    except (ValueError, RuntimeError):  # for example, all values are the same
         return
     finally:
         plt.close("all")

@@ -1,4 +1,4 @@
-"""plan.json: what a sweep set out to do, so that it can be taken up again later, and only as it was."""
+"""plan.json: the plan of a sweep in its folder, with which a later command resumes it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,11 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json
-from tinv.runs.layout import PLAN
-from tinv.runs.reader import SweepReader
-from tinv.sweeps.points import NONE, SweepPoint, differences
+from tinv.sweeps.points import MISSING, SweepPoint, differences
 
-SHOWN = 5
-"""How many changed settings a refusal names."""
+PLAN_FILE = "plan.json"
+MOST_LISTED = 5
+"""How many changed settings an error message lists."""
 
 
 def write_plan(
@@ -28,83 +27,82 @@ def write_plan(
     """Write the plan.
 
     Args:
-        folder: the sweep's.
-        id: tells this sweep from all others.
-        command: the overrides that were typed.
-        config_dir: of `--config-dir`.
-        settings: those that the points have in common; what a point has otherwise wins.
-        points: each with what it has otherwise.
+        folder: the sweep's folder.
+        id: identifies the sweep.
+        command: the overrides of the command.
+        config_dir: the value of `--config-dir`.
+        settings: the settings that the points share.
+        points: each point with the settings that it has differently.
     """
     rows = [
         {"point": point.number, "key": point.key, "swept": dict(point.swept), "differs": dict(differs)}
         for point, differs in points
     ]
     write_json(
-        folder / PLAN,
+        folder / PLAN_FILE,
         {"id": id, "command": list(command), "config_dir": config_dir, "settings": dict(settings), "points": rows},
     )
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    """What the sweep in a folder set out to do.
+    """Return the plan of the sweep in a folder.
 
     Raises:
-        UserError: there is no sweep in it.
+        UserError: the folder holds no sweep.
     """
-    sweep = SweepReader(folder)
-    if sweep.plan is None:
-        problem = "does not exist" if not folder.is_dir() else sweep.problems.get(PLAN) or f"it has no {PLAN}"
-        raise UserError(f"sweep.resume={folder}: {problem}. Give the folder of a sweep.")
-    return sweep.plan
+    try:
+        plan: dict[str, Any] = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        reason = f"its {PLAN_FILE} cannot be read" if (folder / PLAN_FILE).exists() else "it holds no sweep"
+        reason = reason if folder.is_dir() else "the folder does not exist"
+        raise UserError(f"sweep.resume={folder}: {reason}. Give the folder of a sweep.") from None
+    return plan
 
 
-def numbered_as(before: Mapping[str, Any], points: Sequence[SweepPoint]) -> list[SweepPoint]:
-    """The points with the numbers that they had, and new numbers for new ones.
+def renumber(previous: Mapping[str, Any], points: Sequence[SweepPoint]) -> list[SweepPoint]:
+    """Give the points the numbers that they have in the previous plan, and new points the numbers after these.
 
     Raises:
-        UserError: none of them was there before.
+        UserError: the previous plan has none of the points.
     """
-    numbers = {row["key"]: row["point"] for row in before["points"]}
+    numbers = {row["key"]: row["point"] for row in previous["points"]}
     if numbers and not any(point.key in numbers for point in points):
-        swept = ", ".join(dict.fromkeys(name for row in before["points"] for name in row["swept"])) or "nothing"
+        swept = ", ".join(dict.fromkeys(name for row in previous["points"] for name in row["swept"])) or "nothing"
         raise UserError(
-            f"sweep.resume: that sweep has none of these points, it swept {swept}; repeat its command, or leave out "
-            f"everything but sweep.resume"
+            f"sweep.resume: that sweep has none of these points; it swept {swept}. "
+            f"Repeat its command, or give sweep.resume alone."
         )
-    new = max(numbers.values(), default=-1)
-    found = []
     for point in points:
-        if point.key not in numbers:
-            new += 1
-            numbers[point.key] = new
-        found.append(replace(point, number=numbers[point.key]))
-    return sorted(found, key=lambda point: point.number)
+        numbers.setdefault(point.key, max(numbers.values(), default=-1) + 1)
+    return sorted((replace(point, number=numbers[point.key]) for point in points), key=lambda point: point.number)
 
 
-def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Mapping[str, Any]]) -> None:
-    """Make sure that the points that were there before are still the same.
+def check_unchanged(previous: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that the points of the previous plan still have the same settings.
 
     Args:
-        before: the plan that was kept.
-        now: by the points' keys, all settings of each.
+        previous: the plan in the sweep's folder.
+        settings: the settings of each point of this command, by its key.
 
     Raises:
-        UserError: naming the settings that changed.
+        UserError: names the settings that changed.
     """
     changed: dict[str, str] = {}
-    for row in before["points"]:
-        if row["key"] in now:
-            was = {name: value for name, value in {**before["settings"], **row["differs"]}.items() if value != NONE}
-            for name, value in differences(was, json.loads(json.dumps(now[row["key"]]))).items():
-                changed.setdefault(name, f"{name} was {_shown(was.get(name, NONE))} and is {_shown(value)}")
+    for row in previous["points"]:
+        if row["key"] in settings:
+            old = {
+                name: value for name, value in {**previous["settings"], **row["differs"]}.items() if value != MISSING
+            }
+            for name, value in differences(old, json.loads(json.dumps(settings[row["key"]]))).items():
+                changed.setdefault(name, f"{name} was {_format(old.get(name, MISSING))} and is {_format(value)}")
     if changed:
         listed = list(changed.values())
-        more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+        more = f" and {len(listed) - MOST_LISTED} more" if len(listed) > MOST_LISTED else ""
         raise UserError(
-            f"sweep.resume: the settings are not what they were: {'; '.join(listed[:SHOWN])}{more}; "
-            f"set these as they were, or start a new sweep"
+            f"sweep.resume: settings changed: {'; '.join(listed[:MOST_LISTED])}{more}. "
+            f"Set the old values, or start a new sweep."
         )
 
 
-def _shown(value: Any) -> str:
-    return value if value == NONE else json.dumps(value, ensure_ascii=False)
+def _format(value: Any) -> str:
+    return value if value == MISSING else json.dumps(value, ensure_ascii=False)

@@ -1,30 +1,26 @@
-"""What is special about a point, in few words."""
+"""Short names for swept settings and their values."""
 
 from collections.abc import Iterable, Mapping
 
 
 def shorten_keys(keys: Iterable[str]) -> dict[str, str]:
-    """Each key's last part, with as many before it as tell it from the others: `lr`, or `optimizer.lr`."""
-    keys = list(keys)
-
-    def tail(key: str, length: int) -> str:
-        return ".".join(key.split(".")[-length:])
-
+    """Map each key to its shortest ending that no other key has: `lr`, or `optimizer.lr` beside `scheduler.lr`."""
+    parts = {key: key.split(".") for key in keys}
     names = {}
-    for key in keys:
-        lengths = range(1, key.count(".") + 2)
-        names[key] = next(tail(key, n) for n in lengths if [tail(k, n) for k in keys].count(tail(key, n)) == 1)
+    for key, own in parts.items():
+        lengths = range(1, len(own) + 1)
+        names[key] = next(".".join(own[-n:]) for n in lengths if [p[-n:] for p in parts.values()].count(own[-n:]) == 1)
     return names
 
 
 def format_swept(swept: Mapping[str, str]) -> str:
-    """What was swept and to what: `num_vectors=2 lr=0.001`."""
+    """Return the swept settings and values as `num_vectors=2 lr=0.001`."""
     names = shorten_keys(swept)
     return " ".join(f"{names[key]}={format_value(value)}" for key, value in swept.items())
 
 
 def format_value(value: str) -> str:
-    """A value as it is shown: numbers that a search found have more digits than anybody reads."""
+    """Return a value with at most four significant digits if it is a number."""
     try:
         return min(value, f"{float(value):.4g}", key=len)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The points of a sweep: what each one is called, and what it differs in from the first."""
+"""The points of a sweep: their names, their overrides, and how their settings differ."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,13 +8,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tinv.config.compose import CompositionError, Groups
-from tinv.config.override_errors import explain, values_of, with_params
+from tinv.config.compose import Groups
+from tinv.config.override_errors import values_of, with_params
 from tinv.errors import UserError
 from tinv.sweeps.point_names import format_swept
 
-APART = ("sweep", "resume", "paths", "tags")
-"""Settings that say how, where and under which words a point is run: it is the same point with others."""
+NOT_COMPARED = ("sweep", "resume", "paths", "tags")
+"""Settings that do not change what a point learns: they may differ when a sweep is resumed."""
+MISSING = "<none>"
+"""Stands for the value of a setting that a point does not have."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,15 @@ class SweepPoint:
     """One run of a sweep."""
 
     number: int
-    """Its folder in the sweep's."""
+    """The name of its folder inside the sweep's folder."""
     overrides: tuple[str, ...]
-    """What it would take to run it alone."""
+    """The overrides that run it alone."""
     swept: Mapping[str, str] = field(default_factory=dict)
-    """What was swept, and to what, in the order in which it was typed."""
+    """The swept settings and their values, in the order of the command."""
 
     @property
     def key(self) -> str:
-        """12 hex digits for the swept values, in whatever order they were typed."""
+        """12 hexadecimal digits that identify the swept values in any order."""
         swept = sorted(f"{key}={value}" for key, value in self.swept.items())
         return blake2b("\n".join(swept).encode(), digest_size=6).hexdigest()
 
@@ -41,63 +43,66 @@ class SweepPoint:
 
 
 def combinations(groups: Groups, overrides: Sequence[str]) -> list[SweepPoint]:
-    """A point for every combination of the swept values; those of the last key change fastest.
+    """Return a point for each combination of the swept values; the last key changes fastest.
 
     Raises:
-        UserError: a setting is to be searched, not swept.
+        UserError: an override is an interval, which only a search can use.
     """
     choices = []
     for text in with_params(groups, overrides):
         override = groups.parse(text)
         if override.is_sweep_override() and not override.is_discrete_sweep():
-            raise UserError(f"{text}: there is no end of values between two; list some, or add hydra/sweeper=optuna")
+            raise UserError(
+                f"{text}: a grid cannot sweep an interval. List the values, or search with hydra/sweeper=optuna."
+            )
         choices.append(list(dict.fromkeys(values_of(groups, text))))
     swept = [i for i, values in enumerate(choices) if len(values) > 1]
     return [
-        point(number, chosen, [chosen[i] for i in swept]) for number, chosen in enumerate(itertools.product(*choices))
+        make_point(number, chosen, [chosen[i] for i in swept])
+        for number, chosen in enumerate(itertools.product(*choices))
     ]
 
 
-def point(number: int, overrides: Sequence[str], swept: Sequence[str]) -> SweepPoint:
-    """A point from the overrides that make it, and those of them that were swept."""
-    kept = tuple(text for text in overrides if not key(text).startswith(("sweep.", "hydra.", "hydra/")))
-    return SweepPoint(number, kept, {key(text): text.partition("=")[2] for text in swept})
+def make_point(number: int, overrides: Sequence[str], swept: Sequence[str]) -> SweepPoint:
+    """Return a point with these overrides, except those of Hydra and of the sweep itself.
+
+    Args:
+        number: the point's number.
+        overrides: every override of the command, with one value each.
+        swept: those of them that are swept.
+    """
+    own = tuple(text for text in overrides if not is_sweep_setting(text))
+    return SweepPoint(number, own, {setting_of(text): text.partition("=")[2] for text in swept})
 
 
-def key(override: str) -> str:
-    """The setting or group that an override is about."""
+def is_sweep_setting(override: str) -> bool:
+    """Whether an override sets the sweep or Hydra, and not the run."""
+    return setting_of(override).startswith(("sweep.", "hydra.", "hydra/"))
+
+
+def setting_of(override: str) -> str:
+    """Return the setting or group that an override changes."""
     return override.lstrip("+~").partition("=")[0]
 
 
-def settings(groups: Groups, point: SweepPoint) -> dict[str, Any]:
-    """Every setting of a point by its dotted name, as written: interpolations stay what they are.
-
-    Raises:
-        CompositionError: naming the point and everything that cannot be composed.
-    """
-    try:
-        tree = groups.compose(point.overrides)
-    except CompositionError as error:
-        reasons = [problem.text for problem in explain(groups, point.overrides)] or [str(error)]
-        raise CompositionError(f"{point.label}: {'; '.join(reasons)}") from error
-    return {name: value for name, value in _flat(tree) if name.partition(".")[0] not in APART}
+def flatten(cfg: DictConfig) -> dict[str, Any]:
+    """Return the settings that identify a point, by dotted name; interpolations are not resolved."""
+    return {
+        name: value
+        for name, value in _leaves(OmegaConf.to_container(cfg, resolve=False), "")
+        if name.partition(".")[0] not in NOT_COMPARED
+    }
 
 
 def differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What the other has differently; a setting that it lacks is `<none>`."""
-    names = [*first, *(name for name in other if name not in first)]
-    return {name: other.get(name, NONE) for name in names if first.get(name, NONE) != other.get(name, NONE)}
+    """Return the settings of `other` that `first` has differently; a setting that `other` lacks is `MISSING`."""
+    names = dict.fromkeys([*first, *other])
+    return {name: other.get(name, MISSING) for name in names if first.get(name, MISSING) != other.get(name, MISSING)}
 
 
-NONE = "<none>"
-
-
-def _flat(tree: DictConfig) -> Iterator[tuple[str, Any]]:
-    def below(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict) and value:
-            for inner in value:
-                yield from below(value[inner], f"{name}.{inner}" if name else str(inner))
-        else:
-            yield name, value
-
-    yield from below(OmegaConf.to_container(tree, resolve=False), "")
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key in value:
+            yield from _leaves(value[key], f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value

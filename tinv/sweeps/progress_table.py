@@ -1,5 +1,6 @@
-"""How the runs of a sweep stand, from the files in its folder alone: also on a machine that only mounts it."""
+"""The progress of a sweep's runs, read only from the files in its folder; any machine that mounts it can do so."""
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,101 +8,98 @@ from pathlib import Path
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.runs.layout import PLAN, STATUS
-from tinv.runs.reader import RunReader, SweepReader
-from tinv.runs.status import Progress, Status
+from tinv.runs.status import PROGRESS, Status, read_status
 from tinv.runs.text_table import align_columns
+from tinv.sweeps.plan_file import PLAN_FILE
 from tinv.sweeps.point_names import format_value, shorten_keys
 from tinv.sweeps.results_table import format_duration
 
 SILENT_S = 600.0
-"""A run writes down how far it is every few seconds; after so long without a word something is wrong."""
+"""A run writes its progress every few seconds. After this many seconds without a change it has probably died."""
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """A run, as it says of itself."""
+    """The progress of a run."""
 
     name: str
-    """Its number in the sweep, or its folder's name."""
+    """Its number in the sweep, or the name of its folder."""
     swept: Mapping[str, str] = field(default_factory=dict)
     status: Status = field(default_factory=lambda: Status("waiting"))
-    progress: Progress | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """The contents of progress.json."""
     silent_s: float = 0.0
-    """Since it last wrote anything, if it is running."""
+    """Seconds since it last wrote a file."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether it may be dead."""
+        """Whether it has probably died."""
         return self.status.status == "running" and self.silent_s > SILENT_S
 
 
 def read_progress(folder: Path) -> list[RunProgress]:
-    """The runs in a sweep's folder, or the run whose folder it is.
+    """Return the progress of each run in a sweep's folder, or of the run in a run's folder.
 
     Raises:
-        UserError: it is neither.
+        UserError: the folder is neither.
     """
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; give that of a sweep or of a run")
-    sweep = SweepReader(folder)
-    if sweep.plan:
-        return [_progress(point.run, str(point.number), point.swept) for point in sweep.points]
-    found = _progress(RunReader(folder), folder.name, {})
-    if found.status.status == "waiting":
-        raise UserError(f"{folder} holds neither a sweep ({PLAN}) nor a run that has begun ({STATUS})")
-    return [found]
+        raise UserError(f"{folder}: the folder does not exist. Give the folder of a sweep or of a run.")
+    plan = _read_json(folder / PLAN_FILE)
+    if plan:
+        swept = {str(row["point"]): row["swept"] for row in plan["points"]}
+        names = {*swept, *(path.parent.name for path in folder.glob("*/status.json") if path.parent.name.isdigit())}
+        return [_run_progress(folder / name, name, swept.get(name, {})) for name in sorted(names, key=int)]
+    run = _run_progress(folder, folder.name, {})
+    if run.status.status == "waiting":
+        raise UserError(f"{folder} holds neither a sweep ({PLAN_FILE}) nor a run that has started (status.json)")
+    return [run]
 
 
-def format_progress(found: list[RunProgress]) -> str:
-    """A table, and below it what went wrong."""
-    keys = list(dict.fromkeys(key for one in found for key in one.swept))
+def format_progress(runs: list[RunProgress]) -> str:
+    """Return a table, and below it the reasons of failures and the number of runs in each state."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.swept))
     heads = ["point", *shorten_keys(keys).values(), "status", "step", "rate", "left", "restarts", "loss", "job"]
-    lines = [heads]
-    for one in found:
-        progress, is_running = one.progress, one.status.status == "running"
-        step = f"{progress.step}/{progress.max_steps}" if progress else ""
-        rate = f"{progress.steps_per_s:.3g}/s" if progress and is_running else ""
-        left = format_duration(progress.seconds_left) if progress and is_running else ""
-        loss = "" if progress is None or progress.loss is None else f"{progress.loss:.4g}"
-        state = f"{one.status.status}?" if one.is_silent else one.status.status
-        swept = [format_value(one.swept.get(key, "")) for key in keys]
-        lines.append([one.name, *swept, state, step, rate, left, str(one.status.restarts or ""), loss, _job(one)])
-    counted = [one.status.status for one in found]
-    total = ", ".join(f"{counted.count(state)} {state}" for state in dict.fromkeys(counted))
-    return "\n".join([align_columns(lines), *_remarks(found), *([total] if len(found) > 1 else [])])
+    lines, remarks = [heads], []
+    for run in runs:
+        progress, status, is_running = run.progress, run.status, run.status.status == "running"
+        step = f"{progress['step']}/{progress['of']}" if progress else ""
+        rate = f"{progress['steps_per_s']:.3g}/s" if progress and is_running else ""
+        left = format_duration(progress.get("seconds_left")) if is_running else ""
+        loss = "" if progress.get("loss") is None else f"{progress['loss']:.4g}"
+        state = f"{status.status}?" if run.is_silent else status.status
+        swept = [format_value(run.swept.get(key, "")) for key in keys]
+        lines.append([run.name, *swept, state, step, rate, left, str(status.restarts or ""), loss, status.job or ""])
+        if run.is_silent:
+            silence = format_duration(run.silent_s)
+            remarks.append(f"{run.name}: wrote nothing for {silence}. If its job is gone, resume with sweep.resume.")
+        elif status.reason:
+            remarks.append(f"{run.name}: {status.reason}")
+    states = [run.status.status for run in runs]
+    total = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return "\n".join([align_columns(lines), *remarks, *([total] if len(runs) > 1 else [])])
 
 
-def progress_records(found: list[RunProgress]) -> list[dict[str, Any]]:
-    """The same for programs."""
+def progress_records(runs: list[RunProgress]) -> list[dict[str, Any]]:
+    """Return a flat dictionary for each run, for JSON."""
     return [
-        {
-            "name": one.name,
-            "swept": dict(one.swept),
-            **vars(one.status),
-            **(vars(one.progress) if one.progress else {}),
-            "is_silent": one.is_silent,
-        }
-        for one in found
+        {"name": run.name, "swept": dict(run.swept), **vars(run.status), **run.progress, "is_silent": run.is_silent}
+        for run in runs
     ]
 
 
-def _remarks(found: list[RunProgress]) -> list[str]:
-    remarks = []
-    for one in found:
-        if one.is_silent:
-            said = f"has written nothing for {format_duration(one.silent_s)}; if its job is gone, sweep.resume goes on with it"
-            remarks.append(f"{one.name}: {said}")
-        elif one.status.reason:
-            remarks.append(f"{one.name}: {one.status.reason}")
-    return remarks
-
-
-def _job(one: RunProgress) -> str:
-    return one.status.job or ""
-
-
-def _progress(run: RunReader, name: str, swept: Mapping[str, str]) -> RunProgress:
-    if run.status is None:
+def _run_progress(run: Path, name: str, swept: Mapping[str, str]) -> RunProgress:
+    status = read_status(run)
+    if status is None:
         return RunProgress(name, swept)
-    return RunProgress(name, swept, run.status, run.progress, max(0.0, time.time() - (run.last_written or 0.0)))
+    times = [path.stat().st_mtime for path in (run / PROGRESS, run / "status.json") if path.exists()]
+    return RunProgress(name, swept, status, _read_json(run / PROGRESS), max(0.0, time.time() - max(times)))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return a file's contents; an empty dictionary if it cannot be read."""
+    try:
+        contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return contents

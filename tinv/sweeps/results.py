@@ -1,4 +1,4 @@
-"""The folder of a sweep: which points it has, and how each of them stands."""
+"""The results of a sweep: the status and the monitored number of each point, in sweep.csv and sweep.json."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,89 +10,85 @@ from filelock import FileLock, Timeout
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json, write_text
-from tinv.runs.layout import SWEEP_RESULTS, SWEEP_TABLE
-from tinv.runs.reader import RunReader
-from tinv.runs.status import ENDED, Status
+from tinv.runs.status import ENDED, Status, read_status, steps_of
 from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.results_table import ResultRow, format_csv, format_table
 
-GOOD = ("done", "pruned")
-"""What a point can have come to that need not be run again."""
+COMPLETED = ("done", "pruned")
+"""The statuses of points that need not run again."""
 
 
 class SweepResults:
-    """Keeps `sweep.csv` and `sweep.json` up to date; only the process that holds the sweep's folder writes them."""
+    """Keeps sweep.csv and sweep.json up to date; only the process that locks the sweep's folder writes them."""
 
     def __init__(self, folder: Path, *, monitor: str | None):
         """Args:
-        folder: the sweep's own.
-        monitor: name of the number that points are compared by.
+        folder: the sweep's folder.
+        monitor: the name of the metric by which points are compared.
         """
         self.folder, self.monitor = folder, monitor
         self.rows: dict[int, ResultRow] = {}
         self.failed: set[int] = set()
-        """The points that failed since the sweep was started or taken up again."""
-        self._is_full = False
+        """The numbers of the points that failed during this command."""
+        self._has_write_error = False
 
-    def enter(self, points: Iterable[SweepPoint]) -> None:
-        """Add points. One that ended well before stays as it is, any other is still to be run."""
+    def add(self, points: Iterable[SweepPoint]) -> None:
+        """Add points. A completed one keeps its result; any other is `waiting`."""
         for point in points:
             row = self.rows[point.number] = ResultRow(point.number, point.swept, folder=str(point.number))
-            status = RunReader(self.folder / row.folder).status
-            if status is not None and status.status in GOOD:
+            status = read_status(self.folder / row.folder)
+            if status is not None and status.status in COMPLETED:
                 self._fill(row, status)
         self.save()
 
     def refresh(self) -> None:
-        """Look at the folders of the points that have not ended."""
+        """Read the status files of the points that have not ended."""
         for row in self.rows.values():
-            if row.status not in ENDED and (status := RunReader(self.folder / row.folder).status) is not None:
+            if row.status not in ENDED and (status := read_status(self.folder / row.folder)) is not None:
                 self._fill(row, status)
         self.save()
 
-    def note(self, point: SweepPoint, status: Status) -> None:
-        """A point has ended."""
+    def record(self, point: SweepPoint, status: Status) -> None:
+        """Record how a point ended."""
         if status.status == "failed":
             self.failed.add(point.number)
         self._fill(self.rows[point.number], status)
         self.save()
 
     def save(self) -> None:
-        """Write both files. A disk that is full does not end the sweep: the table is also printed."""
+        """Write both files. A full disk does not end the sweep: only the first error is printed."""
         rows = list(self.rows.values())
         try:
-            write_text(self.folder / SWEEP_TABLE, format_csv(rows, self.monitor))
-            write_json(self.folder / SWEEP_RESULTS, {"monitor": self.monitor, "points": [asdict(row) for row in rows]})
+            write_text(self.folder / "sweep.csv", format_csv(rows, self.monitor))
+            write_json(self.folder / "sweep.json", {"monitor": self.monitor, "points": [asdict(row) for row in rows]})
         except UserError as error:
-            if not self._is_full:
+            if not self._has_write_error:
                 print(error, file=sys.stderr, flush=True)
-            self._is_full = True
+            self._has_write_error = True
 
     def summary(self) -> str:
-        """The table for people."""
-        return format_table(
-            [replace(row, folder=str(self.folder / row.folder)) for row in self.rows.values()], self.monitor
-        )
+        """Return the table of all points."""
+        rows = [replace(row, folder=str(self.folder / row.folder)) for row in self.rows.values()]
+        return format_table(rows, self.monitor)
 
     def _fill(self, row: ResultRow, status: Status) -> None:
         row.status, row.value, row.seconds, row.reason = status.status, status.value, status.seconds, status.reason
-        progress = RunReader(self.folder / row.folder).progress
-        row.steps = progress.step if progress else None
+        row.steps = steps_of(self.folder / row.folder)
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """The sweep's folder for one process alone.
+    """Lock a sweep's folder for this process.
 
     Raises:
-        UserError: another process is at work in it.
+        UserError: another process holds the lock.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
         raise UserError(
-            f"{folder}: another process runs this sweep; wait for it, or give this one a folder of its own"
+            f"hydra.sweep.dir={folder}: another process runs this sweep. Wait for it, or use another folder."
         ) from None
     try:
         yield

@@ -1,10 +1,9 @@
-"""How the points of a sweep stand, for people and for programs."""
+"""The results of a sweep as text and as CSV."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tinv.runs.text_table import align_columns
 from tinv.sweeps.point_names import format_value, shorten_keys
@@ -12,37 +11,39 @@ from tinv.sweeps.point_names import format_value, shorten_keys
 
 @dataclass
 class ResultRow:
-    """A point as the table shows it."""
+    """The result of one point."""
 
     point: int
     swept: Mapping[str, str] = field(default_factory=dict)
     status: str = "waiting"
     """`waiting`, `queued`, `running`, `requeued`, `done`, `pruned`, `failed` or `interrupted`."""
     value: float | None = None
+    """The monitored number."""
     seconds: float | None = None
     folder: str = ""
     reason: str | None = None
+    """Why the point failed."""
     steps: int | None = None
-    """How many optimizer steps it made."""
+    """The number of optimizer steps."""
 
 
 def format_table(rows: Sequence[ResultRow], monitor: str | None) -> str:
-    """Columns side by side, the swept settings under their short names."""
-    keys = _keys(rows)
-    steps = ["steps"] if any(row.steps is not None for row in rows) else []
-    heads = ["point", *shorten_keys(keys).values(), "status", *([monitor] if monitor else []), *steps, "time", "folder"]
-    lines = [heads]
+    """Return a table in aligned columns, with short names for the swept settings."""
+    keys = _swept_keys(rows)
+    has_steps = any(row.steps is not None for row in rows)
+    heads = ["point", *shorten_keys(keys).values(), "status", *([monitor] if monitor else [])]
+    lines = [[*heads, *(["steps"] if has_steps else []), "time", "folder"]]
     for row in rows:
-        value = [] if not monitor else ["" if row.value is None else f"{row.value:.6g}"]
-        swept = [format_value(row.swept.get(key, "")) for key in keys]
-        taken = ["" if row.steps is None else str(row.steps)] if steps else []
-        lines.append([str(row.point), *swept, row.status, *value, *taken, format_duration(row.seconds), row.folder])
+        cells = [str(row.point), *(format_value(row.swept.get(key, "")) for key in keys), row.status]
+        cells += ["" if row.value is None else f"{row.value:.6g}"] if monitor else []
+        cells += ["" if row.steps is None else str(row.steps)] if has_steps else []
+        lines.append([*cells, format_duration(row.seconds), row.folder])
     return align_columns(lines)
 
 
 def format_csv(rows: Sequence[ResultRow], monitor: str | None) -> str:
-    """A line for each point, the swept settings under their full names."""
-    keys = _keys(rows)
+    """Return CSV with a line for each point and the full names of the swept settings."""
+    keys = _swept_keys(rows)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["point", *keys, "status", monitor or "value", "steps", "seconds", "folder", "reason"])
@@ -53,16 +54,13 @@ def format_csv(rows: Sequence[ResultRow], monitor: str | None) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """`7s`, `3m12s`, `2h05m`."""
+    """Return `7s`, `3m12s` or `2h05m`; an empty string for None."""
     if seconds is None:
         return ""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
 
 
-def _keys(rows: Sequence[ResultRow]) -> list[str]:
-    found: dict[str, Any] = {}
-    for row in rows:
-        found |= dict.fromkeys(row.swept)
-    return list(found)
+def _swept_keys(rows: Sequence[ResultRow]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row.swept))

@@ -1,4 +1,4 @@
-"""From Hydra's ways of naming several values to Optuna's."""
+"""The search space of a command: Hydra's sweep syntax as Optuna's distributions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,52 +9,52 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from tinv.config.compose import Groups
 from tinv.config.override_errors import values_of, with_params
 from tinv.errors import UserError
-from tinv.sweeps.points import SweepPoint, key, point
+from tinv.sweeps.points import SweepPoint, is_sweep_setting, make_point, setting_of
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is searched."""
+    """The settings that Optuna chooses, and the settings that all points share."""
 
     texts: Mapping[str, str]
-    """By setting, what was typed: `interval(1e-4, 1e-2)`."""
+    """The searched settings, as typed: `interval(1e-4, 1e-2)`."""
     distributions: Mapping[str, Any]
-    """By setting, as Optuna has it."""
+    """The searched settings as Optuna's distributions."""
     fixed: tuple[str, ...]
-    """The overrides that are the same for every point."""
+    """The overrides that all points share."""
     prefixes: Mapping[str, str]
-    """By setting, the `+` that adds it, or nothing."""
+    """`+` for each searched setting that is added, otherwise an empty string."""
     example: SweepPoint
-    """Some point of the space."""
+    """One point of the space."""
 
-    def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
-        """The overrides that set what was chosen."""
-        return [f"{self.prefixes[name]}{name}={chosen[name]}" for name in self.texts]
+    def overrides(self, params: Mapping[str, Any]) -> list[str]:
+        """Return the overrides that set a trial's parameters."""
+        return [f"{self.prefixes[name]}{name}={params[name]}" for name in self.texts]
 
 
-def space(groups: Groups, command: Sequence[str], optuna: Any) -> SearchSpace:
-    """The space that a command spans, with what files list under `hydra.sweeper.params`.
+def search_space(groups: Groups, command: Sequence[str], optuna: Any) -> SearchSpace:
+    """Return the space of a command, together with what files list under `hydra.sweeper.params`.
 
     Raises:
-        UserError: there is nothing to search, or nothing that Optuna could.
+        UserError: no setting has several values, or Optuna cannot search one.
     """
     texts, distributions, prefixes, fixed, firsts = {}, {}, {}, [], []
     for text in with_params(groups, command):
         override = groups.parse(text)
-        name = key(text)
+        name = setting_of(text)
         if override.is_sweep_override():
             texts[name], prefixes[name] = text.partition("=")[2], text[: text.index(name)]
             values = values_of(groups, text)
             distributions[name] = _distribution(override, values, optuna)
             firsts.append(values[0])
-        elif not name.startswith(("hydra.", "hydra/", "sweep.")):
+        elif not is_sweep_setting(text):
             fixed.append(text)
     if not texts:
         raise UserError(
-            "hydra/sweeper=optuna: nothing is to be searched; give a setting several values, such as "
-            "'optimizer.lr=tag(log, interval(1e-4, 1e-2))'"
+            "hydra/sweeper=optuna: nothing to search. Give a setting several values, such as "
+            "'optimizer.lr=tag(log, interval(1e-4, 1e-2))'."
         )
-    return SearchSpace(texts, distributions, tuple(fixed), prefixes, point(0, [*fixed, *firsts], ()))
+    return SearchSpace(texts, distributions, tuple(fixed), prefixes, make_point(0, [*fixed, *firsts], ()))
 
 
 def _distribution(override: Override, values: Sequence[str], optuna: Any) -> Any:
@@ -68,13 +68,13 @@ def _distribution(override: Override, values: Sequence[str], optuna: Any) -> Any
             numbers = list(value.range())
             kind = kinds.IntDistribution if all(isinstance(n, int) for n in numbers) else kinds.FloatDistribution
             return kind(min(numbers), max(numbers), step=abs(numbers[1] - numbers[0]))
-        return kinds.CategoricalDistribution([_plain(text.partition("=")[2]) for text in values])
+        return kinds.CategoricalDistribution([_number_or_text(text.partition("=")[2]) for text in values])
     except ValueError as error:
-        raise UserError(f"{override.input_line}: cannot be searched ({error})") from error
+        raise UserError(f"{override.input_line}: Optuna cannot search this ({error})") from error
 
 
-def _plain(text: str) -> str | int | float:
-    """A number where it is one, so that pictures of the study have it in its place."""
+def _number_or_text(text: str) -> str | int | float:
+    """Numbers stay numbers, so that Optuna's plots have a numeric axis."""
     for kind in (int, float):
         try:
             return kind(text)

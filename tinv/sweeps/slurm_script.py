@@ -1,11 +1,11 @@
-"""What Slurm runs: a script for bash, and the options that go with it."""
+"""The batch script of a job array, and the options of sbatch."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _GUARD = """trap "" TERM USR2; exec "$@\""""
-"""Until Python listens, a signal is ignored; it would end the process, and with it the job."""
+"""Ignores the signals until Python handles them; they would end the process, and with it the job."""
 
 
 def job_options(
@@ -19,21 +19,21 @@ def job_options(
     gpus_per_node: int | str | None,
     cpus_per_task: int,
     mem_gb: float | None,
-    further: Mapping[str, str | int | None],
+    extra_options: Mapping[str, str | int | None],
 ) -> dict[str, str | None]:
-    """The options of sbatch, without those that are not set.
+    """Return the options of sbatch that are set.
 
     Args:
-        partition: where.
-        account: on whose.
-        time: minutes.
-        signal: what is sent before, and when.
-        nodes: how many.
-        tasks_per_node: processes on each.
-        gpus_per_node: on each.
+        partition: the partition.
+        account: the account.
+        time: time limit in minutes.
+        signal: the signal before the time limit, as `USR2@180`.
+        nodes: number of nodes.
+        tasks_per_node: processes on each node.
+        gpus_per_node: GPUs of each node.
         cpus_per_task: cores of each process.
-        mem_gb: of each node.
-        further: whatever else, with or without a value; these win.
+        mem_gb: memory of each node in GB.
+        extra_options: further options, which replace those above; None for an option that takes no value.
     """
     own = {
         "partition": partition,
@@ -47,21 +47,21 @@ def job_options(
         "mem": None if mem_gb is None else f"{round(mem_gb * 1024)}M",
         "open-mode": "append",
     }
-    told: dict[str, str | None] = {name: str(value) for name, value in own.items() if value is not None}
-    told["requeue"] = None
-    return told | {name: None if value is None else str(value) for name, value in further.items()}
+    options: dict[str, str | None] = {name: str(value) for name, value in own.items() if value is not None}
+    options["requeue"] = None
+    return options | {name: None if value is None else str(value) for name, value in extra_options.items()}
 
 
 def batch_script(
     commands: Mapping[int, Sequence[str]], *, cpus_per_task: int, source: Path, setup: Sequence[str] = ()
 ) -> str:
-    """The script of an array: each task runs the command of its number.
+    """Return the script of a job array, in which each task runs the command with its number.
 
     Args:
-        commands: program and arguments, by task.
-        cpus_per_task: cores of each process; srun does not take them over from sbatch.
-        source: where Python looks first.
-        setup: lines before.
+        commands: program and arguments by task number.
+        cpus_per_task: cores of each process; srun does not inherit them from sbatch.
+        source: the folder that comes first in PYTHONPATH.
+        setup: shell lines before the run.
     """
     cases = [f"{number}) set -- {shlex.join(command)} ;;" for number, command in commands.items()]
     lines = [
@@ -71,7 +71,7 @@ def batch_script(
         "case $SLURM_ARRAY_TASK_ID in",
         *cases,
         "esac",
-        "trap : TERM USR2 # the run answers them, this shell only waits",
+        "trap : TERM USR2 # the run handles them, this shell only waits",
         f"srun --kill-on-bad-exit=1 --cpus-per-task={cpus_per_task} bash -c '{_GUARD}' - \"$@\"",
     ]
     return "\n".join(lines) + "\n"

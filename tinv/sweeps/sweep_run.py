@@ -1,144 +1,131 @@
-"""What every sweep does, whoever chooses its points: keep the folder, go on after a failure or stop, and tell."""
+"""A sweep while it runs, for any sweeper: its folder, its results, and what happens after a failure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tinv.config.compose import CompositionError, Groups
 from tinv.errors import UserError
-from tinv.runs.layout import PLAN
 from tinv.runs.status import Status
 from tinv.sweeps import model_cache
-from tinv.sweeps import plan_file as kept
+from tinv.sweeps.child_process import user_config_dir
 from tinv.sweeps.launchers import report_failure
-from tinv.sweeps.points import SweepPoint, differences, key, settings
-from tinv.sweeps.results import GOOD, SweepResults, lock_folder
+from tinv.sweeps.plan import get_plan
+from tinv.sweeps.plan_file import PLAN_FILE, check_unchanged, read_plan, renumber, write_plan
+from tinv.sweeps.points import SweepPoint, differences
+from tinv.sweeps.results import COMPLETED, SweepResults, lock_folder
 from tinv.sweeps.results_table import ResultRow
-from tinv.sweeps.subprocess_run import config_dir
 
 
 class SweepRun:
-    """A sweep in its folder, new or taken up again."""
+    """A sweep in its folder, new or resumed."""
 
-    def __init__(self, config: DictConfig, arguments: Sequence[str]):
+    def __init__(self, config: DictConfig):
         """Args:
-        config: Hydra's, of the sweep as a whole.
-        arguments: the overrides that were typed, without Hydra's own.
+        config: Hydra's configuration of the sweep as a whole.
         """
-        self.config_dir = config_dir(config.hydra)
-        self.groups = Groups(self.config_dir)
-        typed = [*config.hydra.overrides.hydra, *arguments]
-        self.command = [text for text in typed if key(text) not in ("sweep.resume", "sweep.dry_run", "hydra.mode")]
+        self.plan = get_plan()
+        self.config_dir = user_config_dir(config.hydra)
         self.is_resumed = config.sweep.resume is not None
-        self.stops = config.sweep.on_failure == "stop"
-        self.is_left_alone = config.hydra.launcher.get("wait") is False
+        self.stops_on_failure = config.sweep.on_failure == "stop"
+        self.only_submits = config.hydra.launcher.get("wait") is False
         self.folder = Path(config.hydra.sweep.dir)
-        self.ledger = SweepResults(self.folder, monitor=config.monitor)
+        self.results = SweepResults(self.folder, monitor=config.monitor)
         self.id = ""
-        """Tells this sweep from all others; settled by `plan`."""
+        """Identifies this sweep; `start` sets it."""
 
     @property
     def is_over(self) -> bool:
-        """Whether no more points are to be started, because one failed."""
-        return self.stops and bool(self.ledger.failed)
+        """Whether no more points start, because one failed."""
+        return self.stops_on_failure and bool(self.results.failed)
 
     @contextmanager
-    def underway(self) -> Iterator[None]:
-        """Hold the folder while the block runs the points, and say at the end how each of them stands.
+    def running(self) -> Iterator[None]:
+        """Lock the folder while the block runs the points, then print the results.
 
         Raises:
-            UserError: another process holds the folder, it belongs to another sweep, or a point failed.
+            UserError: another process uses the folder, it belongs to another sweep, or a point failed.
         """
         with lock_folder(self.folder), model_cache.keep_model():
-            if not self.is_resumed and (self.folder / PLAN).exists():
-                raise UserError(f"{self.folder} holds a sweep already; sweep.resume={self.folder} goes on with it")
+            if not self.is_resumed and (self.folder / PLAN_FILE).exists():
+                raise UserError(
+                    f"hydra.sweep.dir={self.folder}: the folder holds a sweep already. "
+                    f"Resume it with sweep.resume={self.folder}."
+                )
             try:
                 yield
             finally:
-                if self.ledger.rows:
-                    self.ledger.refresh()
-                    print(f"\n{self.ledger.summary()}", flush=True)
+                if self.results.rows:
+                    self.results.refresh()
+                    print(f"\n{self.results.summary()}", flush=True)
         self._conclude()
 
-    def plan(self, points: Sequence[SweepPoint], also: Mapping[str, Any] | None = None) -> list[SweepPoint]:
-        """Settle what the sweep is to do, and write it down.
+    def start(self) -> list[SweepPoint]:
+        """Write the plan into the folder and return its points.
 
-        Args:
-            points: in order.
-            also: what else must be the same when the sweep is taken up again.
-
-        Returns:
-            The points, under the numbers that they had before, and those that the sweep had besides.
+        A resumed sweep keeps the numbers of its points. Its points that this command does not have are returned
+        without overrides.
 
         Raises:
-            UserError: a point cannot be composed, or the sweep was another one.
+            UserError: the sweep in the folder has other points or other settings.
         """
-        before = kept.read_plan(self.folder) if self.is_resumed else None
-        points = kept.numbered_as(before, points) if before else list(points)
-        everything = {point.key: {**self._settings(point), **(also or {})} for point in points}
-        HydraConfig.instance().cfg = None
-        if before:
-            kept.refuse_changes(before, everything)
-        base = before["settings"] if before else everything[points[0].key]
-        rows = {point.key: (point, differences(base, everything[point.key])) for point in points}
-        for row in before["points"] if before else []:
+        previous = read_plan(self.folder) if self.is_resumed else None
+        points, settings = list(self.plan.points), self.plan.settings
+        if previous:
+            points = renumber(previous, points)
+            check_unchanged(previous, settings)
+        shared = previous["settings"] if previous else settings[points[0].key]
+        rows = {point.key: (point, differences(shared, settings[point.key])) for point in points}
+        for row in previous["points"] if previous else []:
             rows.setdefault(row["key"], (SweepPoint(row["point"], (), row["swept"]), row["differs"]))
         ordered = sorted(rows.values(), key=lambda row: row[0].number)
-        self.id = before["id"] if before else uuid4().hex[:12]
-        kept.write_plan(
+        self.id = previous["id"] if previous else uuid4().hex[:12]
+        write_plan(
             self.folder,
             id=self.id,
-            command=self.command,
+            command=self.plan.command,
             config_dir=self.config_dir,
-            settings=base,
+            settings=shared,
             points=ordered,
         )
         return [point for point, _ in ordered]
 
-    def waiting(self, points: Iterable[SweepPoint]) -> Iterator[SweepPoint]:
-        """Those of the command's points that have not been run well yet, as long as the sweep goes on."""
+    def remaining(self, points: Iterable[SweepPoint]) -> Iterator[SweepPoint]:
+        """Yield the points of this command that are not completed, until the sweep stops."""
         for point in points:
             if self.is_over:
                 return
-            if point.overrides and self.ledger.rows[point.number].status not in GOOD:
+            if point.overrides and self.results.rows[point.number].status not in COMPLETED:
                 yield point
 
-    def note(self, point: SweepPoint, status: Status) -> None:
-        """A point has ended."""
+    def record(self, point: SweepPoint, status: Status) -> None:
+        """Record how a point ended."""
         report_failure(point, status)
-        self.ledger.note(point, status)
-
-    def _settings(self, point: SweepPoint) -> dict[str, Any]:
-        try:
-            return settings(self.groups, point)
-        except CompositionError as error:
-            raise UserError(f"this sweep cannot start: {error}") from error
+        self.results.record(point, status)
 
     def _conclude(self) -> None:
-        rows = list(self.ledger.rows.values())
-        failed = [row for row in rows if row.point in self.ledger.failed]
-        left = [row for row in rows if row.status not in (*GOOD, "failed")]
-        if self.is_left_alone and not failed:
+        rows = list(self.results.rows.values())
+        failed = [row for row in rows if row.point in self.results.failed]
+        num_left = sum(row.status not in (*COMPLETED, "failed") for row in rows)
+        if self.only_submits and not failed:
             print(
-                f"how they stand: tinv status {self.folder}\nto wait for them: sweep.resume={self.folder}", flush=True
+                f"to see their progress: tinv status {self.folder}\nto wait for them: sweep.resume={self.folder}",
+                flush=True,
             )
             return
-        if failed or left:
-            not_run = f", {len(left)} not run" if left else ""
+        if failed or num_left:
+            not_run = f", {num_left} not run" if num_left else ""
             lines = [f"{len(failed)} of {len(rows)} points failed{not_run}:", *_reasons(failed)]
             raise UserError("\n  ".join([*lines, f"sweep.resume={self.folder} runs what is left"]))
 
 
 def _reasons(failed: Iterable[ResultRow]) -> Iterator[str]:
-    """Each reason once, with the first point that had it."""
+    """Yield each reason once, with the first point that failed for it."""
     by_reason: dict[str | None, list[ResultRow]] = {}
     for row in failed:
         by_reason.setdefault(row.reason, []).append(row)
     for reason, rows in by_reason.items():
-        others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        yield f"{SweepPoint(rows[0].point, (), rows[0].swept).label}{others}: {reason}"
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        yield f"{SweepPoint(rows[0].point, (), rows[0].swept).label}{more}: {reason}"
