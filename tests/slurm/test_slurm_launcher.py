@@ -132,7 +132,7 @@ def test_jobs_outlive_the_command_that_submitted_them(desk):
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 130
-    assert "the jobs go on" in out and "scancel" in out
+    assert "The jobs go on" in out and "scancel" in out
     (desk.outputs / "go").touch()
     until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "done")
     desk.sweep(f"sweep.resume={desk.outputs}", "seed=9")

@@ -86,7 +86,7 @@ def test_a_point_is_run_by_what_runs_the_sweep(monkeypatch, tmp_path):
     run = tmp_path / "it's here" / "0"
     typed = point_command(["seed=1"], run, config_dir="mine")
     assert typed[:4] == [sys.executable, "there/train.py", "--config-dir=mine", "seed=1"]
-    assert typed[4:] == [f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN"]
+    assert typed[4:] == [f"hydra.run.dir={quote_path(run)}", "hydra.mode=RUN"]
     monkeypatch.setattr(sys, "argv", ["bin/tinv-train"])
     assert point_command([], run, config_dir=None)[1:3] == ["-m", "tinv.training.main"]
 
@@ -95,5 +95,5 @@ def test_a_point_is_run_by_what_runs_the_sweep(monkeypatch, tmp_path):
 def test_any_folder_can_be_said_in_an_override(tmp_path, name):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    (override,) = OverridesParser.create().parse_overrides([f"hydra.run.dir={quoted(tmp_path / name)}"])
+    (override,) = OverridesParser.create().parse_overrides([f"hydra.run.dir={quote_path(tmp_path / name)}"])
     assert override.value() == (tmp_path / name).as_posix()

@@ -35,7 +35,7 @@ def test_threads_that_the_user_set_are_left_alone(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("names", "jobs", "expected"),
+    ("names", "n_jobs", "expected"),
     [
         ([0, 1], 3, "n_jobs=3: there are only 2 devices"),
         ([0, 0], None, "a device is listed twice"),

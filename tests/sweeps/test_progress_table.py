@@ -65,7 +65,7 @@ def test_a_run_that_has_written_nothing_for_long_is_doubted(tmp_path, capsys):
         os.utime(path, (long_ago, long_ago))
     assert tinv(["status", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "running?" in said and "0: has written nothing for 2h05m" in said
+    assert "running?" in said and "0: wrote nothing for 2h05m" in said
 
 
 def test_a_single_run_is_a_table_of_one_line(tmp_path, capsys):

@@ -99,9 +99,9 @@ def test_a_site_file_fits_the_launcher_and_a_misspelt_line_is_named(launcher):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"timeout_min": 3, "signal_delay_s": 180}, "signal_delay_s=180 is as long as a whole session"),
+        ({"timeout_min": 3, "signal_delay_s": 180}, "signal_delay_s=180: it is not less than the session"),
         ({"array_parallelism": 0}, "array_parallelism must be 1 or more"),
-        ({"options": {"mem-per-cpu": "2G"}}, "two limits of the same memory"),
+        ({"options": {"mem-per-cpu": "2G"}}, "mem-per-cpu limits the same memory"),
     ],
 )
 def test_settings_of_the_launcher_that_contradict_each_other_are_refused(settings, reason):

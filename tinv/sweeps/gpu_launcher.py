@@ -31,9 +31,9 @@ class GpuLauncher(PointLauncher):
         self.devices, self.n_jobs = devices, n_jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the settings and find the devices."""
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        """Find the devices, and store the settings."""
         self.slots = device_slots(self.devices, self.n_jobs)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def stream(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
         """Run the points. However this ends, it leaves none of their processes behind."""

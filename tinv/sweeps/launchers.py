@@ -52,7 +52,7 @@ class PointLauncher(Launcher):
     """Base class of launchers that are `Streaming` or `Queueing`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the settings that a launcher needs."""
+        """Store the settings that a launcher needs. Check settings before: this makes the sweep's folder."""
         self.folder = Path(config.hydra.sweep.dir)
         self.config_dir = user_config_dir(config.hydra)
         self.hydra_overrides = [text for text in config.hydra.overrides.hydra if not text.startswith(_OF_THE_SWEEP)]

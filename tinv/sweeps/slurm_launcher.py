@@ -106,11 +106,10 @@ class SlurmLauncher(PointLauncher):
             UserError: the settings contradict each other.
         """
         check_job_shape(config.trainer, **self.shape)
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.name = str(config.name)
-        self.stops_on_failure = config.sweep.on_failure == "stop"
+        self.name, self.stops_on_failure = str(config.name), config.sweep.on_failure == "stop"
         if self.stops_on_failure and not self.wait:
             raise UserError("sweep.on_failure=stop requires hydra.launcher.wait=true.")
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def queue(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
         """Submit all points together and yield each one when it has ended; with `wait=False`, yield none."""
