@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tinv.runs.status import Status, read_status, write_status
-from tinv.sweeps.child_process import ChildProcess, point_command, finalize_status, quote_path
+from tinv.runs.reader import RunReader
+from tinv.runs.record_status import write_status
+from tinv.runs.status import Status
+from tinv.sweeps.child_process import ChildProcess, finalize_status, point_command, quote_path
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
@@ -36,7 +38,7 @@ def test_a_point_without_a_last_word_has_failed_and_it_is_said_of_what(tmp_path,
     status = finalize_status(tmp_path, ended(ChildProcess(python(line), log=tmp_path / "log.txt")))
     assert status.status == "failed"
     assert reason in status.reason
-    assert read_status(tmp_path) == status
+    assert RunReader(tmp_path).status == status
 
 
 def test_the_points_own_last_word_counts(tmp_path):

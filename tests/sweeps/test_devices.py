@@ -4,7 +4,7 @@ import pytest
 
 from tinv.errors import UserError
 from tinv.sweeps import devices
-from tinv.sweeps.devices import visible_devices, device_slots
+from tinv.sweeps.devices import device_slots, visible_devices
 
 
 @pytest.fixture(autouse=True)

@@ -78,7 +78,8 @@ def test_the_table_tells_of_every_point_in_three_forms(door, tmp_path):
 
 def test_the_table_shows_how_many_steps_a_run_made_where_runs_say_so(door, tmp_path):
     def train(cfg):
-        (Path(cfg.paths.output_dir) / "progress.json").write_text(json.dumps({"step": 100 + cfg.seed, "of": 400}))
+        progress = Progress(step=100 + cfg.seed, max_steps=400, steps_per_s=1.0)
+        (Path(cfg.paths.output_dir) / "progress.json").write_text(json.dumps(asdict(progress)))
         return 0.5
 
     said = door("-m", CAT, "seed=1,2", train=train)
@@ -171,7 +172,10 @@ def test_only_the_same_sweep_is_taken_up_and_by_one_process(door, tmp_path):
     door("-m", CAT, "seed=1,2", "optimizer.lr=5e-3", train=failing(1, 2))
     folder, again = sweep_of(tmp_path), failing()
     for argv, expected in (
-        (["seed=1,2", f"sweep.resume={folder}", "optimizer.lr=2e-3"], "optimizer.lr was 0.005 and is 0.002. Set the old values"),
+        (
+            ["seed=1,2", f"sweep.resume={folder}", "optimizer.lr=2e-3"],
+            "optimizer.lr was 0.005 and is 0.002. Set the old values",
+        ),
         (["embedding.num_vectors=1,2", f"sweep.resume={folder}"], "has none of these points; it swept seed"),
         (["seed=1,2", "sweep.resume=nowhere"], "sweep.resume=nowhere: the folder does not exist"),
         (["seed=1,2", f"hydra.sweep.dir={folder}"], "holds a sweep already"),

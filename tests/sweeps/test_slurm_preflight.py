@@ -7,7 +7,7 @@ import pytest
 
 from tinv.config.compose import Groups
 from tinv.errors import UserError
-from tinv.runs.slurm_job import this_job
+from tinv.runs.slurm_job import current_job
 from tinv.sweeps.dry_run import plugin_problems
 from tinv.sweeps.slurm_launcher import SlurmLauncher
 from tinv.sweeps.slurm_preflight import check_job_shape, job_conflicts
@@ -111,9 +111,9 @@ def test_settings_of_the_launcher_that_contradict_each_other_are_refused(setting
 
 def test_a_job_is_known_by_the_number_that_slurm_takes_and_a_shell_on_loan_is_none():
     array = {**BATCH, "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "2"}
-    assert (this_job(array).id, this_job(array).restarts) == ("5_3", 2)
-    assert this_job(BATCH).id == "7"
-    assert this_job({"SLURM_JOB_ID": "7"}) is None and this_job({}) is None
+    assert (current_job(array).id, current_job(array).restarts) == ("5_3", 2)
+    assert current_job(BATCH).id == "7"
+    assert current_job({"SLURM_JOB_ID": "7"}) is None and current_job({}) is None
 
 
 def test_options_that_are_not_set_are_left_to_the_cluster_and_those_of_a_site_win():

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def add(commands: Any) -> None:
-    """Add the command and its options."""
+    """Adds the command and its options."""
     command = commands.add_parser(
         "status",
         help="show the progress of a sweep's runs",
@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the table."""
+    """Prints the table."""
     from tinv.sweeps.progress_table import format_progress, progress_records, read_progress
 
     runs = read_progress(arguments.folder)

@@ -8,7 +8,7 @@ LAUNCHER = "hydra/launcher"
 
 
 def add(commands: Any) -> None:
-    """Add the command and its options."""
+    """Adds the command and its options."""
     command = commands.add_parser(
         "submit",
         help="submit a run or a sweep to a Slurm cluster",
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run train.py as a sweep, with a launcher that does not wait."""
+    """Runs train.py as a sweep, with a launcher that does not wait."""
     from tinv.training.main import main
 
     is_chosen = any(text.partition("=")[0] == LAUNCHER for text in arguments.overrides)

@@ -12,22 +12,22 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 from hydra.plugins.plugin import Plugin
 
-from tinv.runs import layout as rundir
+from tinv.runs.resume import choose_run_dir
 
 
 @cache
 def plugins() -> dict[str, type[Plugin]]:
-    """Return tinv's sweepers and launchers by their `_target_` in conf/hydra: gpu_launcher.py holds GpuLauncher."""
+    """Returns tinv's sweepers and launchers by their `_target_` in conf/hydra: gpu_launcher.py holds GpuLauncher."""
     files = [path.stem for kind in ("sweeper", "launcher") for path in Path(__file__).parent.glob(f"*_{kind}.py")]
     names = {stem.title().replace("_", ""): import_module(f"{__name__}.{stem}") for stem in sorted(files)}
     return {f"hydra_plugins.tinv.{name}": getattr(module, name) for name, module in names.items()}
 
 
 def register() -> None:
-    """Make Hydra know tinv's sweepers and launchers."""
+    """Makes Hydra know tinv's sweepers and launchers."""
     Plugins.instance().class_name_to_class.update(plugins())
 
 
 def resolve_sweep_dir(outputs: Path | str, name: str, resume: Path | str | None = None) -> str:
-    """Return the folder of the resumed sweep, or make a new one. OmegaConf knows it as the resolver `sweep_dir`."""
-    return rundir.place(outputs, name) if resume is None else str(resume)
+    """Returns the folder of the resumed sweep, or makes a new one. OmegaConf knows it as the resolver `sweep_dir`."""
+    return choose_run_dir(outputs, name) if resume is None else str(resume)

@@ -11,27 +11,29 @@ from time import monotonic
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.runs.status import Status, read_status, write_status
+from tinv.runs.reader import RunReader
+from tinv.runs.record_status import write_status
+from tinv.runs.status import Status
 
 GRACE_S = 10.0
 """Seconds between the request to end and the kill."""
 
 
 def point_command(overrides: Sequence[str], run: Path, *, config_dir: str | None) -> list[str]:
-    """Return the command that runs a point alone, in a given folder."""
+    """Returns the command that runs a point alone, in a given folder."""
     script = [sys.argv[0]] if sys.argv[0].endswith(".py") else ["-m", "tinv.training.main"]
     options = [f"--config-dir={config_dir}"] if config_dir else []
     return [sys.executable, *script, *options, *overrides, f"hydra.run.dir={quote_path(run)}", "hydra.mode=RUN"]
 
 
 def quote_path(path: Path | str) -> str:
-    """Return an absolute path as the value of an override, whatever characters it contains."""
+    """Returns an absolute path as the value of an override, whatever characters it contains."""
     text = Path(path).absolute().as_posix().replace("'", "\\'")
     return f"'{text}'"
 
 
 def user_config_dir(hydra: Any) -> str | None:
-    """Return the folder of `--config-dir`, or None."""
+    """Returns the folder of `--config-dir`, or None."""
     return next((source.path for source in hydra.runtime.config_sources if source.provider == "command-line"), None)
 
 
@@ -64,19 +66,19 @@ class ChildProcess:
         return round(monotonic() - self._started, 2)
 
     def poll(self) -> int | None:
-        """Return the exit code, or None while the process runs."""
+        """Returns the exit code, or None while the process runs."""
         return self._process.poll()
 
     def wait(self) -> int:
-        """Wait until the process ends, and return its exit code."""
+        """Waits until the process ends, and returns its exit code."""
         return self._process.wait()
 
     def terminate(self) -> None:
-        """Send SIGTERM to the process and to everything that it started."""
+        """Sends SIGTERM to the process and to everything that it started."""
         self._signal(signal.SIGTERM)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
-        """Wait for at most `grace_s` seconds, then kill what is left of the process and of what it started."""
+        """Waits for at most `grace_s` seconds, then kills what is left of the process and of what it started."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=max(0.0, grace_s))
         self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -93,8 +95,8 @@ class ChildProcess:
 
 
 def finalize_status(run: Path, child: ChildProcess, *, interrupted: bool = False) -> Status:
-    """Return the final status of a point whose process has ended; write one if the process did not."""
-    status = read_status(run) or Status()
+    """Returns the final status of a point whose process has ended; writes one if the process did not."""
+    status = RunReader(run).status or Status()
     if not status.has_ended:
         status.status, status.seconds = "interrupted" if interrupted else "failed", child.seconds
         status.reason = None if interrupted else _cause(child.poll())

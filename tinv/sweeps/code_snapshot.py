@@ -35,7 +35,7 @@ class CodeSnapshot:
 
 
 def take_snapshot(sweep: Path, *, config_dir: str | None) -> CodeSnapshot:
-    """Copy the code into a sweep's folder; the same code is copied only once.
+    """Copies the code into a sweep's folder; the same code is copied only once.
 
     Args:
         sweep: the sweep's folder.
@@ -65,7 +65,7 @@ def take_snapshot(sweep: Path, *, config_dir: str | None) -> CodeSnapshot:
 
 
 def _parts(config_dir: str | None) -> Iterator[tuple[str, Path]]:
-    """Yield what to copy, and its name in the snapshot."""
+    """Yields what to copy, and its name in the snapshot."""
     package = Path(tinv.__file__).parent
     yield "tinv", package
     if package not in CONF_DIR.parents:
@@ -89,7 +89,7 @@ def _copy(path: Path, to: Path) -> None:
 
 
 def _digest(parts: Mapping[str, Path], script: str) -> str:
-    """Return 12 hexadecimal digits that identify the contents."""
+    """Returns 12 hexadecimal digits that identify the contents."""
     digest = blake2b(script.encode(), digest_size=6)
     for name, path in sorted(parts.items()):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -102,7 +102,7 @@ def _digest(parts: Mapping[str, Path], script: str) -> str:
 
 
 def _write_versions(folder: Path) -> None:
-    """Write git.json and changes.patch if the code is in a checkout: its commit, and the difference to it."""
+    """Writes git.json and changes.patch if the code is in a checkout: its commit, and the difference to it."""
     commit = _git("rev-parse", "HEAD")
     if commit and _git("ls-files", "--error-unmatch", "__init__.py"):
         changes = _git("diff", "HEAD") or ""

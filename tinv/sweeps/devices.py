@@ -22,7 +22,7 @@ class DeviceSlot:
 
 
 def device_slots(devices: Sequence[int | str] | None, n_jobs: int | None) -> list[DeviceSlot]:
-    """Return a slot for each device, or on the CPU for each job.
+    """Returns a slot for each device, or on the CPU for each job.
 
     Args:
         devices: the devices to use, as in CUDA_VISIBLE_DEVICES; None is all of them.
@@ -49,7 +49,7 @@ def device_slots(devices: Sequence[int | str] | None, n_jobs: int | None) -> lis
 
 
 def visible_devices() -> list[str]:
-    """Return the CUDA devices that this process may use."""
+    """Returns the CUDA devices that this process may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
@@ -59,7 +59,7 @@ def visible_devices() -> list[str]:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Returns how many cores this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

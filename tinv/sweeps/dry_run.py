@@ -10,7 +10,7 @@ from tinv.config.override_errors import points as one_change_points
 from tinv.config.problems import unfit, unknown
 from tinv.config.signatures import signature
 from tinv.config.validate import ConfigError
-from tinv.runs.status import read_status
+from tinv.runs.reader import RunReader
 from tinv.sweeps import plugins
 from tinv.sweeps.optuna_sweeper import OptunaSweeper
 from tinv.sweeps.plan import SweepPlan, plan_sweep, set_plan
@@ -21,7 +21,7 @@ from tinv.sweeps.results_table import ResultRow, format_table
 
 
 def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> str | None:
-    """Plan a sweep for the sweeper, or return the listing of a dry run.
+    """Plans a sweep for the sweeper, or returns the listing of a dry run.
 
     Args:
         groups: the config groups.
@@ -46,7 +46,7 @@ def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> st
 
 
 def plugin_problems(node: DictConfig, path: str) -> list[str]:
-    """Return what is wrong with the settings of a sweeper or launcher of tinv; Hydra does not check them."""
+    """Returns what is wrong with the settings of a sweeper or launcher of tinv; Hydra does not check them."""
     plugin = plugins().get(node._target_)
     if plugin is None:
         return []
@@ -80,5 +80,5 @@ def _list_points(plan: SweepPlan, cfg: DictConfig) -> str:
 
 
 def _status(folder: Path, point: SweepPoint) -> str:
-    status = read_status(folder / str(point.number))
+    status = RunReader(folder / str(point.number)).status
     return status.status if status is not None and status.status in COMPLETED else "waiting"

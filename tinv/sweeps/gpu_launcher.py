@@ -11,10 +11,11 @@ from types import FrameType
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.runs.status import FILE, Status
+from tinv.runs.layout import LOG, STATUS
+from tinv.runs.status import Status
 from tinv.sweeps.child_process import GRACE_S, ChildProcess, finalize_status, point_command
 from tinv.sweeps.devices import DeviceSlot, device_slots
-from tinv.sweeps.launchers import LOG, PointLauncher, report_end, resuming_overrides
+from tinv.sweeps.launchers import PointLauncher, report_end, resuming_overrides
 from tinv.sweeps.points import SweepPoint
 
 POLL_S = 0.1
@@ -31,12 +32,12 @@ class GpuLauncher(PointLauncher):
         self.devices, self.n_jobs = devices, n_jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Find the devices, and store the settings."""
+        """Finds the devices, and stores the settings."""
         self.slots = device_slots(self.devices, self.n_jobs)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def stream(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
-        """Run the points. However this ends, it leaves none of their processes behind."""
+        """Runs the points. However this ends, it leaves none of their processes behind."""
         free, running = list(self.slots), dict[int, tuple[DeviceSlot, SweepPoint, ChildProcess]]()
         is_last = False
         with _sigterm_as_exit():
@@ -64,7 +65,7 @@ class GpuLauncher(PointLauncher):
 
     def _start(self, point: SweepPoint, folder: Path, slot: DeviceSlot) -> ChildProcess:
         run = folder / str(point.number)
-        (run / FILE).unlink(missing_ok=True)
+        (run / STATUS).unlink(missing_ok=True)
         print(f"{point.label} starts on {slot.name}", flush=True)
         overrides = [*resuming_overrides(point, folder), *self.hydra_overrides]
         env = {**slot.env, "PYTHONUNBUFFERED": "1"}
@@ -82,7 +83,7 @@ def _stop_all(children: dict[Path, ChildProcess]) -> None:
 
 @contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit, so that the `finally` above ends the points' processes."""
+    """Turns SIGTERM into SystemExit, so that the `finally` above ends the points' processes."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)

@@ -23,14 +23,14 @@ class GridSweeper(Sweeper):
         self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the configuration and build the launcher."""
+        """Stores the configuration and builds the launcher."""
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run every point that is not completed."""
+        """Runs every point that is not completed."""
         assert self.config is not None and self.launcher is not None, "setup() comes first"
         sweep = SweepRun(self.config)
         with sweep.running():

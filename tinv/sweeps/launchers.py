@@ -18,14 +18,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
-from tinv.runs.layout import checkpoints
-from tinv.runs.status import FILE, Status, read_status
+from tinv.runs.layout import LOG, STATUS, list_checkpoints
+from tinv.runs.reader import RunReader
+from tinv.runs.status import Status
 from tinv.sweeps.child_process import quote_path, user_config_dir
 from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.results_table import format_duration
 
-LOG = "log.txt"
-"""The output of a point, in its folder."""
 _OF_THE_SWEEP = ("hydra/", "hydra.launcher", "hydra.sweeper", "hydra.sweep.", "hydra.mode", "hydra.run.")
 """Hydra's settings that a point does not get from the command."""
 
@@ -35,7 +34,7 @@ class Streaming(Protocol):
     """A launcher that takes the next point when it has room for it, and yields each point when it has ended."""
 
     def stream(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
-        """Run each point in its own folder below `folder`."""
+        """Runs each point in its own folder below `folder`."""
         ...
 
 
@@ -44,7 +43,7 @@ class Queueing(Protocol):
     """A launcher with a queue behind it, which takes all points of a grid at once."""
 
     def queue(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
-        """Run each point in its own folder below `folder`."""
+        """Runs each point in its own folder below `folder`."""
         ...
 
 
@@ -52,13 +51,13 @@ class PointLauncher(Launcher):
     """Base class of launchers that are `Streaming` or `Queueing`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the settings that a launcher needs. Check settings before: this makes the sweep's folder."""
+        """Stores the settings that a launcher needs. Check settings before: this makes the sweep's folder."""
         self.folder = Path(config.hydra.sweep.dir)
         self.config_dir = user_config_dir(config.hydra)
         self.hydra_overrides = [text for text in config.hydra.overrides.hydra if not text.startswith(_OF_THE_SWEEP)]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run points for a sweeper of another package, which knows only this method of Hydra's launchers."""
+        """Runs points for a sweeper of another package, which knows only this method of Hydra's launchers."""
         points = [SweepPoint(initial_job_idx + i, tuple(overrides)) for i, overrides in enumerate(job_overrides)]
         runs = run_points(self, iter(points), self.folder, batch_size=None)
         statuses = {point.number: status for point, status in runs}
@@ -68,7 +67,7 @@ class PointLauncher(Launcher):
 def run_points(
     launcher: Launcher, points: Iterator[SweepPoint], folder: Path, *, batch_size: int | None
 ) -> Generator[tuple[SweepPoint, Status], None, None]:
-    """Run points with any launcher and yield each one when it has ended.
+    """Runs points with any launcher and yields each one when it has ended.
 
     Args:
         launcher: one of tinv's, Hydra's own, or another package's.
@@ -87,7 +86,7 @@ def run_points(
     while batch := list(islice(points, batch_size)):
         for point in batch:
             with suppress(FileNotFoundError):
-                (folder / str(point.number) / FILE).unlink()
+                (folder / str(point.number) / STATUS).unlink()
             if batch_size == 1:
                 print(f"\n{point.label}", flush=True)
         jobs: list[JobReturn] = []
@@ -103,20 +102,20 @@ def run_points(
 
 
 def resuming_overrides(point: SweepPoint, folder: Path) -> list[str]:
-    """Return a point's overrides; a point that has checkpoints resumes from the newest."""
+    """Returns a point's overrides; a point that has checkpoints resumes from the newest."""
     run = folder / str(point.number)
-    return [*point.overrides, *([f"resume={quote_path(run)}"] if checkpoints(run) else [])]
+    return [*point.overrides, *([f"resume={quote_path(run)}"] if list_checkpoints(run) else [])]
 
 
 def report_failure(point: SweepPoint, status: Status) -> None:
-    """Print at once that a point failed."""
+    """Prints at once that a point failed."""
     if status.status == "failed":
         sys.stdout.flush()
         print(f"{point.label}: {status.reason}", file=sys.stderr, flush=True)
 
 
 def report_end(point: SweepPoint, status: Status, run: Path) -> None:
-    """Print how a point ended that ran in another process."""
+    """Prints how a point ended that ran in another process."""
     value = "" if status.value is None else f" with {status.value:.6g}"
     restarts = f", restarted {status.restarts}x" if status.restarts else ""
     log = "" if status.status == "done" else f"; see {display_path(run / LOG)}"
@@ -124,7 +123,7 @@ def report_end(point: SweepPoint, status: Status, run: Path) -> None:
 
 
 def display_path(path: Path) -> str:
-    """Return a path relative to the working directory if it is below it."""
+    """Returns a path relative to the working directory if it is below it."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -138,7 +137,7 @@ def _job_return(point: SweepPoint, status: Status) -> JobReturn:
 
 def _status(run: Path, job: JobReturn | None, reason: str) -> Status:
     """The status that the point wrote itself; without one, what its launcher reports."""
-    status = read_status(run)
+    status = RunReader(run).status
     if status is not None and status.has_ended:
         return status
     if job is None or job.status == JobStatus.UNKNOWN:

@@ -18,7 +18,7 @@ class ModelCache:
         self._condition: list[Any] = []
 
     def get(self, settings: str, load: Callable[[], Any]) -> Any:
-        """Removes and returns the model with these settings, or loads it; releases a model with other settings first."""
+        """Removes and returns the model with these settings, or loads it; first releases one with other settings."""
         model, self._model = self._model, None
         if model is None or settings != self._settings:
             del model

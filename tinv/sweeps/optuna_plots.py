@@ -12,7 +12,7 @@ MIN_TRIALS = 2
 
 
 def draw_plots(study: Any, folder: Path, monitor: str) -> None:
-    """Draw the plots that the study has data for; without matplotlib, draw nothing."""
+    """Draws the plots that the study has data for; without matplotlib, draws nothing."""
     import optuna
 
     trials = study.get_trials(deepcopy=False)

@@ -59,7 +59,7 @@ class OptunaSweeper(Sweeper):
         }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the configuration and build the launcher."""
+        """Stores the configuration and builds the launcher."""
         if config.monitor is None:
             raise UserError("monitor=null: hydra/sweeper=optuna needs a number to optimize. Set one, such as val/loss.")
         self.config = config
@@ -68,7 +68,7 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run points until enough trials are completed."""
+        """Runs points until enough trials are completed."""
         assert self.config is not None and self.launcher is not None, "setup() comes first"
         sweep = SweepRun(self.config)
         with sweep.running():

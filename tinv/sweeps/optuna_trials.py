@@ -40,7 +40,7 @@ class OptunaTrials:
         sweep.results.refresh()
 
     def points(self) -> Iterator[SweepPoint]:
-        """Yield this sweep's unfinished trials, then new ones until there are `n_trials` without earlier failures."""
+        """Yields this sweep's unfinished trials, then new ones until there are `n_trials` without earlier failures."""
         for trial in self.unfinished:
             yield self._start(self.optuna.Trial(self.study, trial._trial_id))
         while self._count() < self.n_trials and not self.sweep.is_over:
@@ -53,7 +53,7 @@ class OptunaTrials:
             yield self._start(trial)
 
     def tell(self, point: SweepPoint, status: Status) -> Status:
-        """Tell the study how a point ended, and return the status that the sweep records."""
+        """Tells the study how a point ended, and returns the status that the sweep records."""
         trial = self._trials()[point.number]
         if status.status == "interrupted":
             return status  # the trial stays RUNNING, so that a resumed sweep continues it
@@ -68,7 +68,7 @@ class OptunaTrials:
         return status
 
     def describe_best(self) -> str:
-        """Return a sentence about the best point of the study, whichever process ran it."""
+        """Returns a sentence about the best point of the study, whichever process ran it."""
         if not any(trial.state == self.states.COMPLETE for trial in self._trials()):
             return "no point was completed"
         best = self.study.best_trial
@@ -100,7 +100,7 @@ class OptunaTrials:
         return make_point(number, [*self.space.fixed, *overrides], overrides)
 
     def _count(self, before: int | None = None) -> int:
-        """Count the trials that can still be completed, or those with numbers below `before`."""
+        """Counts the trials that can still be completed, or those with numbers below `before`."""
         trials = self._trials()[:before]
         return sum(t.number not in self.failed_before and SURPLUS not in t.user_attrs for t in trials)
 

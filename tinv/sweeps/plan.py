@@ -31,7 +31,7 @@ _plan: SweepPlan | None = None
 
 
 def plan_sweep(groups: Groups, overrides: Sequence[str], *, is_search: bool, check_all: bool) -> SweepPlan:
-    """Return the plan of a command.
+    """Returns the plan of a command.
 
     Args:
         groups: the config groups.
@@ -65,12 +65,12 @@ def plan_sweep(groups: Groups, overrides: Sequence[str], *, is_search: bool, che
 
 
 def set_plan(plan: SweepPlan) -> None:
-    """Keep the plan for the sweeper: Hydra builds it, and can pass it nothing but settings."""
+    """Keeps the plan for the sweeper: Hydra builds it, and can pass it nothing but settings."""
     global _plan
     _plan = plan
 
 
 def get_plan() -> SweepPlan:
-    """Return the plan of this process's command."""
+    """Returns the plan of this process's command."""
     assert _plan is not None, "check_sweep() comes first"
     return _plan

@@ -8,9 +8,10 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json
+from tinv.runs.layout import PLAN
+from tinv.runs.reader import SweepReader
 from tinv.sweeps.points import MISSING, SweepPoint, differences
 
-PLAN_FILE = "plan.json"
 MOST_LISTED = 5
 """How many changed settings an error message lists."""
 
@@ -24,7 +25,7 @@ def write_plan(
     settings: Mapping[str, Any],
     points: Sequence[tuple[SweepPoint, Mapping[str, Any]]],
 ) -> None:
-    """Write the plan.
+    """Writes the plan.
 
     Args:
         folder: the sweep's folder.
@@ -39,28 +40,28 @@ def write_plan(
         for point, differs in points
     ]
     write_json(
-        folder / PLAN_FILE,
+        folder / PLAN,
         {"id": id, "command": list(command), "config_dir": config_dir, "settings": dict(settings), "points": rows},
     )
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    """Return the plan of the sweep in a folder.
+    """Returns the plan of the sweep in a folder.
 
     Raises:
         UserError: the folder holds no sweep.
     """
-    try:
-        plan: dict[str, Any] = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        reason = f"its {PLAN_FILE} cannot be read" if (folder / PLAN_FILE).exists() else "it holds no sweep"
-        reason = reason if folder.is_dir() else "the folder does not exist"
-        raise UserError(f"sweep.resume={folder}: {reason}. Give the folder of a sweep.") from None
-    return plan
+    sweep = SweepReader(folder)
+    if sweep.plan is None:
+        problem = (
+            "the folder does not exist" if not folder.is_dir() else sweep.problems.get(PLAN) or f"it has no {PLAN}"
+        )
+        raise UserError(f"sweep.resume={folder}: {problem}. Give the folder of a sweep.")
+    return sweep.plan
 
 
 def renumber(previous: Mapping[str, Any], points: Sequence[SweepPoint]) -> list[SweepPoint]:
-    """Give the points the numbers that they have in the previous plan, and new points the numbers after these.
+    """Gives the points the numbers that they have in the previous plan, and new points the numbers after these.
 
     Raises:
         UserError: the previous plan has none of the points.
@@ -78,7 +79,7 @@ def renumber(previous: Mapping[str, Any], points: Sequence[SweepPoint]) -> list[
 
 
 def check_unchanged(previous: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that the points of the previous plan still have the same settings.
+    """Checks that the points of the previous plan still have the same settings.
 
     Args:
         previous: the plan in the sweep's folder.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 
 def shorten_keys(keys: Iterable[str]) -> dict[str, str]:
-    """Map each key to its shortest ending that no other key has: `lr`, or `optimizer.lr` beside `scheduler.lr`."""
+    """Maps each key to its shortest ending that no other key has: `lr`, or `optimizer.lr` beside `scheduler.lr`."""
     parts = {key: key.split(".") for key in keys}
     names = {}
     for key, own in parts.items():
@@ -14,13 +14,13 @@ def shorten_keys(keys: Iterable[str]) -> dict[str, str]:
 
 
 def format_swept(swept: Mapping[str, str]) -> str:
-    """Return the swept settings and values as `num_vectors=2 lr=0.001`."""
+    """Returns the swept settings and values as `num_vectors=2 lr=0.001`."""
     names = shorten_keys(swept)
     return " ".join(f"{names[key]}={format_value(value)}" for key, value in swept.items())
 
 
 def format_value(value: str) -> str:
-    """Return a value with at most four significant digits if it is a number."""
+    """Returns a value with at most four significant digits if it is a number."""
     try:
         return min(value, f"{float(value):.4g}", key=len)
     except ValueError:

@@ -43,7 +43,7 @@ class SweepPoint:
 
 
 def combinations(groups: Groups, overrides: Sequence[str]) -> list[SweepPoint]:
-    """Return a point for each combination of the swept values; the last key changes fastest.
+    """Returns a point for each combination of the swept values; the last key changes fastest.
 
     Raises:
         UserError: an override is an interval, which only a search can use.
@@ -64,7 +64,7 @@ def combinations(groups: Groups, overrides: Sequence[str]) -> list[SweepPoint]:
 
 
 def make_point(number: int, overrides: Sequence[str], swept: Sequence[str]) -> SweepPoint:
-    """Return a point with these overrides, except those of Hydra and of the sweep itself.
+    """Returns a point with these overrides, except those of Hydra and of the sweep itself.
 
     Args:
         number: the point's number.
@@ -81,12 +81,12 @@ def is_sweep_setting(override: str) -> bool:
 
 
 def setting_of(override: str) -> str:
-    """Return the setting or group that an override changes."""
+    """Returns the setting or group that an override changes."""
     return override.lstrip("+~").partition("=")[0]
 
 
 def flatten(cfg: DictConfig) -> dict[str, Any]:
-    """Return the settings that identify a point, by dotted name; interpolations are not resolved."""
+    """Returns the settings that identify a point, by dotted name; interpolations are not resolved."""
     return {
         name: value
         for name, value in _leaves(OmegaConf.to_container(cfg, resolve=False), "")
@@ -95,7 +95,7 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
 
 
 def differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of `other` that `first` has differently; a setting that `other` lacks is `MISSING`."""
+    """Returns the settings of `other` that `first` has differently; a setting that `other` lacks is `MISSING`."""
     names = dict.fromkeys([*first, *other])
     return {name: other.get(name, MISSING) for name in names if first.get(name, MISSING) != other.get(name, MISSING)}
 

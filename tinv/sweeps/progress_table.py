@@ -1,6 +1,5 @@
 """The progress of a sweep's runs, read only from the files in its folder; any machine that mounts it can do so."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.runs.status import PROGRESS, Status, read_status
+from tinv.runs.layout import PLAN, STATUS
+from tinv.runs.reader import RunReader, SweepReader
+from tinv.runs.status import Progress, Status
 from tinv.runs.text_table import align_columns
-from tinv.sweeps.plan_file import PLAN_FILE
 from tinv.sweeps.point_names import format_value, shorten_keys
 from tinv.sweeps.results_table import format_duration
 
@@ -26,8 +26,7 @@ class RunProgress:
     """Its number in the sweep, or the name of its folder."""
     swept: Mapping[str, str] = field(default_factory=dict)
     status: Status = field(default_factory=lambda: Status("waiting"))
-    progress: Mapping[str, Any] = field(default_factory=dict)
-    """The contents of progress.json."""
+    progress: Progress | None = None
     silent_s: float = 0.0
     """Seconds since it last wrote a file."""
 
@@ -38,35 +37,33 @@ class RunProgress:
 
 
 def read_progress(folder: Path) -> list[RunProgress]:
-    """Return the progress of each run in a sweep's folder, or of the run in a run's folder.
+    """Returns the progress of each run in a sweep's folder, or of the run in a run's folder.
 
     Raises:
         UserError: the folder is neither.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: the folder does not exist. Give the folder of a sweep or of a run.")
-    plan = _read_json(folder / PLAN_FILE)
-    if plan:
-        swept = {str(row["point"]): row["swept"] for row in plan["points"]}
-        names = {*swept, *(path.parent.name for path in folder.glob("*/status.json") if path.parent.name.isdigit())}
-        return [_run_progress(folder / name, name, swept.get(name, {})) for name in sorted(names, key=int)]
-    run = _run_progress(folder, folder.name, {})
+    sweep = SweepReader(folder)
+    if sweep.plan:
+        return [_run_progress(point.run, str(point.number), point.swept) for point in sweep.points]
+    run = _run_progress(RunReader(folder), folder.name, {})
     if run.status.status == "waiting":
-        raise UserError(f"{folder} holds neither a sweep ({PLAN_FILE}) nor a run that has started (status.json)")
+        raise UserError(f"{folder} holds neither a sweep ({PLAN}) nor a run that has started ({STATUS})")
     return [run]
 
 
 def format_progress(runs: list[RunProgress]) -> str:
-    """Return a table, and below it the reasons of failures and the number of runs in each state."""
+    """Returns a table, and below it the reasons of failures and the number of runs in each state."""
     keys = list(dict.fromkeys(key for run in runs for key in run.swept))
     heads = ["point", *shorten_keys(keys).values(), "status", "step", "rate", "left", "restarts", "loss", "job"]
     lines, remarks = [heads], []
     for run in runs:
         progress, status, is_running = run.progress, run.status, run.status.status == "running"
-        step = f"{progress['step']}/{progress['of']}" if progress else ""
-        rate = f"{progress['steps_per_s']:.3g}/s" if progress and is_running else ""
-        left = format_duration(progress.get("seconds_left")) if is_running else ""
-        loss = "" if progress.get("loss") is None else f"{progress['loss']:.4g}"
+        step = f"{progress.step}/{progress.max_steps}" if progress else ""
+        rate = f"{progress.steps_per_s:.3g}/s" if progress and is_running else ""
+        left = format_duration(progress.seconds_left) if progress and is_running else ""
+        loss = "" if progress is None or progress.loss is None else f"{progress.loss:.4g}"
         state = f"{status.status}?" if run.is_silent else status.status
         swept = [format_value(run.swept.get(key, "")) for key in keys]
         lines.append([run.name, *swept, state, step, rate, left, str(status.restarts or ""), loss, status.job or ""])
@@ -81,25 +78,20 @@ def format_progress(runs: list[RunProgress]) -> str:
 
 
 def progress_records(runs: list[RunProgress]) -> list[dict[str, Any]]:
-    """Return a flat dictionary for each run, for JSON."""
+    """Returns a flat dictionary for each run, for JSON."""
     return [
-        {"name": run.name, "swept": dict(run.swept), **vars(run.status), **run.progress, "is_silent": run.is_silent}
+        {
+            "name": run.name,
+            "swept": dict(run.swept),
+            **vars(run.status),
+            **(vars(run.progress) if run.progress else {}),
+            "is_silent": run.is_silent,
+        }
         for run in runs
     ]
 
 
-def _run_progress(run: Path, name: str, swept: Mapping[str, str]) -> RunProgress:
-    status = read_status(run)
-    if status is None:
+def _run_progress(run: RunReader, name: str, swept: Mapping[str, str]) -> RunProgress:
+    if run.status is None:
         return RunProgress(name, swept)
-    times = [path.stat().st_mtime for path in (run / PROGRESS, run / "status.json") if path.exists()]
-    return RunProgress(name, swept, status, _read_json(run / PROGRESS), max(0.0, time.time() - max(times)))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return a file's contents; an empty dictionary if it cannot be read."""
-    try:
-        contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return contents
+    return RunProgress(name, swept, run.status, run.progress, max(0.0, time.time() - (run.last_written or 0.0)))

@@ -10,7 +10,9 @@ from filelock import FileLock, Timeout
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json, write_text
-from tinv.runs.status import ENDED, Status, read_status, steps_of
+from tinv.runs.layout import SWEEP_RESULTS, SWEEP_TABLE
+from tinv.runs.reader import RunReader
+from tinv.runs.status import ENDED, Status
 from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.results_table import ResultRow, format_csv, format_table
 
@@ -33,52 +35,53 @@ class SweepResults:
         self._has_write_error = False
 
     def add(self, points: Iterable[SweepPoint]) -> None:
-        """Add points. A completed one keeps its result; any other is `waiting`."""
+        """Adds points. A completed one keeps its result; any other is `waiting`."""
         for point in points:
             row = self.rows[point.number] = ResultRow(point.number, point.swept, folder=str(point.number))
-            status = read_status(self.folder / row.folder)
+            status = RunReader(self.folder / row.folder).status
             if status is not None and status.status in COMPLETED:
                 self._fill(row, status)
         self.save()
 
     def refresh(self) -> None:
-        """Read the status files of the points that have not ended."""
+        """Reads the status files of the points that have not ended."""
         for row in self.rows.values():
-            if row.status not in ENDED and (status := read_status(self.folder / row.folder)) is not None:
+            if row.status not in ENDED and (status := RunReader(self.folder / row.folder).status) is not None:
                 self._fill(row, status)
         self.save()
 
     def record(self, point: SweepPoint, status: Status) -> None:
-        """Record how a point ended."""
+        """Records how a point ended."""
         if status.status == "failed":
             self.failed.add(point.number)
         self._fill(self.rows[point.number], status)
         self.save()
 
     def save(self) -> None:
-        """Write both files. A full disk does not end the sweep: only the first error is printed."""
+        """Writes both files. A full disk does not end the sweep: only the first error is printed."""
         rows = list(self.rows.values())
         try:
-            write_text(self.folder / "sweep.csv", format_csv(rows, self.monitor))
-            write_json(self.folder / "sweep.json", {"monitor": self.monitor, "points": [asdict(row) for row in rows]})
+            write_text(self.folder / SWEEP_TABLE, format_csv(rows, self.monitor))
+            write_json(self.folder / SWEEP_RESULTS, {"monitor": self.monitor, "points": [asdict(row) for row in rows]})
         except UserError as error:
             if not self._has_write_error:
                 print(error, file=sys.stderr, flush=True)
             self._has_write_error = True
 
     def summary(self) -> str:
-        """Return the table of all points."""
+        """Returns the table of all points."""
         rows = [replace(row, folder=str(self.folder / row.folder)) for row in self.rows.values()]
         return format_table(rows, self.monitor)
 
     def _fill(self, row: ResultRow, status: Status) -> None:
         row.status, row.value, row.seconds, row.reason = status.status, status.value, status.seconds, status.reason
-        row.steps = steps_of(self.folder / row.folder)
+        progress = RunReader(self.folder / row.folder).progress
+        row.steps = progress.step if progress else None
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a sweep's folder for this process.
+    """Locks a sweep's folder for this process.
 
     Raises:
         UserError: another process holds the lock.

@@ -28,7 +28,7 @@ class ResultRow:
 
 
 def format_table(rows: Sequence[ResultRow], monitor: str | None) -> str:
-    """Return a table in aligned columns, with short names for the swept settings."""
+    """Returns a table in aligned columns, with short names for the swept settings."""
     keys = _swept_keys(rows)
     has_steps = any(row.steps is not None for row in rows)
     heads = ["point", *shorten_keys(keys).values(), "status", *([monitor] if monitor else [])]
@@ -42,7 +42,7 @@ def format_table(rows: Sequence[ResultRow], monitor: str | None) -> str:
 
 
 def format_csv(rows: Sequence[ResultRow], monitor: str | None) -> str:
-    """Return CSV with a line for each point and the full names of the swept settings."""
+    """Returns CSV with a line for each point and the full names of the swept settings."""
     keys = _swept_keys(rows)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -54,7 +54,7 @@ def format_csv(rows: Sequence[ResultRow], monitor: str | None) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """Return `7s`, `3m12s` or `2h05m`; an empty string for None."""
+    """Returns `7s`, `3m12s` or `2h05m`; an empty string for None."""
     if seconds is None:
         return ""
     minutes, seconds = divmod(round(seconds), 60)

@@ -28,12 +28,12 @@ class SearchSpace:
     """One point of the space."""
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
-        """Return the overrides that set a trial's parameters."""
+        """Returns the overrides that set a trial's parameters."""
         return [f"{self.prefixes[name]}{name}={params[name]}" for name in self.texts]
 
 
 def search_space(groups: Groups, command: Sequence[str], optuna: Any) -> SearchSpace:
-    """Return the space of a command, together with what files list under `hydra.sweeper.params`.
+    """Returns the space of a command, together with what files list under `hydra.sweeper.params`.
 
     Raises:
         UserError: no setting has several values, or Optuna cannot search one.

@@ -11,11 +11,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
-from tinv.runs.layout import AUTO
-from tinv.runs.status import Status, read_status, write_status
+from tinv.runs.layout import LOG
+from tinv.runs.reader import RunReader
+from tinv.runs.record_status import write_status
+from tinv.runs.resume import AUTO
+from tinv.runs.status import Status
 from tinv.sweeps.child_process import quote_path
 from tinv.sweeps.code_snapshot import CodeSnapshot, take_snapshot
-from tinv.sweeps.launchers import LOG, PointLauncher, display_path, report_end
+from tinv.sweeps.launchers import PointLauncher, display_path, report_end
 from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.slurm_preflight import check_job_shape
 from tinv.sweeps.slurm_queue import QueueEntry, QueueMonitor, cancel, list_entries, submit
@@ -100,7 +103,7 @@ class SlurmLauncher(PointLauncher):
         self.wait, self.poll_s = wait, poll_s
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Check that the job fits the trainer, and store the settings.
+        """Checks that the job fits the trainer, and stores the settings.
 
         Raises:
             UserError: the settings contradict each other.
@@ -112,11 +115,11 @@ class SlurmLauncher(PointLauncher):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def queue(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
-        """Submit all points together and yield each one when it has ended; with `wait=False`, yield none."""
+        """Submits all points together and yields each one when it has ended; with `wait=False`, yields none."""
         yield from self._run(points, folder.absolute(), room=self.array_parallelism if self.stops_on_failure else None)
 
     def stream(self, points: Iterator[SweepPoint], folder: Path) -> Iterator[tuple[SweepPoint, Status]]:
-        """Submit a point when there is room for it, since a search chooses it from the results of earlier points."""
+        """Submits a point when there is room for it, since a search chooses it from the results of earlier points."""
         if not self.wait:
             raise UserError("hydra.launcher.wait=false: a search needs the results of its points. Set it to true.")
         yield from self._run(points, folder.absolute(), room=self.array_parallelism)
@@ -141,7 +144,7 @@ class SlurmLauncher(PointLauncher):
                 entries = monitor.poll()
                 for job, point in list(running.items()):
                     run = folder / str(point.number)
-                    status = read_status(run)
+                    status = RunReader(run).status
                     if not _has_final_status(status, entries, job):
                         is_missed = entries is not None and _is_gone(entries.get(job))
                         missed[job] = missed.get(job, 0) + 1 if is_missed else 0
@@ -163,7 +166,7 @@ class SlurmLauncher(PointLauncher):
             raise
 
     def _submit(self, points: Sequence[SweepPoint], folder: Path) -> dict[str, SweepPoint]:
-        """Submit points and return them by job; a point that an earlier command submitted stays in its job."""
+        """Submits points and returns them by job; a point that an earlier command submitted stays in its job."""
         if not points:
             return {}
         queued = {
@@ -224,14 +227,14 @@ def _is_gone(entry: QueueEntry | None) -> bool:
 
 
 def _write_queued(run: Path) -> None:
-    """Make the run's folder and write that it is queued; what a resumed run counts on is kept."""
+    """Makes the run's folder and writes that it is queued; what a resumed run counts on is kept."""
     run.mkdir(parents=True, exist_ok=True)
-    before = read_status(run) or Status()
+    before = RunReader(run).status or Status()
     write_status(run, replace(before, status="queued", value=None, reason=None, started="", process="", job=None))
 
 
 def _write_failure(run: Path, job: str, entry: QueueEntry | None) -> Status:
-    """Write that a run failed which did not write its end itself, and cancel a job that cannot start."""
+    """Writes that a run failed which did not write its end itself, and cancels a job that cannot start."""
     if entry is not None and entry.cannot_start:
         cancel([job])
         reason = f"job {job} would never start: Slurm reports {entry.reason}"
@@ -239,6 +242,8 @@ def _write_failure(run: Path, job: str, entry: QueueEntry | None) -> Status:
         reason = f"job {job} is gone from the queue and left no result"
     else:
         reason = f"job {job} ended as {entry.state} and left no result{_REMEDIES.get(entry.state, '')}"
-    status = replace(read_status(run) or Status(), status="failed", reason=f"{reason}; see {display_path(run / LOG)}")
+    status = replace(
+        RunReader(run).status or Status(), status="failed", reason=f"{reason}; see {display_path(run / LOG)}"
+    )
     write_status(run, status)
     return status

@@ -18,7 +18,7 @@ def check_job_shape(
     gpus_per_node: int | str | None,
     has_gpu_options: bool = False,
 ) -> None:
-    """Check a job that is about to be submitted against the trainer.
+    """Checks a job that is about to be submitted against the trainer.
 
     Args:
         trainer: the trainer's settings.
@@ -69,7 +69,7 @@ def check_job_shape(
 
 
 def job_conflicts(trainer: Mapping[str, Any], env: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the contradictions between the trainer and the Slurm job in which this process runs.
+    """Returns the contradictions between the trainer and the Slurm job in which this process runs.
 
     Args:
         trainer: the trainer's settings.

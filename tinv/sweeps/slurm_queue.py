@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.runs.slurm_job import client
+from tinv.runs.slurm_job import run_slurm_command
 
 ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
@@ -46,12 +46,14 @@ class QueueEntry:
 
 
 def list_entries() -> dict[str, QueueEntry]:
-    """Return the user's array tasks by job; Slurm lists ended ones for some minutes.
+    """Returns the user's array tasks by job; Slurm lists ended ones for some minutes.
 
     Raises:
         UserError: Slurm does not answer.
     """
-    output = client("squeue", "--noheader", "--array", "--me", "--states=all", f"--format={'|'.join(_FIELDS)}")
+    output = run_slurm_command(
+        "squeue", "--noheader", "--array", "--me", "--states=all", f"--format={'|'.join(_FIELDS)}"
+    )
     entries = {}
     for line in output.splitlines():
         array, task, state, reason, comment = line.split("|", len(_FIELDS) - 1)
@@ -62,7 +64,7 @@ def list_entries() -> dict[str, QueueEntry]:
 
 
 def submit(script: Path, options: Mapping[str, str | None]) -> str:
-    """Submit a batch script, and return the number of the job.
+    """Submits a batch script, and returns the number of the job.
 
     Args:
         script: the bash script.
@@ -73,7 +75,7 @@ def submit(script: Path, options: Mapping[str, str | None]) -> str:
     """
     arguments = [f"--{name}" if value is None else f"--{name}={value}" for name, value in options.items()]
     try:
-        return client("sbatch", "--parsable", *arguments, str(script)).strip().partition(";")[0]
+        return run_slurm_command("sbatch", "--parsable", *arguments, str(script)).strip().partition(";")[0]
     except UserError as error:
         settings = next((settings for text, settings in _SETTINGS.items() if text in str(error).lower()), None)
         raise UserError(f"{error}; change {settings}" if settings else str(error)) from None
@@ -96,12 +98,12 @@ _SETTINGS = {
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Cancel jobs, pending or running."""
-    client("scancel", *jobs)
+    """Cancels jobs, pending or running."""
+    run_slurm_command("scancel", *jobs)
 
 
 class QueueMonitor:
-    """Polls the queue, and tolerates a Slurm that does not answer for some time."""
+    """Polls the queue and tolerates a Slurm that does not answer for some time."""
 
     def __init__(self, patience_s: float = 1800.0):
         """Args:
@@ -111,7 +113,7 @@ class QueueMonitor:
         self._answered_at = time.monotonic()
 
     def poll(self) -> dict[str, QueueEntry] | None:
-        """Return the entries, or None if Slurm does not answer.
+        """Returns the entries, or None if Slurm does not answer.
 
         Raises:
             UserError: it has not answered for `patience_s` seconds.

@@ -21,7 +21,7 @@ def job_options(
     mem_gb: float | None,
     extra_options: Mapping[str, str | int | None],
 ) -> dict[str, str | None]:
-    """Return the options of sbatch that are set.
+    """Returns the options of sbatch that are set.
 
     Args:
         partition: the partition.
@@ -55,7 +55,7 @@ def job_options(
 def batch_script(
     commands: Mapping[int, Sequence[str]], *, cpus_per_task: int, source: Path, setup: Sequence[str] = ()
 ) -> str:
-    """Return the script of a job array, in which each task runs the command with its number.
+    """Returns the script of a job array, in which each task runs the command with its number.
 
     Args:
         commands: program and arguments by task number.

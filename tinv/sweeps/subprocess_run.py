@@ -22,7 +22,7 @@ def needs_subprocess(cfg: DictConfig) -> bool:
 
 
 def run_in_subprocess(cfg: DictConfig) -> float | None:
-    """Run the point that Hydra has just set up, and return its monitored number.
+    """Runs the point that Hydra has just set up, and returns its monitored number.
 
     Raises:
         UserError: the point failed. Its process has printed the traceback of an unexpected error.

@@ -8,12 +8,13 @@ from uuid import uuid4
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
+from tinv.runs.layout import PLAN
 from tinv.runs.status import Status
 from tinv.sweeps import model_cache
 from tinv.sweeps.child_process import user_config_dir
 from tinv.sweeps.launchers import report_failure
 from tinv.sweeps.plan import get_plan
-from tinv.sweeps.plan_file import PLAN_FILE, check_unchanged, read_plan, renumber, write_plan
+from tinv.sweeps.plan_file import check_unchanged, read_plan, renumber, write_plan
 from tinv.sweeps.points import SweepPoint, differences
 from tinv.sweeps.results import COMPLETED, SweepResults, lock_folder
 from tinv.sweeps.results_table import ResultRow
@@ -43,13 +44,13 @@ class SweepRun:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Lock the folder while the block runs the points, then print the results.
+        """Locks the folder while the block runs the points, then print the results.
 
         Raises:
             UserError: another process uses the folder, it belongs to another sweep, or a point failed.
         """
         with lock_folder(self.folder), model_cache.keep_model():
-            if not self.is_resumed and (self.folder / PLAN_FILE).exists():
+            if not self.is_resumed and (self.folder / PLAN).exists():
                 raise UserError(
                     f"hydra.sweep.dir={self.folder}: the folder holds a sweep already. "
                     f"Resume it with sweep.resume={self.folder}."
@@ -63,7 +64,7 @@ class SweepRun:
         self._conclude()
 
     def start(self) -> list[SweepPoint]:
-        """Write the plan into the folder and return its points.
+        """Writes the plan into the folder and return its points.
 
         A resumed sweep keeps the numbers of its points. Its points that this command does not have are returned
         without overrides.
@@ -93,7 +94,7 @@ class SweepRun:
         return [point for point, _ in ordered]
 
     def remaining(self, points: Iterable[SweepPoint]) -> Iterator[SweepPoint]:
-        """Yield the points of this command that are not completed, until the sweep stops."""
+        """Yields the points of this command that are not completed, until the sweep stops."""
         for point in points:
             if self.is_over:
                 return
@@ -101,7 +102,7 @@ class SweepRun:
                 yield point
 
     def record(self, point: SweepPoint, status: Status) -> None:
-        """Record how a point ended."""
+        """Records how a point ended."""
         report_failure(point, status)
         self.results.record(point, status)
 
@@ -122,7 +123,7 @@ class SweepRun:
 
 
 def _reasons(failed: Iterable[ResultRow]) -> Iterator[str]:
-    """Yield each reason once, with the first point that failed for it."""
+    """Yields each reason once, with the first point that failed for it."""
     by_reason: dict[str | None, list[ResultRow]] = {}
     for row in failed:
         by_reason.setdefault(row.reason, []).append(row)
