@@ -3,11 +3,13 @@
 import csv
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tinv.errors import UserError
+from tinv.runs.status import Progress
 from tinv.sweeps.results import lock_folder
 
 CAT = "+experiment=cat_toy"
@@ -78,7 +80,7 @@ def test_the_table_tells_of_every_point_in_three_forms(door, tmp_path):
 
 def test_the_table_shows_how_many_steps_a_run_made_where_runs_say_so(door, tmp_path):
     def train(cfg):
-        progress = Progress(step=100 + cfg.seed, max_steps=400, steps_per_s=1.0)
+        progress = Progress(100 + cfg.seed, 400, 1.0, None, None, "2026-11-22T20:00:00Z")
         (Path(cfg.paths.output_dir) / "progress.json").write_text(json.dumps(asdict(progress)))
         return 0.5
 
