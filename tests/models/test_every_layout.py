@@ -56,7 +56,7 @@ def test_a_run_and_generate_work_on_every_layout(compose, folders, settings, tmp
     learned = formats.read(tmp_path)
     assert {encoder: rows_KD.shape[1] for encoder, rows_KD in learned.vectors.items()} == WIDTHS[name]
     assert all(rows_KD.dtype == torch.float32 and rows_KD.isfinite().all() for rows_KD in learned.vectors.values())
-    near = json.loads((tmp_path / "run.json").read_text())["result"]["vitals"]["nearest"]
+    near = json.loads((tmp_path / "run.json").read_text())["result"]["embedding_stats"]["nearest"]
     assert "toy" in near["<cat-toy>"] and len(near["<cat-toy>"]) == 5 * len(WIDTHS[name])
     (tmp_path / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / ".hydra" / "config.yaml")

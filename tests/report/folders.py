@@ -72,7 +72,7 @@ def write_run(
         },
         "max_steps": (len(losses) - 1) * 10,
         "command": "train.py +experiment=cat_toy",
-        "result": {"vitals": {"nearest": {word: ["cat", "toy"]}}},
+        "result": {"embedding_stats": {"nearest": {word: ["cat", "toy"]}}},
         "git": {"commit": "0123456789abcdef", "dirty": True},
     }
     write_json(run / "run.json", {**told, **card})

@@ -238,7 +238,7 @@ def test_the_concepts_of_a_run_stand_side_by_side(tmp_path):
     run = tmp_path / "run"
     extra = [{"concept": {"placeholder_token": "<dog>", "initializer_token": "toy", "num_vectors": {"clip_l": 1}}}]
     nearest = {"nearest/cat": {"<cat>": ["cat"]}, "nearest/dog": {"<dog>": ["wolf"]}}
-    write_run(run, extra_concepts=extra, result={"vitals": nearest})
+    write_run(run, extra_concepts=extra, result={"embedding_stats": nearest})
     for name in ("cat", "dog"):
         write_sheets(run / "concepts" / name, [0, 10], word=f"<{name}>")
         (run / "concepts" / name / "learned_embeds.safetensors").write_bytes(b"")

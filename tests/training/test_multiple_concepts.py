@@ -18,7 +18,7 @@ from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.optim import RiemannianSGD
 from tinv.training.callbacks import CheckLearning, StopOnNonFinite
-from tinv.training.callbacks.check_learning import StuckError
+from tinv.training.callbacks.check_learning import NotLearningError
 from tinv.training.callbacks.nonfinite import NonFiniteError
 from tinv.training.concept_task import ConceptTask, captions_with_tokens, find_conflicts
 from tinv.training.module import TextualInversion
@@ -147,7 +147,7 @@ class _ScaleGradient(Callback):
 
 @pytest.mark.parametrize(
     ("factor", "guard", "error"),
-    [(float("nan"), StopOnNonFinite(), NonFiniteError), (0.0, CheckLearning(after_steps=2), StuckError)],
+    [(float("nan"), StopOnNonFinite(), NonFiniteError), (0.0, CheckLearning(after_steps=2), NotLearningError)],
 )
 def test_guards_name_the_concept(model, cats, dogs, factor, guard, error):
     module = tiny_module(model, extra_concepts=[dog_task(dogs)])

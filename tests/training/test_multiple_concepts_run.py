@@ -138,7 +138,7 @@ def test_the_numbers_of_each_are_told_by_its_name(finished):
         "num_vectors": {"clip_l": 2},
     }
     assert (other["learning_rate"], other["images"]) == (1e-3, ["0.png", "1.png"])
-    assert card["result"]["vitals"]["nearest/my-dog"].keys() == {"my-dog", "my-dog_1"}
+    assert card["result"]["embedding_stats"]["nearest/my-dog"].keys() == {"my-dog", "my-dog_1"}
 
 
 def test_the_folder_of_a_run_means_all_of_its_words(finished, tmp_path, capsys):

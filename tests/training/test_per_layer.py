@@ -18,7 +18,7 @@ from tinv.models.runtime import compile_unet
 from tinv.models.sampling import sample_pixels
 from tinv.token_parts import part_of
 from tinv.training.callbacks import CheckLearning
-from tinv.training.callbacks.check_learning import StuckError
+from tinv.training.callbacks.check_learning import NotLearningError
 
 FAST = {"seeds": [1, 2], "num_inference_steps": 3, "guidance_scale": 3.0}
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
@@ -154,11 +154,11 @@ def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_he
         tiny_trainer(callbacks=[watch]).fit(tiny_module(model, per_layer=True), tiny_data(tmp_path / "data", model))
 
     model.unet.get_submodule(names[1]).to_v.weight.data.zero_()
-    with pytest.warns(UserWarning, match=f"take no notice of words stay where they start: {names[1]}$"):
+    with pytest.warns(UserWarning, match=f"their vectors keep their initial values: {names[1]}$"):
         learn()
     for name in names:
         model.unet.get_submodule(name).to_v.weight.data.zero_()
-    with pytest.raises(StuckError, match=r"clip_l \(the one vector\) had no gradient"), warnings.catch_warnings():
+    with pytest.raises(NotLearningError, match=r"clip_l \(the only vector\) had no gradient"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         learn()
 

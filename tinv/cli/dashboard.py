@@ -30,12 +30,12 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Save it, and say where it is."""
     from tinv.runs.files import write_json
-    from tinv.training.loggers.wandb_workspace import dashboard, save, spec
+    from tinv.training.loggers.wandb_workspace import build_workspace, save_workspace, workspace_json
 
     given = {name: getattr(arguments, name) for name in ("entity", "name", "monitor", "swept")}
-    workspace = dashboard(arguments.project, **given)
+    workspace = build_workspace(arguments.project, **given)
     if arguments.output is None:
-        print(save(workspace))
+        print(save_workspace(workspace))
     else:
-        write_json(arguments.output, spec(workspace))
+        write_json(arguments.output, workspace_json(workspace))
         print(arguments.output)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tinv.evaluation.subjects import Subject
 from tinv.publish.run_facts import read_config, setting
-from tinv.training.loggers.wandb_summary import is_known, tell_wandb
+from tinv.training.loggers.wandb_run import has_wandb_run, update_summary
 
 PREFIX = "evaluation"
 
@@ -18,11 +18,13 @@ def tell(subject: Subject, result: Mapping[str, Any]) -> bool:
     Raises:
         UserError: W&B does not let us.
     """
-    if not subject.place.is_dir() or not is_known(subject.place):
+    if not subject.place.is_dir() or not has_wandb_run(subject.place):
         return False
     suffix = "" if subject.folder == subject.place else f"/{subject.folder.name}"
     scores = {name: value for name, value in result["scores"].items() if value is not None}
     cfg = read_config(subject.place)
     settings = {key: setting(cfg, f"logger.wandb.{key}") for key in ("project", "entity", "mode")}
-    tell_wandb(subject.place, {f"{PREFIX}/{name}{suffix}": value for name, value in scores.items()}, settings=settings)
+    update_summary(
+        subject.place, {f"{PREFIX}/{name}{suffix}": value for name, value in scores.items()}, config=settings
+    )
     return True

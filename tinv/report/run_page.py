@@ -103,7 +103,7 @@ def _facts(run: RunReader) -> dict[str, Any]:
         "vectors": ", ".join(f"{n} ({name})" for name, n in vectors),
         "model": model.get("name"),
         "pictures": len(card["images"]) if isinstance(card.get("images"), list) else None,
-        "batch and rate": card.get("pace"),
+        "batch and rate": card.get("batch_and_rate"),
         "precision": card.get("precision"),
         "seed": card.get("seed"),
         "device": machine.get("device_name"),
@@ -114,7 +114,7 @@ def _facts(run: RunReader) -> dict[str, Any]:
 
 def _vitals(run: RunReader) -> list[dict[str, Any]]:
     """For each concept its nearest words and the numbers that were measured last."""
-    found = _items(run.card_section("result").get("vitals"))
+    found = _items(run.card_section("result").get("embedding_stats"))
     vitals = []
     for name, near in found:
         base, _, concept = str(name).partition("/")

@@ -26,7 +26,7 @@ from tinv.runs.resume import AUTO, find_checkpoint
 from tinv.sweeps import model_cache
 from tinv.training.callbacks import KeepBest
 from tinv.training.callbacks.checkpoints import newest_valid
-from tinv.training.callbacks.timing import phase
+from tinv.training.callbacks.timing import time_phase
 from tinv.training.concept_task import ConceptTask
 from tinv.training.initializer_search import resolve_initializer
 from tinv.training.loggers.base import logging_run
@@ -54,7 +54,7 @@ def train(cfg: DictConfig) -> float | None:
     with logging_run(loggers, settings):
         torch.manual_seed(cfg.seed)
         callbacks = [build(node) for node in (cfg.early_stopping, cfg.keep, *cfg.callbacks.values()) if node]
-        with phase(callbacks, "loading"):
+        with time_phase(callbacks, "loading"):
             tasks = preflight(cfg)
             for logger in loggers:
                 logger.log_hyperparams(settings)
@@ -62,7 +62,7 @@ def train(cfg: DictConfig) -> float | None:
             module = _build_module(cfg, model, tasks)
         data = MultiConceptDataModule([task.data for task in tasks])
         trainer: Trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers or False)
-        with phase(callbacks, "encoding"):  # before training takes the device's memory
+        with time_phase(callbacks, "encoding"):  # before training takes the device's memory
             _encode_images(cfg, model, data, trainer.strategy.root_device)
         if trainer.is_global_zero:
             for token, batch in zip(module.learned_tokens, module.effective_batches(trainer, data), strict=True):

@@ -1,4 +1,4 @@
-"""Stops a run that learns nothing, instead of letting it "finish"."""
+"""Stops a run whose vectors do not change."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,68 +13,72 @@ from tinv.errors import UserError
 from tinv.token_parts import is_of_layers
 
 
-class StuckError(UserError):
-    """After a number of steps a learned row has had no gradient, or stands where it started."""
+class NotLearningError(UserError):
+    """After a number of steps a learned vector has received no gradient, or has its initial value."""
 
 
 class CheckLearning(Callback):
-    """Looks once, after the first steps of the run, whether every learned row had a gradient and moved."""
+    """Checks once, after the first steps of the run, that every learned vector received a gradient and changed."""
 
     def __init__(self, after_steps: int = 20):
         """Args:
-        after_steps: after how many optimizer steps to look.
+        after_steps: number of optimizer steps after which to check.
         """
         if after_steps < 1:
             raise UserError(f"callbacks.check_learning.after_steps must be 1 or more, got {after_steps}")
         self.after_steps = after_steps
-        self._start: dict[str, Tensor] = {}
+        self._initial: dict[str, Tensor] = {}
         self._had_gradient: dict[str, Tensor] = {}
-        self._is_watching = False
+        self._is_pending = False
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Where the rows start, before a checkpoint moves them."""
-        self._start = _copy_vectors(pl_module)
+        """Copies the initial vectors, before a checkpoint is loaded."""
+        self._initial = _copy_vectors(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """A run that goes on behind the look has passed it."""
-        self._is_watching = trainer.global_step < self.after_steps
+        """Skips the check in a run that resumes after it."""
+        self._is_pending = trainer.global_step < self.after_steps
         self._had_gradient = {}
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Optimizer) -> None:
-        """Which rows [K] have a gradient, as long as it matters."""
-        if self._is_watching:
-            for name, rows_KD in pl_module.named_vectors().items():
-                has_K = torch.zeros(len(rows_KD), dtype=torch.bool, device=rows_KD.device)
-                if rows_KD.grad is not None:
-                    has_K = rows_KD.grad.ne(0).any(dim=1)
+        """Records which vectors [K] have a gradient."""
+        if self._is_pending:
+            for name, vectors_KD in pl_module.named_vectors().items():
+                has_K = torch.zeros(len(vectors_KD), dtype=torch.bool, device=vectors_KD.device)
+                if vectors_KD.grad is not None:
+                    has_K = vectors_KD.grad.ne(0).any(dim=1)
                 self._had_gradient[name] = self._had_gradient.get(name, has_K) | has_K
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """The look."""
-        if self._is_watching and trainer.global_step >= self.after_steps:
-            self._is_watching = False
-            for name, rows_KD in _copy_vectors(pl_module).items():
-                self._check(name, rows_KD, pl_module.named_parts()[name])
+        """Checks the vectors after `after_steps` steps."""
+        if self._is_pending and trainer.global_step >= self.after_steps:
+            self._is_pending = False
+            for name, vectors_KD in _copy_vectors(pl_module).items():
+                self._check(name, vectors_KD, pl_module.named_parts()[name])
 
-    def _check(self, name: str, rows_KD: Tensor, parts: Sequence[str]) -> None:
-        had_K, moved_K = self._had_gradient[name], rows_KD.ne(self._start[name]).any(dim=1)
-        if parts:  # the first samples need not be of all stages, and there are layers that take no notice of words
+    def _check(self, name: str, vectors_KD: Tensor, parts: Sequence[str]) -> None:
+        had_K, moved_K = self._had_gradient[name], vectors_KD.ne(self._initial[name]).any(dim=1)
+        if parts:  # the first steps need not sample every timestep stage, and some layers receive no gradient
             had_PK, moved_PK = had_K.view(len(parts), -1), moved_K.view(len(parts), -1)
             had_K, moved_K = had_PK.any(dim=0), moved_PK.any(dim=0)
-            _tell_of_deaf_layers([part for part, had in zip(parts, had_PK.any(dim=1).tolist()) if not had])
-        no_gradient = (~had_K).nonzero().flatten().tolist()
-        if no_gradient:
-            raise StuckError(
-                f"after {self.after_steps} optimizer steps {_rows(name, no_gradient, len(had_K))} had no gradient: "
-                f"the captions do not hold the placeholder (data.templates, or cut off behind "
-                f"the 77 tokens that fit), or the model detaches its text"
+            without_gradient = [part for part, had in zip(parts, had_PK.any(dim=1).tolist()) if not had]
+            if is_of_layers(without_gradient):
+                warnings.warn(
+                    f"these layers received no gradient from the text; their vectors keep their initial values: "
+                    f"{', '.join(without_gradient)}",
+                    stacklevel=2,
+                )
+        if no_gradient := (~had_K).nonzero().flatten().tolist():
+            raise NotLearningError(
+                f"after {self.after_steps} optimizer steps {_describe(name, no_gradient, len(had_K))} had no gradient: "
+                f"the captions do not contain the placeholder token (data.templates, or it is cut off after 77 tokens), "
+                f"or the model detaches its text embeddings"
             )
-        unmoved = (~moved_K).nonzero().flatten().tolist()
-        if unmoved:
-            raise StuckError(
-                f"after {self.after_steps} optimizer steps {_rows(name, unmoved, len(moved_K))} had a gradient but did "
-                f"not move: optimizer.lr is zero or too small to count in float32; set optimizer.lr=5e-3, or "
-                f"raise callbacks.check_learning.after_steps if the rate is still warming up"
+        if unchanged := (~moved_K).nonzero().flatten().tolist():
+            raise NotLearningError(
+                f"after {self.after_steps} optimizer steps {_describe(name, unchanged, len(moved_K))} had a gradient but "
+                f"did not change: optimizer.lr is zero or too small for float32; set optimizer.lr=5e-3, or raise "
+                f"callbacks.check_learning.after_steps if the learning rate is still warming up"
             )
 
 
@@ -82,15 +86,7 @@ def _copy_vectors(pl_module: Any) -> dict[str, Tensor]:
     return {name: vectors_KD.detach().cpu().clone() for name, vectors_KD in pl_module.named_vectors().items()}
 
 
-def _tell_of_deaf_layers(parts: Sequence[str]) -> None:
-    if is_of_layers(parts):
-        warnings.warn(
-            f"the rows for layers of the U-Net that take no notice of words stay where they start: {', '.join(parts)}",
-            stacklevel=2,
-        )
-
-
-def _rows(name: str, which: list[int], num_vectors: int) -> str:
-    if len(which) == num_vectors:
-        return f"{name} ({'the one vector' if num_vectors == 1 else f'all {num_vectors} vectors'})"
-    return f"vector{'s' if len(which) > 1 else ''} {', '.join(map(str, which))} of {name}"
+def _describe(name: str, indices: list[int], num_vectors: int) -> str:
+    if len(indices) == num_vectors:
+        return f"{name} ({'the only vector' if num_vectors == 1 else f'all {num_vectors} vectors'})"
+    return f"vector{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices))} of {name}"

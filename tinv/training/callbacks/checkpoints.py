@@ -1,4 +1,4 @@
-"""Where a run can go on: kilobytes, whole or not at all, and read back before they are trusted."""
+"""Training checkpoints: a few kilobytes, written atomically, verified before a run resumes from one."""
 
 import pickle
 import warnings
@@ -14,90 +14,80 @@ from tinv.errors import UserError
 from tinv.runs.files import atomic
 from tinv.runs.layout import checkpoint_path, checkpoint_step, list_checkpoints
 from tinv.training.callbacks.every_n_steps import EveryNSteps
-from tinv.training.callbacks.missed_validation import make_up
+from tinv.training.callbacks.missed_validation import run_missed_validation
 from tinv.training.callbacks.timing import Stopwatch
-from tinv.training.loggers.csv_logger import CSVLogger
+from tinv.training.loggers.csv_logger import csv_loggers
 
-_NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
+_REQUIRED_KEYS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
 
 
 class Checkpoints(Callback):
-    """Writes `checkpoints/step_000500.ckpt` after every n-th optimizer step and after the last one."""
+    """Writes `checkpoints/step_000500.ckpt` every n optimizer steps and after the last one."""
 
     def __init__(self, dir: Path | str, every_n_steps: int = 500, total_limit: int | None = 3):
         """Args:
-        dir: the run's folder.
-        every_n_steps: in optimizer steps.
-        keep: how many of the newest to keep; None keeps all.
+        dir: the run folder.
+        every_n_steps: interval in optimizer steps.
+        total_limit: number of checkpoints to keep, the newest; None keeps all.
         """
         if total_limit is not None and total_limit < 1:
-            raise UserError(
-                f"callbacks.checkpoints.total_limit must be 1 or more, got {total_limit}; null keeps all of them"
-            )
+            raise UserError(f"callbacks.checkpoints.total_limit must be 1 or more, got {total_limit}; null keeps all")
         self.run_dir = Path(dir)
         self.total_limit = total_limit
         self.stopwatch = Stopwatch()
         self._every = EveryNSteps(every_n_steps, setting="callbacks.checkpoints.every_n_steps")
-        self._saved: int | None = None
+        self._saved_step: int | None = None
 
     def path(self, step: int) -> Path:
-        """Where the checkpoint of a step is."""
+        """Returns the path of the checkpoint of a step."""
         return checkpoint_path(self.run_dir, step)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """A run that goes on from a checkpoint writes its metrics on from there, too."""
-        self._every.begin(trainer.global_step)
-        self._saved = None
-        for table in tables(trainer):
-            table.rewind(trainer.global_step)
-        make_up(trainer, tables(trainer))
+        """Removes metrics that were logged after the checkpoint of a resumed run, and adds a missing validation."""
+        self._every.reset(trainer.global_step)
+        self._saved_step = None
+        for logger in csv_loggers(trainer):
+            logger.rewind(trainer.global_step)
+        run_missed_validation(trainer, csv_loggers(trainer))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Going on from where a run was stopped early, Lightning counts that step twice for the loggers."""
+        """Corrects Lightning's step counter for loggers, which is one too high after an early stop is resumed."""
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Every n optimizer steps, and when the run is complete: the loop is then as it is in the middle of a run."""
-        is_due = self._every.due(trainer.global_step)
-        if is_due or (trainer.global_step == trainer.max_steps != self._saved):
+        """Saves every n steps and after the last step, while the loop is in the same state as in the middle of a run."""
+        is_due = self._every.is_due(trainer.global_step)
+        if is_due or (trainer.global_step == trainer.max_steps != self._saved_step):
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """A run that was told to stop early."""
-        if trainer.global_step != self._saved and not self.path(trainer.global_step).exists():
+        """Saves the last step of a run that was stopped early."""
+        if trainer.global_step != self._saved_step and not self.path(trainer.global_step).exists():
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint of a step that has just been made, unless it is there; takes every process."""
+        """Writes the checkpoint of the current step unless it exists. Every process must call it."""
         path = self.path(trainer.global_step)
-        if trainer.global_step == self._saved:
+        if trainer.global_step == self._saved_step:
             return
         with self.stopwatch("saving"):
             if trainer.is_global_zero:
-                for table in tables(trainer):
-                    table.log_metrics(_numbers_to_come(trainer), step=trainer.global_step - 1)
-                    table.flush()
-                with atomic(path) as draft:
-                    draft.touch()  # says at once, and in words, when the folder cannot be written to
-                    trainer.save_checkpoint(draft, weights_only=False)
-                self._prune()
+                for logger in csv_loggers(trainer):
+                    logger.log_metrics(_metrics_not_yet_logged(trainer), step=trainer.global_step - 1)
+                    logger.flush()
+                with atomic(path) as temporary:
+                    temporary.touch()  # raises a UserError at once if the folder is not writable
+                    trainer.save_checkpoint(temporary, weights_only=False)
+                if self.total_limit is not None:
+                    for old in list_checkpoints(self.run_dir)[self.total_limit :]:  # newest first
+                        old.unlink(missing_ok=True)
             else:
-                trainer.save_checkpoint(path, weights_only=False)  # takes every process, writes on the first one
-        self._saved = trainer.global_step
-
-    def _prune(self) -> None:
-        if self.total_limit is not None:  # newest first
-            for path in list_checkpoints(self.run_dir)[self.total_limit :]:
-                path.unlink(missing_ok=True)
+                trainer.save_checkpoint(path, weights_only=False)  # a collective call; only the first process writes
+        self._saved_step = trainer.global_step
 
 
-def tables(trainer: Trainer) -> list[CSVLogger]:
-    """Those of the run's loggers that write `metrics.csv`."""
-    return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
-
-
-def _numbers_to_come(trainer: Any) -> dict[str, float]:
-    """What Lightning logs of this step, but only after this hook: a run killed in between must not lose it."""
+def _metrics_not_yet_logged(trainer: Any) -> dict[str, float]:
+    """Returns what Lightning logs of this step after this hook, so that a run killed in between does not lose it."""
     interval = trainer.log_every_n_steps
     if interval == 0 or trainer.global_step % interval:
         return {}
@@ -105,37 +95,37 @@ def _numbers_to_come(trainer: Any) -> dict[str, float]:
 
 
 def verify(path: Path) -> None:
-    """Read a checkpoint to its last byte.
+    """Reads a checkpoint completely.
 
     Raises:
-        UserError: it is missing, cut short, altered, or no checkpoint of a training run.
+        UserError: the file is missing, truncated, altered, or not a checkpoint of a training run.
     """
     if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}; resume=latest takes the newest one that there is")
+        raise UserError(f"there is no checkpoint {path}; resume=latest takes the newest one")
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(f"the checkpoint {path} cannot be read (is it cut short?); resume from another one") from error
-    missing = [key for key in _NEEDED if key not in content] if isinstance(content, dict) else _NEEDED
+        raise UserError(f"checkpoint {path} cannot be read (is it truncated?); resume from another one") from error
+    missing = [key for key in _REQUIRED_KEYS if key not in content] if isinstance(content, dict) else _REQUIRED_KEYS
     if damaged or missing:
         reason = f"{damaged} in it is damaged" if damaged else f"it has no {', '.join(missing)}"
-        raise UserError(f"the checkpoint {path} cannot be resumed from ({reason}); resume from another one")
+        raise UserError(f"checkpoint {path} is not usable ({reason}); resume from another one")
 
 
 def newest_valid(paths: Iterable[Path]) -> Path:
-    """The checkpoint of the highest step that verifies; those passed over are warned of.
+    """Returns the checkpoint of the highest step that can be read; warns about those that cannot.
 
     Raises:
-        UserError: none does.
+        UserError: none can be read.
     """
-    tried = sorted(paths, key=checkpoint_step, reverse=True)
-    for path in tried:
+    candidates = sorted(paths, key=checkpoint_step, reverse=True)
+    for path in candidates:
         try:
             verify(path)
         except UserError as error:
-            warnings.warn(f"passed over: {error}", stacklevel=2)
+            warnings.warn(f"skipped: {error}", stacklevel=2)
         else:
             return path
-    raise UserError(f"none of {len(tried)} checkpoints can be resumed from; leave out resume to begin again")
+    raise UserError(f"none of {len(candidates)} checkpoints is usable; omit resume to start again")

@@ -1,4 +1,4 @@
-"""Stops when a number gets no better."""
+"""Stops a run when a metric no longer improves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from lightning.pytorch import Trainer
 from tinv.errors import UserError
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.metric_monitor import MetricMonitor, Mode
-from tinv.training.callbacks.stopping import Stopping
+from tinv.training.callbacks.stopping_rule import StoppingRule
 
 
-class EarlyStopping(Stopping, MetricMonitor):
-    """Patience: so many measurements in a row that are no improvement, and the run is over."""
+class EarlyStopping(StoppingRule, MetricMonitor):
+    """Stops a run after `patience` measurements in a row without an improvement."""
 
     def __init__(
         self,
@@ -23,13 +23,13 @@ class EarlyStopping(Stopping, MetricMonitor):
         min_steps: int = 0,
     ):
         """Args:
-        monitor: name of the number.
-        patience: how many measurements without an improvement end the run.
-        min_delta: by how much a measurement must be better to be an improvement.
-        mode: `min` if less is better, `max` if more is, `auto` by the name: less of a loss, more of all else.
-        min_steps: not to stop before.
+        monitor: name of the metric.
+        patience: number of measurements without an improvement after which the run stops.
+        min_delta: smallest change that counts as an improvement.
+        mode: `min` if lower is better, `max` if higher is; `auto` is `min` for losses, else `max`.
+        min_steps: number of optimizer steps that the run takes in any case.
         """
-        Stopping.__init__(self, min_steps)
+        StoppingRule.__init__(self, min_steps)
         MetricMonitor.__init__(self, monitor, mode, setting="early_stopping")
         if patience < 1:
             raise UserError(f"early_stopping.patience must be 1 or more, got {patience}")
@@ -38,50 +38,50 @@ class EarlyStopping(Stopping, MetricMonitor):
         self.patience, self.min_delta = patience, min_delta
         self._every = EveryNSteps(1, setting="early_stopping")
 
-    def why_flat(self, curve: Sequence[tuple[int, float]]) -> str | None:
-        """See the class."""
-        best, since = last_improvement([self.sign * value for _, value in curve], self.min_delta)
-        if since < self.patience:
+    def convergence_reason(self, curve: Sequence[tuple[int, float]]) -> str | None:
+        """Returns since when the metric has not improved, or None if it still improves."""
+        best, count = last_improvement([self.sign * value for _, value in curve], self.min_delta)
+        if count < self.patience:
             return None
         step, value = curve[best]
         by = f" by more than {self.min_delta:g}" if self.min_delta else ""
-        return f"{self.monitor} has not improved{by} in {since} measurements, since {value:.4g} at step {step}"
+        return f"{self.monitor} has not improved{by} in {count} measurements, since {value:.4g} at step {step}"
 
-    def hear(self, trainer: Trainer, pl_module: Any, values: Mapping[str, float]) -> None:
-        """A measurement of the number; one that is repeated when a run goes on counts once."""
-        if self.lacks(trainer.global_step):
-            self.note(trainer, values, [word.name for word in pl_module.learned_tokens])
-            if trainer.world_size == 1 or self.follows_the_loop:
-                self.agree(trainer)
+    def on_metric(self, trainer: Trainer, pl_module: Any, values: Mapping[str, float]) -> None:
+        """Adds a measurement; a measurement that is repeated after a resume counts once."""
+        if self.has_missed(trainer.global_step):
+            self.add_values(trainer, values, [token.name for token in pl_module.learned_tokens])
+            if trainer.world_size == 1 or self.is_logged_by_lightning:
+                self.stop_if_converged(trainer)
 
-    def lacks(self, step: int) -> bool:
-        """Whether a step's measurement is not on the curve."""
+    def has_missed(self, step: int) -> bool:
+        """Returns whether the curves have no value of a step."""
         return all(curve[-1][0] != step for curve in self.curves.values())
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Steps count from here."""
-        self._every.begin(trainer.global_step)
+        """Starts counting steps and checks the curves of a resumed run."""
+        self._every.reset(trainer.global_step)
         super().on_train_start(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """What one process alone has heard is settled here by all of them."""
-        if trainer.world_size > 1 and not self.follows_the_loop and self._every.due(trainer.global_step):
-            self.agree(trainer)
+        """Stops all processes after a step whose metric only the first process has measured."""
+        if trainer.world_size > 1 and not self.is_logged_by_lightning and self._every.is_due(trainer.global_step):
+            self.stop_if_converged(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Say so, also if there was nothing to go by."""
+        """Prints why the run was stopped, or that the metric was never measured."""
         super().on_fit_end(trainer, pl_module)
         if not self.curves and trainer.is_global_zero:
             print(
-                f"early_stopping.monitor={self.monitor}: nothing measured that, so nothing could stop the run",
+                f"early_stopping.monitor={self.monitor}: the run never measured this metric, so it was not stopped early",
                 flush=True,
             )
 
 
 def last_improvement(values: Sequence[float], min_delta: float) -> tuple[int, int]:
-    """Where the last improvement was, and how many values have come since; more is better, and no number is worst."""
-    at, best = 0, float("-inf")
+    """Returns the index of the last improvement and the number of values after it; higher is better, NaN is worst."""
+    index, best = 0, float("-inf")
     for i, value in enumerate(values):
         if value > best + min_delta or (best == float("-inf") and value > best):
-            at, best = i, value
-    return at, len(values) - 1 - at
+            index, best = i, value
+    return index, len(values) - 1 - index

@@ -1,6 +1,6 @@
-"""How the embedding is doing, seen from the vocabulary it lives in.
+"""Compares the learned vectors with the vocabulary.
 
-K vectors of the concept, V words of the vocabulary, D width.
+K vectors of a concept, V tokens of the vocabulary, D width.
 """
 
 from typing import Any
@@ -14,97 +14,98 @@ from tinv.embeddings import LearnedToken
 from tinv.errors import UserError
 from tinv.token_parts import encoder_of, part_of
 from tinv.training.callbacks.every_n_steps import EveryNSteps
-from tinv.training.callbacks.logging import log_metrics, log_words
+from tinv.training.callbacks.logging import log_metrics, log_texts
 
 
 class EmbeddingStats(Callback):
-    """Norm among the vocabulary's norms, cosine to the start, nearest words.
+    """Logs the norm, its percentile in the vocabulary, the cosine to the initial vector, and the nearest tokens.
 
-    A vector far longer than any word (percentile 100) tends to overpower the rest of a prompt; one that has left its
-    start behind (cosine near 0) has little of its class left. Both cost editability, long before the loss tells.
+    A vector much longer than any vocabulary embedding (percentile 100) tends to dominate a prompt. A vector with a
+    cosine near 0 to its initial value has lost the meaning of its initializer. Both reduce editability, long before
+    the loss shows it.
     """
 
     def __init__(self, every_n_steps: int = 50, num_nearest: int = 5):
         """Args:
-        every_n_steps: in optimizer steps.
-        num_nearest: how many words to name for each vector.
+        every_n_steps: interval in optimizer steps.
+        num_nearest: number of nearest tokens to log for each vector.
         """
         if num_nearest < 1:
             raise UserError(
-                f"callbacks.embedding_stats.num_nearest must be 1 or more, got {num_nearest}; ~callbacks.embedding_stats turns it off"
+                f"callbacks.embedding_stats.num_nearest must be 1 or more, got {num_nearest}; "
+                f"~callbacks.embedding_stats turns it off"
             )
         self.num_nearest = num_nearest
         self.latest: dict[str, Any] = {}
-        """The last look: step, norm, norm_percentile, cosine_to_start, and the nearest words of each vector; where
-        there are several concepts, `norm/cat-toy` and so on for each."""
+        """The latest values: step, norm, norm_percentile, cosine_to_start, and the nearest tokens of each vector; in a
+        run of several concepts `norm/cat-toy` and so on for each."""
         self._every = EveryNSteps(every_n_steps, setting="callbacks.embedding_stats.every_n_steps")
-        self._start: dict[str, dict[str, Tensor]] = {}
+        self._initial: dict[str, dict[str, Tensor]] = {}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Where the rows start, before a checkpoint moves them."""
-        self._start = pl_module.export_vectors()
+        """Copies the initial vectors, before a checkpoint is loaded."""
+        self._initial = pl_module.export_vectors()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """The start."""
-        self._every.begin(trainer.global_step)
-        self._look(trainer, pl_module)
+        """Logs the first step."""
+        self._every.reset(trainer.global_step)
+        self._log(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Every n optimizer steps."""
-        if self._every.due(trainer.global_step):
-            self._look(trainer, pl_module)
+        """Logs every n steps."""
+        if self._every.is_due(trainer.global_step):
+            self._log(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """The end, if it is not among them."""
+        """Logs the last step unless it has just been logged."""
         if self.latest.get("step") != trainer.global_step:
-            self._look(trainer, pl_module)
+            self._log(trainer, pl_module)
 
-    def _look(self, trainer: Trainer, pl_module: Any) -> None:
+    def _log(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
             self.latest = {"step": trainer.global_step}
-            for word in pl_module.learned_tokens:
-                self._look_at(trainer, pl_module, word)
+            for token in pl_module.learned_tokens:
+                self._log_token(trainer, pl_module, token)
 
-    def _look_at(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> None:
+    def _log_token(self, trainer: Trainer, pl_module: Any, token: LearnedToken) -> None:
         norms, percentiles, cosines = [], [], []
         nearest: dict[str, list[str]] = {}
-        for key, rows_KD in pl_module.export_vectors()[word.placeholder_token].items():
+        for key, vectors_KD in pl_module.export_vectors()[token.placeholder_token].items():
             encoder, part = encoder_of(key), part_of(key)
-            table_VD = pl_module.model.tables[encoder].detach().float()  # stays where it is: it may be large
-            norms.append(rows_KD.norm(dim=1))
-            cosines.append(cosine_similarity(rows_KD, self._start[word.placeholder_token][key]))
-            rows_KD = rows_KD.to(table_VD.device)
-            percentiles.append(norm_percentiles(rows_KD, table_VD).cpu())
-            names = word.concept.words(len(rows_KD))
-            found = nearest_words(rows_KD, table_VD, pl_module.model.tokenizers[encoder], self.num_nearest)
-            if part:
-                names = tuple(f"{name}/{part}" for name in names)
-            for name, near in zip(names, found, strict=True):
-                nearest[name] = nearest.get(name, []) + near
-        numbers = {
-            f"norm{word.suffix}": torch.cat(norms).mean().item(),
-            f"norm_percentile{word.suffix}": torch.cat(percentiles).mean().item(),
-            f"cosine_to_start{word.suffix}": torch.cat(cosines).mean().item(),
+            table_VD = pl_module.model.tables[encoder].detach().float()  # stays on its device: it may be large
+            norms.append(vectors_KD.norm(dim=1))
+            cosines.append(cosine_similarity(vectors_KD, self._initial[token.placeholder_token][key]))
+            vectors_KD = vectors_KD.to(table_VD.device)
+            percentiles.append(norm_percentiles(vectors_KD, table_VD).cpu())
+            neighbors = nearest_tokens(vectors_KD, table_VD, pl_module.model.tokenizers[encoder], self.num_nearest)
+            for name, tokens in zip(token.concept.words(len(vectors_KD)), neighbors, strict=True):
+                nearest.setdefault(f"{name}/{part}" if part else name, []).extend(tokens)
+        values = {
+            f"norm{token.suffix}": torch.cat(norms).mean().item(),
+            f"norm_percentile{token.suffix}": torch.cat(percentiles).mean().item(),
+            f"cosine_to_start{token.suffix}": torch.cat(cosines).mean().item(),
         }
-        self.latest |= {**numbers, f"nearest{word.suffix}": nearest}
-        log_metrics(trainer, {f"embedding/{name}": value for name, value in numbers.items()})
-        table = {name: ", ".join(near) for name, near in nearest.items()}
-        log_words(trainer, f"embedding/nearest{word.suffix}", table)
+        self.latest |= {**values, f"nearest{token.suffix}": nearest}
+        log_metrics(trainer, {f"embedding/{name}": value for name, value in values.items()})
+        texts = {name: ", ".join(tokens) for name, tokens in nearest.items()}
+        log_texts(trainer, f"embedding/nearest{token.suffix}", texts)
 
 
-def norm_percentiles(rows_KD: Tensor, table_VD: Tensor) -> Tensor:
-    """[K]: the percentage of the vocabulary's words whose vectors are shorter."""
-    return 100 * (table_VD.norm(dim=1)[None, :] < rows_KD.norm(dim=1)[:, None]).float().mean(dim=1)
+def norm_percentiles(vectors_KD: Tensor, table_VD: Tensor) -> Tensor:
+    """Returns, for each vector [K], the percentage of vocabulary embeddings that are shorter."""
+    return 100 * (table_VD.norm(dim=1)[None, :] < vectors_KD.norm(dim=1)[:, None]).float().mean(dim=1)
 
 
-def nearest_words(rows_KD: Tensor, table_VD: Tensor, tokenizer: Any, count: int) -> list[list[str]]:
-    """For each vector the words of the smallest angle, nearest first; `ca-` is the beginning of longer words."""
-    cosines_KV = normalize(rows_KD, dim=1) @ table_VD.T / table_VD.norm(dim=1).clamp(min=1e-12)
+def nearest_tokens(vectors_KD: Tensor, table_VD: Tensor, tokenizer: Any, count: int) -> list[list[str]]:
+    """Returns the tokens of the highest cosine similarity to each vector, nearest first; `ca-` begins longer words."""
+    cosines_KV = normalize(vectors_KD, dim=1) @ table_VD.T / table_VD.norm(dim=1).clamp(min=1e-12)
     cosines_KV[:, tokenizer.all_special_ids] = -1
     cosines_KV[:, len(tokenizer) :] = -1  # some tables are longer than their vocabulary
-    ids = cosines_KV.topk(min(count, cosines_KV.shape[1]), dim=1).indices
-    return [[_spelled(token) for token in tokenizer.convert_ids_to_tokens(row)] for row in ids.tolist()]
-
-
-def _spelled(token: str) -> str:
-    return token.removesuffix("</w>") if token.endswith("</w>") else f"{token}-"
+    ids_KN = cosines_KV.topk(min(count, cosines_KV.shape[1]), dim=1).indices
+    return [
+        [
+            name.removesuffix("</w>") if name.endswith("</w>") else f"{name}-"
+            for name in tokenizer.convert_ids_to_tokens(ids)
+        ]
+        for ids in ids_KN.tolist()
+    ]

@@ -1,4 +1,4 @@
-"""How good each word is by now: a few samples, looked at by towers, every n steps."""
+"""Measures the quality of each concept on a few samples during training."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -19,15 +19,15 @@ from tinv.training.callbacks.logging import log_metrics
 from tinv.training.callbacks.timing import Stopwatch
 
 LOGGED = ("clip_i", "clip_t", "dino", "score")
-"""As `eval/clip_i`; where there are several concepts that is the mean, and each has its `eval/clip_i/cat-toy`."""
-_GUIDANCE = {"toybox": 4.5}
+"""Logged as `eval/clip_i`; in a run of several concepts this is the mean, and each has its `eval/clip_i/cat-toy`."""
+_GUIDANCE_SCALES = {"toybox": 4.5}
 
 
 class Evaluation(Callback):
-    """Logs `eval/clip_i`, `eval/clip_t`, `eval/score` and, where there is one, `eval/dino`, from step 0 on.
+    """Logs `eval/clip_i`, `eval/clip_t`, `eval/score` and, with a DINO model, `eval/dino`, from step 0 on.
 
-    They can be followed (`early_stopping=patience`, `keep=best`) and monitored (`monitor=eval/score`). `tinv evaluate` measures
-    the result with more samples; docs/evaluation.md says what the numbers mean.
+    They can be monitored: `early_stopping=patience`, `keep=best`, `monitor=eval/score`. `tinv evaluate` measures the
+    result on more samples; docs/evaluation.md defines the metrics.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class Evaluation(Callback):
         batch_size: int = 8,
     ):
         """Args:
-            every_n_steps: in optimizer steps; None does nothing at all.
-            prompts: with `{}` for the word; None is four for a thing, or for a style.
-            seeds: a sample of each prompt for each.
-            num_inference_steps: solver steps a sample.
-            guidance_scale: how strictly samples follow the prompt; None is 7.5, for the toybox 4.5.
-            negative_prompt: what to steer away from.
-            class_noun: the plain name of what is learned; None is the word that it starts from.
-            towers: what looks at the samples; None is what goes with the model.
-            batch_size: how many samples are drawn at once; only memory and speed depend on it.
+            every_n_steps: interval in optimizer steps; None turns the evaluation off.
+            prompts: prompts to draw from, with `{}` for the placeholder token; None is four for an object, or a style.
+            seeds: seeds of the initial noise; each prompt is sampled once per seed.
+            num_inference_steps: steps of the sampler.
+            guidance_scale: scale of classifier-free guidance; None is 7.5, for the toybox 4.5.
+            negative_prompt: prompt to steer away from.
+            class_noun: plain noun for the concept; None is the initializer token.
+            feature_extractors: models that embed the samples; None is the choice for the model.
+            batch_size: images sampled at once; affects only memory and speed.
 
         Raises:
-            UserError: no seed, or a prompt without a place for the word.
+            UserError: no seed, or a prompt without `{}`.
         """
         self._every = EveryNSteps(every_n_steps, setting="callbacks.evaluation.every_n_steps")
         self.is_on = every_n_steps is not None
@@ -62,9 +62,11 @@ class Evaluation(Callback):
             raise UserError("callbacks.evaluation.seeds needs a seed; every_n_steps=null turns the evaluation off")
         for prompt in prompts or ():
             if prompt.count(GAP) != 1 or set(GAP) & set(prompt.replace(GAP, "")):
-                raise UserError(f"callbacks.evaluation.prompts: {prompt!r} must have one {{}} for the word")
+                raise UserError(
+                    f"callbacks.evaluation.prompts: {prompt!r} must contain {{}} once, for the placeholder token"
+                )
         self.prompts, self.seeds, self.class_noun = tuple(prompts or ()), tuple(seeds), class_noun
-        self.towers_name, self.guidance_scale = feature_extractors, guidance_scale
+        self.feature_extractors, self.guidance_scale = feature_extractors, guidance_scale
         self.options: dict[str, Any] = {
             "num_inference_steps": num_inference_steps,
             "negative_prompt": negative_prompt,
@@ -72,98 +74,99 @@ class Evaluation(Callback):
         }
         self.stopwatch = Stopwatch()
         self.latest: dict[str, float] = {}
-        """What was measured last, by the names that it was logged under."""
-        self._measured_at = -1
-        self._towers: Towers | None = None
+        """The latest values, by the names under which they were logged."""
+        self._last_step = -1
+        self._extractors: Towers | None = None
         self._references: dict[str, References] = {}
         self._nouns: dict[str, str] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Load the towers and look at what is to be learned, before the first step."""
+        """Loads the feature extractors and embeds the training images before the first step."""
         if not self.is_on:
             return
-        self._nouns = {word.name: self._noun_of(word) for word in pl_module.learned_tokens}
-        name = self.towers_name or towers_for(pl_module.model.name)
-        self.options["guidance_scale"] = (
-            self.guidance_scale if self.guidance_scale is not None else _GUIDANCE.get(name, 7.5)
-        )
+        self._nouns = {token.name: self._noun_of(token) for token in pl_module.learned_tokens}
+        name = self.feature_extractors or towers_for(pl_module.model.name)
+        default = _GUIDANCE_SCALES.get(name, 7.5)
+        self.options["guidance_scale"] = default if self.guidance_scale is None else self.guidance_scale
         if trainer.is_global_zero:
             with self.stopwatch("loading"), isolate_rng():
-                self._towers = Choice.of(name).load()
+                self._extractors = Choice.of(name).load()
                 data: Any = trainer.datamodule  # type: ignore[attr-defined]
-                for word, part in zip(pl_module.learned_tokens, data.datamodules, strict=True):
+                for token, part in zip(pl_module.learned_tokens, data.datamodules, strict=True):
                     background = part.concept_images.crop_config.background
-                    shown = [open_image(path, background=background)[0] for path in part.images]
-                    self._references[word.name] = References.seen_by(self._towers, shown)
+                    images = [open_image(path, background=background)[0] for path in part.images]
+                    self._references[token.name] = References.seen_by(self._extractors, images)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Where it begins."""
-        self._every.begin(trainer.global_step)
+        """Evaluates the initial embedding."""
+        self._every.reset(trainer.global_step)
         if self.is_on and trainer.global_step == 0:
             self._evaluate(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Every n optimizer steps, and after the last one, before it is in a checkpoint."""
+        """Evaluates every n steps, and after the last step before its checkpoint is written."""
         step = trainer.global_step
-        is_last = self.is_on and step >= trainer.max_steps and step != self._measured_at
-        if self._every.due(step) or is_last:
+        is_last = self.is_on and step >= trainer.max_steps and step != self._last_step
+        if self._every.is_due(step) or is_last:
             self._evaluate(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """The end of a run that was stopped."""
-        if self.is_on and trainer.global_step != self._measured_at:
+        """Evaluates the last step of a run that was stopped early."""
+        if self.is_on and trainer.global_step != self._last_step:
             self._evaluate(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """A run that goes on when it is complete measures nothing again."""
+        """Restores the values if a complete run was resumed and measured nothing."""
         for name, value in self.latest.items():
             trainer.callback_metrics.setdefault(name, torch.tensor(value))
 
     def state_dict(self) -> dict[str, Any]:
-        """What was measured last."""
+        """Returns the latest values."""
         return dict(self.latest)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As a checkpoint has it."""
+        """Restores the latest values."""
         self.latest = dict(state_dict)
 
     def _evaluate(self, trainer: Trainer, pl_module: Any) -> None:
-        self._measured_at = trainer.global_step
-        numbers: dict[str, float] = {}
+        self._last_step = trainer.global_step
+        values: dict[str, float] = {}
         if trainer.is_global_zero:
-            for word in pl_module.learned_tokens:
-                numbers |= self._measure(trainer, pl_module, word)
+            for token in pl_module.learned_tokens:
+                values |= self._measure(trainer, pl_module, token)
             if len(pl_module.learned_tokens) > 1:
-                numbers |= _means(numbers, [word.suffix for word in pl_module.learned_tokens])
-        self.latest = trainer.strategy.broadcast(numbers)
+                values |= _means(values, [token.suffix for token in pl_module.learned_tokens])
+        self.latest = trainer.strategy.broadcast(values)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.latest.items()})
         if trainer.is_global_zero:
             log_metrics(trainer, self.latest)
 
-    def _measure(self, trainer: Trainer, pl_module: Any, word: LearnedToken) -> dict[str, float]:
-        assert self._towers is not None
-        prompts = self.prompts or few_prompts_for(word.concept.kind)
-        asked = [prompt.replace(GAP, word.placeholder_token) for prompt in prompts for _ in self.seeds]
+    def _measure(self, trainer: Trainer, pl_module: Any, token: LearnedToken) -> dict[str, float]:
+        assert self._extractors is not None
+        templates, num_seeds = self.prompts or few_prompts_for(token.concept.kind), len(self.seeds)
+        prompts = [template.replace(GAP, token.placeholder_token) for template in templates for _ in self.seeds]
         with self.stopwatch("evaluating"), isolate_rng():
             with trainer.precision_plugin.forward_context():
-                seeds = [*self.seeds] * len(prompts)
-                pixels = sample_pixels(pl_module.model, asked, pl_module.export_vectors(), seeds=seeds, **self.options)
-            drawn, each = to_images(pixels), len(self.seeds)
-            samples = {prompt: drawn[i * each : (i + 1) * each] for i, prompt in enumerate(prompts)}
-            found = measure(self._towers, samples, self._references[word.name], class_noun=self._nouns[word.name])
-        scores = {name: found.scores[name] for name in LOGGED}
-        return {f"eval/{name}{word.suffix}": value for name, value in scores.items() if value is not None}
+                seeds = [*self.seeds] * len(templates)
+                pixels = sample_pixels(
+                    pl_module.model, prompts, pl_module.export_vectors(), seeds=seeds, **self.options
+                )
+            images = to_images(pixels)
+            samples = {text: images[i * num_seeds : (i + 1) * num_seeds] for i, text in enumerate(templates)}
+            noun, references = self._nouns[token.name], self._references[token.name]
+            scores = measure(self._extractors, samples, references, class_noun=noun).scores
+        return {f"eval/{name}{token.suffix}": value for name in LOGGED if (value := scores[name]) is not None}
 
-    def _noun_of(self, word: LearnedToken) -> str:
-        class_noun = self.class_noun or word.concept.initializer_token
+    def _noun_of(self, token: LearnedToken) -> str:
+        class_noun = self.class_noun or token.concept.initializer_token
         if not class_noun:
             raise UserError(
-                f"callbacks.evaluation.class_noun: nothing says what {word.placeholder_token} is one of; give its plain name, "
-                f"such as cat"
+                f"callbacks.evaluation.class_noun: {token.placeholder_token} has no initializer token; set a plain noun "
+                f"for it, such as cat"
             )
         return class_noun
 
 
-def _means(numbers: dict[str, float], suffixes: Sequence[str]) -> dict[str, float]:
-    names = [f"eval/{name}" for name in LOGGED if f"eval/{name}{suffixes[0]}" in numbers]
-    return {name: sum(numbers[f"{name}{suffix}"] for suffix in suffixes) / len(suffixes) for name in names}
+def _means(values: dict[str, float], suffixes: Sequence[str]) -> dict[str, float]:
+    names = [f"eval/{name}" for name in LOGGED if f"eval/{name}{suffixes[0]}" in values]
+    return {name: sum(values[f"{name}{suffix}"] for suffix in suffixes) / len(suffixes) for name in names}

@@ -1,7 +1,8 @@
-"""The learned embedding on disk, for everybody's programs."""
+"""Writes the learned embedding in the formats of diffusers and of other programs."""
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from lightning.pytorch import Callback, Trainer
 
 from tinv.errors import UserError
 from tinv.formats import EXPORT_FORMATS, FORMATS, PIPELINE, LearnedEmbedding, get_format, write
-from tinv.inference import export_pipeline as merged
+from tinv.inference import export_pipeline
 from tinv.runs.files import write_text
 from tinv.runs.layout import (
     CONCEPT_TYPE,
@@ -25,12 +26,12 @@ from tinv.training.callbacks.timing import Stopwatch
 
 
 class Export(Callback):
-    """Writes `learned_embeds.safetensors` at the end, and `learned_embeds-steps-500.safetensors` on the way.
+    """Writes `learned_embeds.safetensors` at the end, and `learned_embeds-steps-500.safetensors` during the training.
 
-    Beside it stand `token_identifier.txt` and `type_of_concept.txt`, as in the folders of the sd-concepts-library, and
-    the same word in other formats. Where a run has several concepts, each has a folder of its own, such as
-    `concepts/cat-toy/`, and a pipeline has all of them. A file is only ever replaced by finite numbers: after a failure
-    the last good embedding is there.
+    It also writes `token_identifier.txt` and `type_of_concept.txt`, as the sd-concepts-library has them, and the
+    embedding in other formats. In a run of several concepts each has a folder of its own, such as `concepts/cat-toy/`,
+    and a pipeline contains all of them. A file is only replaced by finite values: after a failure the last good
+    embedding remains.
     """
 
     def __init__(
@@ -42,111 +43,113 @@ class Export(Callback):
         license: str | None = None,
     ):
         """Args:
-        dir: the run's folder.
-        every_n_steps: in optimizer steps; None writes the end only.
-        keep: how many of the newest files on the way to keep; None keeps all.
-        formats: in which the end is written, beside diffusers' own, which is what other commands read.
-        license: of the embedding, as an SPDX identifier; None says nothing.
+        dir: the run folder.
+        every_n_steps: interval in optimizer steps; None writes only the result.
+        total_limit: number of files of intermediate steps to keep, the newest; None keeps all.
+        formats: formats of the result; `diffusers`, which other commands read, is always written.
+        license: license of the embedding as an SPDX identifier; None writes none.
         """
         if unknown := [name for name in formats if name not in EXPORT_FORMATS]:
             raise UserError(
                 f"callbacks.export.formats must be a list of {', '.join(EXPORT_FORMATS)}, got {', '.join(map(str, unknown))}"
             )
         if total_limit is not None and total_limit < 1:
-            raise UserError(
-                f"callbacks.export.total_limit must be 1 or more, got {total_limit}; null keeps all of them"
-            )
-        self.folder = Path(dir)
+            raise UserError(f"callbacks.export.total_limit must be 1 or more, got {total_limit}; null keeps all")
+        self.run_dir = Path(dir)
         self.stopwatch = Stopwatch()
         self.total_limit, self.license = total_limit, license
-        self._others = [get_format(name) for name in FORMATS[1:] if name in formats]
+        self._formats = [get_format(name) for name in FORMATS[1:] if name in formats]
         self._with_pipeline = PIPELINE in formats
         self._every = EveryNSteps(every_n_steps, setting="callbacks.export.every_n_steps")
-        self._began = datetime.now(UTC)
-        self._has_begun = False
+        self._start = datetime.now(UTC)
+        self._has_started = False
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Whether the formats have room for the model's vectors, before the first step."""
+        """Checks before the first step that the formats can hold the model's vectors.
+
+        Raises:
+            UserError: a format cannot.
+        """
         for learned in pl_module.learned_embeddings():
             try:
-                for chosen in self._others:
-                    chosen.check(learned)
+                for format in self._formats:
+                    format.check(learned)
                 if self._with_pipeline:
-                    merged.check(learned)
+                    export_pipeline.check(learned)
             except UserError as error:
                 raise UserError(f"callbacks.export.formats: {error}") from error
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """From here on there is something to keep."""
-        self._has_begun = True
-        self._every.begin(trainer.global_step)
+        """From here on a failed run writes its result."""
+        self._has_started = True
+        self._every.reset(trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Every n optimizer steps."""
-        if self._every.due(trainer.global_step):
-            for folder, learned in self._learned(trainer, pl_module).items():
+        """Writes the embeddings every n steps."""
+        if self._every.is_due(trainer.global_step):
+            for folder, learned in self._finite_embeddings(trainer, pl_module).items():
                 self._write(learned, step_embedding_path(folder, trainer.global_step))
-                self._forget_oldest(folder)
+                self._delete_oldest(folder)
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """The result; also when the checkpoint that a run goes on from was its last one already."""
+        """Writes the result, also if the run was resumed from the checkpoint of its last step."""
         learned = self._write_result(trainer, pl_module)
         if self._with_pipeline and len(learned) == len(pl_module.learned_tokens):
             with self.stopwatch("saving"):
-                merged.write(self.folder / PIPELINE, learned, pl_module.model)
+                export_pipeline.write(self.run_dir / PIPELINE, learned, pl_module.model)
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """What was learned until then, unless the disk is what failed."""
-        if self._has_begun:
+        """Writes what a failed run has learned, if the disk allows it."""
+        if self._has_started:
             try:
                 self._write_result(trainer, pl_module)
             except UserError as error:
                 warnings.warn(f"the embedding was not saved: {error}", stacklevel=2)
 
     def _write_result(self, trainer: Trainer, pl_module: Any) -> list[LearnedEmbedding]:
-        found = self._learned(trainer, pl_module, _keeper(trainer))
-        for folder, learned in found.items():
+        keep_best = next((c for c in trainer.callbacks if isinstance(c, KeepBest)), None)  # type: ignore[attr-defined]
+        embeddings = self._finite_embeddings(trainer, pl_module, keep_best)
+        for folder, learned in embeddings.items():
             self._write(learned, folder / get_format(FORMATS[0]).file_name)
-            for chosen in self._others:
-                self._write(learned, chosen.default_path(folder, learned), chosen.name)
-        for word in pl_module.learned_tokens if trainer.is_global_zero else ():
-            folder = concept_dir(self.folder, word.name)
-            write_text(folder / TOKEN_IDENTIFIER, word.placeholder_token + "\n")
-            write_text(folder / CONCEPT_TYPE, word.concept.kind + "\n")
-        return [*found.values()]
+            for format in self._formats:
+                self._write(learned, format.default_path(folder, learned), format.name)
+        for token in pl_module.learned_tokens if trainer.is_global_zero else ():
+            folder = concept_dir(self.run_dir, token.name)
+            write_text(folder / TOKEN_IDENTIFIER, token.placeholder_token + "\n")
+            write_text(folder / CONCEPT_TYPE, token.concept.kind + "\n")
+        return [*embeddings.values()]
 
-    def _learned(
-        self, trainer: Trainer, pl_module: Any, keeper: KeepBest | None = None
+    def _finite_embeddings(
+        self, trainer: Trainer, pl_module: Any, keep_best: KeepBest | None = None
     ) -> dict[Path, LearnedEmbedding]:
-        """The words with all that is known of them, by folder; nothing on all processes but one, and none that is not
-        finite."""
-        found: dict[Path, LearnedEmbedding] = {}
+        """Returns the embeddings with their metadata by folder, without those that are not finite.
+
+        It is empty on all processes but the first.
+        """
+        embeddings: dict[Path, LearnedEmbedding] = {}
         if not trainer.is_global_zero:
-            return found
+            return embeddings
         parts = trainer.datamodule.datamodules  # type: ignore[attr-defined]
-        for word, part, latest in zip(pl_module.learned_tokens, parts, pl_module.learned_embeddings(), strict=True):
-            learned = keeper.choose(word.name, latest) if keeper else latest
-            if not all(rows.isfinite().all() for rows in learned.vectors.values()):
-                which = f" of {word.placeholder_token}" if word.name else ""
-                warnings.warn(f"learned_embeds{which} was not written: the embedding is not finite", stacklevel=2)
+        for token, part, latest in zip(pl_module.learned_tokens, parts, pl_module.learned_embeddings(), strict=True):
+            learned = keep_best.select(token.name, latest) if keep_best else latest
+            if not all(vectors.isfinite().all() for vectors in learned.vectors.values()):
+                of_token = f" of {token.placeholder_token}" if token.name else ""
+                warnings.warn(f"learned_embeds{of_token} was not written: the embedding is not finite", stacklevel=2)
                 continue
-            side = part.concept_images.crop_config.resolution or pl_module.model.resolution
-            told = {"date": f"{self._began:%Y-%m-%dT%H:%M:%SZ}", "resolution": str(side)}
-            told |= {"license": self.license} if self.license else {}
-            whole = LearnedEmbedding(learned.placeholder_token, learned.vectors, {**learned.provenance, **told})
-            found[concept_dir(self.folder, word.name)] = whole
-        return found
+            resolution = part.concept_images.crop_config.resolution or pl_module.model.resolution
+            metadata = {"date": f"{self._start:%Y-%m-%dT%H:%M:%SZ}", "resolution": str(resolution)}
+            metadata |= {"license": self.license} if self.license else {}
+            embeddings[concept_dir(self.run_dir, token.name)] = replace(
+                learned, provenance={**learned.provenance, **metadata}
+            )
+        return embeddings
 
     def _write(self, learned: LearnedEmbedding, path: Path, format: str | None = None) -> None:
         with self.stopwatch("saving"):
             write(path, learned, format)
 
-    def _forget_oldest(self, folder: Path) -> None:
+    def _delete_oldest(self, folder: Path) -> None:
         if self.total_limit is not None:
             for paths in list(list_step_embeddings(folder).values())[: -self.total_limit]:
                 for path in paths:
                     path.unlink(missing_ok=True)
-
-
-def _keeper(trainer: Any) -> KeepBest | None:
-    return next((callback for callback in trainer.callbacks if isinstance(callback, KeepBest)), None)

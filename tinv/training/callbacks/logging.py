@@ -1,6 +1,6 @@
-"""Numbers, pictures and words to whatever loggers a run has, each as far as it can take them.
+"""Sends metrics, images and texts to all loggers of a run that accept them.
 
-Every entry bears the number of optimizer steps taken, which is also the number in the names of the files on disk.
+Each entry has the number of completed optimizer steps, as the files in the run folder have in their names.
 """
 
 from collections.abc import Mapping
@@ -8,29 +8,25 @@ from collections.abc import Mapping
 from lightning.pytorch import Trainer
 from PIL import Image
 
-from tinv.training.callbacks.metric_monitor import spread
-from tinv.training.loggers.base import ExperimentLogger
+from tinv.training.callbacks.metric_monitor import notify_monitors
+from tinv.training.loggers.base import experiment_loggers
 
 
 def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
-    """Numbers to every logger, and to the callbacks that follow one of them."""
-    spread(trainer, metrics)
+    """Sends metrics to every logger, and to the callbacks that monitor one of them."""
+    notify_monitors(trainer, metrics)
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=trainer.global_step)
         logger.save()
 
 
-def log_picture(trainer: Trainer, name: str, picture: Image.Image) -> None:
-    """A picture to the boards; a sheet of samples is on disk by then."""
-    for board in _boards(trainer):
-        board.log_picture(name, picture, trainer.global_step)
+def log_image(trainer: Trainer, name: str, image: Image.Image) -> None:
+    """Sends an image to the experiment loggers; a sample sheet must already be in the run folder."""
+    for logger in experiment_loggers(trainer.loggers):
+        logger.log_image(name, image, trainer.global_step)
 
 
-def log_words(trainer: Trainer, name: str, rows: Mapping[str, str]) -> None:
-    """A small table of texts to the boards."""
-    for board in _boards(trainer):
-        board.log_words(name, rows, trainer.global_step)
-
-
-def _boards(trainer: Trainer) -> list[ExperimentLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, ExperimentLogger)]
+def log_texts(trainer: Trainer, name: str, texts: Mapping[str, str]) -> None:
+    """Sends a table of texts to the experiment loggers."""
+    for logger in experiment_loggers(trainer.loggers):
+        logger.log_texts(name, texts, trainer.global_step)

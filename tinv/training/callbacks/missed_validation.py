@@ -1,4 +1,4 @@
-"""A measurement that a killed run did not get to: its checkpoint is older by a moment."""
+"""Repeats a validation that a killed run did not complete after it had written the checkpoint of that step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,21 +9,22 @@ from tinv.training.callbacks.metric_monitor import MetricMonitor
 from tinv.training.loggers.csv_logger import CSVLogger
 
 
-def make_up(trainer: Trainer, tables: Sequence[CSVLogger]) -> None:
-    """Measure `val/loss` now, if it was due at the step that the run goes on from, and somebody has missed it.
+def run_missed_validation(trainer: Trainer, csv_loggers: Sequence[CSVLogger]) -> None:
+    """Validates now if a validation was due at the step of the checkpoint and a logger or monitor lacks its result.
 
     Args:
-        trainer: about to go on.
-        tables: of the run.
+        trainer: trainer of a run that resumes from a checkpoint.
+        csv_loggers: loggers of the run that write metrics.csv.
     """
     step, interval = trainer.global_step, trainer.val_check_batch
     is_due = step > 0 and bool(interval) and step * trainer.accumulate_grad_batches % (interval or 1) == 0
-    if trainer.strategy.broadcast(is_due and (_is_not_written(tables, step) or _is_not_heard(trainer, step))):
-        measure(trainer)
+    is_missing = bool(csv_loggers) and not any(logger.has_value(step, "val/loss") for logger in csv_loggers)
+    if trainer.strategy.broadcast(is_due and (is_missing or _has_monitor_missed(trainer, step))):
+        run_validation(trainer)
 
 
-def measure(trainer: Trainer) -> None:
-    """Measure `val/loss` between two steps; the training goes on as if nothing had been."""
+def run_validation(trainer: Trainer) -> None:
+    """Measures `val/loss` between two training steps without any effect on the training."""
     loop = trainer.fit_loop.epoch_loop.val_loop
     had_run = loop._has_run
     loop.restarting = False
@@ -31,13 +32,9 @@ def measure(trainer: Trainer) -> None:
     trainer.validating = True
     loop.run()
     trainer.training = True
-    loop._has_run = had_run  # or a run that is made longer would take its training for done
+    loop._has_run = had_run  # otherwise a run with a larger max_steps would consider its training complete
 
 
-def _is_not_written(tables: Sequence[CSVLogger], step: int) -> bool:
-    return bool(tables) and not any(table.has(step, "val/loss") for table in tables)
-
-
-def _is_not_heard(trainer: Any, step: int) -> bool:
-    listeners = [callback for callback in trainer.callbacks if isinstance(callback, MetricMonitor)]
-    return any(callback.follows_the_loop and callback.lacks(step) for callback in listeners)
+def _has_monitor_missed(trainer: Any, step: int) -> bool:
+    monitors = [callback for callback in trainer.callbacks if isinstance(callback, MetricMonitor)]
+    return any(monitor.is_logged_by_lightning and monitor.has_missed(step) for monitor in monitors)

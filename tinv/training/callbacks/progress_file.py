@@ -1,4 +1,4 @@
-"""progress.json: how far a run is, for whoever looks at its folder from elsewhere."""
+"""progress.json: the step, speed and loss of a run, for `tinv status`."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,11 @@ from tinv.runs.status import TIME_FORMAT
 
 
 class ProgressFile(Callback):
-    """Writes the file when training starts, every few seconds while it goes on, and at its end."""
+    """Writes the file at the start of the training, at intervals during it, and at its end."""
 
     def __init__(self, dir: Path | str, every_s: float = 10.0):
         """Args:
-        dir: the run's folder.
+        dir: the run folder.
         every_s: seconds between two writes.
         """
         if every_s < 0:
@@ -26,30 +26,30 @@ class ProgressFile(Callback):
                 f"callbacks.progress_file.every_s must be 0 or more, got {every_s}; ~callbacks.progress_file removes it"
             )
         self.path, self.every_s = Path(dir) / PROGRESS, every_s
-        self._first_step, self._began_at, self._written_at = 0, 0.0, 0.0
+        self._first_step, self._start_time, self._write_time = 0, 0.0, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """The rate is that of the session."""
-        self._first_step, self._began_at = trainer.global_step, monotonic()
+        """Starts measuring the speed of this session."""
+        self._first_step, self._start_time = trainer.global_step, monotonic()
         self._write(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Once in a while."""
-        if monotonic() - self._written_at >= self.every_s:
+        """Writes the file if the last write is long enough ago."""
+        if monotonic() - self._write_time >= self.every_s:
             self._write(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """The last one."""
+        """Writes the last step."""
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero:
             return
-        self._written_at = monotonic()
+        self._write_time = monotonic()
         step, max_steps = trainer.global_step, trainer.max_steps
-        rate = (step - self._first_step) / max(self._written_at - self._began_at, 1e-6)
+        rate = (step - self._first_step) / max(self._write_time - self._start_time, 1e-6)
         loss = trainer.callback_metrics.get("train/loss")
-        told = {
+        progress = {
             "step": step,
             "max_steps": max_steps,
             "steps_per_s": round(rate, 3),
@@ -57,4 +57,4 @@ class ProgressFile(Callback):
             "loss": None if loss is None or not loss.isfinite() else round(float(loss), 6),
             "written_at": f"{datetime.now(UTC):{TIME_FORMAT}}",
         }
-        write_json(self.path, told)
+        write_json(self.path, progress)

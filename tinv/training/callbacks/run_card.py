@@ -1,4 +1,4 @@
-"""run.json: what ran, on what, for how long, and what came of it."""
+"""run.json: what ran, on which machine, for how long, and with which result."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,36 +13,37 @@ from tinv.runs.layout import RUN_CARD
 from tinv.runs.reader import RunReader
 from tinv.training.callbacks.embedding_stats import EmbeddingStats
 from tinv.training.callbacks.keep_best import KeepBest
-from tinv.training.callbacks.stopping import Stopping
-from tinv.training.callbacks.timing import Stopwatch, Time, add_up
+from tinv.training.callbacks.stopping_rule import StoppingRule
+from tinv.training.callbacks.timing import Stopwatch, Time, total_times
 
 _INTERRUPTIONS = (KeyboardInterrupt, SIGTERMException, SystemExit)
+_SESSION_KEYS = ("status", "reason", "started", "command", "git", "result", "seconds", "cpu_seconds")
 
 
 class RunCard(Callback):
-    """Writes the card when training starts, after each validation, and at the end, whichever end it is.
+    """Writes the run card when training starts, after each validation, and when the run ends or fails.
 
-    A run that goes on later keeps its earlier sessions under `earlier`; one that was killed is found there as
-    `killed`. Nothing of the environment is recorded, and values that look like secrets are masked.
+    A resumed run lists its earlier sessions under `earlier`; a killed session has the status `killed` there. The card
+    records no environment variables, and masks values that look like secrets.
     """
 
     def __init__(self, dir: Path | str):
         """Args:
-        dir: the run's folder.
+        dir: the run folder.
         """
         self.path = Path(dir) / RUN_CARD
         self.stopwatch = Stopwatch()
         self.card: dict[str, Any] = {}
-        self._made = self._validation_began = self._training_began = Time.now()
-        self._before = Time()
+        self._created = self._validation_start = self._training_start = Time.now()
+        self._phases_before = Time()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """What runs; written before the first step."""
-        self._training_began, self._before = Time.now(), _phases(trainer)
+        """Writes what runs, before the first step."""
+        self._training_start, self._phases_before = Time.now(), _sum_of_phases(trainer)
         self.card = {
             "status": "running",
             "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            **_subject(trainer, pl_module),
+            **_describe_run(trainer, pl_module),
             "command": command_line(),
             "hydra": hydra_choices(self.path.parent),
             "git": git_state(),
@@ -56,23 +57,23 @@ class RunCard(Callback):
         self._write(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Validation is a phase of its own."""
-        self._validation_began = Time.now()
+        """Starts the phase `validation`."""
+        self._validation_start = Time.now()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """How it stands."""
-        self.stopwatch.add("validation", Time.now() - self._validation_began)
+        """Writes the current result."""
+        self.stopwatch.add("validation", Time.now() - self._validation_start)
         if self.card and not trainer.sanity_checking:
             self._write(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """It went well; if there was nothing left to train, the card there is stays."""
+        """Writes the final result, unless there was nothing left to train."""
         if self.card:
             self.card["status"] = "finished"
             self._write(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """It did not, and why."""
+        """Writes why the run failed."""
         if not self.card:
             return
         self.card["status"] = "interrupted" if isinstance(exception, _INTERRUPTIONS) else "failed"
@@ -82,66 +83,64 @@ class RunCard(Callback):
     def _write(self, trainer: Any) -> None:
         if not trainer.is_global_zero:
             return
-        numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if "/" in name}
-        vitals = [callback.latest for callback in trainer.callbacks if isinstance(callback, EmbeddingStats)]
-        told = {k: v for c in trainer.callbacks if isinstance(c, Stopping | KeepBest) for k, v in c.told.items()}
-        self.card["result"] = {
-            "steps": trainer.global_step,
-            **numbers,
-            **({"vitals": vitals[0]} if vitals else {}),
-            **told,
-        }
+        result = {"steps": trainer.global_step}
+        result |= {name: float(value) for name, value in trainer.callback_metrics.items() if "/" in name}
+        for callback in trainer.callbacks:
+            if isinstance(callback, EmbeddingStats):
+                result["embedding_stats"] = callback.latest
+            elif isinstance(callback, StoppingRule | KeepBest):
+                result |= callback.run_card_entry
+        self.card["result"] = result
         times = self._times(trainer)
-        self.card["seconds"] = {name: round(time.clock, 2) for name, time in times.items()}
-        self.card["cpu_seconds"] = {name: round(time.processor, 2) for name, time in times.items()}
+        self.card["seconds"] = {phase: round(time.wall, 2) for phase, time in times.items()}
+        self.card["cpu_seconds"] = {phase: round(time.cpu, 2) for phase, time in times.items()}
         write_json(self.path, self.card)
 
     def _times(self, trainer: Any) -> dict[str, Time]:
-        """By phase, beside the total; training is what no other phase has of the time since it began."""
+        """Returns the time of each phase; `training` is the time since its start that no other phase accounts for."""
         now = Time.now()
         return {
-            **add_up(trainer.callbacks).times,
-            "training": now - self._training_began - (_phases(trainer) - self._before),
-            "total": now - self._made,
+            **total_times(trainer.callbacks),
+            "training": now - self._training_start - (_sum_of_phases(trainer) - self._phases_before),
+            "total": now - self._created,
         }
 
     def _earlier_sessions(self) -> list[dict[str, Any]]:
-        """What a card already there tells of the sessions before this one."""
+        """Returns the sessions that an existing run card describes."""
         card = RunReader(self.path.parent).card
         if not card:
             return []
         if card.get("status") == "running":
             card["status"] = "killed"
-        kept = ("status", "reason", "started", "command", "git", "result", "seconds", "cpu_seconds")
-        return [*card.get("earlier", []), {key: card[key] for key in kept if key in card}]
+        return [*card.get("earlier", []), {key: card[key] for key in _SESSION_KEYS if key in card}]
 
 
-def _phases(trainer: Any) -> Time:
-    return sum(add_up(trainer.callbacks).times.values(), Time())
+def _sum_of_phases(trainer: Any) -> Time:
+    return sum(total_times(trainer.callbacks).values(), Time())
 
 
-def _subject(trainer: Any, pl_module: Any) -> dict[str, Any]:
-    """What is learned, from what, with which settings of weight; the concepts beside the first are under `others`."""
+def _describe_run(trainer: Any, pl_module: Any) -> dict[str, Any]:
+    """Returns the concept, its training images and settings; further concepts are under `extra_concepts`."""
     paces = pl_module.effective_batches(trainer, trainer.datamodule)
-    first, *others = [
+    first, *extra_concepts = [
         {
             "concept": {
-                "placeholder_token": word.placeholder_token,
-                "initializer_token": word.concept.initializer_token,
-                "kind": word.concept.kind,
-                "num_vectors": {name: len(rows) for name, rows in word.embedding.weights.items()},
+                "placeholder_token": token.placeholder_token,
+                "initializer_token": token.concept.initializer_token,
+                "kind": token.concept.kind,
+                "num_vectors": {name: len(vectors) for name, vectors in token.embedding.weights.items()},
             },
             "images": [path.name for path in part.images],
             "effective_batch": pace.size,
             "learning_rate": pace.scaled_lr,
-            "pace": str(pace),
+            "batch_and_rate": str(pace),
             "images_seen": pace.size * trainer.max_steps,
         }
-        for word, part, pace in zip(pl_module.learned_tokens, trainer.datamodule.datamodules, paces, strict=True)
+        for token, part, pace in zip(pl_module.learned_tokens, trainer.datamodule.datamodules, paces, strict=True)
     ]
     return {
         **first,
-        **({"extra_concepts": others} if others else {}),
+        **({"extra_concepts": extra_concepts} if extra_concepts else {}),
         "model": {"name": pl_module.model.name, "fingerprint": pl_module.model.fingerprint},
         "seed": pl_module.seed,
         "max_steps": trainer.max_steps,

@@ -1,7 +1,7 @@
-"""Where the time of a run goes: by the clock, and of the processor.
+"""Wall-clock time and CPU time of the phases of a run.
 
-The clock also counts what other programs of a crowded machine take; the processor's time is this process's own, of all
-its threads, and does not know what a GPU does meanwhile.
+Wall-clock time depends on other processes of the machine. CPU time counts all threads of this process and nothing
+that a GPU does.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,21 +13,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Time:
-    """A moment, or how long something took, in seconds."""
+    """A point in time or a duration, in seconds."""
 
-    clock: float = 0.0
-    processor: float = 0.0
+    wall: float = 0.0
+    cpu: float = 0.0
 
     @classmethod
     def now(cls) -> "Time":
-        """This moment; only differences mean something."""
+        """Returns the current time; only differences are meaningful."""
         return cls(perf_counter(), process_time())
 
     def __add__(self, other: "Time") -> "Time":
-        return Time(self.clock + other.clock, self.processor + other.processor)
+        return Time(self.wall + other.wall, self.cpu + other.cpu)
 
     def __sub__(self, other: "Time") -> "Time":
-        return Time(self.clock - other.clock, self.processor - other.processor)
+        return Time(self.wall - other.wall, self.cpu - other.cpu)
 
 
 class Stopwatch:
@@ -38,7 +38,7 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        """The time that the block takes belongs to the phase, also when it fails."""
+        """Adds the time of the block to a phase, also if the block raises."""
         start = Time.now()
         try:
             yield
@@ -46,25 +46,23 @@ class Stopwatch:
             self.add(phase, Time.now() - start)
 
     def add(self, phase: str, time: Time) -> None:
-        """More time of a phase."""
+        """Adds a duration to a phase."""
         self.times[phase] = self.times.get(phase, Time()) + time
 
 
-def stopwatches(owners: Iterable[Any]) -> list[Stopwatch]:
-    """The stopwatches of those that have one."""
-    return [owner.stopwatch for owner in owners if isinstance(getattr(owner, "stopwatch", None), Stopwatch)]
+def time_phase(callbacks: Iterable[Any], phase: str) -> AbstractContextManager[None]:
+    """Times a block with the stopwatch of the first callback that has one; the run card adds up all of them."""
+    return next((stopwatch(phase) for stopwatch in _stopwatches(callbacks)), nullcontext())
 
 
-def phase(callbacks: Iterable[Any], name: str) -> AbstractContextManager[None]:
-    """Times a block on the first stopwatch among the callbacks; the run card adds up all of them."""
-    found = stopwatches(callbacks)
-    return found[0](name) if found else nullcontext()
-
-
-def add_up(owners: Iterable[Any]) -> Stopwatch:
-    """One stopwatch with the times of all."""
+def total_times(callbacks: Iterable[Any]) -> dict[str, Time]:
+    """Returns the time of each phase, summed over the callbacks."""
     total = Stopwatch()
-    for stopwatch in stopwatches(owners):
-        for name, time in stopwatch.times.items():
-            total.add(name, time)
-    return total
+    for stopwatch in _stopwatches(callbacks):
+        for phase, time in stopwatch.times.items():
+            total.add(phase, time)
+    return total.times
+
+
+def _stopwatches(callbacks: Iterable[Any]) -> Iterator[Stopwatch]:
+    return (callback.stopwatch for callback in callbacks if isinstance(getattr(callback, "stopwatch", None), Stopwatch))

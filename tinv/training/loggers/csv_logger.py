@@ -1,4 +1,4 @@
-"""The run's numbers as a table that any program can read."""
+"""metrics.csv: all metrics of a run as one table."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -16,76 +17,81 @@ from tinv.runs.reader import RunReader
 
 
 class CSVLogger(Logger):
-    """Writes `metrics.csv`: one row a step, one column a metric, in the order in which they first came.
+    """Writes `metrics.csv`: one row per step, one column per metric, in the order in which they first appeared.
 
-    The file is replaced as a whole, so that it is complete whenever it is read, and a run that is killed loses the
-    last moments at most. A run that goes on from a checkpoint keeps the rows up to there.
+    The file is replaced atomically, so it is complete whenever it is read; a killed run loses at most the last
+    `flush_every_s` seconds. A run that resumes from a checkpoint keeps the rows up to its step.
     """
 
     def __init__(self, dir: Path | str, flush_every_s: float = 1.0):
         """Args:
-        dir: the run's folder.
-        flush_every_s: how many seconds may pass between a number and its place on disk.
+        dir: the run folder.
+        flush_every_s: longest time in seconds between logging a value and writing it.
         """
         super().__init__()
         self.path = Path(dir) / METRICS
         self.flush_every_s = flush_every_s
         self._rows = RunReader(dir).metrics
-        self._flushed_at = monotonic()
-        self._is_new = False
+        self._flush_time = monotonic()
+        self._has_changed = False
 
     @property
     def name(self) -> str:
-        """Lightning asks for it."""
+        """Name of the logger, which Lightning requires."""
         return "metrics"
 
     @property
     def version(self) -> str:
-        """There is one."""
+        """Version of the logger, which Lightning requires."""
         return ""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add numbers to the row of a step; a number that is there already is replaced."""
+        """Adds values to the row of a step; replaces values that it has already."""
         row = self._rows.setdefault(step or 0, {})
-        row.update({name: repr(value) for name, value in metrics.items() if name != "epoch"})  # the run is one epoch
-        self._is_new = True
+        row.update({name: repr(value) for name, value in metrics.items() if name != "epoch"})  # a run is one epoch
+        self._has_changed = True
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """The run's folder holds the configuration as it is."""
+        """Does nothing, because the run folder contains the config."""
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file if the last time was long enough ago."""
-        if self._is_new and monotonic() - self._flushed_at >= self.flush_every_s:
+        """Writes the file if the last write is long enough ago."""
+        if self._has_changed and monotonic() - self._flush_time >= self.flush_every_s:
             self.flush()
 
     @rank_zero_only
     def flush(self) -> None:
-        """Write the file."""
+        """Writes the file."""
         columns = list(dict.fromkeys(name for row in self._rows.values() for name in row))
         text = io.StringIO()
-        table = csv.DictWriter(text, ["step", *columns], lineterminator="\n")
-        table.writeheader()
-        table.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
+        writer = csv.DictWriter(text, ["step", *columns], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
         write_text(self.path, text.getvalue())
-        self._is_new, self._flushed_at = False, monotonic()
+        self._has_changed, self._flush_time = False, monotonic()
 
-    def has(self, step: int, name: str) -> bool:
-        """Whether the row of a step has a number."""
+    def has_value(self, step: int, name: str) -> bool:
+        """Returns whether a metric has a value at a step."""
         return name in self._rows.get(step, {})
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Forget the rows behind a step: the run goes on from there."""
-        behind = [number for number in self._rows if number > step]
-        for number in behind:
-            del self._rows[number]
-        if behind:
+        """Deletes the rows after a step, from which the run resumes."""
+        later = [row_step for row_step in self._rows if row_step > step]
+        for row_step in later:
+            del self._rows[row_step]
+        if later:
             self.flush()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """The run is over, well or not."""
-        if self._is_new:
+        """Writes what is not yet written when the run ends or fails."""
+        if self._has_changed:
             self.flush()
+
+
+def csv_loggers(trainer: Trainer) -> list[CSVLogger]:
+    """Returns the loggers of a run that write `metrics.csv`."""
+    return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]

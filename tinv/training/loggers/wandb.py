@@ -15,22 +15,21 @@ from tinv.formats import LearnedEmbedding
 from tinv.runs.layout import list_checkpoints
 from tinv.runs.reader import RunReader
 from tinv.runs.sweep_point import find_sweep_point
-from tinv.training.loggers.base import ExperimentLogger, said
-from tinv.training.loggers.run_artifacts import pictures, sheets, words
+from tinv.training.loggers.base import ExperimentLogger, error_message
+from tinv.training.loggers.run_artifacts import learned_embeddings, sample_sheets, sheet_images
 from tinv.training.loggers.wandb_run import WandbRun
 
-_LONGEST_NAME = 120
-_STOPPED = 255
-"""The exit code of a run that somebody ended, as W&B has it."""
+_MAX_NAME_LENGTH = 120
+_INTERRUPTED = 255
+"""W&B's exit code of a run that the user ended."""
 
 
 class WandbLogger(ExperimentLogger):
-    """One run of W&B for a run, whatever becomes of it: its id stays in the run's folder.
+    """Logs a run, its samples and its embedding as one W&B run, whose id is in the run folder.
 
-    W&B counts rows unless it is told the steps, and then takes them in rising order only. Two rows are therefore held
-    back until nothing can come before them: Lightning logs a step's loss after its callbacks have logged what came of
-    it. A run that goes on sends what W&B has not got of the time before, from `metrics.csv` and `samples/`, and
-    nothing twice.
+    W&B accepts rows only in ascending order of their steps. Lightning logs the loss of a step after the callbacks have
+    logged the next one, so the logger holds back two rows until they are complete. A resumed run sends the earlier rows
+    that W&B lacks, from `metrics.csv` and `samples/`, and sends no row twice.
     """
 
     def __init__(
@@ -46,130 +45,136 @@ class WandbLogger(ExperimentLogger):
         mode: Literal["online", "offline", "disabled"] | None = None,
     ):
         """Args:
-            dir: the run's folder.
-            name: what the run is called; a point of a sweep adds what was swept.
-            project: where it is kept.
-            entity: whose project; None is the account's own.
-            group: whose runs belong together; None is the sweep that the run is a point of.
-            job_type: a word for what kind of run it is.
-            tags: for finding it.
-            notes: a text about it.
-            mode: None is WANDB_MODE, or online.
+            dir: the run folder.
+            name: name of the run; a run of a sweep adds the values that were swept.
+            project: W&B project.
+            entity: W&B user or team; None is the default of the account.
+            group: name that groups runs; None is the sweep that the run belongs to.
+            job_type: type of the run.
+            tags: tags of the run.
+            notes: description of the run.
+            mode: None is the environment variable WANDB_MODE, or online.
 
         Raises:
-            UserError: W&B could not begin a run.
+            UserError: W&B is not installed, has no API key, or does not accept the run.
         """
         super().__init__()
-        self.dir, self.place = Path(dir), find_sweep_point(dir)
-        label = f"{name} {self.place.label}" if self.place else name
-        about = {"name": label[:_LONGEST_NAME], "job_type": job_type, "tags": list(tags), "notes": notes}
-        about["group"] = group or (self.place.sweep if self.place else None)
-        self.link = WandbRun(self.dir, mode=mode, home={"project": project, "entity": entity}, about=about)
-        if self.place and self.link.is_agent:
-            raise UserError("logger=wandb: the agent of a W&B sweep starts one run at a time; leave out -m")
-        self.link.left = self._left
+        self.run_dir, self.sweep_point = Path(dir), find_sweep_point(dir)
+        details: dict[str, Any] = {"name": name, "group": group}
+        if self.sweep_point:
+            details = {"name": f"{name} {self.sweep_point.label}", "group": group or self.sweep_point.sweep}
+        details["name"] = details["name"][:_MAX_NAME_LENGTH]
+        details |= {"job_type": job_type, "tags": list(tags), "notes": notes}
+        self.run = WandbRun(
+            self.run_dir,
+            mode=mode,
+            project={"project": project, "entity": entity},
+            details=details,
+            read_rows=self._read_rows,
+        )
+        if self.sweep_point and self.run.is_agent:
+            raise UserError("logger=wandb: the agent of a W&B sweep starts one run at a time; omit -m")
         self._rows: dict[int, dict[str, Any]] = {}
 
     @property
     def name(self) -> str:
-        """Lightning asks for it."""
+        """Name of the logger, which Lightning requires."""
         return "wandb"
 
     @property
     def version(self) -> str | None:
-        """The run's id at W&B, once it has one."""
-        return self.link.id
+        """The W&B id of the run, once it has one."""
+        return self.run.id
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """W&B's own `Run`."""
-        return self.link.run
+        return self.run.client
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
-        """Begin, with the settings.
+        """Starts the W&B run with its config.
 
         Raises:
-            UserError: W&B does not let us.
+            UserError: W&B does not accept the run.
         """
-        self.link.begin(vars(params) if isinstance(params, Namespace) else dict(params))
+        self.run.start(vars(params) if isinstance(params, Namespace) else dict(params))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Numbers of a step."""
-        self._hold({name: value for name, value in metrics.items() if name != "epoch"}, step or 0)
+        """Logs the metrics of a step."""
+        self._add_to_row({name: value for name, value in metrics.items() if name != "epoch"}, step or 0)
 
     @rank_zero_only
-    def log_picture(self, name: str, picture: Image.Image, step: int) -> None:
-        """The picture, and if it is a sheet of samples a table of those on it: step, prompt, seed, picture."""
-        found = next((path for series, at, path in sheets(self.dir) if (series, at) == (name, step)), None)
-        self._hold(self._shown(name, picture, step, found), step)
+    def log_image(self, name: str, image: Image.Image, step: int) -> None:
+        """Logs an image; for a sample sheet also a table of its prompts, seeds and images."""
+        sheets = (path for sheet, at, path in sample_sheets(self.run_dir) if (sheet, at) == (name, step))
+        self._add_to_row(self._media(name, image, step, next(sheets, None)), step)
 
     @rank_zero_only
-    def log_words(self, name: str, rows: Mapping[str, str], step: int) -> None:
-        """Their latest state, in the run's summary."""
-        self.link.tell(lambda run: run.summary.update({f"{name}/{word}": text for word, text in rows.items()}))
+    def log_texts(self, name: str, texts: Mapping[str, str], step: int) -> None:
+        """Writes the latest texts to the summary of the run."""
+        self.run.call(lambda run: run.summary.update({f"{name}/{key}": text for key, text in texts.items()}))
 
     @rank_zero_only
-    def end(self, error: BaseException | None, settings: dict[str, Any] | None = None) -> None:
-        """Finish the run, with what it has learned. A point of a sweep has one even if it failed before it began.
+    def finish(self, error: BaseException | None, config: dict[str, Any] | None = None) -> None:
+        """Uploads the embeddings and finishes the run. A run of a sweep that failed before it started is started first.
 
-        Rows that a failure cut short are left to the run that goes on from the last checkpoint: W&B takes a row once.
+        A failed run does not send incomplete rows if it has a checkpoint, because the run that resumes from it sends
+        them and W&B accepts a row only once.
         """
-        if self.link.id is None:
-            if error is None or not (self.place or self.link.is_agent):
+        if self.run.id is None:
+            if error is None or not (self.sweep_point or self.run.is_agent):
                 return
-            self.link.tell(lambda run: self.link.begin(settings or {}))
-        if error is None or not list_checkpoints(self.dir):
-            self._send(behind=None)
-        for path, learned in words(self.dir):
-            self._keep(path, learned)
+            self.run.call(lambda run: self.run.start(config or {}))
+        if error is None or not list_checkpoints(self.run_dir):
+            self._send_rows(before=None)
+        for path, learned in learned_embeddings(self.run_dir):
+            self._log_artifact(path, learned)
         if error is not None:
-            self.link.tell(lambda run: run.summary.update({"error": said(error)}))
-        self.link.finish(0 if error is None else 1 if isinstance(error, Exception) else _STOPPED)
+            self.run.call(lambda run: run.summary.update({"error": error_message(error)}))
+        self.run.finish(0 if error is None else 1 if isinstance(error, Exception) else _INTERRUPTED)
 
-    def _hold(self, row: Mapping[str, Any], step: int) -> None:
-        """Keep a part of a row until the row is whole."""
-        self._rows.setdefault(step, {}).update(row)
-        self._send(behind=max(self._rows) - 1)
+    def _add_to_row(self, values: Mapping[str, Any], step: int) -> None:
+        self._rows.setdefault(step, {}).update(values)
+        self._send_rows(before=max(self._rows) - 1)
 
-    def _send(self, behind: int | None) -> None:
-        """Send the rows before a step, or all, in their order."""
+    def _send_rows(self, before: int | None) -> None:
+        """Sends the rows before a step, or all, in ascending order."""
         for step in sorted(self._rows):
-            if behind is None or step < behind:
-                self.link.send(step, self._rows.pop(step))
+            if before is None or step < before:
+                self.run.log_row(step, self._rows.pop(step))
 
-    def _shown(self, name: str, picture: Image.Image | Path, step: int, sheet: Path | None) -> dict[str, Any]:
-        wandb = self.link.wandb
-        on_it = pictures(sheet) if sheet else []
+    def _media(self, name: str, image: Image.Image | Path, step: int, sheet: Path | None) -> dict[str, Any]:
+        wandb = self.run.wandb
         rows = [
-            [step, prompt, seed, wandb.Image(one, caption=f"{prompt}, seed {seed}") if one else None]
-            for prompt, seed, one in on_it
+            [step, prompt, seed, wandb.Image(sample, caption=f"{prompt}, seed {seed}") if sample else None]
+            for prompt, seed, sample in (sheet_images(sheet) if sheet else [])
         ]
-        table = {f"{name}/table": wandb.Table(["step", "prompt", "seed", "picture"], rows)} if rows else {}
-        return {name: wandb.Image(picture, caption=f"step {step}"), **table}
+        table = {f"{name}/table": wandb.Table(["step", "prompt", "seed", "image"], rows)} if rows else {}
+        return {name: wandb.Image(image, caption=f"step {step}"), **table}
 
-    def _left(self, step: int) -> dict[int, dict[str, Any]]:
-        """The rows from a step on that the run's folder has."""
-        found: dict[int, dict[str, Any]] = {}
-        for at, row in RunReader(self.dir).metrics.items():
-            if at >= step:
-                found[at] = {name: float(value) for name, value in row.items()}
-        for series, at, path in sheets(self.dir):
-            if at >= step:
-                found.setdefault(at, {}).update(self._shown(series, path, at, path))
-        return found
+    def _read_rows(self, first_step: int) -> dict[int, dict[str, Any]]:
+        """Returns the rows from a step on that the run folder contains."""
+        rows: dict[int, dict[str, Any]] = {}
+        for step, row in RunReader(self.run_dir).metrics.items():
+            if step >= first_step:
+                rows[step] = {name: float(value) for name, value in row.items()}
+        for name, step, path in sample_sheets(self.run_dir):
+            if step >= first_step:
+                rows.setdefault(step, {}).update(self._media(name, path, step, path))
+        return rows
 
-    def _keep(self, path: Path, learned: LearnedEmbedding) -> None:
-        """A version of the word's artifact, with everything that is known of it."""
-        word = re.sub(r"[^A-Za-z0-9._-]+", "-", learned.placeholder_token).strip("-.") or "word"
-        vectors = {encoder: len(rows) for encoder, rows in learned.vectors.items()}
+    def _log_artifact(self, path: Path, learned: LearnedEmbedding) -> None:
+        """Uploads an embedding with its metadata as a new version of its artifact."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", learned.placeholder_token).strip("-.") or "embedding"
+        vectors = {encoder: len(vectors) for encoder, vectors in learned.vectors.items()}
         metadata = {"placeholder_token": learned.placeholder_token, "vectors": vectors, **learned.provenance}
 
-        def say(run: Any) -> None:
-            artifact = self.link.wandb.Artifact(f"{word}-{run.id}", type="embedding", metadata=metadata)
+        def upload(run: Any) -> None:
+            artifact = self.run.wandb.Artifact(f"{name}-{run.id}", type="embedding", metadata=metadata)
             artifact.add_file(str(path), name=path.name)
             run.log_artifact(artifact, aliases=["latest", f"step-{learned.provenance.get('steps', 0)}"])
 
-        self.link.tell(say)
+        self.run.call(upload)

@@ -1,4 +1,4 @@
-"""The file in which W&B's client keeps a run: LevelDB's log format around the client's own messages."""
+"""Reads the file of an offline W&B run: W&B's own messages in LevelDB's log format."""
 
 import struct
 from collections.abc import Iterator
@@ -7,15 +7,15 @@ from typing import Any
 
 _BLOCK = 32768
 _HEADER = struct.Struct("<IHB")
-"""Checksum, length, and which part of a message follows."""
-_WHOLE, _LAST = 1, 4
+"""Checksum, length, and the type of the chunk that follows."""
+_FULL, _LAST = 1, 4
 
 
-def records(path: Path) -> Iterator[Any]:
-    """The client's messages (`wandb.proto.wandb_internal_pb2.Record`) up to where the file ends or was cut short.
+def read_records(path: Path) -> Iterator[Any]:
+    """Yields the messages (`wandb.proto.wandb_internal_pb2.Record`) up to the end or to where the file is truncated.
 
     Args:
-        path: `run-<id>.wandb`.
+        path: a file `run-<id>.wandb`.
     """
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
@@ -28,12 +28,12 @@ def records(path: Path) -> Iterator[Any]:
         begin = position + _HEADER.size
         if begin > len(content):
             return
-        _, length, kind = _HEADER.unpack(content[position:begin])
+        _, length, chunk_type = _HEADER.unpack(content[position:begin])
         position = begin + length
-        if position > len(content) or not kind:
+        if position > len(content) or not chunk_type:
             return
         message += content[begin:position]
-        if kind in (_WHOLE, _LAST):
+        if chunk_type in (_FULL, _LAST):
             try:
                 yield Record.FromString(message)
             except DecodeError:
@@ -41,13 +41,13 @@ def records(path: Path) -> Iterator[Any]:
             message = b""
 
 
-def last_step(folder: Path, run_id: str) -> int:
-    """The last step of a run that its files have; -1 if there is none.
+def last_step(dir: Path, run_id: str) -> int:
+    """Returns the last step in the files of a run, -1 if there is none.
 
     Args:
-        folder: the one that was given to the client.
-        run_id: of the run; each of its sessions has a file.
+        dir: directory that was passed to `wandb.init`.
+        run_id: id of the run; each of its sessions has a file.
     """
-    files = folder.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb")
-    steps = (record.history.step.num for path in files for record in records(path) if record.HasField("history"))
+    files = dir.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb")
+    steps = (record.history.step.num for path in files for record in read_records(path) if record.HasField("history"))
     return max(steps, default=-1)

@@ -1,4 +1,4 @@
-"""A run of W&B: begun once and found again, told things in the order that it wants, and replaced if it dies."""
+"""A W&B run that survives a resume and the end of W&B's own process."""
 
 import os
 import warnings
@@ -10,140 +10,147 @@ from typing import Any
 from tinv.errors import UserError
 from tinv.runs.files import write_text
 from tinv.runs.layout import WANDB_RUN_ID
-from tinv.training.loggers.wandb_auth import check_credentials, load_wandb, mode_of, unreachable
+from tinv.training.loggers.wandb_auth import check_credentials, connection_error, import_wandb, resolve_mode
 from tinv.training.loggers.wandb_datastore import last_step
 
 STEP = "trainer/global_step"
-"""The number under every chart; Lightning's own logger calls it so, too."""
-_AGENT, _DATA = "WANDB_SWEEP_ID", "WANDB_DATA_DIR"
-_LIVES = 3
-"""How many clients a run may use up."""
+"""The metric on the x-axis of every chart, under the name that Lightning's own logger uses."""
+_SWEEP_ID, _DATA_DIR = "WANDB_SWEEP_ID", "WANDB_DATA_DIR"
+_MAX_CLIENTS = 3
+"""Number of clients that a run starts before it continues without W&B."""
 
 
 class WandbRun:
-    """What `wandb.init` gives, with a memory in the run's folder."""
+    """Wraps the object of `wandb.init`: keeps its id in the run folder, orders its rows and restarts a dead client."""
 
-    def __init__(self, dir: Path, *, mode: str | None, home: Mapping[str, Any], about: Mapping[str, Any]):
+    def __init__(
+        self,
+        dir: Path,
+        *,
+        mode: str | None,
+        project: Mapping[str, Any],
+        details: Mapping[str, Any],
+        read_rows: Callable[[int], dict[int, dict[str, Any]]] = lambda step: {},
+    ):
         """Args:
-            dir: the run's folder.
-            mode: `online`, `offline`, `disabled`, or None for what W&B's own settings say.
-            home: the project and whose it is.
-            about: its name, group, tags.
+            dir: the run folder.
+            mode: `online`, `offline`, `disabled`, or None for the mode of W&B's own settings.
+            project: `project` and `entity` for `wandb.init`; ignored under a W&B sweep, which sets them.
+            details: further arguments of `wandb.init`, such as name, group and tags.
+            read_rows: returns the rows from a step on that the run has logged before.
 
         Raises:
-            UserError: there is no client, or no key.
+            UserError: W&B is not installed, or has no API key.
         """
-        self.wandb = load_wandb()
-        self.dir, self.mode = dir, mode_of(mode)
-        self.home, self.about = home, about
-        self.left: Callable[[int], dict[int, dict[str, Any]]] = lambda step: {}
-        """Gives the rows from a step on that the run has had before; the board knows where they are."""
-        self._settings: dict[str, Any] = {}
-        self._run: Any = None
-        self._lives = _LIVES
-        self._next, self._reached = 0, -1
-        self._missing: dict[int, dict[str, Any]] = {}
-        self._keeps_data = self.mode == "offline" and _DATA not in os.environ
+        self.wandb = import_wandb()
+        self.dir, self.mode = dir, resolve_mode(mode)
+        self.project, self.details, self.read_rows = project, details, read_rows
+        self._config: dict[str, Any] = {}
+        self._client: Any = None
+        self._clients_left = _MAX_CLIENTS
+        self._next_step, self._last_step = 0, -1
+        self._missing_rows: dict[int, dict[str, Any]] = {}
+        self._owns_data_dir = self.mode == "offline" and _DATA_DIR not in os.environ
         if self.mode == "online":
             check_credentials()
 
     @property
     def is_agent(self) -> bool:
-        """Whether the agent of a W&B sweep started this process; the run is then the agent's."""
-        return _AGENT in os.environ
+        """Whether the agent of a W&B sweep started this process; the sweep then sets project, id and config."""
+        return _SWEEP_ID in os.environ
 
     @property
     def id(self) -> str | None:
-        """The run's id, once it has begun."""
-        return self._run.id if self._run is not None else None
+        """The id of the run, once it has started."""
+        return self._client.id if self._client is not None else None
 
     @property
-    def run(self) -> Any:
-        """W&B's own object; begun if it is not."""
-        if self._run is None:
-            self._begin()
-        return self._run
+    def client(self) -> Any:
+        """W&B's own `Run`; started if it is not."""
+        if self._client is None:
+            self._init_client()
+        return self._client
 
-    def begin(self, settings: dict[str, Any]) -> None:
-        """Begin, or change the settings of what has begun.
+    def start(self, config: dict[str, Any]) -> None:
+        """Starts the run, or updates the config of a started run.
 
         Raises:
-            UserError: W&B does not let us.
+            UserError: W&B does not accept the run.
         """
         try:
-            config = self.run.config
+            client_config = self.client.config
         except UserError:
-            self._lives = 0  # it has been waited for once
+            self._clients_left = 0  # do not wait for a second timeout
             raise
-        chosen = set(config.keys()) if self.is_agent else set()  # the agent's own, which nobody may change
-        self._settings = {key: value for key, value in settings.items() if key not in chosen}
-        config.update(self._settings, allow_val_change=True)
+        fixed = set(client_config.keys()) if self.is_agent else set()  # values of the W&B sweep cannot be changed
+        self._config = {key: value for key, value in config.items() if key not in fixed}
+        client_config.update(self._config, allow_val_change=True)
 
-    def send(self, step: int, row: Mapping[str, Any]) -> None:
-        """Send a row, and before the first one all that the run's folder has of the time before it."""
+    def log_row(self, step: int, row: Mapping[str, Any]) -> None:
+        """Sends a row, and before the first one all earlier rows that W&B lacks."""
 
-        def say(run: Any) -> None:
-            rows = {at: old for at, old in self._missing.items() if at <= step}
-            self._log(run, {**rows, step: {**rows.get(step, {}), **row}})
+        def send(client: Any) -> None:
+            rows = {at: earlier for at, earlier in self._missing_rows.items() if at <= step}
+            self._log(client, {**rows, step: {**rows.get(step, {}), **row}})
 
-        self._reached = max(self._reached, step)
-        self.tell(say)
+        self._last_step = max(self._last_step, step)
+        self.call(send)
 
-    def tell(self, say: Callable[[Any], None]) -> None:
-        """Say something to the run. A training does not fail because somebody who looks on has gone."""
-        while self._lives:
+    def call(self, function: Callable[[Any], None]) -> None:
+        """Calls a function with W&B's `Run`, with a new client if W&B fails; the training never fails with it."""
+        while self._clients_left:
             try:
-                say(self.run)
+                function(self.client)
                 return
             except (OSError, UserError, self.wandb.Error) as error:
-                self._bury(error)
+                self._discard_client(error)
 
     def finish(self, exit_code: int) -> None:
-        """The end; a code other than 0 marks the run as failed."""
+        """Ends the run; an exit code other than 0 marks it as failed."""
 
-        def say(run: Any) -> None:
-            self._log(run, {at: old for at, old in self._missing.items() if at <= self._reached})
-            run.finish(exit_code=exit_code)
+        def send(client: Any) -> None:
+            self._log(client, {at: row for at, row in self._missing_rows.items() if at <= self._last_step})
+            client.finish(exit_code=exit_code)
 
-        self.tell(say)
-        self._leave()
+        self.call(send)
+        self._release_client()
 
-    def _log(self, run: Any, rows: Mapping[int, Mapping[str, Any]]) -> None:
-        """Send what the run has not got of some rows, in their order; what is missing before them is then not sent."""
-        for at in sorted(rows):
-            if at >= self._next:
-                run.log({STEP: at}, step=at)  # first, for pictures get the names of the step that the run is at
-                run.log(rows[at], step=at)
-                self._next = at + 1
-        self._missing = {}
+    def _log(self, client: Any, rows: Mapping[int, Mapping[str, Any]]) -> None:
+        """Sends those of the rows that W&B lacks in ascending order; earlier rows can then no longer be sent."""
+        for step in sorted(rows):
+            if step >= self._next_step:
+                client.log({STEP: step}, step=step)  # first, because media files are named after the client's step
+                client.log(rows[step], step=step)
+                self._next_step = step + 1
+        self._missing_rows = {}
 
-    def _begin(self) -> None:
-        own = {} if self.is_agent else {**self.home, "id": self._own_id()}
+    def _init_client(self) -> None:
+        target = {} if self.is_agent else {**self.project, "id": self._stored_id()}
         self.dir.mkdir(parents=True, exist_ok=True)
         try:
-            self._run = self.wandb.init(
-                **own,
-                **self.about,
+            self._client = self.wandb.init(
+                **target,
+                **self.details,
                 dir=str(self.dir),
                 mode=self.mode,
                 resume="allow",
                 reinit="finish_previous",
                 save_code=False,
-                config=self._settings,
+                config=self._config,
                 allow_val_change=True,
             )
         except (self.wandb.Error, OSError) as error:
-            raise unreachable(error) from error
-        self._run.define_metric(STEP, hidden=True)
-        self._run.define_metric("*", step_metric=STEP, step_sync=True)
-        has = last_step(self.dir, self._run.id) + 1 if self.mode == "offline" else 0
-        self._next = max(has, self._run.step)
-        self._missing = self.left(self._next)
-        if self._keeps_data:  # what is to be sent later stays with the run, not in somebody's home
-            os.environ[_DATA] = str((self.dir / "wandb" / "data").absolute())
+            raise connection_error(error) from error
+        self._client.define_metric(STEP, hidden=True)
+        self._client.define_metric("*", step_metric=STEP, step_sync=True)
+        written = last_step(self.dir, self._client.id) + 1 if self.mode == "offline" else 0
+        self._next_step = max(written, self._client.step)
+        self._missing_rows = self.read_rows(self._next_step)
+        if self._owns_data_dir:  # files to sync later stay in the run folder, not in the home directory
+            os.environ[_DATA_DIR] = str((self.dir / "wandb" / "data").absolute())
 
-    def _own_id(self) -> str | None:
-        """The same for as long as the run's folder is there."""
+    def _stored_id(self) -> str | None:
+        """Returns the id in the run folder; creates one if there is none."""
         if self.mode == "disabled":
             return None
         from wandb.sdk.lib.runid import generate_id
@@ -153,19 +160,41 @@ class WandbRun:
             write_text(file, generate_id())
         return file.read_text(encoding="utf-8").strip()
 
-    def _bury(self, error: BaseException) -> None:
-        """Take the client for dead, as after a signal to all processes of a job, and make room for another one."""
+    def _discard_client(self, error: BaseException) -> None:
+        """Discards a client that has failed, for example after a signal to all processes of a job."""
         from wandb.sdk.lib import module
 
-        self._lives -= 1
-        what = "it is begun again" if self._lives else "the run goes on without; metrics.csv has all numbers"
-        warnings.warn(f"Weights & Biases stopped answering ({error}): {what}", stacklevel=2)
-        self._leave()
+        self._clients_left -= 1
+        outcome = "restarting it" if self._clients_left else "the run continues without it; metrics.csv has all metrics"
+        warnings.warn(f"Weights & Biases stopped responding ({error}): {outcome}", stacklevel=2)
+        self._release_client()
         with suppress(Exception):
             self.wandb.teardown()
         module.unset_globals()
 
-    def _leave(self) -> None:
-        self._run = None
-        if self._keeps_data:
-            os.environ.pop(_DATA, None)
+    def _release_client(self) -> None:
+        self._client = None
+        if self._owns_data_dir:
+            os.environ.pop(_DATA_DIR, None)
+
+
+def has_wandb_run(run_dir: Path) -> bool:
+    """Returns whether a run was logged to W&B."""
+    return (run_dir / WANDB_RUN_ID).is_file()
+
+
+def update_summary(run_dir: Path, metrics: Mapping[str, float], *, config: Mapping[str, Any]) -> None:
+    """Adds metrics that are measured after the end of a run, such as `evaluation/clip_i`, to its W&B summary.
+
+    Args:
+        run_dir: folder of a run that was logged to W&B.
+        metrics: values by name.
+        config: `project`, `entity` and `mode` of the run's logger.
+
+    Raises:
+        UserError: W&B is not installed, has no API key, or does not respond.
+    """
+    project = {"project": config.get("project") or "tinv", "entity": config.get("entity")}
+    run = WandbRun(run_dir, mode=config.get("mode"), project=project, details={})
+    run.client.summary.update(dict(metrics))
+    run.finish(0)
