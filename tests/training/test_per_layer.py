@@ -158,7 +158,10 @@ def test_layers_that_take_no_notice_of_words_are_told_of_and_a_word_that_none_he
         learn()
     for name in names:
         model.unet.get_submodule(name).to_v.weight.data.zero_()
-    with pytest.raises(NotLearningError, match=r"clip_l \(the only vector\) had no gradient"), warnings.catch_warnings():
+    with (
+        pytest.raises(NotLearningError, match=r"clip_l \(the only vector\) had no gradient"),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         learn()
 

@@ -12,7 +12,7 @@ from tests.training.callbacks.fitting import Interrupt, fit
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.training.callbacks import CheckLearning, Checkpoints
-from tinv.training.callbacks.check_learning import StuckError
+from tinv.training.callbacks.check_learning import NotLearningError
 
 
 class ForgetRow(Callback):
@@ -37,20 +37,20 @@ def test_a_detached_text_is_noticed(tmp_path: Path, model: LatentDiffusion) -> N
 
     hook = model.text_encoder.register_forward_hook(detach)
     try:
-        with pytest.raises(StuckError, match=r"after 3 optimizer steps .* \(the one vector\) had no gradient"):
+        with pytest.raises(NotLearningError, match=r"after 3 optimizer steps .* \(the only vector\) had no gradient"):
             fit(tmp_path, model, [CheckLearning(after_steps=3)], accumulate=2)
     finally:
         hook.remove()
 
 
 def test_a_single_row_without_a_gradient_is_named(tmp_path: Path, model: LatentDiffusion) -> None:
-    with pytest.raises(StuckError, match=r"vector 1 of rows\.clip_l had no gradient: the captions"):
+    with pytest.raises(NotLearningError, match=r"vector 1 of weights\.clip_l had no gradient: the captions"):
         fit(tmp_path, model, [CheckLearning(after_steps=2), ForgetRow(1)], num_vectors=3)
 
 
 @pytest.mark.parametrize("lr", [0.0, 1e-12])
 def test_a_rate_too_small_to_count_is_noticed(tmp_path: Path, model: LatentDiffusion, lr: float) -> None:
-    with pytest.raises(StuckError, match=r"\(all 2 vectors\) had a gradient but did not move: optimizer\.lr"):
+    with pytest.raises(NotLearningError, match=r"\(all 2 vectors\) had a gradient but did not change: optimizer\.lr"):
         fit(tmp_path, model, [CheckLearning(2)], num_vectors=2, optimizer=partial(torch.optim.AdamW, lr=lr))
 
 
@@ -65,5 +65,5 @@ def test_a_resumed_run_is_measured_from_its_very_start(tmp_path: Path, model: La
 
 
 def test_looking_before_the_first_step_is_refused() -> None:
-    with pytest.raises(UserError, match=r"callbacks\.movement\.after_steps must be 1 or more, got 0"):
+    with pytest.raises(UserError, match=r"callbacks\.check_learning\.after_steps must be 1 or more, got 0"):
         CheckLearning(0)

@@ -23,7 +23,7 @@ def saved_steps(folder: Path) -> list[int]:
 def test_there_is_a_checkpoint_every_n_optimizer_steps_and_after_the_last_one(
     tmp_path: Path, model: LatentDiffusion
 ) -> None:
-    fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=2, keep=None)], max_steps=5, accumulate=3)
+    fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=2, total_limit=None)], max_steps=5, accumulate=3)
     assert saved_steps(tmp_path) == [2, 4, 5]
     assert {path.suffix for path in (tmp_path / "checkpoints").iterdir()} == {".ckpt"}
 
@@ -41,7 +41,7 @@ def test_a_step_is_saved_once_although_several_batches_belong_to_it(tmp_path: Pa
 
 
 def test_only_the_newest_are_kept(tmp_path: Path, model: LatentDiffusion) -> None:
-    fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=1, keep=2)], max_steps=5)
+    fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=1, total_limit=2)], max_steps=5)
     assert saved_steps(tmp_path) == [4, 5]
 
 
@@ -126,10 +126,10 @@ def test_a_broken_checkpoint_is_passed_over_for_the_one_before_with_a_warning(
     good.parent.mkdir()
     good.write_bytes(whole)
     bad = broken(tmp_path, kind, whole)
-    with pytest.warns(UserWarning, match=r"passed over: the checkpoint .*step_000009\.ckpt"):
+    with pytest.warns(UserWarning, match=r"skipped: checkpoint .*step_000009\.ckpt"):
         assert newest_valid([good, bad]) == good
     good.unlink()
-    with pytest.warns(UserWarning, match="passed over"), pytest.raises(UserError, match="none of 1 checkpoint"):
+    with pytest.warns(UserWarning, match="skipped"), pytest.raises(UserError, match="none of 1 checkpoint"):
         newest_valid([bad])
 
 
@@ -151,5 +151,5 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, model: Laten
 
 
 def test_keeping_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"callbacks\.checkpoints\.keep must be 1 or more, got 0"):
-        Checkpoints(tmp_path, keep=0)
+    with pytest.raises(UserError, match=r"callbacks\.checkpoints\.total_limit must be 1 or more, got 0"):
+        Checkpoints(tmp_path, total_limit=0)

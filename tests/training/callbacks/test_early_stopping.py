@@ -18,7 +18,7 @@ from tinv import formats
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Checkpoints, DVARStopping, EarlyStopping, Export, KeepBest, RunCard
-from tinv.training.callbacks.dvar_stopping import share_of_variance, stride
+from tinv.training.callbacks.dvar_stopping import default_stride, variance_ratio
 from tinv.training.callbacks.early_stopping import last_improvement
 from tinv.training.callbacks.logging import log_metrics
 from tinv.training.loggers.csv_logger import CSVLogger
@@ -43,23 +43,23 @@ def losses(folder: Path) -> dict[int, str]:
 # --- when a curve is flat
 
 
-def test_the_share_of_variance_is_the_papers_and_numpy_agrees():
+def test_the_variance_ratio_is_the_papers_and_numpy_agrees():
     chance = np.random.default_rng(0)
     curve = np.concatenate([np.linspace(1, 0.3, 20), 0.3 + 0.01 * chance.standard_normal(20)])
     for n in range(1, len(curve) + 1):
         expected = None if n <= 12 else np.var(curve[:n][-12:]) / np.var(curve[:n])
-        assert share_of_variance(curve[:n].tolist(), 12) == (expected and pytest.approx(expected, rel=1e-12))
-    assert share_of_variance([0.5] * 20, 12) is None, "what never moved has not come to rest"
+        assert variance_ratio(curve[:n].tolist(), 12) == (expected and pytest.approx(expected, rel=1e-12))
+    assert variance_ratio([0.5] * 20, 12) is None, "what never moved has not come to rest"
 
 
 def test_a_falling_curve_is_not_at_rest_and_one_that_has_fallen_is():
     rule = DVARStopping(window=10, threshold=0.15)
     falling = [(step, 1 - step / 1000) for step in range(0, 250, 10)]
-    assert rule.why_flat(falling) is None
+    assert rule.convergence_reason(falling) is None
     longer = [(step, 1 - step / 1000) for step in range(0, 270, 10)]
-    assert rule.why_flat(longer), "a straight line is flat from 1 / sqrt(threshold) windows on, by definition"
+    assert rule.convergence_reason(longer), "a straight line is flat from 1 / sqrt(threshold) windows on, by definition"
     fallen = [(step, math.exp(-step / 50)) for step in range(0, 500, 10)]
-    assert "come to rest" in rule.why_flat(fallen)
+    assert "has converged" in rule.convergence_reason(fallen)
 
 
 def test_an_improvement_is_more_than_min_delta_and_no_number_is_never_one():
@@ -71,8 +71,8 @@ def test_an_improvement_is_more_than_min_delta_and_no_number_is_never_one():
 def test_looks_take_less_than_a_twentieth_of_the_training_whatever_the_batch():
     for batch in (1, 2, 4, 8, 16):
         for draws in (1, 4, 8):
-            assert 0.48 * draws / (stride(draws, batch) * batch) < 0.05
-    assert stride(4, 4) == 10
+            assert 0.48 * draws / (default_stride(draws, batch) * batch) < 0.05
+    assert default_stride(4, 4) == 10
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_looks_take_less_than_a_twentieth_of_the_training_whatever_the_batch():
         (lambda: EarlyStopping(patience=0), "early_stopping.patience must be 1 or more"),
         (lambda: EarlyStopping(min_delta=-1), "early_stopping.min_delta must be 0 or more"),
         (lambda: EarlyStopping(min_steps=-1), "early_stopping.min_steps must be 0 or more"),
-        (lambda: EarlyStopping(monitor=None), "early_stopping.monitor must name a number"),
-        (lambda: KeepBest(monitor=None), "keep.monitor must name a number"),
+        (lambda: EarlyStopping(monitor=None), "early_stopping.monitor must name a metric"),
+        (lambda: KeepBest(monitor=None), "keep.monitor must name a metric"),
         (lambda: KeepBest(mode="least"), "keep.mode must be auto, min or max"),
     ],
 )
@@ -135,8 +135,8 @@ def test_a_run_whose_loss_has_come_to_rest_stops_in_order(tmp_path, model, capsy
     )
     assert 4 < module.global_step < 60
     told = json.loads((run / "run.json").read_text())["result"]
-    assert told["stopped"]["step"] == told["steps"] == module.global_step
-    assert f"stopped at step {module.global_step} of 60: the loss of 4 fixed draws" in capsys.readouterr().out
+    assert told["early_stopping"]["step"] == told["steps"] == module.global_step
+    assert f"stopped at step {module.global_step} of 60: the loss of 4 fixed samples" in capsys.readouterr().out
     assert (run / "checkpoints" / f"step_{module.global_step:06d}.ckpt").is_file()
     assert formats.read(run).provenance["steps"] == str(module.global_step)
     assert "val/loss" in module.trainer.callback_metrics
@@ -147,7 +147,9 @@ def test_patience_ends_a_run_when_a_number_gets_no_better(tmp_path, model):
     rule = EarlyStopping("eval/clip_i", patience=2, min_delta=0.02)
     module = fit(tmp_path, model, [Measure(values), rule], max_steps=12)
     assert module.global_step == 8
-    assert "eval/clip_i has not improved by more than 0.02 in 2 measurements, since 0.6 at step 4" in str(rule.told)
+    assert "eval/clip_i has not improved by more than 0.02 in 2 measurements, since 0.6 at step 4" in str(
+        rule.run_card_entry
+    )
 
 
 def test_min_steps_puts_the_end_off(tmp_path, model):
@@ -160,8 +162,8 @@ def test_a_number_that_nobody_measures_is_said_at_the_end(tmp_path, model, capsy
     module = fit(tmp_path, model, [EarlyStopping("eval/clip_i"), KeepBest("eval/clip_i")])
     assert module.global_step == 6
     said = capsys.readouterr().out
-    assert "early_stopping.monitor=eval/clip_i: nothing measured that" in said
-    assert "keep.monitor=eval/clip_i: nothing measured that" in said
+    assert "early_stopping.monitor=eval/clip_i: the run never measured this metric" in said
+    assert "keep.monitor=eval/clip_i: the run never measured this metric" in said
 
 
 @pytest.mark.parametrize("stopped_at", [4, 5])
@@ -195,7 +197,7 @@ def test_a_curve_that_is_gone_on_with_is_the_uninterrupted_one(tmp_path, model, 
     resume = Checkpoints(tmp_path / "b").path(4)
     fit(tmp_path, model, [rest, Checkpoints(tmp_path / "b", every_n_steps=4)], max_steps=10, resume=resume)
     assert rest.curves == whole.curves and len(whole.curves[""]) >= 3
-    assert rest.flat == whole.flat
+    assert rest.converged == whole.converged
 
 
 # --- what is kept
@@ -211,7 +213,7 @@ def test_the_best_is_exported_and_the_card_says_which_it_was(tmp_path, model, ca
     assert torch.equal(learned.vectors["clip_l"], at_three.vectors["clip_l"])
     assert not torch.equal(learned.vectors["clip_l"], rows(module))
     assert learned.provenance["steps"] == "3"
-    assert json.loads((run / "run.json").read_text())["result"]["kept"] == {"step": 3, "eval/clip_i": 0.7}
+    assert json.loads((run / "run.json").read_text())["result"]["best"] == {"step": 3, "eval/clip_i": 0.7}
     assert "kept the embedding of step 3: eval/clip_i 0.7" in capsys.readouterr().out
 
 
@@ -228,7 +230,7 @@ def test_the_average_is_what_is_kept_where_one_is_kept(tmp_path, model):
 
 
 def keeping(run: Path) -> list[Any]:
-    return [KeepBest(), Export(run), Checkpoints(run, every_n_steps=2, keep=None)]
+    return [KeepBest(), Export(run), Checkpoints(run, every_n_steps=2, total_limit=None)]
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +251,7 @@ def test_what_is_kept_survives_a_resume_wherever_it_is_cut(tmp_path, model, kept
     second = keeping(cut)
     resume = Checkpoints(cut).path(at)
     fit(tmp_path, model, second, max_steps=8, loggers=[CSVLogger(cut)], resume=resume)
-    assert (second[0].told, second[0].value) == (first[0].told, first[0].value)
+    assert (second[0].run_card_entry, second[0].value) == (first[0].run_card_entry, first[0].value)
     old, new = formats.read(whole), formats.read(cut)
     assert torch.equal(old.vectors["clip_l"], new.vectors["clip_l"])
 

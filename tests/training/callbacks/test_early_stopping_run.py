@@ -69,8 +69,8 @@ def test_patience_stops_and_the_best_is_the_result_and_the_number_of_the_run(pla
     steps = max(measured)
     assert steps == best + 6 < 30, "three measurements, two steps apart, that are no improvement"
     assert value == measured[best] > measured[steps]
-    assert card(tmp_path)["stopped"]["step"] == card(tmp_path)["steps"] == steps
-    assert card(tmp_path)["kept"] == {"step": best, "val/loss": measured[best]}
+    assert card(tmp_path)["early_stopping"]["step"] == card(tmp_path)["steps"] == steps
+    assert card(tmp_path)["best"] == {"step": best, "val/loss": measured[best]}
     assert f"stopped at step {steps} of 30: val/loss has not improved in 3 measurements" in said
     assert f"kept the embedding of step {best}: val/loss" in said
     files = "learned_embeds.safetensors", f"learned_embeds-steps-{best}.safetensors"
@@ -98,10 +98,10 @@ def test_dvar_stops_a_run_of_two_concepts_when_both_are_at_rest(place, tmp_path,
         [column(tmp_path, f"early_stopping/loss/my-{name}") for name in ("cat", "dog")],
     )
     assert steps < 80 and [max(curve) for curve in curves] == [steps, steps]
-    reason = card(tmp_path)["stopped"]["reason"]
+    reason = card(tmp_path)["early_stopping"]["reason"]
     since = [int(part.rpartition("(step ")[2].rstrip(")")) for part in reason.split("; ")]
-    assert max(since) == steps and "my-cat: the loss of 4 fixed draws" in reason and "my-dog: " in reason
-    kept = {row["concept"]: row["step"] for row in card(tmp_path)["kept"]}
+    assert max(since) == steps and "my-cat: the loss of 4 fixed samples" in reason and "my-dog: " in reason
+    kept = {row["concept"]: row["step"] for row in card(tmp_path)["best"]}
     for name in ("my-cat", "my-dog"):
         losses = column(tmp_path, f"val/loss/{name}")
         assert kept[name] == min(losses, key=losses.get), "each its own"
@@ -139,7 +139,7 @@ def test_clip_turns_the_evaluation_on_and_follows_it(place, tmp_path):
     [
         (
             ["early_stopping=patience", "early_stopping.monitor=eval/score"],
-            r"stop\.monitor=eval/score: .*evaluation\.every_n_steps=50",
+            r"early_stopping\.monitor=eval/score: .*evaluation\.every_n_steps=50",
         ),
         (["keep=best", "monitor=eval/clip_i"], r"monitor=eval/clip_i: nothing in this run measures that"),
         (
@@ -156,9 +156,11 @@ def test_a_number_that_nothing_measures_is_refused_before_the_model_loads(place,
 
 
 def test_what_cannot_be_is_said_before_anything_is_loaded(place, tmp_path):
-    with pytest.raises(ConfigError, match=r"stop\.windw: StopAtRest takes no such argument \(did you mean window\?\)"):
-        settings(place, tmp_path, "early_stopping=dvar", "+stop.windw=3")
-    assert any("dvar" in problem.text for problem in find_problems(groups(), ["stop=dvr"], multirun=False))
+    with pytest.raises(
+        ConfigError, match=r"early_stopping\.windw: DVARStopping takes no such argument \(did you mean window\?\)"
+    ):
+        settings(place, tmp_path, "early_stopping=dvar", "+early_stopping.windw=3")
+    assert any("dvar" in problem.text for problem in find_problems(groups(), ["early_stopping=dvr"], multirun=False))
 
 
 def _typed(place: Path, *overrides: str) -> dict[str, Any]:
@@ -187,6 +189,6 @@ def test_two_processes_stop_at_the_same_step_as_one(place, rule):
     kind = rule.partition(" ")[0].partition("=")[2]
     one = _typed(place, *told, *threshold, f"name=one-{kind}")
     both = _typed(place, *told, *threshold, *two, "data.batch_size=1", f"name=two-{kind}")
-    assert one["stopped"]["step"] == both["stopped"]["step"] < 40
-    assert one["kept"]["step"] == both["kept"]["step"]
+    assert one["early_stopping"]["step"] == both["early_stopping"]["step"] < 40
+    assert one["best"]["step"] == both["best"]["step"]
     assert both["out"].count("stopped at step") == both["out"].count("kept the embedding") == 1

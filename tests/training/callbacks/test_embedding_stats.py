@@ -11,7 +11,7 @@ from tests.training.callbacks.fitting import Interrupt, fit, rows
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Checkpoints, EmbeddingStats
-from tinv.training.callbacks.embedding_stats import nearest_words, norm_percentiles
+from tinv.training.callbacks.embedding_stats import nearest_tokens, norm_percentiles
 from tinv.training.loggers.csv_logger import CSVLogger
 from tinv.training.loggers.tensorboard import TensorBoardLogger
 
@@ -22,13 +22,13 @@ def test_a_percentile_counts_the_words_that_are_shorter() -> None:
     assert norm_percentiles(torch.stack([5.5 * ten[0], 0.1 * ten[3], 99 * ten[9]]), table).tolist() == [50, 0, 100]
 
 
-def test_the_nearest_words_are_those_of_the_smallest_angle_and_never_special_ones() -> None:
+def test_the_nearest_tokens_are_those_of_the_smallest_angle_and_never_special_ones() -> None:
     tokenizer = tiny_tokenizer()
     table = torch.randn(len(tokenizer), 16, generator=torch.Generator().manual_seed(0))
     toy, eos = tokenizer.convert_tokens_to_ids("toy</w>"), tokenizer.eos_token_id
     beginning = tokenizer.convert_tokens_to_ids("t")
     wanted = torch.stack([7 * table[toy], table[eos] + 0.1 * table[toy], table[beginning]])
-    found = nearest_words(wanted, table, tokenizer, 3)
+    found = nearest_tokens(wanted, table, tokenizer, 3)
     assert found[0][0] == "toy"
     assert "<|endoftext|>" not in found[1]
     assert found[2][0] == "t-"
@@ -36,7 +36,7 @@ def test_the_nearest_words_are_those_of_the_smallest_angle_and_never_special_one
 
 
 def test_a_run_begins_at_its_start_and_moves_away_from_it(tmp_path: Path, model: LatentDiffusion) -> None:
-    vitals = EmbeddingStats(every_n_steps=4, nearest=2)
+    vitals = EmbeddingStats(every_n_steps=4, num_nearest=2)
     fit(tmp_path, model, [vitals], num_vectors=2, loggers=[CSVLogger(tmp_path)])
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     column = lines[0].split(",").index("embedding/cosine_to_start")
@@ -68,5 +68,5 @@ def test_a_resumed_run_is_compared_with_its_very_start(tmp_path: Path, model: La
 
 
 def test_naming_no_word_is_refused() -> None:
-    with pytest.raises(UserError, match=r"callbacks\.vitals\.nearest must be 1 or more, got 0"):
-        EmbeddingStats(nearest=0)
+    with pytest.raises(UserError, match=r"callbacks\.embedding_stats\.num_nearest must be 1 or more, got 0"):
+        EmbeddingStats(num_nearest=0)

@@ -13,7 +13,7 @@ from tests.training.callbacks.test_samples import table
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.prompts import few_prompts_for
-from tinv.evaluation.metrics.scores import both, image_similarity
+from tinv.evaluation.metrics.scores import geometric_mean, image_similarity
 from tinv.models import LatentDiffusion
 from tinv.models.sampling import sample_pixels, to_images
 from tinv.training.callbacks import Checkpoints, Evaluation, KeepBest
@@ -37,7 +37,7 @@ def test_it_measures_the_first_step_every_nth_and_the_last(tmp_path: Path, model
     assert set(module.trainer.callback_metrics) >= NAMES
     last = {name: float(found[6][name]) for name in NAMES}
     assert {name: float(module.trainer.callback_metrics[name]) for name in NAMES} == pytest.approx(last, abs=1e-5)
-    assert last["eval/score"] == pytest.approx(both(last["eval/clip_i"], last["eval/clip_t"]), abs=1e-5)
+    assert last["eval/score"] == pytest.approx(geometric_mean(last["eval/clip_i"], last["eval/clip_t"]), abs=1e-5)
 
 
 def test_its_numbers_are_those_of_the_samples_of_that_step(tmp_path: Path, model: LatentDiffusion) -> None:
@@ -68,7 +68,7 @@ def test_the_best_step_by_its_numbers_can_be_kept(tmp_path: Path, model: LatentD
     fit(tmp_path, model, [evaluation(1), keep], loggers=[CSVLogger(tmp_path)])
     scores = {step: float(row["eval/score"]) for step, row in table(tmp_path).items() if row.get("eval/score")}
     assert len(scores) == 7
-    assert json.dumps(keep.told).count(str(max(scores, key=lambda step: scores[step])))
+    assert json.dumps(keep.run_card_entry).count(str(max(scores, key=lambda step: scores[step])))
 
 
 def test_a_complete_run_that_goes_on_still_knows_its_numbers(tmp_path: Path, model: LatentDiffusion) -> None:
@@ -105,7 +105,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, model: LatentDi
         Evaluation(0)
     with pytest.raises(UserError, match="seeds needs a seed"):
         Evaluation(4, seeds=[])
-    with pytest.raises(UserError, match="must have one"):
+    with pytest.raises(UserError, match="must contain"):
         Evaluation(4, ["a cat"])
 
 

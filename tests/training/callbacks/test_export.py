@@ -63,7 +63,7 @@ def test_the_end_is_written_in_every_format_asked_for(tmp_path: Path, model: Lat
 def test_sdxls_word_is_two_files_each_time_and_one_in_other_formats(tmp_path: Path) -> None:
     model = load(str(save(published("sdxl"), tmp_path / "model")))
     run = tmp_path / "run"
-    export = Export(run, every_n_steps=1, keep=1, formats=["sdxl", "a1111", "pipeline"])
+    export = Export(run, every_n_steps=1, total_limit=1, formats=["sdxl", "a1111", "pipeline"])
     module = fit(tmp_path, model, [export], max_steps=2, num_vectors=2)
     assert {name for name in names(run) if name.endswith((".safetensors", ".pt"))} == {
         "learned_embeds.safetensors",
@@ -107,7 +107,7 @@ def test_the_newest_files_on_the_way_are_kept(tmp_path: Path, model: LatentDiffu
         for part in ("", "_2"):
             (tmp_path / f"learned_embeds{part}-steps-{step}.safetensors").write_bytes(b"")
     (tmp_path / "learned_embeds-steps-mine.safetensors").write_bytes(b"")
-    fit(tmp_path, model, [Export(tmp_path, every_n_steps=1, keep=3)], max_steps=4)
+    fit(tmp_path, model, [Export(tmp_path, every_n_steps=1, total_limit=3)], max_steps=4)
     assert {name for name in names(tmp_path) if "steps" in name} == {
         "learned_embeds-steps-4.safetensors",
         *(f"learned_embeds{part}-steps-{step}.safetensors" for step in (90, 100) for part in ("", "_2")),
@@ -119,7 +119,7 @@ def test_the_newest_files_on_the_way_are_kept(tmp_path: Path, model: LatentDiffu
     ("settings", "reason"),
     [
         ({"formats": ["comfyui"]}, "callbacks.export.formats must be a list of diffusers, .*, pipeline, got comfyui"),
-        ({"keep": 0}, "callbacks.export.total_limit must be 1 or more"),
+        ({"total_limit": 0}, "callbacks.export.total_limit must be 1 or more"),
     ],
 )
 def test_wrong_settings_are_refused_at_once(tmp_path: Path, settings: dict[str, Any], reason: str) -> None:

@@ -37,14 +37,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_its_step(tmp_path: Path,
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_a_gradient_that_is_not_finite_is_not_applied(tmp_path: Path, model: LatentDiffusion, value: float) -> None:
     good = fit(tmp_path, model, [], max_steps=1)
-    with pytest.raises(NonFiniteError, match=r"the gradient of rows\.clip_l .* in optimizer step 2"):
+    with pytest.raises(NonFiniteError, match=r"the gradient of weights\.clip_l .* in optimizer step 2"):
         fit(tmp_path, model, [StopOnNonFinite(), Export(tmp_path), SpoilGradient(2, value)])
     assert torch.equal(read(tmp_path).vectors["clip_l"], rows(good))
 
 
 def test_rows_that_a_step_has_spoiled_are_put_back(tmp_path: Path, model: LatentDiffusion) -> None:
     start = fit(tmp_path, model, [], max_steps=1, optimizer=partial(torch.optim.SGD, lr=0.0))
-    with pytest.raises(NonFiniteError, match=r"rows\.clip_l became infinite or not a number in optimizer step 1"):
+    with pytest.raises(NonFiniteError, match=r"weights\.clip_l became infinite or NaN in optimizer step 1"):
         fit(
             tmp_path,
             model,
@@ -66,7 +66,7 @@ def test_a_float16_overflow_is_left_to_the_gradient_scaler(tmp_path: Path, model
 
 def test_a_gradient_that_no_scale_makes_finite_stops_the_run(tmp_path: Path, model: LatentDiffusion) -> None:
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1.0))
-    with pytest.raises(NonFiniteError, match=r"the gradient of rows\.clip_l"):
+    with pytest.raises(NonFiniteError, match=r"the gradient of weights\.clip_l"):
         fit(tmp_path, model, [StopOnNonFinite(), SpoilGradient(2, float("nan"))], trainer={"plugins": plugin})
 
 
@@ -74,7 +74,7 @@ def test_a_gradient_that_no_scale_makes_finite_stops_the_run(tmp_path: Path, mod
 def test_a_step_that_is_read_late_has_taught_nothing(tmp_path: Path, model: LatentDiffusion, ema: float) -> None:
     good = fit(tmp_path, model, [], max_steps=2, ema=ema)
     callbacks = [StopOnNonFinite(), Export(tmp_path), SpoilGradient(3, float("nan"))]
-    with pytest.raises(NonFiniteError, match=r"^the gradient of rows\.clip_l became .* in optimizer step 3;"):
+    with pytest.raises(NonFiniteError, match=r"^the gradient of weights\.clip_l became .* in optimizer step 3;"):
         fit(
             tmp_path,
             model,
@@ -90,7 +90,7 @@ def test_a_step_that_is_read_late_has_taught_nothing(tmp_path: Path, model: Late
 def test_no_device_is_waited_for_but_where_steps_are_logged() -> None:
     learned = torch.nn.Linear(3, 2, bias=False, device="meta")  # of which nothing can be read
     learned.weight.grad = torch.ones_like(learned.weight)
-    module = SimpleNamespace(words=learned, named_rows=lambda: {"rows": learned.weight})
+    module = SimpleNamespace(learned_tokens=learned, named_vectors=lambda: {"rows": learned.weight})
     trainer = SimpleNamespace(global_step=0, log_every_n_steps=3, precision_plugin=None)
     guard = StopOnNonFinite()
     guard.on_train_start(trainer, module)

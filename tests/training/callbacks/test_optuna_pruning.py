@@ -43,10 +43,12 @@ def test_a_run_that_is_worse_than_the_others_ends_early_and_in_order(tmp_path, m
     assert told.intermediate_values == {4: pytest.approx(float(module.trainer.callback_metrics["val/loss"]))}
 
 
-@pytest.mark.parametrize("extra_concepts", [10.0, None])
-def test_a_run_that_is_not_goes_on_and_its_last_step_is_no_early_end(tmp_path, model: LatentDiffusion, place, others):
-    if others:
-        earlier(place, loss=others)
+@pytest.mark.parametrize("other_loss", [10.0, None])
+def test_a_run_that_is_not_goes_on_and_its_last_step_is_no_early_end(
+    tmp_path, model: LatentDiffusion, place, other_loss
+):
+    if other_loss:
+        earlier(place, loss=other_loss)
     trial = trial_in(tmp_path / "run", place)
     module = fit(tmp_path, model, [OptunaPruning(tmp_path / "run")], max_steps=6)
     told = place.open().trials[trial.number]

@@ -28,7 +28,7 @@ def test_step_rate_time_left_and_loss_are_there_at_every_moment(tmp_path: Path, 
     fit(tmp_path, model, [ProgressFile(tmp_path, every_s=0), read], max_steps=4)
     assert [told["step"] for told in read.seen] == [1, 2, 3, 4]
     told = read.seen[2]
-    assert told["of"] == 4 and told["steps_per_s"] > 0 and told["loss"] > 0
+    assert told["max_steps"] == 4 and told["steps_per_s"] > 0 and told["loss"] > 0
     assert told["seconds_left"] == pytest.approx(1 / told["steps_per_s"], abs=1)
 
 

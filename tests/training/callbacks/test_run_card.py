@@ -15,7 +15,7 @@ from tinv.models import LatentDiffusion
 from tinv.runs import environment as surroundings
 from tinv.runs.environment import git_state, hydra_choices, mask
 from tinv.training.callbacks import Checkpoints, EmbeddingStats, RunCard, Samples
-from tinv.training.callbacks.timing import Stopwatch, phase
+from tinv.training.callbacks.timing import Stopwatch, time_phase
 
 
 def card(folder: Path) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def test_a_finished_run_says_what_ran_and_what_came_of_it(tmp_path: Path, model:
         Samples(tmp_path, ["a {}"], [0], num_inference_steps=1),
         Checkpoints(tmp_path),
     ]
-    with phase(callbacks, "loading"):
+    with time_phase(callbacks, "loading"):
         pass
     fit(tmp_path, model, callbacks, max_steps=4, accumulate=3)
     found = card(tmp_path)
@@ -44,7 +44,7 @@ def test_a_finished_run_says_what_ran_and_what_came_of_it(tmp_path: Path, model:
     assert found["images"] == ["0.png", "1.png", "2.png"]
     assert (found["effective_batch"], found["images_seen"], found["max_steps"]) == (6, 24, 4)
     assert found["result"]["steps"] == 4
-    assert found["result"]["vitals"]["step"] == 4
+    assert found["result"]["embedding_stats"]["step"] == 4
     assert found["result"]["val/loss"] > 0
     assert set(found["seconds"]) == {"loading", "training", "validation", "sampling", "saving", "total"}
     assert set(found["cpu_seconds"]) == set(found["seconds"])

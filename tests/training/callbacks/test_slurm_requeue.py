@@ -51,7 +51,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         "tinv.training.callbacks.slurm_requeue.os._exit", lambda code: (_ for _ in ()).throw(SystemExit(code))
     )
-    monkeypatch.setattr("tinv.training.callbacks.slurm_requeue.TICK_S", 0.01)
+    monkeypatch.setattr("tinv.training.callbacks.slurm_requeue.POLL_S", 0.01)
     yield lambda: (fake / "requeued").read_text().splitlines() if (fake / "requeued").exists() else []
     signals._received.clear()
     for number, handler in handlers.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import wandb
 
-from tinv.training.loggers.wandb_datastore import records
+from tinv.training.loggers.wandb_datastore import read_records
 
 
 @dataclass
@@ -55,7 +55,7 @@ def sessions(run: Path) -> list[Session]:
 
 def _read(path: Path) -> Session:
     found = Session(path.parent)
-    for record in records(path):
+    for record in read_records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             found.run = record.run

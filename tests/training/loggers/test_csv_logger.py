@@ -61,8 +61,8 @@ def test_the_file_is_written_at_intervals(tmp_path: Path) -> None:
 
 def test_a_kill_at_any_moment_leaves_a_whole_table(tmp_path: Path) -> None:
     writes_for_minutes = f"""
-from tinv.training.loggers.csv_logger import MetricsFile
-logger = MetricsFile({str(tmp_path)!r}, flush_every_s=0)
+from tinv.training.loggers.csv_logger import CSVLogger
+logger = CSVLogger({str(tmp_path)!r}, flush_every_s=0)
 for step in range(20_000):
     logger.log_metrics({{"train/loss": 1.0, f"column/{{step % 50}}": 2.0}}, step=step)
     logger.save()

@@ -6,7 +6,7 @@ from torch import ones
 from tinv import formats
 from tinv.formats import LearnedEmbedding
 from tinv.runs.image_grid import labelled_grid, save_sheet
-from tinv.training.loggers.run_artifacts import pictures, sheets, words
+from tinv.training.loggers.run_artifacts import learned_embeddings, sample_sheets, sheet_images
 
 
 def leave(folder, placeholder, *, step=4, columns=("seed 0", "seed 7")):
@@ -20,28 +20,28 @@ def leave(folder, placeholder, *, step=4, columns=("seed 0", "seed 7")):
 
 def test_a_run_of_one_concept(tmp_path):
     path = leave(tmp_path, "<cat>")
-    assert list(sheets(tmp_path)) == [("samples", 4, path)]
-    (missing, red) = pictures(path)
+    assert list(sample_sheets(tmp_path)) == [("samples", 4, path)]
+    (missing, red) = sheet_images(path)
     assert missing == ("a <cat>", 0, None)
     assert red[:2] == ("a <cat>", 7) and red[2].getpixel((3, 3)) == (40, 0, 0)
-    assert [(file, learned.placeholder_token) for file, learned in words(tmp_path)] == [
+    assert [(file, learned.placeholder_token) for file, learned in learned_embeddings(tmp_path)] == [
         (tmp_path / "learned_embeds.safetensors", "<cat>")
     ]
 
 
 def test_a_run_of_several_concepts(tmp_path):
     paths = [leave(tmp_path / "concepts" / name, f"<{name}>") for name in ("cat", "robot")]
-    assert list(sheets(tmp_path)) == [("samples/cat", 4, paths[0]), ("samples/robot", 4, paths[1])]
-    assert [learned.placeholder_token for _, learned in words(tmp_path)] == ["<cat>", "<robot>"]
+    assert list(sample_sheets(tmp_path)) == [("samples/cat", 4, paths[0]), ("samples/robot", 4, paths[1])]
+    assert [learned.placeholder_token for _, learned in learned_embeddings(tmp_path)] == ["<cat>", "<robot>"]
 
 
 def test_what_is_no_sheet_and_no_word_is_passed_over(tmp_path):
     path = leave(tmp_path, "<cat>", columns=("first", "second"))
-    assert [seed for _, seed, _ in pictures(path)] == ["first", "second"]
+    assert [seed for _, seed, _ in sheet_images(path)] == ["first", "second"]
     path.with_name("step_x.png").write_bytes(b"")
     path.write_bytes(b"no picture")
     (tmp_path / "learned_embeds.safetensors").write_bytes(b"no word")
-    assert list(sheets(tmp_path)) == [("samples", 4, path)]
-    assert pictures(path) == []
-    assert list(words(tmp_path)) == []
-    assert not list(sheets(tmp_path / "nowhere")) + list(words(tmp_path / "nowhere"))
+    assert list(sample_sheets(tmp_path)) == [("samples", 4, path)]
+    assert sheet_images(path) == []
+    assert list(learned_embeddings(tmp_path)) == []
+    assert not list(sample_sheets(tmp_path / "nowhere")) + list(learned_embeddings(tmp_path / "nowhere"))

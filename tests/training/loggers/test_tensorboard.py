@@ -65,7 +65,7 @@ def test_the_sheets_are_those_on_disk(learned):
 
 def test_the_settings_and_the_word_can_be_read(learned):
     _, events = learned
-    settings = text(events, "settings")
+    settings = text(events, "config")
     assert "lr: 0.005" in settings and "+experiment=cat" in settings
     word = text(events, "learned/<cat-toy>")
     assert "| `file` | learned_embeds.safetensors |" in word
@@ -85,12 +85,12 @@ def test_what_a_run_failed_of_can_be_read(tmp_path):
 
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
-    from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.loggers import TensorBoardLogger as LightningLogger
 
     def missing(*_, **__):
         raise ModuleNotFoundError("Neither `tensorboard` nor `tensorboardX` is available.")
 
-    monkeypatch.setattr(TensorBoardLogger, "__init__", missing)
+    monkeypatch.setattr(LightningLogger, "__init__", missing)
     with pytest.raises(UserError, match=r'pip install "tinv\[tensorboard\]"'):
         TensorBoardLogger(tmp_path)
     assert "tensorboard" in sys.modules

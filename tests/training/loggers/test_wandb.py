@@ -39,9 +39,9 @@ def learn(run: Path, model: LatentDiffusion, *others: Any, settings: dict[str, A
     try:
         fit(run.parent / "x", model, callbacks, loggers=[CSVLogger(run), board], **options)
     except RuntimeError as error:
-        board.end(error)
+        board.finish(error)
     else:
-        board.end(None)
+        board.finish(None)
 
 
 def in_the_table(run: Path) -> dict[int, dict[str, float]]:
@@ -92,7 +92,7 @@ def test_the_sheets_are_at_the_steps_of_the_files_and_look_like_them(whole, sess
 
 def test_the_table_has_a_row_for_each_prompt_and_seed(whole, session):
     table, files = session.table(1)
-    assert table["columns"] == ["step", "prompt", "seed", "picture"]
+    assert table["columns"] == ["step", "prompt", "seed", "image"]
     asked = [(prompt.replace("{}", "<cat-toy>"), seed) for prompt in PROMPTS for seed in (0, 3)]
     assert [tuple(row[:3]) for row in table["data"]] == [(4, *one) for one in asked]
     sheet = whole / "samples/step_000004.png"
@@ -164,7 +164,7 @@ def test_what_a_killed_client_had_not_written_comes_with_the_next_one(tmp_path, 
                 self.after_steps = -1
                 kill_clients()
 
-    with pytest.warns(UserWarning, match="it is begun again"):
+    with pytest.warns(UserWarning, match="restarting it"):
         learn(run, model, Kill(5, RuntimeError()), accumulate=2)
     first, second = sessions(run)
     assert first.order + second.order == list(range(7))
@@ -183,8 +183,8 @@ def test_what_a_client_had_in_hand_when_it_was_killed_at_the_end_is_sent_again(t
             logger.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
     table.flush()
     kill_clients()
-    with pytest.warns(UserWarning, match="it is begun again"):
-        board.end(None)
+    with pytest.warns(UserWarning, match="restarting it"):
+        board.finish(None)
     found = sessions(tmp_path)
     assert [step for part in found for step in part.order] == [0, 1, 2, 3]
     assert {step: row for part in found for step, row in part.numbers().items()} == in_the_table(tmp_path)
@@ -194,15 +194,15 @@ def test_what_a_client_had_in_hand_when_it_was_killed_at_the_end_is_sent_again(t
 def test_a_run_whose_client_cannot_live_goes_on_without(tmp_path, monkeypatch):
     board = WandbLogger(tmp_path, name="x", mode="offline")
     board.log_hyperparams({})
-    monkeypatch.setattr(board.link.wandb, "init", lambda **_: (_ for _ in ()).throw(OSError("no room")))
+    monkeypatch.setattr(board.run.wandb, "init", lambda **_: (_ for _ in ()).throw(OSError("no room")))
     kill_clients()
     time.sleep(1)
     board.log_metrics({"a": 1.0}, 0)
-    with pytest.warns(UserWarning, match=r"goes on without; metrics\.csv has all numbers"):
+    with pytest.warns(UserWarning, match=r"continues without it; metrics\.csv has all metrics"):
         board.log_metrics({"a": 1.0}, 5)
     board.log_metrics({"a": 1.0}, 9)
-    board.end(None)
-    assert board.link.wandb.run is None
+    board.finish(None)
+    assert board.run.wandb.run is None
 
 
 def test_rows_that_come_late_are_put_in_their_place(tmp_path):
@@ -211,7 +211,7 @@ def test_rows_that_come_late_are_put_in_their_place(tmp_path):
     board.log_hyperparams({})
     for name, step in {"a": 0, "b": 0, "d": 1, "c": 0, "vital": 4, "loss": 3, "val": 4, "e": 9, "late": 2}.items():
         board.log_metrics({name: float(step), "epoch": 0.0}, step)
-    board.end(None)
+    board.finish(None)
     (found,) = sessions(tmp_path)
     names = {step: sorted(set(row) - {STEP}) for step, row in found.numbers().items()}
     assert names == {0: ["a", "b", "c"], 1: ["d"], 3: ["loss"], 4: ["val", "vital"], 9: ["e"]}
@@ -219,7 +219,7 @@ def test_rows_that_come_late_are_put_in_their_place(tmp_path):
 
 def test_a_point_has_its_sweep_s_name_and_group_even_if_it_failed_before_it_began(point):
     run = point({"optimizer.lr": "1e30", "embedding.num_vectors": "2"}, number=1)
-    WandbLogger(run, name="cat", mode="offline").end(UserError("the rate is too high"))
+    WandbLogger(run, name="cat", mode="offline").finish(UserError("the rate is too high"))
     (found,) = sessions(run)
     assert found.run.display_name == "cat lr=1e30 num_vectors=2"
     assert found.run.run_group == "2026-11-22_20-00-00-0123456789ab"
@@ -227,14 +227,14 @@ def test_a_point_has_its_sweep_s_name_and_group_even_if_it_failed_before_it_bega
 
 
 def test_a_single_run_that_could_not_begin_leaves_nothing(tmp_path):
-    WandbLogger(tmp_path, name="cat", mode="offline").end(UserError("no such folder"))
+    WandbLogger(tmp_path, name="cat", mode="offline").finish(UserError("no such folder"))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_somebody_ended_did_not_fail(tmp_path):
     board = WandbLogger(tmp_path, name="cat", mode="offline")
     board.log_hyperparams({})
-    board.end(KeyboardInterrupt())
+    board.finish(KeyboardInterrupt())
     assert sessions(tmp_path)[0].exit_code == 255
 
 
@@ -242,6 +242,6 @@ def test_disabled_writes_nothing(tmp_path):
     board = WandbLogger(tmp_path, name="cat", mode="disabled")
     board.log_hyperparams({"seed": 0})
     board.log_metrics({"train/loss": 1.0}, 0)
-    board.log_words("nearest", {"<cat>": "toy"}, 0)
-    board.end(None)
+    board.log_texts("nearest", {"<cat>": "toy"}, 0)
+    board.finish(None)
     assert not list(tmp_path.iterdir())

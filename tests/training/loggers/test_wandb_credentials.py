@@ -11,9 +11,9 @@ import wandb
 
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv.errors import UserError
-from tinv.runs.sweep_point import ConditioningSlot
+from tinv.runs.sweep_point import SweepPointRef
 from tinv.training.loggers.wandb import WandbLogger
-from tinv.training.loggers.wandb_auth import check_credentials, mode_of
+from tinv.training.loggers.wandb_auth import check_credentials, resolve_mode
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -76,20 +76,20 @@ def test_a_key_in_the_environment_or_in_netrc_will_do(stranger, tmp_path):
 def test_what_was_chosen_wins_over_the_environment(stranger, chosen, variable, mode):
     if variable:
         stranger(WANDB_MODE=variable)
-    assert mode_of(chosen) == mode
+    assert resolve_mode(chosen) == mode
 
 
 @pytest.mark.slow
 def test_a_server_that_does_not_answer_is_one_sentence_before_the_model_loads(stranger, tmp_path):
     stranger(WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_INIT_TIMEOUT="3")
     board = WandbLogger(tmp_path / "run", name="x", mode="online")
-    board.place = ConditioningSlot(
+    board.sweep_point = SweepPointRef(
         "a sweep", {}
     )  # whose points have a run even if they fail, but nobody waits for it twice
-    with pytest.raises(UserError, match="does not take the run") as caught:
+    with pytest.raises(UserError, match="does not accept the run") as caught:
         board.log_hyperparams({})
     began = time.monotonic()
-    board.end(caught.value)
+    board.finish(caught.value)
     assert time.monotonic() - began < 3
     said = str(caught.value)
     assert "\n" not in said
@@ -115,5 +115,5 @@ def test_a_batch_job_without_a_key_ends_at_once_and_reads_nothing(tmp_path):
         os.close(read)
         os.close(write)
     assert done.returncode == 1
-    assert done.stderr.count("there is no key for") == 1
+    assert done.stderr.count("there is no API key for") == 1
     assert "Traceback" not in done.stderr and "effective batch" not in done.stdout

@@ -20,7 +20,7 @@ def run(tmp_path: Path, model: LatentDiffusion) -> Path:
     board = WandbLogger(folder, name="cat", mode="offline", project="mine")
     board.log_hyperparams({"seed": 0})
     board.log_metrics({"val/loss": 0.5}, step=3)
-    board.end(None)
+    board.finish(None)
     (folder / ".hydra").mkdir()
     told = {"logger": {"wandb": {"project": "mine", "entity": None, "mode": "offline"}}}
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(told))

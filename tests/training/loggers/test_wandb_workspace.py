@@ -10,7 +10,7 @@ from tests.composing import groups
 from tinv.cli import main
 from tinv.cli.dashboard import SWEPT
 from tinv.errors import UserError
-from tinv.training.loggers.wandb_workspace import dashboard, spec
+from tinv.training.loggers.wandb_workspace import build_workspace, workspace_json
 
 LOGGED = {"val/loss", "train/loss", "train/lr", "embedding/norm", "embedding/norm_percentile"} | {
     "embedding/cosine_to_start"
@@ -20,13 +20,13 @@ LOGGED = {"val/loss", "train/loss", "train/lr", "embedding/norm", "embedding/nor
 
 @pytest.fixture(scope="module")
 def sections():
-    found = spec(dashboard("mine", entity="me", swept=SWEPT))
+    found = workspace_json(build_workspace("mine", entity="me", swept=SWEPT))
     assert (found["entity"], found["project"]) == ("me", "mine")
     return {section["name"]: section["panels"] for section in found["spec"]["section"]["panelBankConfig"]["sections"]}
 
 
 def test_the_curves_are_of_numbers_that_runs_log_over_the_training_step(sections):
-    curves = [panel["config"] for panel in [*sections["Loss"], *sections["The word"]]]
+    curves = [panel["config"] for panel in [*sections["Loss"], *sections["Embedding"]]]
     assert {name for curve in curves for name in curve["metrics"]} == LOGGED
     assert {curve["xAxis"] for curve in curves} == {"trainer/global_step"}
 
@@ -53,7 +53,7 @@ def test_a_sweep_is_shown_by_the_settings_that_exist(sections):
 def test_the_library_reads_its_own_workspace_back(sections):
     from wandb_workspaces.workspaces import internal
 
-    found = spec(dashboard("mine", entity="me", swept=["optimizer.lr"]))
+    found = workspace_json(build_workspace("mine", entity="me", swept=["optimizer.lr"]))
     again = internal.View.model_validate(found).model_dump(mode="json", by_alias=True, exclude_none=True)
     assert again == found
 
@@ -74,16 +74,16 @@ def test_without_a_key_it_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert main(["dashboard"]) == 1
-    assert "there is no key for" in capsys.readouterr().err
+    assert "there is no API key for" in capsys.readouterr().err
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
     with pytest.raises(UserError, match=r'pip install "tinv\[dashboard\]"'):
-        dashboard("mine")
+        build_workspace("mine")
 
 
 def test_no_torch_is_loaded_for_it():
-    code = "import sys, tinv.training.loggers.wandb_workspace as d; d.spec(d.dashboard('x')); assert 'torch' not in sys.modules"
+    code = "import sys, tinv.training.loggers.wandb_workspace as d; d.workspace_json(d.build_workspace('x')); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

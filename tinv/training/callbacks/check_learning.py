@@ -70,14 +70,14 @@ class CheckLearning(Callback):
                 )
         if no_gradient := (~had_K).nonzero().flatten().tolist():
             raise NotLearningError(
-                f"after {self.after_steps} optimizer steps {_describe(name, no_gradient, len(had_K))} had no gradient: "
-                f"the captions do not contain the placeholder token (data.templates, or it is cut off after 77 tokens), "
-                f"or the model detaches its text embeddings"
+                f"after {self.after_steps} optimizer steps {_describe(name, no_gradient, len(had_K))} had no "
+                f"gradient: the captions do not contain the placeholder token (data.templates, or it is cut off after "
+                f"77 tokens), or the model detaches its text embeddings"
             )
         if unchanged := (~moved_K).nonzero().flatten().tolist():
             raise NotLearningError(
-                f"after {self.after_steps} optimizer steps {_describe(name, unchanged, len(moved_K))} had a gradient but "
-                f"did not change: optimizer.lr is zero or too small for float32; set optimizer.lr=5e-3, or raise "
+                f"after {self.after_steps} optimizer steps {_describe(name, unchanged, len(moved_K))} had a gradient "
+                f"but did not change: optimizer.lr is zero or too small for float32; set optimizer.lr=5e-3, or raise "
                 f"callbacks.check_learning.after_steps if the learning rate is still warming up"
             )
 

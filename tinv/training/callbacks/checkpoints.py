@@ -55,7 +55,7 @@ class Checkpoints(Callback):
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Saves every n steps and after the last step, while the loop is in the same state as in the middle of a run."""
+        """Saves every n steps and after the last step, while the loop is in the state of an unfinished run."""
         is_due = self._every.is_due(trainer.global_step)
         if is_due or (trainer.global_step == trainer.max_steps != self._saved_step):
             self.save(trainer)

@@ -73,7 +73,7 @@ class EarlyStopping(StoppingRule, MetricMonitor):
         super().on_fit_end(trainer, pl_module)
         if not self.curves and trainer.is_global_zero:
             print(
-                f"early_stopping.monitor={self.monitor}: the run never measured this metric, so it was not stopped early",
+                f"early_stopping.monitor={self.monitor}: the run never measured this metric, so nothing could stop it",
                 flush=True,
             )
 

@@ -161,8 +161,8 @@ class Evaluation(Callback):
         class_noun = self.class_noun or token.concept.initializer_token
         if not class_noun:
             raise UserError(
-                f"callbacks.evaluation.class_noun: {token.placeholder_token} has no initializer token; set a plain noun "
-                f"for it, such as cat"
+                f"callbacks.evaluation.class_noun: {token.placeholder_token} has no initializer token; set a plain "
+                f"noun for it, such as cat"
             )
         return class_noun
 

@@ -51,7 +51,8 @@ class Export(Callback):
         """
         if unknown := [name for name in formats if name not in EXPORT_FORMATS]:
             raise UserError(
-                f"callbacks.export.formats must be a list of {', '.join(EXPORT_FORMATS)}, got {', '.join(map(str, unknown))}"
+                f"callbacks.export.formats must be a list of {', '.join(EXPORT_FORMATS)}, "
+                f"got {', '.join(map(str, unknown))}"
             )
         if total_limit is not None and total_limit < 1:
             raise UserError(f"callbacks.export.total_limit must be 1 or more, got {total_limit}; null keeps all")

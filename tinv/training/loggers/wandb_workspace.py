@@ -26,13 +26,7 @@ def build_workspace(
     Raises:
         UserError: wandb-workspaces is not installed.
     """
-    try:
-        import wandb_workspaces.reports.v2 as wr
-        import wandb_workspaces.workspaces as ws
-    except ImportError as error:
-        raise UserError(
-            f"tinv dashboard needs wandb-workspaces, which is missing{remedy('wandb_workspaces')}"
-        ) from error
+    ws, wr = _import_libraries()
 
     def section(title: str, panels: Sequence[Any], *, columns: int) -> Any:
         layout = ws.SectionLayoutSettings(columns=columns, rows=-(-len(panels) // columns))
@@ -84,3 +78,14 @@ def save_workspace(workspace: Any) -> str:
         return str(workspace.save().url)
     except (wandb.Error, OSError, ValueError) as error:
         raise connection_error(error) from error
+
+
+def _import_libraries() -> tuple[Any, Any]:
+    try:
+        import wandb_workspaces.reports.v2 as wr
+        import wandb_workspaces.workspaces as ws
+    except ImportError as error:
+        raise UserError(
+            f"tinv dashboard needs wandb-workspaces, which is missing{remedy('wandb_workspaces')}"
+        ) from error
+    return ws, wr
