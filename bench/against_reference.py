@@ -32,7 +32,7 @@ from bench.reference.replay import replay
 from tinv.config.compose import Groups
 from tinv.config.validate import check
 from tinv.from_diffusers import parse_command, translate
-from tinv.runs.files import locate, write_json
+from tinv.runs.files import resolve_path, write_json
 from tinv.training.main import register
 
 TOYBOX = "pkg://tinv/toybox/pipeline"
@@ -56,11 +56,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--images", default="pkg://tinv/toybox/concepts/cat_toy", help="a folder of images")
     arguments, flags = parser.parse_known_args(argv)
     flags = [*FLAGS, *flags]
-    compared = run(arguments.reference, locate(arguments.model), locate(arguments.images), flags)
+    compared = run(arguments.reference, resolve_path(arguments.model), resolve_path(arguments.images), flags)
     print(f"\n{compare.as_text(compared)}\n")
     result = {
         "reference": {"script": arguments.reference.name, "sha256": _digest(arguments.reference)},
-        "model": f"{json.loads((locate(arguments.model) / 'model_index.json').read_text())['_class_name']}, "
+        "model": f"{json.loads((resolve_path(arguments.model) / 'model_index.json').read_text())['_class_name']}, "
         f"{'the toybox' if arguments.model == TOYBOX else 'a folder'}",
         "flags": flags,
         "machine": machine(),

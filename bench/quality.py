@@ -11,7 +11,7 @@ from typing import Any
 from bench import commands, subjects
 from bench.runner import ROOT, Command, start_process
 from tinv import formats
-from tinv.runs.files import atomic, locate
+from tinv.runs.files import resolve_path, write_atomically
 from tinv.runs.text_table import align_columns
 from tinv.toybox.clip import FeatureExtractor
 from tinv.toybox.concepts import concept
@@ -53,7 +53,7 @@ def commands_to_compare(name: str, folder: Path, options: Namespace) -> Iterator
     placeholder = f"<{name.split('_')[0]}-toy>"
     if options.reference:
         steps, every = (4, 2) if options.tiny else (3000, 250)
-        subject = subjects.Subject("toybox", locate(subjects.TOYBOX), 64, copy_images(name, folder / "pictures"))
+        subject = subjects.Subject("toybox", resolve_path(subjects.TOYBOX), 64, copy_images(name, folder / "pictures"))
         saved = (*commands.DEFAULT_FLAGS, f"--save_steps={every}", f"--checkpointing_steps={10**6}")
         words = (f"--placeholder_token={placeholder}", f"--initializer_token={concept(name).initializer_token}")
         yield (
@@ -72,7 +72,7 @@ def commands_to_compare(name: str, folder: Path, options: Namespace) -> Iterator
 def copy_images(name: str, folder: Path) -> Path:
     """The pictures of a concept without their captions: the script takes every file of a folder for a picture."""
     folder.mkdir()
-    for image in locate(f"pkg://tinv/toybox/concepts/{name}").glob("*.png"):
+    for image in resolve_path(f"pkg://tinv/toybox/concepts/{name}").glob("*.png"):
         copy(image, folder)
     return folder
 
@@ -130,5 +130,5 @@ def draw(rows: list[dict[str, Any]]) -> None:
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_locator(NullLocator())
         axes.legend()
-    with atomic(PLOT) as draft:
+    with write_atomically(PLOT) as draft:
         sheet.savefig(draft, format="png", dpi=100)

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DCon
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from bench.published import Configs
-from tinv.runs.files import locate
+from tinv.runs.files import resolve_path
 from tinv.silence import quiet
 
 with quiet():  # their import advises to install torchvision
@@ -41,7 +41,7 @@ def write(configs: Configs, folder: Path, *, dtype: torch.dtype, device: str) ->
 
 def tokenizer(size: int) -> CLIPTokenizer:
     """The toybox's tokenizer with unused words up to `size`: diffusers' script truncates its token table to that length."""
-    model = json.loads(locate(TOKENIZER).read_text(encoding="utf-8"))["model"]
+    model = json.loads(resolve_path(TOKENIZER).read_text(encoding="utf-8"))["model"]
     words = {**model["vocab"], **{f"{n}unsaid</w>": n for n in range(len(model["vocab"]), size)}}
     return CLIPTokenizer(vocab=words, merges=[tuple(pair) for pair in model["merges"]], model_max_length=77)
 

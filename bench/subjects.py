@@ -9,7 +9,7 @@ from PIL import Image
 
 from bench import random_pipeline
 from bench.published import configs
-from tinv.runs.files import locate
+from tinv.runs.files import resolve_path
 
 TOYBOX, CONCEPT = "pkg://tinv/toybox/pipeline", "pkg://tinv/toybox/concepts/cat_toy"
 TITLES = {
@@ -40,7 +40,7 @@ def prepare(name: str, folder: Path, *, tiny: bool = False) -> Subject:
         tiny: a few thousand weights of the same layout instead.
     """
     if name == "toybox" and not tiny:
-        return Subject(name, locate(TOYBOX), 64, without_captions(locate(CONCEPT), folder / "pictures"))
+        return Subject(name, resolve_path(TOYBOX), 64, without_captions(resolve_path(CONCEPT), folder / "pictures"))
     shapes = configs("sd15" if name == "toybox" else name, small=tiny)
     torch.manual_seed(0)
     random_pipeline.write(shapes, folder / "model", dtype=torch.float32, device="cpu")
@@ -58,7 +58,7 @@ def without_captions(concept: Path, folder: Path) -> Path:
 def photographs(folder: Path, count: int = 5) -> Path:
     """Write `count` images of 800 x 600 pixels, a size that users have."""
     folder.mkdir(parents=True)
-    toys = sorted(locate(CONCEPT).glob("*.png"))
+    toys = sorted(resolve_path(CONCEPT).glob("*.png"))
     for n in range(count):
         with Image.open(toys[n % len(toys)]) as toy:
             image = toy.convert("RGB").rotate(n // len(toys)).resize((800, 600), Image.Resampling.BICUBIC)

@@ -23,7 +23,7 @@ from tinv.evaluation.metrics.scores import image_similarity, text_alignment
 from tinv.evaluation.samples import fingerprint_of
 from tinv.inference import generate
 from tinv.models import LatentDiffusion
-from tinv.runs.files import locate
+from tinv.runs.files import resolve_path
 
 PROMPTS = ("a photo of a {}", "a red {}")
 FAST = {
@@ -57,7 +57,7 @@ def test_the_numbers_are_those_of_the_pictures_beside_them(
     run = learn(tmp_path / "run", model)
     (result,) = measured(run, images)
     assert json.loads((run / "evaluation.json").read_text()) == result
-    clip = Clip.load(locate("pkg://tinv/toybox/clip"))
+    clip = Clip.load(resolve_path("pkg://tinv/toybox/clip"))
     names = [f"{name}_{seed}.png" for name in ("a-photo-of-a-cat-toy", "a-red-cat-toy") for seed in (0, 1)]
     assert set(files(run / "evaluation")) == set(names)
     samples = clip.images([Image.open(run / "evaluation" / name) for name in names])

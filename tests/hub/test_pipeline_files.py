@@ -1,10 +1,10 @@
 """Which files are fetched, against listings as they are published."""
 
 import pytest
+from tinv.hub.select_pipeline_files import COMPONENTS, select_component_files, select_pipeline_files
 
 from tests.tiny import tiny_pipeline
 from tinv.errors import UserError
-from tinv.hub.pipeline_files import PARTS, part_files, pipeline_files
 from tinv.models import load
 
 SD15 = """
@@ -34,7 +34,7 @@ LISTING = dict.fromkeys(SD15, 1)
 
 
 def test_weights_come_once_and_as_safetensors():
-    assert set(pipeline_files(LISTING, variant=None)) == SETTINGS | {
+    assert set(select_pipeline_files(LISTING, variant=None)) == SETTINGS | {
         "text_encoder/model.safetensors",
         "unet/diffusion_pytorch_model.safetensors",
         "vae/diffusion_pytorch_model.safetensors",
@@ -42,7 +42,7 @@ def test_weights_come_once_and_as_safetensors():
 
 
 def test_a_variant_comes_instead_of_the_plain_weights():
-    assert set(pipeline_files(LISTING, variant="fp16")) == SETTINGS | {
+    assert set(select_pipeline_files(LISTING, variant="fp16")) == SETTINGS | {
         "text_encoder/model.fp16.safetensors",
         "unet/diffusion_pytorch_model.fp16.safetensors",
         "vae/diffusion_pytorch_model.fp16.safetensors",
@@ -51,12 +51,12 @@ def test_a_variant_comes_instead_of_the_plain_weights():
 
 def test_a_variant_that_a_part_lacks_is_named_with_those_it_has():
     with pytest.raises(UserError, match=r"text_encoder come as fp16, null, not as non_ema"):
-        pipeline_files(LISTING, variant="non_ema")
+        select_pipeline_files(LISTING, variant="non_ema")
 
 
 def test_old_repositories_without_safetensors_give_their_bin():
     old = {name: 1 for name in SD15 if not name.endswith(".safetensors")}
-    assert {name for name in pipeline_files(old, variant=None) if name not in SETTINGS} == {
+    assert {name for name in select_pipeline_files(old, variant=None) if name not in SETTINGS} == {
         "text_encoder/pytorch_model.bin",
         "unet/diffusion_pytorch_model.bin",
         "vae/diffusion_pytorch_model.bin",
@@ -75,19 +75,19 @@ def test_old_repositories_without_safetensors_give_their_bin():
 def test_shards_come_all_with_their_index(variant, shards, index, stem):
     wanted = [name.replace("m", stem, 1) for name in (shards.format(1), shards.format(2), index)]
     others = [f"{stem}-00001-of-00003.bin", f"{stem}.bf16.safetensors", f"{stem}.bin.index.json"]
-    assert part_files(["config.json", *others, *wanted], variant=variant) == ["config.json", *wanted]
+    assert select_component_files(["config.json", *others, *wanted], variant=variant) == ["config.json", *wanted]
 
 
 def test_the_tokenizer_can_be_had_alone():
-    chosen = pipeline_files(LISTING, variant="fp16", parts=("tokenizer",))
+    chosen = select_pipeline_files(LISTING, variant="fp16", parts=("tokenizer",))
     assert {name.partition("/")[0] for name in chosen} == {"model_index.json", "tokenizer"}
 
 
 def test_something_else_is_refused():
     with pytest.raises(UserError, match=r"no model_index\.json"):
-        pipeline_files({"config.json": 1}, variant=None)
+        select_pipeline_files({"config.json": 1}, variant=None)
     with pytest.raises(UserError, match="has no unet"):
-        pipeline_files({name: 1 for name in SD15 if not name.startswith("unet/")}, variant=None)
+        select_pipeline_files({name: 1 for name in SD15 if not name.startswith("unet/")}, variant=None)
 
 
 def test_the_chosen_files_of_a_pipeline_are_all_that_loading_needs(hub, tmp_path):
@@ -98,4 +98,4 @@ def test_the_chosen_files_of_a_pipeline_are_all_that_loading_needs(hub, tmp_path
     hub.add("model", "somebody/tiny", source)
     assert load("somebody/tiny").fingerprint == load(str(source)).fingerprint
     assert not [name for name in hub.fetched() if name.endswith((".ckpt", ".bin"))]
-    assert {name.partition("/")[0] for name in hub.fetched()} <= {"model_index.json", *PARTS}
+    assert {name.partition("/")[0] for name in hub.fetched()} <= {"model_index.json", *COMPONENTS}

@@ -132,7 +132,7 @@ def test_an_older_pipeline_is_replaced_and_anything_else_is_left_alone(tmp_path:
     write(tmp_path / "p", [embedding(model)], model)
     assert not (folder / "old.txt").exists()
     (folder / "model_index.json").unlink()
-    with pytest.raises(UserError, match="something else is there"):
+    with pytest.raises(UserError, match="it holds other files"):
         write(tmp_path / "p", [embedding(model)], model)
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 

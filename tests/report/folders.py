@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tinv.runs.files import write_json, write_text
-from tinv.runs.image_grid import labelled_grid, save_sheet
+from tinv.runs.image_grid import draw_grid, save_grid
 from tinv.runs.record_status import write_status
 from tinv.runs.status import Status
 from tinv.sweeps.plan_file import write_plan
@@ -45,7 +45,7 @@ def write_sheets(
     for step in steps:
         first = step + len(run.name) + int(run.name) * 100 if run.name.isdecimal() else step
         pictures = [picture(first + i, **look) for i in range(len(rows) * len(seeds))]
-        save_sheet(labelled_grid(pictures, rows=rows, columns=seeds), run / "samples" / f"step_{step:06d}.png")
+        save_grid(draw_grid(pictures, rows=rows, columns=seeds), run / "samples" / f"step_{step:06d}.png")
 
 
 def write_run(

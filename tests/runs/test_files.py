@@ -1,3 +1,5 @@
+"""Files are written completely or not at all."""
+
 import errno
 import os
 import stat
@@ -6,41 +8,45 @@ from pathlib import Path
 import pytest
 
 from tinv.errors import UserError
-from tinv.runs.files import atomic, atomic_folder, locate, write_json, write_text
+from tinv.runs.files import resolve_path, write_atomically, write_folder_atomically, write_json, write_text
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def write_folder(path, name):
+    with write_folder_atomically(path, marker="marker") as draft:
+        (draft / "marker").touch()
+        (draft / name).touch()
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "card.json"
     write_json(path, {"step": 1})
-    with pytest.raises(RuntimeError), atomic(path) as draft:
-        draft.write_text("half of a")
+    with pytest.raises(RuntimeError), write_atomically(path) as draft:
+        draft.write_text("incomplete")
         raise RuntimeError
     assert path.read_text() == '{\n  "step": 1\n}\n'
-    assert [child.name for child in tmp_path.iterdir()] == ["card.json"]
+    assert names(tmp_path) == {"card.json"}
 
 
-def folder_of(path, name):
-    with atomic_folder(path, mark="mark") as draft:
-        (draft / "mark").write_text("")
-        (draft / name).write_text("")
-
-
-def test_a_folder_takes_the_place_of_its_like_only(tmp_path):
-    folder_of(tmp_path / "a", "first")
-    folder_of(tmp_path / "a", "second")
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {"mark", "second"}
+def test_a_folder_replaces_only_a_folder_of_its_kind(tmp_path):
+    write_folder(tmp_path / "a", "first")
+    write_folder(tmp_path / "a", "second")
+    assert names(tmp_path / "a") == {"marker", "second"}
     (tmp_path / "b").mkdir()
-    folder_of(tmp_path / "b", "first")
-    (tmp_path / "b/mark").unlink()
-    with pytest.raises(UserError, match="something else is there"):
-        folder_of(tmp_path / "b", "second")
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+    write_folder(tmp_path / "b", "first")
+    (tmp_path / "b/marker").unlink()
+    with pytest.raises(UserError, match="it holds other files"):
+        write_folder(tmp_path / "b", "second")
+    assert names(tmp_path) == {"a", "b"}
 
 
-def test_a_failed_folder_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch):
-    folder_of(tmp_path / "a", "first")
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "a", mark="mark") as draft:
-        (draft / "half").write_text("")
+def test_a_failed_folder_keeps_the_old_one_and_leaves_no_other(tmp_path, monkeypatch):
+    write_folder(tmp_path / "a", "first")
+    with pytest.raises(RuntimeError), write_folder_atomically(tmp_path / "a", marker="marker") as draft:
+        (draft / "incomplete").touch()
         raise RuntimeError
     real = Path.replace
 
@@ -51,12 +57,12 @@ def test_a_failed_folder_leaves_the_old_one_and_nothing_else(tmp_path, monkeypat
 
     monkeypatch.setattr(Path, "replace", replace)
     with pytest.raises(UserError, match="the disk is full"):
-        folder_of(tmp_path / "a", "second")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {"mark", "first"}
+        write_folder(tmp_path / "a", "second")
+    assert names(tmp_path) == {"a"}
+    assert names(tmp_path / "a") == {"marker", "first"}
 
 
-def test_files_are_readable_by_the_group_as_the_umask_says(tmp_path):
+def test_the_umask_sets_the_permissions_of_a_file(tmp_path):
     before = os.umask(0o027)
     try:
         write_text(tmp_path / "a", "x")
@@ -65,19 +71,18 @@ def test_files_are_readable_by_the_group_as_the_umask_says(tmp_path):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full to be a full disk")
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
-    path = tmp_path / "big"
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path):
     with (
         pytest.raises(UserError, match=r"cannot write .*big: the disk is full"),
-        atomic(path),
+        write_atomically(tmp_path / "big"),
         open("/dev/full", "w") as full,
     ):
         full.write("x" * 100_000)
-    assert not list(tmp_path.iterdir())
+    assert not names(tmp_path)
 
 
-def test_a_size_limit_hit_halfway_leaves_nothing(tmp_path):
+def test_a_file_size_limit_leaves_no_file(tmp_path):
     resource = pytest.importorskip("resource", reason="Windows has no file size limits")
     import signal
 
@@ -89,16 +94,16 @@ def test_a_size_limit_hit_halfway_leaves_nothing(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    assert not list(tmp_path.iterdir())
+    assert not names(tmp_path)
 
 
-def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
-    (tmp_path / "outputs").write_text("")
+def test_a_file_in_the_way_of_a_folder_is_reported(tmp_path):
+    (tmp_path / "outputs").touch()
     with pytest.raises(UserError, match=r"cannot write .*paths\.root_dir"):
         write_text(tmp_path / "outputs" / "run" / "x", "y")
 
 
-def test_package_places_are_found_wherever_the_package_is():
-    assert (locate("pkg://tinv/data/templates/object.txt")).is_file()
-    with pytest.raises(UserError, match="no package 'nowhere' is installed"):
-        locate("pkg://nowhere/x")
+def test_a_package_path_is_resolved(tmp_path):
+    assert resolve_path("pkg://tinv/runs/files.py").is_file()
+    with pytest.raises(UserError, match="the package 'nowhere' is not installed"):
+        resolve_path("pkg://nowhere/x")

@@ -1,4 +1,4 @@
-"""A run knows which point of which sweep it is, however it was started."""
+"""A run finds its sweep from the files around its folder."""
 
 import json
 
@@ -20,21 +20,20 @@ from tinv.runs.sweep_point import find_sweep_point
         ({}, ""),
     ],
 )
-def test_a_point_is_called_by_what_was_swept(point, swept, label):  # noqa: F811
-    place = find_sweep_point(point(swept, number=3))
-    assert (place.label, place.sweep) == (label, "2026-11-22_20-00-00-0123456789ab")
+def test_a_point_is_labeled_with_the_swept_settings(point, swept, label):  # noqa: F811
+    found = find_sweep_point(point(swept, number=3))
+    assert (found.label, found.sweep) == (label, "2026-11-22_20-00-00-0123456789ab")
 
 
-def test_a_run_that_is_no_point_has_no_place(point, tmp_path):  # noqa: F811
+def test_a_run_outside_of_a_sweep_is_no_point(point, tmp_path):  # noqa: F811
     (run := tmp_path / "alone").mkdir()
     assert find_sweep_point(run) is None
-    beside = point({"seed": "1"}).parent / "7"
-    beside.mkdir()
-    assert find_sweep_point(beside) is None
+    (other := point({"seed": "1"}).parent / "7").mkdir()
+    assert find_sweep_point(other) is None
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", json.dumps({"points": None}), json.dumps({"points": [{}]})])
-def test_a_sweep_that_cannot_be_read_does_not_stop_its_points(point, damage):  # noqa: F811
+def test_a_point_of_a_damaged_sweep_is_no_point(point, damage):  # noqa: F811
     run = point({"seed": "1"})
     (run.parent / "sweep.json").write_text(damage)
     assert find_sweep_point(run) is None

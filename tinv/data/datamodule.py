@@ -22,10 +22,10 @@ from tinv.data.dataset import (
     collate,
 )
 from tinv.data.images import CroppedImage
-from tinv.data.locate import locate_folder
 from tinv.data.masks import ALPHA
+from tinv.data.resolve_path import locate_folder
 from tinv.errors import UserError
-from tinv.runs.files import locate
+from tinv.runs.files import resolve_path
 from tinv.seeding import generator
 
 
@@ -106,13 +106,13 @@ class ConceptDataModule(LightningDataModule):
             locate_folder(folder, recursive=recursive),
             caption_config=CaptionConfig(
                 captions=captions,
-                templates_file=locate(templates_file) if templates_file else None,
+                templates_file=resolve_path(templates_file) if templates_file else None,
                 augmentation=TagAugmentation(shuffle_tags, drop_tags, drop_caption),
             ),
             crop_config=CropConfig(resolution=resolution, fit=fit, crops=crops, flip=flip, background=background),
             recursive=recursive,
             repeats=repeats,
-            masks=masks if masks in (None, ALPHA) else locate(masks),
+            masks=masks if masks in (None, ALPHA) else resolve_path(masks),
             mask_floor=mask_floor,
             seed=seed,
         )

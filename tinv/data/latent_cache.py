@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.runs.files import atomic
+from tinv.runs.files import write_atomically
 
 _CHECKSUM_BYTES = 16
 _STALE_DRAFT_S = 24 * 3600.0
@@ -92,7 +92,7 @@ class LatentCache:
         content = io.BytesIO()
         torch.save(moments, content)
         try:
-            with atomic(path) as draft:
+            with write_atomically(path) as draft:
                 draft.write_bytes(_checksum(content.getvalue()) + content.getvalue())
         except UserError as error:
             self._can_write = False

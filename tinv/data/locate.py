@@ -10,8 +10,8 @@ from urllib.parse import unquote
 
 from tinv.data.images import CAPTION_SUFFIXES, IMAGE_SUFFIXES
 from tinv.errors import UserError
-from tinv.hub.snapshot import Listing, Repo, Snapshot, snapshot
-from tinv.runs.files import locate
+from tinv.hub.snapshot import Listing, Repo, Snapshot, get_snapshot
+from tinv.runs.files import resolve_path
 
 HUB_SCHEME = "hf://"
 MAX_IMAGES = 1000
@@ -28,7 +28,7 @@ def locate_folder(path: Path | str, *, recursive: bool = False, setting: str = "
         UserError: the dataset is not in the cache and cannot be downloaded, or has no images in that folder.
     """
     if not str(path).startswith(HUB_SCHEME):
-        return locate(path)
+        return resolve_path(path)
     repo, subfolder = parse_dataset_url(str(path), setting=setting)
     return fetch_images(repo, subfolder, recursive=recursive, setting=setting).folder / subfolder
 
@@ -43,7 +43,7 @@ def fetch_images(
     """
     url = f"{HUB_SCHEME}datasets/{repo}{f'/{subfolder}' if subfolder.parts else ''}"
     try:
-        return snapshot(repo, partial(select_images, subfolder=subfolder, recursive=recursive))
+        return get_snapshot(repo, partial(select_images, subfolder=subfolder, recursive=recursive))
     except UserError as error:
         raise UserError(f"{setting}={url}: {error}") from error
     except LookupError as error:

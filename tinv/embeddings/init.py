@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tinv import formats
 from tinv.errors import UserError
-from tinv.runs.files import locate
+from tinv.runs.files import resolve_path
 from tinv.seeding import generator
 from tinv.types import Conditioning
 
@@ -54,7 +54,7 @@ def from_file(path: str, encoder: str, *, num_vectors: int, width: int) -> Tenso
     Raises:
         UserError: no such file, another number of vectors, or a model of another width.
     """
-    learned = formats.read(locate(path))
+    learned = formats.read(resolve_path(path))
     rows_KD = learned.vectors.get(encoder)
     if rows_KD is None or rows_KD.shape != (num_vectors, width):
         found = {name: list(rows.shape) for name, rows in learned.vectors.items()}

@@ -20,7 +20,7 @@ from tinv.evaluation.subjects import Subject
 from tinv.inference.generate import Request, load_model, model_settings, sampling_options
 from tinv.models.check_fit import check_fit
 from tinv.models.sampling import DPM, SAMPLERS
-from tinv.runs.environment import versions
+from tinv.runs.environment import get_versions
 from tinv.runs.layout import EVALUATION_SAMPLES
 
 _SAMPLING = {"num_inference_steps": 25, "guidance_scale": 7.5, "negative_prompt": ""}
@@ -162,7 +162,7 @@ class Bench:
             "seeds": [*settings.seeds],
             "drawn": told,
             "feature_extractors": choice.told,
-            "versions": versions(),
+            "versions": get_versions(),
             "measured": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "fingerprint": mark,
         }

@@ -17,7 +17,7 @@ from tinv.evaluation.metrics.measure import GAP
 from tinv.formats import LearnedEmbedding
 from tinv.inference.generate import slug
 from tinv.models.sampling import generate_images
-from tinv.runs.files import atomic, write_json
+from tinv.runs.files import write_atomically, write_json
 
 STAMP = "drawn.json"
 """Beside the pictures: what they were drawn with."""
@@ -93,7 +93,7 @@ class SampleStore:
                 **told["sampling"],
             )
             for pair, picture in zip(part, pictures, strict=True):
-                with atomic(self.path(*pair)) as draft:
+                with write_atomically(self.path(*pair)) as draft:
                     picture.save(draft, format="png")
 
     def read(self) -> dict[str, list[Image.Image]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tinv.errors import UserError
 from tinv.formats.content import MAX_VALUES, Content
-from tinv.runs.files import atomic
+from tinv.runs.files import write_atomically
 
 _TEXT_KEY = "sd-ti-embedding"
 _TENSOR = "TORCHTENSOR"
@@ -57,7 +57,7 @@ def save_image(path: Path, image_HW3: np.ndarray, tree: dict[str, Any]) -> Path:
     text = json.dumps(tree, default=lambda tensor: {_TENSOR: tensor.tolist()}).encode()
     chunks = PngInfo()
     chunks.add_text(_TEXT_KEY, base64.b64encode(text).decode())
-    with atomic(path) as draft:
+    with write_atomically(path) as draft:
         Image.fromarray(_embed(image_HW3, text)).save(draft, format="png", pnginfo=chunks)
     return path
 

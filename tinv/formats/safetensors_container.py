@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tinv.errors import UserError
 from tinv.formats.content import MAX_VALUES, Content, sanitize
-from tinv.runs.files import atomic
+from tinv.runs.files import write_atomically
 
 _MAX_HEADER = 2**24
 
@@ -38,7 +38,7 @@ def open_safetensors(path: Path) -> Content:
 
 def save_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
     """Writes a safetensors file atomically; returns its path."""
-    with atomic(path) as draft:
+    with write_atomically(path) as draft:
         draft.write_bytes(save(tensors, metadata))
     return path
 

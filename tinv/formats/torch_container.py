@@ -11,7 +11,7 @@ import torch
 from tinv.errors import UserError
 from tinv.formats.content import MAX_TENSORS, Content, join_names
 from tinv.formats.pickle_scanner import MAX_PICKLE, PickleScan, scan_pickles
-from tinv.runs.files import atomic
+from tinv.runs.files import write_atomically
 
 _MAX_BYTES = 2**30
 """Enough for the whole vocabulary of the widest encoder, which some programs save with the token."""
@@ -59,7 +59,7 @@ def save_torch(path: Path, tree: Any) -> Path:
     """Writes a file of `torch.save` atomically; returns its path. A full disk is an OSError, as for other files."""
     content = BytesIO()
     torch.save(tree, content)
-    with atomic(path) as draft:
+    with write_atomically(path) as draft:
         draft.write_bytes(content.getvalue())
     return path
 

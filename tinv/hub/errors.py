@@ -13,7 +13,7 @@ _STATUS = {
 }
 
 
-def reason(error: BaseException) -> str:
+def explain_error(error: BaseException) -> str:
     """Why a request to the Hub failed, in one sentence."""
     for cause in _causes(error):
         kinds = [kind.__name__ for kind in type(cause).__mro__]
@@ -31,7 +31,7 @@ def reason(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def is_refusal(error: BaseException) -> bool:
+def is_access_denied(error: BaseException) -> bool:
     """Whether the Hub answered and said that this token may not."""
     return any(getattr(getattr(e, "response", None), "status_code", None) in (401, 403) for e in _causes(error))
 

@@ -12,6 +12,6 @@ _KNOWN = {
 }
 
 
-def license_of(base_model: str) -> str | None:
+def find_license(base_model: str) -> str | None:
     """The license of a base model as the Hub calls it; None for any but the usual ones, whose cards must be asked."""
     return _KNOWN.get(base_model.partition("@")[0].lower())

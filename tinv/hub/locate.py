@@ -7,10 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.hub.pipeline_files import pipeline_settings
-from tinv.hub.snapshot import Listing, Repo, Snapshot, snapshot
-from tinv.runs.files import PACKAGE_SCHEME
-from tinv.runs.files import locate as resolve_path
+from tinv.hub.select_pipeline_files import select_config_files
+from tinv.hub.snapshot import Listing, Repo, Snapshot, get_snapshot
+from tinv.runs.files import PACKAGE_SCHEME, resolve_path
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+|[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _EXTRACTOR_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -100,7 +99,7 @@ def locate_feature_extractor(text: str) -> FeatureExtractorFiles:
 
 def _fetch(repo: Repo, choose: Callable[[Listing], list[str]], *, setting: str, default: str) -> Snapshot:
     try:
-        return snapshot(repo, choose)
+        return get_snapshot(repo, choose)
     except UserError as error:
         raise UserError(f"{setting}={repo}: cannot be used, {error}") from error
     except LookupError as error:
@@ -120,4 +119,4 @@ def _extractor_files(listing: Listing) -> list[str]:
 
 @lru_cache
 def _configs_of(repo: Repo, setting: str) -> Path:
-    return fetch(repo, pipeline_settings, setting=setting)
+    return fetch(repo, select_config_files, setting=setting)

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 from tinv.errors import UserError
 from tinv.hub.snapshot import Listing
 
-PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae", "scheduler")
+COMPONENTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae", "scheduler")
 """What a run uses of a pipeline; safety checkers and their like stay where they are."""
 
-_REQUIRED = frozenset(PARTS) - {"tokenizer_2", "text_encoder_2"}
+_REQUIRED = frozenset(COMPONENTS) - {"tokenizer_2", "text_encoder_2"}
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)[.-].*")
 _SETTINGS = re.compile(r"[^/]+\.(json|txt|model)")
 _INDEX = ".index."
 
 
-def pipeline_files(listing: Listing, *, variant: str | None, parts: Iterable[str] = PARTS) -> list[str]:
+def select_pipeline_files(listing: Listing, *, variant: str | None, parts: Iterable[str] = COMPONENTS) -> list[str]:
     """The files of a pipeline's repository that its parts are loaded from.
 
     Args:
@@ -33,11 +33,13 @@ def pipeline_files(listing: Listing, *, variant: str | None, parts: Iterable[str
         names = [name for name in listing if name.startswith(f"{part}/")]
         if not names and part in _REQUIRED:
             raise UserError(f"it has no {part}")
-        chosen += part_files([name.removeprefix(f"{part}/") for name in names], variant=variant, prefix=f"{part}/")
+        chosen += select_component_files(
+            [name.removeprefix(f"{part}/") for name in names], variant=variant, prefix=f"{part}/"
+        )
     return chosen
 
 
-def pipeline_settings(listing: Listing) -> list[str]:
+def select_config_files(listing: Listing) -> list[str]:
     """The files of a pipeline's repository that say what it is, and its tokenizers; no weights.
 
     Raises:
@@ -49,11 +51,11 @@ def pipeline_settings(listing: Listing) -> list[str]:
     return ["model_index.json"] + [
         f"{part}/{name}"
         for part, _, name in inside
-        if part in PARTS and _SETTINGS.fullmatch(name) and not _WEIGHTS.fullmatch(name)
+        if part in COMPONENTS and _SETTINGS.fullmatch(name) and not _WEIGHTS.fullmatch(name)
     ]
 
 
-def part_files(names: Sequence[str], *, variant: str | None, prefix: str = "") -> list[str]:
+def select_component_files(names: Sequence[str], *, variant: str | None, prefix: str = "") -> list[str]:
     """The files of one folder: its settings, and its weights once, as safetensors if there are any.
 
     Args:

@@ -14,9 +14,9 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tinv.errors import UserError
-from tinv.hub.errors import reason
+from tinv.hub.errors import explain_error
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 """How long the Hub may be silent. Its client waits for ever, which on a node without a network is too long."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -64,7 +64,7 @@ _watchers: list[list[tuple[Repo, Snapshot]]] = []
 
 
 @contextmanager
-def watched() -> Iterator[list[tuple[Repo, Snapshot]]]:
+def record_snapshots() -> Iterator[list[tuple[Repo, Snapshot]]]:
     """Every snapshot that the block asks for, in its order."""
     seen: list[tuple[Repo, Snapshot]] = []
     _watchers.append(seen)
@@ -74,7 +74,7 @@ def watched() -> Iterator[list[tuple[Repo, Snapshot]]]:
         _watchers.remove(seen)
 
 
-def snapshot(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snapshot:
+def get_snapshot(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snapshot:
     """The files that `choose` picks, from the cache or from the Hub.
 
     A commit that is in the cache is used without asking the Hub. A branch is asked for, and taken from the cache where
@@ -107,17 +107,17 @@ def _find(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snapshot:
     except Exception as error:  # of which kind depends on the HTTP library that the client happens to use
         if cached and (found := _complete(*cached, choose)):
             return found
-        raise LookupError(reason(error)) from error
+        raise LookupError(explain_error(error)) from error
     if cached and cached[0].name == commit and (found := _complete(cached[0], listing, choose)):
         return found
     return _download(repo, listing, choose(listing))
 
 
 @contextmanager
-def patience(seconds: float | None = None) -> Iterator[None]:
+def hub_timeout(seconds: float | None = None) -> Iterator[None]:
     """Give up on a silent Hub after some seconds, within the block."""
     session = get_session()
-    before, session.timeout = session.timeout, seconds or PATIENCE_S
+    before, session.timeout = session.timeout, seconds or TIMEOUT_S
     try:
         yield
     finally:
@@ -128,8 +128,8 @@ def _ask(repo: Repo) -> tuple[str, Listing]:
     """The commit that the revision is now, and its files; one short question."""
     api = HfApi()
     ask = api.model_info if repo.kind == "model" else api.dataset_info
-    with patience():
-        info = ask(repo.id, revision=repo.revision, timeout=PATIENCE_S, files_metadata=True)
+    with hub_timeout():
+        info = ask(repo.id, revision=repo.revision, timeout=TIMEOUT_S, files_metadata=True)
     return info.sha or "", {file.rfilename: file.size or 0 for file in info.siblings or []}
 
 
@@ -137,12 +137,12 @@ def _download(repo: Repo, listing: Listing, names: Sequence[str]) -> Snapshot:
     cached = _in_cache(repo)
     missing = [name for name in names if cached is None or not (cached[0] / name).is_file()]
     try:
-        with patience():
+        with hub_timeout():
             place = snapshot_download(
                 repo.id, repo_type=repo.kind, revision=repo.revision, allow_patterns=[escape(name) for name in names]
             )
     except Exception as error:
-        raise LookupError(reason(error)) from error
+        raise LookupError(explain_error(error)) from error
     return Snapshot(Path(place), {name: listing[name] for name in names}, missing)
 
 

@@ -15,7 +15,7 @@ from tinv.formats.negative import split_negative
 from tinv.models.base import LatentDiffusion
 from tinv.models.check_fit import check_fit
 from tinv.models.sampling import DPM, build_scheduler
-from tinv.runs.files import atomic_folder
+from tinv.runs.files import write_folder_atomically
 from tinv.silence import quiet
 from tinv.token_parts import describe_parts, parts
 
@@ -50,7 +50,7 @@ def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: Latent
             model.family.tokenizers, model.family.text_encoders, model.tables, strict=True
         ):
             _add_tokens(pipeline, tokenizer, encoder, role, learned)
-        with atomic_folder(folder, mark="model_index.json") as draft:
+        with write_folder_atomically(folder, marker="model_index.json") as draft:
             try:
                 pipeline.save_pretrained(draft)
             except SafetensorError as error:

@@ -17,8 +17,8 @@ from tinv.formats import LearnedEmbedding
 from tinv.models import LatentDiffusion, load
 from tinv.models.check_fit import check_fit
 from tinv.models.sampling import DPM, check_sampler, generate_images
-from tinv.runs.files import atomic
-from tinv.runs.image_grid import labelled_grid
+from tinv.runs.files import write_atomically
+from tinv.runs.image_grid import draw_grid
 from tinv.runs.layout import HYDRA_CONFIG
 from tinv.runs.reader import RunReader
 
@@ -72,7 +72,7 @@ def generate(request: Request, *, out: Path, as_grid: bool) -> list[Path]:
         **sampling_options(request),
     )
     if as_grid:
-        sheet = labelled_grid(pictures, rows=prompts, columns=[f"seed {seed}" for seed in request.seeds])
+        sheet = draw_grid(pictures, rows=prompts, columns=[f"seed {seed}" for seed in request.seeds])
         drawn = {out if is_file else out / "grid.png": sheet}
     elif is_file:
         drawn = {out: pictures[0]}
@@ -80,7 +80,7 @@ def generate(request: Request, *, out: Path, as_grid: bool) -> list[Path]:
         names = [f"{slug(prompt)}_{seed}.png" for prompt in prompts for seed in request.seeds]
         drawn = {out / name: picture for name, picture in zip(names, pictures, strict=True)}
     for path, picture in drawn.items():
-        with atomic(path) as draft:
+        with write_atomically(path) as draft:
             picture.save(draft, format="png")
     return list(drawn)
 

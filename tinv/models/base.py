@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from tinv.formats import encoder_of_width
-from tinv.hub.licenses import license_of
+from tinv.hub.licenses import find_license
 from tinv.models import vae as latents
 from tinv.models.text_encoder import TextEncoder
 from tinv.models.vae import OffloadedModule
@@ -140,7 +140,7 @@ class LatentDiffusion(nn.Module):
 
     def metadata(self) -> dict[str, str]:
         """What a file of a learned embedding tells about the model it was trained with."""
-        optional = {"base_revision": self.revision, "base_license": license_of(self.name)}
+        optional = {"base_revision": self.revision, "base_license": find_license(self.name)}
         return {
             "base_model": self.name,
             "fingerprint": self.fingerprint,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinv.errors import UserError
 from tinv.hub.locate import config_folder, fetch, locate
-from tinv.hub.pipeline_files import part_files, pipeline_files
+from tinv.hub.select_pipeline_files import select_component_files, select_pipeline_files
 from tinv.hub.snapshot import Listing, Repo
 from tinv.models.base import Family
 from tinv.models.checkpoint import read_checkpoint, recognize_checkpoint
@@ -62,7 +62,7 @@ def fetch_weights(files: ModelFiles, *, variant: str | None, without: str | None
         UserError: a component has no weights of this variant, or the download fails.
     """
     components = [component for component in files.family.modules if component != without]
-    choose = partial(pipeline_files, variant=variant, parts=components)
+    choose = partial(select_pipeline_files, variant=variant, parts=components)
     if isinstance(files.weights, Repo):
         return fetch(files.weights, choose, setting="model.pretrained")
     if files.weights.is_file():
@@ -124,5 +124,5 @@ def _component_files(listing: Listing, *, component: str) -> list[str]:
     prefix = f"{component}/" if any(name.startswith(f"{component}/") for name in listing) else ""
     names = [name.removeprefix(prefix) for name in listing if name.startswith(prefix)]
     if component == "vae":
-        return part_files(names, variant=None, prefix=prefix)
+        return select_component_files(names, variant=None, prefix=prefix)
     return [prefix + name for name in names if "/" not in name and name.endswith((".json", ".txt"))]

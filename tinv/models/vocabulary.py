@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from tinv.hub.locate import fetch
-from tinv.hub.pipeline_files import pipeline_files
+from tinv.hub.select_pipeline_files import select_pipeline_files
 from tinv.hub.snapshot import Repo
 from tinv.models.components import load_modules
 from tinv.models.loading import tokenizers_of
@@ -54,7 +54,7 @@ def load_vocabularies(pretrained: str) -> dict[str, Vocabulary]:
     tokenizers = tokenizers_of(files, None)
     names, weights = list(files.family.text_encoders), files.weights
     if isinstance(weights, Repo):
-        weights = fetch(weights, partial(pipeline_files, variant=None, parts=names), setting="--model")
+        weights = fetch(weights, partial(select_pipeline_files, variant=None, parts=names), setting="--model")
     with explained_errors("--model", pretrained):
         modules = load_modules(
             weights,

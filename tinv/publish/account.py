@@ -8,8 +8,8 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tinv.errors import UserError
-from tinv.hub.errors import is_refusal, reason
-from tinv.hub.snapshot import patience
+from tinv.hub.errors import explain_error, is_access_denied
+from tinv.hub.snapshot import hub_timeout
 
 _LOGIN = "log in with `hf auth login`, or set the environment variable HF_TOKEN"
 
@@ -62,12 +62,12 @@ def check_visibility(repo_id: str, *, private: bool) -> None:
         SilentHubError: the Hub does not answer.
     """
     try:
-        with patience():
+        with hub_timeout():
             is_public = HfApi().model_info(repo_id).private is False
     except RepositoryNotFoundError:
         return
     except Exception as error:
-        raise SilentHubError(reason(error)) from error
+        raise SilentHubError(explain_error(error)) from error
     if private and is_public:
         raise UserError(
             f"hub.private=true, but the repository {repo_id} is there already and is public; make it private on its "
@@ -77,9 +77,9 @@ def check_visibility(repo_id: str, *, private: bool) -> None:
 
 def _ask(question: Any, refused: str) -> dict[str, Any]:
     try:
-        with patience():
+        with hub_timeout():
             return dict(question(HfApi()))
     except Exception as error:
-        if is_refusal(error):
+        if is_access_denied(error):
             raise UserError(refused) from error
-        raise SilentHubError(reason(error)) from error
+        raise SilentHubError(explain_error(error)) from error

@@ -9,7 +9,7 @@ import yaml
 from tinv.concept import slug
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import negative_token
-from tinv.hub.licenses import license_of
+from tinv.hub.licenses import find_license
 from tinv.publish.run_facts import CONCEPT_IMAGES, Facts
 from tinv.token_parts import has_negative
 
@@ -26,7 +26,7 @@ def model_card(facts: Facts, *, repo_id: str, license: str | None, files: list[s
         files: what else will be there.
     """
     base = facts.learned.provenance.get("base_model", "")
-    theirs = facts.learned.provenance.get("base_license") or license_of(base)
+    theirs = facts.learned.provenance.get("base_license") or find_license(base)
     parts = [
         f"---\n{yaml.safe_dump(_front_matter(facts, license or theirs), sort_keys=False, allow_unicode=True)}---",
         _introduction(facts),
@@ -50,8 +50,8 @@ def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
     lines = ["import torch", "from diffusers import DiffusionPipeline"]
     where = _text(base)
     if base.startswith("pkg://"):
-        lines += ["from tinv.runs.files import locate"]
-        where = f"str(locate({_text(base)}))"
+        lines += ["from tinv.runs.files import resolve_path"]
+        where = f"str(resolve_path({_text(base)}))"
     place = f"{where}, revision={_text(revision)}" if revision else where
     lines += ["", f"pipe = DiffusionPipeline.from_pretrained({place})"]
     if "/" not in base:

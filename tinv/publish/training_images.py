@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from tinv.errors import UserError
-from tinv.runs.files import atomic
+from tinv.runs.files import write_atomically
 
 LARGEST = 1024
 """Pixels of the longer side."""
@@ -36,6 +36,6 @@ def write_clean(source: Path, folder: Path, stem: str) -> Path:
     plain.paste(picture)
     kind = "png" if is_transparent else "jpeg"
     path = folder / f"{stem}.{kind}"
-    with atomic(path) as draft:
+    with write_atomically(path) as draft:
         plain.save(draft, format=kind, **({} if is_transparent else {"quality": 95, "subsampling": 0}))
     return path

@@ -6,12 +6,12 @@ from huggingface_hub import HfApi
 
 from tinv.config.secrets import is_secret
 from tinv.errors import UserError
-from tinv.hub.errors import reason
-from tinv.hub.snapshot import patience
+from tinv.hub.errors import explain_error
+from tinv.hub.snapshot import hub_timeout
 from tinv.publish.account import check_visibility
 from tinv.publish.staging import OURS
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 """How long the Hub may be silent while files are on their way."""
 
 
@@ -35,7 +35,7 @@ def upload(folder: Path, *, repo_id: str, private: bool, message: str) -> str:
             raise UserError(f"{folder / name} holds a token of the Hub; nothing was uploaded")
     api = HfApi()
     try:
-        with patience(PATIENCE_S):
+        with hub_timeout(TIMEOUT_S):
             api.create_repo(repo_id, private=private, exist_ok=True)
             check_visibility(repo_id, private=private)
             api.upload_folder(
@@ -48,5 +48,5 @@ def upload(folder: Path, *, repo_id: str, private: bool, message: str) -> str:
     except UserError:
         raise
     except Exception as error:  # of which kind depends on the HTTP library that the client happens to use
-        raise UserError(f"the upload to {repo_id} failed: {reason(error)}") from error
+        raise UserError(f"the upload to {repo_id} failed: {explain_error(error)}") from error
     return f"{api.endpoint}/{repo_id}"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tinv.report.downsample import evenly
 from tinv.report.thumbnails import thumbnail
-from tinv.runs.image_grid import read_headings, read_pictures
+from tinv.runs.image_grid import read_grid_images, read_grid_labels
 
 MOST_PICTURES = 6000
 MOST_BYTES = 15_000_000
@@ -130,7 +130,7 @@ class _Room:
 
 def _room(sources: Sequence[Source], most: int) -> _Room:
     newest = [source.sheets[max(source.sheets)] for source in sources if source.sheets]
-    found = [[headings for path in paths if (headings := read_headings(path))] for paths in newest]
+    found = [[headings for path in paths if (headings := read_grid_labels(path))] for paths in newest]
     if not any(found):
         return _Room(0, 0, 0, 0, "")
     rows, steps = len(newest), max(len(source.sheets) for source in sources)
@@ -147,8 +147,8 @@ def _room(sources: Sequence[Source], most: int) -> _Room:
 def _on_sheets(paths: Sequence[Path], room: _Room) -> Iterator[tuple[str, str, Image.Image | None]]:
     prompts_left = room.prompts
     for path in paths:
-        headings = read_headings(path)
-        pictures = read_pictures(path, headings) if headings else None
+        headings = read_grid_labels(path)
+        pictures = read_grid_images(path, headings) if headings else None
         if headings and pictures:
             for i, prompt in enumerate(headings.rows[:prompts_left]):
                 for j, seed in enumerate(headings.columns[: room.seeds]):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and places inside the installed package."""
+"""Writes files and folders atomically, and resolves paths inside installed packages."""
 
 import errno
 import json
@@ -13,24 +13,24 @@ from typing import Any
 from tinv.errors import UserError
 
 PACKAGE_SCHEME = "pkg://"
-_CAUSES = {
+_REASONS = {
     errno.ENOSPC: "the disk is full; free some space or set paths.root_dir to another disk",
     errno.EDQUOT: "the disk quota is used up; free some space or set paths.root_dir to another disk",
-    errno.EACCES: "permission denied; set paths.root_dir to a folder that you may write to",
-    errno.EPERM: "permission denied; set paths.root_dir to a folder that you may write to",
-    errno.EROFS: "the file system is read-only; set paths.root_dir to a folder that you may write to",
-    errno.ENOTDIR: "a file stands where a folder is needed; move it away or set paths.root_dir to another folder",
+    errno.EACCES: "permission denied; set paths.root_dir to a writable folder",
+    errno.EPERM: "permission denied; set paths.root_dir to a writable folder",
+    errno.EROFS: "the file system is read-only; set paths.root_dir to a writable folder",
+    errno.ENOTDIR: "a file is where a folder is needed; move it or set paths.root_dir to another folder",
 }
 
 
 @contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name once the block has written it.
+def write_atomically(path: Path | str) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, which gets the name `path` when the block has written it.
 
-    The folder is made if need be. If the block fails, nothing is left and an older file stays as it was.
+    Creates the folder. If the block fails, removes the temporary file and leaves an existing file unchanged.
 
     Raises:
-        UserError: the disk is full, or the place cannot be written to.
+        UserError: the disk is full, or the path is not writable.
     """
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -42,40 +42,40 @@ def atomic(path: Path | str) -> Iterator[Path]:
         draft.chmod(0o666 & ~_umask())
         draft.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {_CAUSES.get(error.errno or 0, error.strerror or error)}") from error
+        raise _write_error(path, error) from error
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_folder(path: Path | str, *, mark: str) -> Iterator[Path]:
-    """An empty folder beside `path` that takes its place once the block has filled it.
+def write_folder_atomically(path: Path | str, *, marker: str) -> Iterator[Path]:
+    """Yields an empty folder beside `path`, which replaces `path` when the block has filled it.
 
     Args:
-        path: the folder; if there is one already, it is replaced, provided that it is of the same kind.
-        mark: a file that folders of this kind have.
+        path: the folder; an existing one is replaced if it is empty or has the marker.
+        marker: a file that every folder of this kind has.
 
     Raises:
-        UserError: the disk is full, the place cannot be written to, or something else is there.
+        UserError: the disk is full, the path is not writable, or something else is there.
     """
     path = Path(path)
-    if path.exists() and not (path / mark).is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise UserError(f"cannot write {path}: something else is there; name a new folder")
+    if path.exists() and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"cannot write {path}: it holds other files. Give a new folder.")
     draft, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     try:
         draft.mkdir(parents=True)
         yield draft
         _swap(draft, path, old)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {_CAUSES.get(error.errno or 0, error.strerror or error)}") from error
+        raise _write_error(path, error) from error
     finally:
-        for left in (draft, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for folder in (draft, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _swap(draft: Path, path: Path, old: Path) -> None:
-    """Put a folder in the place of another, which stays where it is if that fails."""
+    """Replaces a folder by another; if that fails, the old folder stays."""
     if path.exists():
         path.replace(old)
     try:
@@ -87,33 +87,37 @@ def _swap(draft: Path, path: Path, old: Path) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with atomic(path) as draft:
+    """Writes a text file atomically."""
+    with write_atomically(path) as draft:
         draft.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a JSON file, indented, whole or not at all."""
+    """Writes an indented JSON file atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def locate(place: Path | str) -> Path:
-    """The folder or file that a configured place means on this machine.
+def resolve_path(path: Path | str) -> Path:
+    """Returns the path on this machine of a path in the config.
 
-    `pkg://tinv/toybox/pipeline` is a place inside an installed package, wherever that is installed: what a run
-    records stays true on another machine. Anything else is an ordinary path, with `~` expanded.
+    `pkg://tinv/toybox/pipeline` is a path inside an installed package, so that a config stays valid on another machine.
+    In any other path, `~` is expanded.
 
     Raises:
         UserError: the package is not installed.
     """
-    text = str(place)
+    text = str(path)
     if not text.startswith(PACKAGE_SCHEME):
         return Path(text).expanduser()
     package, _, inside = text.removeprefix(PACKAGE_SCHEME).partition("/")
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"no package {package!r} is installed, so {text!r} is nowhere; install it or give a path")
+        raise UserError(f"{text}: the package {package!r} is not installed. Install it, or give a path.")
     return Path(next(iter(spec.submodule_search_locations))) / inside
+
+
+def _write_error(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write {path}: {_REASONS.get(error.errno or 0, error.strerror or error)}")
 
 
 def _umask() -> int:

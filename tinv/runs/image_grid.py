@@ -1,4 +1,4 @@
-"""Pictures in labelled rows and columns: what the sample callback and `tinv generate --grid` show."""
+"""A grid of images with labels, as one PNG: the sheets of the samples callback and `tinv generate --grid`."""
 
 import json
 from collections.abc import Sequence
@@ -8,18 +8,17 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-_PAPER, _INK, _FAINT, _ALARM = (255, 255, 255), (40, 40, 40), (140, 140, 140), (200, 30, 90)
-_SMALLEST_CELL = 128
-"""Smaller pictures are enlarged, pixel by pixel, until a label fits over them."""
-
-
-_NOTE = "tinv-sheet"
-"""Under this name a sheet's file says what is on it, so that its pictures can be taken off it again."""
+_WHITE, _BLACK, _GRAY, _RED = (255, 255, 255), (40, 40, 40), (140, 140, 140), (200, 30, 90)
+_MIN_CELL = 128
+"""Smaller images are enlarged by a whole factor, so that a label fits above them."""
+_METADATA_KEY = "tinv-grid"
+"""PNG metadata with the labels and the geometry, so that the images can be cut out again."""
+_READ_ERRORS = (OSError, SyntaxError, ValueError, KeyError, TypeError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where things stand on a sheet."""
+class GridGeometry:
+    """Positions and sizes in a grid, in pixels."""
 
     rows: int
     columns: int
@@ -29,132 +28,129 @@ class Layout:
 
     @cached_property
     def font(self) -> ImageFont.FreeTypeFont:
-        """Of the headings."""
+        """The font of the labels."""
         font = ImageFont.load_default(size=max(12, min(self.width, self.height) // 16))
         assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
         return font
 
     @property
     def line(self) -> int:
-        """Height of a heading."""
+        """Height of a label."""
         return round(max(12, min(self.width, self.height) // 16) * 1.6)
 
     @property
     def gap(self) -> int:
-        """Between cells."""
+        """Distance between cells."""
         return max(4, self.width // 64)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Of the sheet."""
-        across = self.columns * (self.width + self.gap) + self.gap
-        return across, self.rows * (self.line + self.height + self.gap) + self.line + self.gap
+        """Size of the grid."""
+        width = self.columns * (self.width + self.gap) + self.gap
+        return width, self.rows * (self.line + self.height + self.gap) + self.line + self.gap
 
     def top(self, row: int) -> int:
-        """Where a row's heading begins."""
+        """Returns the top of a row's label."""
         return self.line + row * (self.line + self.height + self.gap)
 
-    def place(self, row: int, column: int) -> tuple[int, int]:
-        """The upper left corner of a cell."""
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        """Returns the upper left corner of a cell."""
         return self.gap + column * (self.width + self.gap), self.top(row) + self.line
 
 
-def labelled_grid(
-    pictures: Sequence[Image.Image | None], *, rows: Sequence[str], columns: Sequence[str]
-) -> Image.Image:
-    """One sheet of len(rows) x len(columns) pictures, each row under its own heading.
-
-    Args:
-        pictures: row by row; None where there is no picture because the numbers were not finite.
-        rows: a heading for each row, such as its prompt; cut with an ellipsis where the sheet is too narrow.
-        columns: a heading for each column, such as its seed.
-    """
-    assert len(pictures) == len(rows) * len(columns)
-    times, width, height = _cell_size(pictures)
-    layout = Layout(len(rows), len(columns), width, height)
-    font, gap, line = layout.font, layout.gap, layout.line
-    sheet = Image.new("RGB", layout.size, _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for column, heading in enumerate(columns):
-        middle = layout.place(0, column)[0] + width // 2
-        draw.text((middle, line // 2 + gap // 2), _fit(heading, font, width), font=font, fill=_FAINT, anchor="mm")
-    for row, heading in enumerate(rows):
-        middle = layout.top(row) + line // 2
-        draw.text((gap, middle), _fit(heading, font, sheet.width - 2 * gap), font=font, fill=_INK, anchor="lm")
-        for column in range(len(columns)):
-            picture = pictures[row * len(columns) + column]
-            if picture is None:
-                _draw_missing(draw, layout.place(row, column), (width, height), font)
-            else:
-                sheet.paste(picture.resize((width, height), Image.Resampling.NEAREST), layout.place(row, column))
-    note = {"rows": [*rows], "columns": [*columns], "cell": [width, height], "times": times}
-    note["missing"] = [i for i, picture in enumerate(pictures) if picture is None]
-    sheet.info[_NOTE] = json.dumps(note)
-    return sheet
-
-
-def save_sheet(sheet: Image.Image, path: Path) -> None:
-    """Write a sheet as PNG, with a note of what is on it."""
-    note = PngImagePlugin.PngInfo()
-    note.add_itxt(_NOTE, sheet.info[_NOTE])
-    sheet.save(path, format="png", pnginfo=note)
-
-
 @dataclass(frozen=True)
-class Headings:
-    """What stands on a sheet."""
+class GridLabels:
+    """The metadata of a grid."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    layout: Layout
-    times: int
-    """How many times the pictures were enlarged."""
+    geometry: GridGeometry
+    scale: int
+    """The factor by which the images were enlarged."""
     missing: frozenset[int]
-    """Which cells are empty because the numbers were not finite."""
+    """The cells without an image, because its values were not finite."""
 
 
-def read_headings(path: Path) -> Headings | None:
-    """What stands on a sheet, or None if the file cannot be read or does not say."""
+def draw_grid(images: Sequence[Image.Image | None], *, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
+    """Returns a grid of len(rows) x len(columns) images, each row below its label.
+
+    Args:
+        images: row by row; None where the values of an image were not finite.
+        rows: a label for each row, such as its prompt; truncated with an ellipsis if the grid is too narrow.
+        columns: a label for each column, such as its seed.
+    """
+    assert len(images) == len(rows) * len(columns)
+    scale, width, height = _cell_size(images)
+    geometry = GridGeometry(len(rows), len(columns), width, height)
+    font, gap, line = geometry.font, geometry.gap, geometry.line
+    grid = Image.new("RGB", geometry.size, _WHITE)
+    draw = ImageDraw.Draw(grid)
+    for column, label in enumerate(columns):
+        middle = geometry.corner(0, column)[0] + width // 2
+        draw.text((middle, line // 2 + gap // 2), _truncate(label, font, width), font=font, fill=_GRAY, anchor="mm")
+    for row, label in enumerate(rows):
+        middle = geometry.top(row) + line // 2
+        draw.text((gap, middle), _truncate(label, font, grid.width - 2 * gap), font=font, fill=_BLACK, anchor="lm")
+    for i, image in enumerate(images):
+        corner = geometry.corner(*divmod(i, len(columns)))
+        if image is None:
+            _draw_missing(draw, corner, (width, height), font)
+        else:
+            grid.paste(image.resize((width, height), Image.Resampling.NEAREST), corner)
+    missing = [i for i, image in enumerate(images) if image is None]
+    metadata = {"rows": [*rows], "columns": [*columns], "cell": [width, height], "scale": scale, "missing": missing}
+    grid.info[_METADATA_KEY] = json.dumps(metadata)
+    return grid
+
+
+def save_grid(grid: Image.Image, path: Path) -> None:
+    """Writes a grid as PNG with its metadata."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(_METADATA_KEY, grid.info[_METADATA_KEY])
+    grid.save(path, format="png", pnginfo=info)
+
+
+def read_grid_labels(path: Path) -> GridLabels | None:
+    """Returns the metadata of a grid, or None if the file cannot be read or its metadata do not fit it."""
     try:
         with Image.open(path, formats=["png"]) as file:
-            note = json.loads(file.info[_NOTE])
-            rows, columns = tuple(map(str, note["rows"])), tuple(map(str, note["columns"]))
-            (width, height), times, missing = map(int, note["cell"]), int(note["times"]), frozenset(note["missing"])
-            layout = Layout(len(rows), len(columns), width, height)
-            is_true = layout.size == file.size and 1 <= times <= min(width, height)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, Image.DecompressionBombError):
+            metadata = json.loads(file.info[_METADATA_KEY])
+            rows, columns = tuple(map(str, metadata["rows"])), tuple(map(str, metadata["columns"]))
+            width, height = map(int, metadata["cell"])
+            scale, missing = int(metadata["scale"]), frozenset(metadata["missing"])
+            geometry = GridGeometry(len(rows), len(columns), width, height)
+            is_valid = geometry.size == file.size and 1 <= scale <= min(width, height)
+    except _READ_ERRORS:
         return None
-    return Headings(rows, columns, layout, times, missing) if is_true else None
+    return GridLabels(rows, columns, geometry, scale, missing) if is_valid else None
 
 
-def read_pictures(path: Path, headings: Headings) -> list[Image.Image | None] | None:
-    """The pictures on a sheet, row by row, in the size in which they were drawn; None if the file is broken."""
-    layout, times = headings.layout, headings.times
+def read_grid_images(path: Path, labels: GridLabels) -> list[Image.Image | None] | None:
+    """Returns the images of a grid, row by row, in their original size; None if the file is damaged."""
+    geometry, scale = labels.geometry, labels.scale
     try:
         with Image.open(path, formats=["png"]) as file:
-            sheet = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            grid = file.convert("RGB")
+    except _READ_ERRORS:
         return None
-    size = layout.width // times, layout.height // times
-    pictures: list[Image.Image | None] = []
-    for i in range(layout.rows * layout.columns):
-        left, top = layout.place(*divmod(i, layout.columns))
-        cell = sheet.crop((left, top, left + layout.width, top + layout.height))
-        pictures.append(None if i in headings.missing else cell.resize(size, Image.Resampling.NEAREST))
-    return pictures
+    size = geometry.width // scale, geometry.height // scale
+    images: list[Image.Image | None] = []
+    for i in range(geometry.rows * geometry.columns):
+        left, top = geometry.corner(*divmod(i, geometry.columns))
+        cell = grid.crop((left, top, left + geometry.width, top + geometry.height))
+        images.append(None if i in labels.missing else cell.resize(size, Image.Resampling.NEAREST))
+    return images
 
 
-def _cell_size(pictures: Sequence[Image.Image | None]) -> tuple[int, int, int]:
-    """How many times enlarged, width, height."""
-    drawn = [picture for picture in pictures if picture is not None]
-    width = max((picture.width for picture in drawn), default=_SMALLEST_CELL)
-    height = max((picture.height for picture in drawn), default=_SMALLEST_CELL)
-    times = -(-_SMALLEST_CELL // min(width, height))
-    return times, width * times, height * times
+def _cell_size(images: Sequence[Image.Image | None]) -> tuple[int, int, int]:
+    """Returns the scale, the width and the height of a cell."""
+    sizes = [image.size for image in images if image is not None] or [(_MIN_CELL, _MIN_CELL)]
+    width, height = max(width for width, _ in sizes), max(height for _, height in sizes)
+    scale = -(-_MIN_CELL // min(width, height))
+    return scale, width * scale, height * scale
 
 
-def _fit(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, or as much of it as fits with an ellipsis."""
+def _truncate(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:
@@ -163,14 +159,14 @@ def _fit(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def _draw_missing(
-    draw: ImageDraw.ImageDraw, place: tuple[int, int], size: tuple[int, int], font: ImageFont.FreeTypeFont
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], size: tuple[int, int], font: ImageFont.FreeTypeFont
 ) -> None:
-    """A crossed-out frame that nobody takes for a black picture."""
-    (left, top), (right, bottom) = place, (place[0] + size[0] - 1, place[1] + size[1] - 1)
-    draw.rectangle((left, top, right, bottom), outline=_ALARM, width=2)
-    draw.line((left, top, right, bottom), fill=_ALARM, width=1)
-    draw.line((left, bottom, right, top), fill=_ALARM, width=1)
+    """Draws a crossed-out frame, which cannot be confused with a black image."""
+    (left, top), (right, bottom) = corner, (corner[0] + size[0] - 1, corner[1] + size[1] - 1)
+    draw.rectangle((left, top, right, bottom), outline=_RED, width=2)
+    draw.line((left, top, right, bottom), fill=_RED, width=1)
+    draw.line((left, bottom, right, top), fill=_RED, width=1)
     middle = ((left + right) // 2, (top + bottom) // 2)
     box = draw.textbbox(middle, "not finite", font=font, anchor="mm")
-    draw.rectangle((box[0] - 4, box[1] - 2, box[2] + 4, box[3] + 2), fill=_PAPER)
-    draw.text(middle, "not finite", font=font, fill=_ALARM, anchor="mm")
+    draw.rectangle((box[0] - 4, box[1] - 2, box[2] + 4, box[3] + 2), fill=_WHITE)
+    draw.text(middle, "not finite", font=font, fill=_RED, anchor="mm")

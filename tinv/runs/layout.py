@@ -1,6 +1,6 @@
 """The names of all files in a run folder and in a sweep folder. No other module spells them.
 
-A run folder is `<paths.root_dir>/<name>/<time>`; the run of a sweep's point is `<paths.root_dir>/<name>/<time>/<number>`.
+A run folder is `<paths.root_dir>/<name>/<time>`; a point of a sweep has `<time>/<number>` there.
 """
 
 import re

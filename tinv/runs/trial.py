@@ -1,6 +1,6 @@
-"""The Optuna trial that a run is: trial.json in its folder says where to report.
+"""The Optuna trial of a run: trial.json in the run folder names the study to report to.
 
-A file, not an object, because the run may be another process, on another machine.
+A file, not an object, because the run may be another process on another machine.
 """
 
 import re
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import optuna
 
 PRUNED_AT = "pruned_at"
-"""The trial's attribute that says at which step its run was ended early."""
+"""Attribute of a trial: the step at which its run was pruned."""
 
 
 @dataclass(frozen=True)
 class OptunaTrialRef:
-    """Where a study is kept, and when its runs are ended early."""
+    """An Optuna study, and how it prunes trials."""
 
     storage: str
     """The path of a journal file, or a database such as `sqlite:///study.db`."""
@@ -32,18 +32,18 @@ class OptunaTrialRef:
     pruner: str = "none"
     """`median` or `none`."""
     pruner_startup_trials: int = 5
-    """How many trials run to their end before any is ended early."""
+    """How many trials complete before any trial is pruned."""
     pruner_warmup_steps: int = 0
-    """How many steps each run may take in any case."""
+    """No trial is pruned before this step."""
 
     def open(self) -> "optuna.Study":
-        """The study; begun if it is not there yet.
+        """Returns the study; creates it if it does not exist.
 
         Raises:
-            UserError: Optuna is not installed, or the place cannot be reached.
+            UserError: Optuna is not installed, or the storage cannot be opened.
         """
         optuna = load_optuna()
-        from sqlalchemy.exc import SQLAlchemyError  # comes with Optuna
+        from sqlalchemy.exc import SQLAlchemyError  # a dependency of Optuna
 
         try:
             study = optuna.create_study(
@@ -56,12 +56,12 @@ class OptunaTrialRef:
         except (OSError, ValueError, ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
-                f"hydra.sweeper.storage: cannot open {self.storage} ({reason}); name another place"
+                f"hydra.sweeper.storage={self.storage}: cannot be opened ({reason}). Give another storage."
             ) from error
-        if study.direction.name.lower() != self.direction:
+        if (direction := study.direction.name.lower()) != self.direction:
             raise UserError(
-                f"hydra.sweeper.direction={self.direction}: the study {self.name} in {self.storage} is to "
-                f"{study.direction.name.lower()}; set the same, or give hydra.sweeper.study_name another name"
+                f"hydra.sweeper.direction={self.direction}: the study {self.name} in {self.storage} has the direction "
+                f"{direction}. Set the same, or another hydra.sweeper.study_name."
             )
         return study
 
@@ -79,14 +79,18 @@ class OptunaTrialRef:
         return optuna.pruners.MedianPruner(self.pruner_startup_trials, self.pruner_warmup_steps)
 
 
-def write_trial(run: Path, place: OptunaTrialRef, trial_id: int) -> None:
-    """Make a run the trial of a study."""
-    write_json(run / TRIAL, {"study": asdict(place), "trial": trial_id})
+def write_trial(run_dir: Path, study: OptunaTrialRef, trial_id: int) -> None:
+    """Makes a run the trial of a study."""
+    write_json(run_dir / TRIAL, {"study": asdict(study), "trial": trial_id})
 
 
-def read_trial(run: Path | str) -> "optuna.Trial | None":
-    """The trial that a run is, or None if it is none."""
-    reader = RunReader(run)
+def read_trial(run_dir: Path | str) -> "optuna.Trial | None":
+    """Returns the trial of a run, or None if the run belongs to no study.
+
+    Raises:
+        UserError: trial.json is damaged, or the study cannot be opened.
+    """
+    reader = RunReader(run_dir)
     if (trial := reader.trial) is None:
         if reader.problems:
             raise UserError(f"{reader.folder / TRIAL} cannot be read ({reader.problems[TRIAL]}). Remove it.")
@@ -96,7 +100,7 @@ def read_trial(run: Path | str) -> "optuna.Trial | None":
 
 
 def load_optuna() -> Any:
-    """The library, told to be quiet.
+    """Imports Optuna, with its log reduced to warnings.
 
     Raises:
         UserError: it is not installed.
@@ -104,6 +108,6 @@ def load_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise UserError(f"hydra/sweeper=optuna needs Optuna, which is missing{remedy('optuna')}") from error
+        raise UserError(f"hydra/sweeper=optuna: Optuna is not installed{remedy('optuna')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from tinv.runs.files import atomic
+from tinv.runs.files import write_atomically
 
 PLOTS = ("optimization_history", "slice", "parallel_coordinate", "param_importances", "intermediate_values")
 MIN_TRIALS = 2
@@ -39,7 +39,7 @@ def _draw(study: Any, name: str, path: Path, monitor: str) -> None:
         options["evaluator"] = PedAnovaImportanceEvaluator()  # the other evaluators need scikit-learn
     try:
         getattr(visualization.matplotlib, f"plot_{name}")(study, **options)
-        with atomic(path) as draft:
+        with write_atomically(path) as draft:
             plt.gcf().savefig(draft, format="png", dpi=120, bbox_inches="tight")
     except (ValueError, RuntimeError):  # for example, all values are the same
         return

@@ -15,8 +15,8 @@ from tinv import formats
 from tinv.formats import LearnedEmbedding
 from tinv.models import LatentDiffusion, load
 from tinv.models.sampling import generate_images
-from tinv.runs.files import atomic
-from tinv.runs.image_grid import labelled_grid
+from tinv.runs.files import write_atomically
+from tinv.runs.image_grid import draw_grid
 from tinv.toybox import concept_images
 from tinv.toybox.recovery import concept_of
 
@@ -55,7 +55,7 @@ def sheet(run: Path) -> Image.Image:
         ", ".join(EDITS[kind]): draw(model, list(EDITS[kind]), learned),
     }
     headings = [heading.replace("{}", learned.placeholder_token) for heading in rows]
-    return labelled_grid([picture for row in rows.values() for picture in row], rows=headings, columns=[""] * COLUMNS)
+    return draw_grid([picture for row in rows.values() for picture in row], rows=headings, columns=[""] * COLUMNS)
 
 
 def _step(path: Path) -> int:
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="a run of a toybox concept, with exports on the way")
     parser.add_argument("--out", type=Path, required=True, help="the picture to write")
     arguments = parser.parse_args()
-    with atomic(arguments.out) as draft:
+    with write_atomically(arguments.out) as draft:
         sheet(arguments.run).save(draft, format="png", optimize=True)
 
 

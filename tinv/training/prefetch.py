@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from tinv.config.validate import ConfigError
 from tinv.data.locate import locate_folder
 from tinv.errors import UserError
-from tinv.hub.snapshot import Repo, Snapshot, watched
+from tinv.hub.snapshot import Repo, Snapshot, record_snapshots
 from tinv.models.loading import fetch
 
 
@@ -54,7 +54,7 @@ def prefetch(cfg: DictConfig) -> list[Fetched]:
             problems.append(str(error))
 
     taken = {key: cfg.model[key] for key in signature(fetch).parameters if key in cfg.model}
-    with watched() as seen:
+    with record_snapshots() as seen:
         attempt(lambda: fetch(**taken))
         for data in (cfg.data, *(node.data for node in cfg.extra_concepts.values())):
             attempt(partial(locate_folder, data.folder, recursive=data.recursive))

@@ -16,7 +16,7 @@ from tinv.data.datamodule import ConceptDataModule
 from tinv.data.dataset import TrainingDataset, TrainingExample
 from tinv.models.families import read_json
 from tinv.models.model_files import find_model
-from tinv.runs.files import atomic
+from tinv.runs.files import write_atomically
 
 CELL = 224
 """Pixels of the longer side of a picture on the sheet."""
@@ -54,7 +54,7 @@ def preview(parts: Sequence[ConceptDataModule], *, resolution: int, num_samples:
         word = f"{data.concept_images.concept.placeholder_token} " if len(parts) > 1 else ""
         rows += _rows(word, data, first_batches(data, resolution=resolution, num_samples=num_samples))
         lines += [f"{word}{_describe(data, index)}" for index in range(len(data.images))]
-    with atomic(out) as draft:
+    with write_atomically(out) as draft:
         _sheet(rows).save(draft, format="png")
     return Preview(lines, out)
 

@@ -17,7 +17,7 @@ from tinv.data.captions import CONTEXT_TEMPLATES, read_templates
 from tinv.embeddings import EmbeddingConfig, LearnedToken
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
-from tinv.runs.files import locate
+from tinv.runs.files import resolve_path
 from tinv.seeding import generator
 
 
@@ -147,7 +147,7 @@ class ContextRegularizer:
         return self.weight * torch.stack(distances).mean()
 
     def _prompts(self) -> tuple[str, ...]:
-        path = CONTEXT_TEMPLATES if self.templates_file is None else locate(self.templates_file)
+        path = CONTEXT_TEMPLATES if self.templates_file is None else resolve_path(self.templates_file)
         prompts = _read_prompts(path)
         if not prompts:
             raise UserError(f"regularizer.templates_file = {path}: no prompt has text after {{}}. Add some.")

@@ -20,7 +20,7 @@ from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.models.runtime import set_compile_cache
 from tinv.models.vae import encoding_identity
-from tinv.runs.environment import hydra_choices
+from tinv.runs.environment import read_hydra_choices
 from tinv.runs.layout import checkpoint_step, list_checkpoints
 from tinv.runs.resume import AUTO, find_checkpoint
 from tinv.sweeps import model_cache
@@ -80,7 +80,7 @@ def train(cfg: DictConfig) -> float | None:
 def settings_to_log(cfg: DictConfig) -> dict[str, Any]:
     """Returns the settings for loggers, with the overrides and the chosen option of each group."""
     settings: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "module"]))
-    hydra = hydra_choices(Path(cfg.paths.output_dir)) or {}
+    hydra = read_hydra_choices(Path(cfg.paths.output_dir)) or {}
     return {**settings, **{key: hydra[key] for key in ("overrides", "choices") if key in hydra}}
 
 

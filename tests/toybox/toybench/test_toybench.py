@@ -9,7 +9,7 @@ from PIL import Image
 from tests.toybox.rendered import is_as_rendered
 from tinv.concept import Concept
 from tinv.config.validate import build
-from tinv.runs.files import locate
+from tinv.runs.files import resolve_path
 from tinv.toybox import concepts
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named
@@ -93,7 +93,7 @@ def test_proportions_count_where_colours_alone_do_not_tell():
 def test_the_experiment_says_all_of_it_by_one_name(compose):
     cfg = compose("+experiment=toybench", "concept.name=teal_mug")
     assert build(cfg.concept) == Concept(placeholder_token="<teal-mug>", initializer_token="mug", kind="object")
-    assert locate(cfg.data.folder) == PICTURES / "teal_mug"
+    assert resolve_path(cfg.data.folder) == PICTURES / "teal_mug"
     data = build(cfg.data, concept=build(cfg.concept))
     assert len(data.images) == COUNT
     assert all("<teal-mug>" in caption for caption in data.captions)

@@ -69,7 +69,7 @@ def test_a_run_that_is_no_trial_needs_no_optuna(tmp_path, model: LatentDiffusion
     assert fit(tmp_path, model, [OptunaPruning(tmp_path / "run")], max_steps=4).global_step == 4
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "trial.json").write_text('{"study": {"storage": "s", "name": "n"}, "trial": 0}')
-    with pytest.raises(UserError, match=r'Optuna, which is missing; pip install "tinv\[optuna\]"'):
+    with pytest.raises(UserError, match=r'Optuna is not installed; pip install "tinv\[optuna\]"'):
         read_trial(tmp_path / "run")
 
 
@@ -80,12 +80,12 @@ def test_a_study_is_found_again_and_only_with_its_direction(tmp_path, monkeypatc
     first.tell(first.ask(), 1.0)
     assert len(OptunaTrialRef(storage, "one").open().trials) == 1
     assert len(OptunaTrialRef(storage, "two").open().trials) == 0
-    with pytest.raises(UserError, match="is to minimize; set the same"):
+    with pytest.raises(UserError, match="has the direction minimize\. Set the same"):
         OptunaTrialRef(storage, "one", direction="maximize").open()
 
 
 def test_a_storage_that_cannot_be_reached_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     for storage in (str(tmp_path / "file" / "study.journal"), "sqlite:////nowhere/at/all.db", "nonsense://here"):
-        with pytest.raises(UserError, match=r"hydra\.sweeper\.storage: cannot open"):
+        with pytest.raises(UserError, match=r"hydra\.sweeper\.storage=.*cannot be opened"):
             OptunaTrialRef(storage, "one").open()

@@ -12,8 +12,8 @@ from lightning.pytorch import Callback
 
 from tests.training.callbacks.fitting import Interrupt, fit
 from tinv.models import LatentDiffusion
-from tinv.runs import environment as surroundings
-from tinv.runs.environment import git_state, hydra_choices, mask
+from tinv.runs import environment as environment
+from tinv.runs.environment import get_git_state, mask_secret, read_hydra_choices
 from tinv.training.callbacks import Checkpoints, EmbeddingStats, RunCard, Samples
 from tinv.training.callbacks.timing import Stopwatch, time_phase
 
@@ -113,13 +113,13 @@ def test_the_card_of_a_run_in_progress_says_so_and_a_resumed_run_keeps_it(
 
 
 def test_the_choices_come_from_the_files_of_hydra(tmp_path: Path) -> None:
-    assert hydra_choices(tmp_path) is None
+    assert read_hydra_choices(tmp_path) is None
     folder = tmp_path / ".hydra"
     folder.mkdir()
     (folder / "config.yaml").write_text("seed: 0\n")
     (folder / "overrides.yaml").write_text("- +experiment=cat_toy\n- logger.wandb.api_key=abc\n")
     (folder / "hydra.yaml").write_text("hydra: {runtime: {choices: {model: toybox, hydra/launcher: basic}}}\n")
-    found = hydra_choices(tmp_path)
+    found = read_hydra_choices(tmp_path)
     assert found is not None
     assert found["overrides"] == ["+experiment=cat_toy", "logger.wandb.api_key=***"]
     assert found["choices"] == {"model": "toybox"}
@@ -128,12 +128,12 @@ def test_the_choices_come_from_the_files_of_hydra(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["hub.hf_token", "api_key", "WANDB_API_KEY", "a.password", "client_secret", "x.auth"])
 def test_what_is_named_like_a_secret_is_masked(name: str) -> None:
-    assert mask(f"{name}=abc") == f"{name}=***"
+    assert mask_secret(f"{name}=abc") == f"{name}=***"
 
 
 @pytest.mark.parametrize("argument", ["embedding=token", "concept.placeholder_token=<token>", "--multirun", "seed=0,1"])
 def test_what_is_no_secret_is_shown(argument: str) -> None:
-    assert mask(argument) == argument
+    assert mask_secret(argument) == argument
 
 
 def test_nothing_of_the_environment_is_recorded(
@@ -147,10 +147,10 @@ def test_nothing_of_the_environment_is_recorded(
 def test_git_is_asked_about_the_code_that_runs_and_may_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = tmp_path / "surroundings.py"
+    source = tmp_path / "environment.py"
     source.write_text("")
-    monkeypatch.setattr(surroundings, "__file__", str(source))
-    assert git_state() is None
+    monkeypatch.setattr(environment, "__file__", str(source))
+    assert get_git_state() is None
     checkpoint_identity = {
         f"GIT_{role}_{field}": "a@b" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")
     }
@@ -158,11 +158,11 @@ def test_git_is_asked_about_the_code_that_runs_and_may_be_missing(
         subprocess.run(["git", *command], cwd=tmp_path, check=True, env={**os.environ, **checkpoint_identity})
     os.utime(source, (1, 1))  # git would note that it looked
     index = (tmp_path / ".git" / "index").read_bytes()
-    clean = git_state()
+    clean = get_git_state()
     assert (tmp_path / ".git" / "index").read_bytes() == index, "somebody else may be at work in the repository"
     assert clean is not None
     assert (len(clean["commit"]), clean["dirty"]) == (40, False)
     source.write_text("changed")
-    assert git_state() == {**clean, "dirty": True}
+    assert get_git_state() == {**clean, "dirty": True}
     monkeypatch.setenv("PATH", "")
-    assert git_state() is None
+    assert get_git_state() is None

@@ -5,7 +5,7 @@ from torch import ones
 
 from tinv import formats
 from tinv.formats import LearnedEmbedding
-from tinv.runs.image_grid import labelled_grid, save_sheet
+from tinv.runs.image_grid import draw_grid, save_grid
 from tinv.training.loggers.run_artifacts import learned_embeddings, sample_sheets, sheet_images
 
 
@@ -13,7 +13,7 @@ def leave(folder, placeholder, *, step=4, columns=("seed 0", "seed 7")):
     (folder / "samples").mkdir(parents=True)
     drawn = [Image.new("RGB", (32, 32), (40 * i, 0, 0)) if i else None for i in range(len(columns))]
     path = folder / "samples" / f"step_{step:06d}.png"
-    save_sheet(labelled_grid(drawn, rows=[f"a {placeholder}"], columns=list(columns)), path)
+    save_grid(draw_grid(drawn, rows=[f"a {placeholder}"], columns=list(columns)), path)
     formats.write(folder / "learned_embeds.safetensors", LearnedEmbedding(placeholder, {"clip_l": ones(2, 8)}))
     return path
 

@@ -15,7 +15,7 @@ from tests.training.callbacks.fitting import Interrupt, fit
 from tests.training.loggers.reading import Session, sessions
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
-from tinv.runs.image_grid import read_headings, read_pictures
+from tinv.runs.image_grid import read_grid_images, read_grid_labels
 from tinv.runs.reader import RunReader
 from tinv.training.callbacks import Checkpoints, EmbeddingStats, Export, Samples
 from tinv.training.loggers.csv_logger import CSVLogger
@@ -96,7 +96,7 @@ def test_the_table_has_a_row_for_each_prompt_and_seed(whole, session):
     asked = [(prompt.replace("{}", "<cat-toy>"), seed) for prompt in PROMPTS for seed in (0, 3)]
     assert [tuple(row[:3]) for row in table["data"]] == [(4, *one) for one in asked]
     sheet = whole / "samples/step_000004.png"
-    drawn = read_pictures(sheet, read_headings(sheet))
+    drawn = read_grid_images(sheet, read_grid_labels(sheet))
     for (_, prompt, seed, picture), own in zip(table["data"], drawn, strict=True):
         assert picture["caption"] == f"{prompt}, seed {seed}"
         assert np.array_equal(Image.open(files[picture["path"]]), own)

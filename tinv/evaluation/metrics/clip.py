@@ -15,7 +15,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from tinv.errors import UserError
 from tinv.evaluation.metrics.preprocessing import Preprocessing
-from tinv.runs.files import locate
+from tinv.runs.files import resolve_path
 from tinv.silence import quiet
 
 _BATCH = 32
@@ -39,7 +39,7 @@ class Clip:
         Raises:
             UserError: there is no such folder, or it is not whole.
         """
-        place = locate(folder)
+        place = resolve_path(folder)
         try:
             with quiet():
                 model = CLIPModel.from_pretrained(place, dtype=torch.float32)

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from tinv.errors import UserError
-from tinv.runs.files import atomic
+from tinv.runs.files import write_atomically
 from tinv.runs.layout import checkpoint_path, checkpoint_step, list_checkpoints
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.missed_validation import run_missed_validation
@@ -75,7 +75,7 @@ class Checkpoints(Callback):
                 for logger in csv_loggers(trainer):
                     logger.log_metrics(_metrics_not_yet_logged(trainer), step=trainer.global_step - 1)
                     logger.flush()
-                with atomic(path) as temporary:
+                with write_atomically(path) as temporary:
                     temporary.touch()  # raises a UserError at once if the folder is not writable
                     trainer.save_checkpoint(temporary, weights_only=False)
                 if self.total_limit is not None:

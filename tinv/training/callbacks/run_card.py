@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tinv.runs.environment import command_line, git_state, hydra_choices, machine, versions
+from tinv.runs.environment import get_command, get_git_state, read_hydra_choices, get_machine, get_versions
 from tinv.runs.files import write_json
 from tinv.runs.layout import RUN_CARD
 from tinv.runs.reader import RunReader
@@ -44,11 +44,11 @@ class RunCard(Callback):
             "status": "running",
             "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             **_describe_run(trainer, pl_module),
-            "command": command_line(),
-            "hydra": hydra_choices(self.path.parent),
-            "git": git_state(),
-            "versions": versions(),
-            "machine": machine(trainer.strategy.root_device),
+            "command": get_command(),
+            "hydra": read_hydra_choices(self.path.parent),
+            "git": get_git_state(),
+            "versions": get_versions(),
+            "machine": get_machine(trainer.strategy.root_device),
             "result": {},
             "seconds": {},
             "cpu_seconds": {},

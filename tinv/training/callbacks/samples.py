@@ -9,8 +9,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from tinv.errors import UserError
 from tinv.models.sampling import sample_pixels, to_images
-from tinv.runs.files import atomic
-from tinv.runs.image_grid import labelled_grid, save_sheet
+from tinv.runs.files import write_atomically
+from tinv.runs.image_grid import draw_grid, save_grid
 from tinv.runs.layout import samples_path
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_image, log_metrics
@@ -106,13 +106,13 @@ class Samples(Callback):
             is_finite = pixels.isfinite().flatten(1).all(dim=1)
             is_black = is_finite & (pixels.flatten(1).amax(dim=1) < _BLACK)
             images = zip(to_images(pixels), is_finite.tolist(), strict=True)
-            sheet = labelled_grid(
+            sheet = draw_grid(
                 [image if finite else None for image, finite in images],
                 rows=prompts,
                 columns=[f"seed {seed}" for seed in self.seeds],
             )
-            with self.stopwatch("saving"), atomic(self.path(trainer.global_step, token.name)) as temporary:
-                save_sheet(sheet, temporary)
+            with self.stopwatch("saving"), write_atomically(self.path(trainer.global_step, token.name)) as temporary:
+                save_grid(sheet, temporary)
             log_image(trainer, f"samples{token.suffix}", sheet)
             counts = {"samples/black": is_black.sum().item(), "samples/nonfinite": (~is_finite).sum().item()}
             log_metrics(trainer, {f"{name}{token.suffix}": count for name, count in counts.items()})

@@ -9,7 +9,7 @@ from PIL import Image
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.runs.image_grid import read_headings, read_pictures
+from tinv.runs.image_grid import read_grid_labels, read_grid_images
 from tinv.runs.layout import SAMPLES, concept_dirs, list_samples
 
 _SEED = re.compile(r"seed (\d+)")
@@ -25,8 +25,8 @@ def sample_sheets(run_dir: Path) -> Iterator[tuple[str, int, Path]]:
 
 def sheet_images(sheet: Path) -> list[tuple[str, int | str, Image.Image | None]]:
     """Returns prompt, seed and image of each cell of a sheet; the image of a sample that was not finite is None."""
-    headings = read_headings(sheet)
-    images = read_pictures(sheet, headings) if headings else None
+    headings = read_grid_labels(sheet)
+    images = read_grid_images(sheet, headings) if headings else None
     if headings is None or images is None:
         return []
     seeds = [_SEED.fullmatch(column) for column in headings.columns]

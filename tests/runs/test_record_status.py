@@ -1,4 +1,4 @@
-"""status.json says how a run stands, at the beginning and at any end."""
+"""status.json holds the state of a run, at its start and at any end."""
 
 import json
 
@@ -11,8 +11,7 @@ from tinv.runs.record_status import record_status
 
 def test_a_run_is_running_until_it_is_done(tmp_path):
     with record_status(tmp_path) as status:
-        assert RunReader(tmp_path).status.status == "running"
-        assert not RunReader(tmp_path).status.has_ended
+        assert (RunReader(tmp_path).status.status, RunReader(tmp_path).status.has_ended) == ("running", False)
         status.value = 0.5
     ended = RunReader(tmp_path).status
     assert (ended.status, ended.value, ended.reason, ended.has_ended) == ("done", 0.5, None, True)
@@ -27,14 +26,14 @@ def test_a_run_is_running_until_it_is_done(tmp_path):
         (SystemExit(1), "interrupted", "SystemExit: 1"),
     ],
 )
-def test_every_end_is_told_and_passed_on(tmp_path, error, status, reason):
+def test_an_error_is_recorded_and_raised(tmp_path, error, status, reason):
     with pytest.raises(type(error)), record_status(tmp_path):
         raise error
     assert (RunReader(tmp_path).status.status, RunReader(tmp_path).status.reason) == (status, reason)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_the_file_is_json_whatever_the_number(tmp_path, value):
+def test_a_value_that_is_not_finite_is_recorded_as_the_reason(tmp_path, value):
     with record_status(tmp_path) as status:
         status.value = value
     text = (tmp_path / "status.json").read_text()
@@ -48,12 +47,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
     assert RunReader(tmp_path).status is None
 
 
-def test_a_file_that_cannot_be_read_is_no_status(tmp_path):
-    (tmp_path / "status.json").write_text('{"status": "do')
-    assert RunReader(tmp_path).status is None
-
-
-def test_why_it_failed_is_not_hidden_by_a_disk_that_is_full(tmp_path):
+def test_a_status_that_cannot_be_written_does_not_hide_the_error(tmp_path):
     with pytest.raises(IndexError), record_status(tmp_path / "run"):
         (tmp_path / "run" / "status.json").unlink()
         (tmp_path / "run" / "status.json").mkdir()
