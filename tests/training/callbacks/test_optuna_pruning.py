@@ -80,7 +80,7 @@ def test_a_study_is_found_again_and_only_with_its_direction(tmp_path, monkeypatc
     first.tell(first.ask(), 1.0)
     assert len(OptunaTrialRef(storage, "one").open().trials) == 1
     assert len(OptunaTrialRef(storage, "two").open().trials) == 0
-    with pytest.raises(UserError, match="has the direction minimize\. Set the same"):
+    with pytest.raises(UserError, match=r"has the direction minimize\. Set the same"):
         OptunaTrialRef(storage, "one", direction="maximize").open()
 
 
