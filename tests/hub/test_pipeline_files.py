@@ -1,10 +1,10 @@
 """Which files are fetched, against listings as they are published."""
 
 import pytest
-from tinv.hub.select_pipeline_files import COMPONENTS, select_component_files, select_pipeline_files
 
 from tests.tiny import tiny_pipeline
 from tinv.errors import UserError
+from tinv.hub.pipeline_files import COMPONENTS, select_component_files, select_pipeline_files
 from tinv.models import load
 
 SD15 = """

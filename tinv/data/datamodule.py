@@ -22,8 +22,8 @@ from tinv.data.dataset import (
     collate,
 )
 from tinv.data.images import CroppedImage
+from tinv.data.locate import locate_folder
 from tinv.data.masks import ALPHA
-from tinv.data.resolve_path import locate_folder
 from tinv.errors import UserError
 from tinv.runs.files import resolve_path
 from tinv.seeding import generator

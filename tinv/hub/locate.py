@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.hub.select_pipeline_files import select_config_files
+from tinv.hub.pipeline_files import select_config_files
 from tinv.hub.snapshot import Listing, Repo, Snapshot, get_snapshot
 from tinv.runs.files import PACKAGE_SCHEME, resolve_path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinv.errors import UserError
 from tinv.hub.locate import config_folder, fetch, locate
-from tinv.hub.select_pipeline_files import select_component_files, select_pipeline_files
+from tinv.hub.pipeline_files import select_component_files, select_pipeline_files
 from tinv.hub.snapshot import Listing, Repo
 from tinv.models.base import Family
 from tinv.models.checkpoint import read_checkpoint, recognize_checkpoint

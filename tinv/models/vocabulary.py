@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from tinv.hub.locate import fetch
-from tinv.hub.select_pipeline_files import select_pipeline_files
+from tinv.hub.pipeline_files import select_pipeline_files
 from tinv.hub.snapshot import Repo
 from tinv.models.components import load_modules
 from tinv.models.loading import tokenizers_of

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tinv.runs.environment import get_command, get_git_state, read_hydra_choices, get_machine, get_versions
+from tinv.runs.environment import get_command, get_git_state, get_machine, get_versions, read_hydra_choices
 from tinv.runs.files import write_json
 from tinv.runs.layout import RUN_CARD
 from tinv.runs.reader import RunReader

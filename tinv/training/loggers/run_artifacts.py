@@ -9,7 +9,7 @@ from PIL import Image
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.runs.image_grid import read_grid_labels, read_grid_images
+from tinv.runs.image_grid import read_grid_images, read_grid_labels
 from tinv.runs.layout import SAMPLES, concept_dirs, list_samples
 
 _SEED = re.compile(r"seed (\d+)")
