@@ -30,7 +30,7 @@ class Watch(Callback):
         self.folder, self.seen = folder, {}
 
     def on_train_batch_start(self, trainer, module, batch, index):
-        self.seen.setdefault(trainer.global_step, []).extend(batch[0].draws.tolist())
+        self.seen.setdefault(trainer.global_step, []).extend(batch[0].noise_seeds.tolist())
 
     def on_validation_end(self, trainer, module):
         rows = module.learned_tokens[0].embedding.weights["clip_l"].detach().clone()

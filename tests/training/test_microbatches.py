@@ -84,6 +84,6 @@ def test_memory_need_counts_saved_activations_but_not_weights():
 def test_merge_keeps_the_order_of_samples(model, tmp_path):
     samples = TrainingDataset(tiny_data(tmp_path, model, batch_size=1).encoded_images, batch_size=1, seed=0)
     (batch,) = microbatches.merge([collate([samples[n]]) for n in range(3)])
-    assert batch.draws.tolist() == [samples[n].draw for n in range(3)]
+    assert batch.noise_seeds.tolist() == [samples[n].noise_seed for n in range(3)]
     assert batch.captions == [samples[n].caption for n in range(3)]
     assert torch.equal(batch.moments, torch.stack([samples[n].moments for n in range(3)]))

@@ -39,7 +39,7 @@ def test_gradient_is_bit_identical_to_training_the_full_embedding_table(model, d
     lookup, encoder = model.text_encoders["clip_l"].token_lookup, copy.deepcopy(model.text_encoder)
     table = torch.cat([lookup.weight, weights(module).detach()]).requires_grad_()
     encoder.set_input_embeddings(_Table(table))
-    generators = [torch.Generator().manual_seed(seed) for seed in batch.draws.tolist()]
+    generators = [torch.Generator().manual_seed(seed) for seed in batch.noise_seeds.tolist()]
     posterior, noise = torch.stack([torch.randn(2, 4, 16, 16, generator=generator) for generator in generators], dim=1)
     scheduler = DDPMScheduler.from_config(model.scheduler.config)
     mean, logvar = batch.moments.chunk(2, dim=1)

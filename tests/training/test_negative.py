@@ -67,7 +67,7 @@ def test_the_loss_is_that_of_two_passes_guided_apart(model, batch):
     ):
         expected = model.encode_text(batch.captions, {"<cat-toy>": {"clip_l": rows["clip_l"]}}).hidden
         torch.testing.assert_close(conditioning.hidden, expected)
-    _, noise = normal_pair(batch.draws.tolist(), word.shape[1:])
+    _, noise = normal_pair(batch.noise_seeds.tolist(), word.shape[1:])
     error = opposite + GUIDANCE * (word - opposite) - noise
     torch.testing.assert_close(loss, error.square().mean(dim=(1, 2, 3)))
 

@@ -56,7 +56,7 @@ def test_training_and_drawing_tell_the_unet_the_same(model, batch):
     told = encode_all_parts(model, batch.captions, module.export_vectors(), SlotLayout(STAGES))
     assert told.hidden.shape[-1] == STAGES * 32
     t = timesteps(batch.level, 1000)
-    posterior, noise = normal_pair(batch.draws.tolist(), batch.moments[0].chunk(2)[0].shape)
+    posterior, noise = normal_pair(batch.noise_seeds.tolist(), batch.moments[0].chunk(2)[0].shape)
     clean = model.sample_latents(batch.moments, posterior)
     a = model.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
     with route_by_timestep(model.unet, STAGES, 1000):

@@ -33,7 +33,7 @@ def test_what_is_shown_is_what_the_run_will_see(compose, folder, tmp_path_factor
     data.trainer = SimpleNamespace(global_step=0, accumulate_grad_batches=1, max_steps=5, global_rank=0, world_size=1)
     run = list(data.train_dataloader())
     assert [sample.caption for sample in seen] == [caption for batch in run for caption in batch.captions]
-    assert [sample.draw for sample in seen] == [draw for batch in run for draw in batch.draws.tolist()]
+    assert [sample.noise_seed for sample in seen] == [draw for batch in run for draw in batch.noise_seeds.tolist()]
     assert [s.geometry.tolist() for s in seen] == [geometry for batch in run for geometry in batch.geometry.tolist()]
 
 
