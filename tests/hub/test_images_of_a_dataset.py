@@ -66,7 +66,7 @@ def test_another_form_is_refused_with_the_right_one(text):
 
 def test_without_a_network_a_folder_is_asked_for(no_hub):
     with pytest.raises(
-        UserError, match=r"data\.folder=hf:.*cannot be reached.*tinv prefetch.*set data\.folder to a local folder"
+        UserError, match=r"data\.folder = hf:.*cannot be reached.*tinv prefetch.*set data\.folder to a local folder"
     ):
         locate_folder("hf://datasets/somebody/cats")
 

@@ -98,5 +98,5 @@ def test_words_to_choose_from_go_with_clip_alone(settings, said):
 
 
 def test_words_of_several_tokens_are_refused_before_anything_loads(compose):
-    with pytest.raises(ConfigError, match=r"embedding\.init_words has 'zebra', which is \d tokens"):
+    with pytest.raises(ConfigError, match=r"embedding\.init_words: 'zebra' is \d tokens"):
         preflight(compose("+experiment=cat_toy", "embedding.init=clip", "embedding.init_words=[cat,zebra]"))

@@ -1,4 +1,4 @@
-"""What is learned: the rows of a concept, and where they start."""
+"""What is learned: the vectors of a placeholder token, how they start and what constrains them."""
 
 from tinv.embeddings.config import EmbeddingConfig
 from tinv.embeddings.learned_token import LearnedToken, guidance_scale_for

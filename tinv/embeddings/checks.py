@@ -1,4 +1,4 @@
-"""Can this word be learned, and can it start there? Asked of the tokenizer, before any weight is loaded."""
+"""Checks whether a concept can be learned, with the tokenizer alone, before any weights load."""
 
 import re
 import warnings
@@ -13,24 +13,24 @@ END_OF_WORD = "</w>"
 
 
 def check_placeholder(concept: Concept, tokenizer: Any) -> None:
-    """Refuse a placeholder that already means something.
+    """Checks that the placeholder token has no meaning yet.
 
     Raises:
-        UserError: the placeholder is a word or a part of words of the vocabulary.
+        UserError: it is a word, or a part of words, of the vocabulary.
     """
-    word = concept.placeholder_token
+    token = concept.placeholder_token
     vocabulary = tokenizer.get_vocab()
-    suggestion = f"<{concept.slug}>" if not word.startswith("<") else f"<my-{concept.slug}>"
-    pieces = split_into_pieces(word, tokenizer)
-    if f"{word}{END_OF_WORD}" in vocabulary or word in tokenizer.all_special_tokens or pieces == [word]:
+    suggestion = f"<{concept.slug}>" if not token.startswith("<") else f"<my-{concept.slug}>"
+    pieces = tokenize(token, tokenizer)
+    if f"{token}{END_OF_WORD}" in vocabulary or token in tokenizer.all_special_tokens or pieces == [token]:
         raise UserError(
-            f"concept.placeholder_token {word!r} is already a word of the tokenizer ({format_pieces(pieces)}), and learning it would "
-            f"hide that word; choose one that means nothing yet, such as {suggestion!r}"
+            f"concept.placeholder_token = {token!r}: already a token of the tokenizer ({format_tokens(pieces)}), which "
+            f"it would hide. Choose one without a meaning, such as {suggestion!r}."
         )
-    if word in vocabulary:
+    if token in vocabulary:
         raise UserError(
-            f"concept.placeholder_token {word!r} is a sub-word that the tokenizer builds other words from (alone it reads "
-            f"{format_pieces(pieces)}), so other programs could not load it; choose another, such as {suggestion!r}"
+            f"concept.placeholder_token = {token!r}: a sub-word that the tokenizer builds other words from (alone it is "
+            f"{format_tokens(pieces)}), so other programs could not load it. Choose another, such as {suggestion!r}."
         )
 
 
@@ -40,103 +40,105 @@ def check_caption_length(
     captions: Mapping[str, str],
     *,
     num_vectors: int,
-    others: Mapping[str, int] = MappingProxyType({}),
+    extra_tokens: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Refuse captions in which the word would be cut off, and tell of those that lose something behind it.
+    """Checks that no caption truncates the placeholder token; warns about captions that are truncated after it.
 
     Args:
-        concept: gives the word.
-        tokenizer: knows how much the text encoder reads.
-        captions: all that may be shown, each with the place where it is written.
-        num_vectors: how many tokens the word takes.
-        others: how many each of the run's other words takes, which captions may say, too.
+        concept: gives the placeholder token.
+        tokenizer: gives the maximal length.
+        captions: every possible caption, with the file that it comes from.
+        num_vectors: of the placeholder token.
+        extra_tokens: number of vectors of the run's other placeholder tokens, which captions may also contain.
 
     Raises:
-        UserError: naming the caption with the least room, where it is written and how many vectors would fit.
+        UserError: naming the caption with the least space, its file, and how many vectors would fit.
     """
-    room = tokenizer.model_max_length - 2
-    word = re.compile(whole_word_regex(concept.placeholder_token), re.IGNORECASE)
-    long, worst, most = [], "", room - num_vectors
+    limit = tokenizer.model_max_length - 2
+    pattern = re.compile(whole_word_regex(concept.placeholder_token), re.IGNORECASE)
+    truncated, worst, most = [], "", limit - num_vectors
     for caption in captions:
-        around = word.split(caption)
-        said = {other: len(re.findall(whole_word_regex(other), caption, re.IGNORECASE)) for other in others}
-        if len(caption.encode()) + num_vectors * len(around) + sum(others[o] * n for o, n in said.items()) <= room:
-            continue  # a token is a byte at least
-        taken = [_length(piece, tokenizer, others) for piece in around]
-        if taken[0] > most:
-            worst, most = caption, taken[0]
-        if sum(taken) + num_vectors * (len(around) - 1) > room:
-            long.append(caption)
+        pieces = pattern.split(caption)
+        mentioned = {t: len(re.findall(whole_word_regex(t), caption, re.IGNORECASE)) for t in extra_tokens}
+        at_most = len(caption.encode()) + num_vectors * len(pieces)  # a token has at least one byte
+        if at_most + sum(extra_tokens[token] * count for token, count in mentioned.items()) <= limit:
+            continue
+        lengths = [_length(piece, tokenizer, extra_tokens) for piece in pieces]
+        if lengths[0] > most:
+            worst, most = caption, lengths[0]
+        if sum(lengths) + num_vectors * (len(pieces) - 1) > limit:
+            truncated.append(caption)
     if worst:
-        remedy = f"set it to {room - most} or less" if most < room else "say the word earlier in it"
+        remedy = f"Set it to {limit - most} or less" if most < limit else "Mention the token earlier"
         raise UserError(
-            f"embedding.num_vectors={num_vectors} does not fit into a prompt: the caption {worst!r} takes {most} of "
-            f"the text encoder's {room} tokens for the words before {concept.placeholder_token} "
-            f"({captions[worst]}); {remedy}"
+            f"embedding.num_vectors = {num_vectors}: does not fit into a prompt. The caption {worst!r} "
+            f"({captions[worst]}) uses {most} of the text encoder's {limit} tokens before "
+            f"{concept.placeholder_token}. {remedy}."
         )
-    if long:
+    if truncated:
         warnings.warn(
-            f"data.captions: the text encoder reads {room} tokens, and what is beyond is cut off; "
-            f"{len(long)} of {len(captions)} captions are longer, such as {long[0]!r} ({captions[long[0]]})",
+            f"data.captions: {len(truncated)} of {len(captions)} captions are truncated to the text encoder's {limit} "
+            f"tokens, such as {truncated[0]!r} ({captions[truncated[0]]}).",
             stacklevel=2,
         )
 
 
 def check_single_token(word: str, tokenizer: Any) -> None:
-    """Refuse a word that is more than one token.
+    """Checks that a word of `embedding.init_words` is one token.
 
     Raises:
-        UserError: it is.
+        UserError: it is not.
     """
-    pieces = split_into_pieces(word, tokenizer)
+    pieces = tokenize(word, tokenizer)
     if len(pieces) != 1:
         raise UserError(
-            f"embedding.init_words has {word!r}, which is {len(pieces)} tokens ({format_pieces(pieces)}); rows can start from "
-            f"words of one token only, leave it out or choose another"
+            f"embedding.init_words: {word!r} is {len(pieces)} tokens ({format_tokens(pieces)}), but each word must be "
+            f"one token. Remove or replace it."
         )
 
 
 def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init: str) -> list[int]:
-    """The ids of the initializer's tokens, if `embedding.init` can start `num_vectors` rows from them.
+    """Returns the token ids of the initializer.
 
     Raises:
-        UserError: it is empty, or has more tokens than `init` can use; the message shows them and the choices.
+        UserError: it is empty, or has more tokens than `embedding.init` can use; the message shows the tokens.
     """
     text = (concept.initializer_token or "").strip()
     ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids if text else []
     if not ids:
+        example = "toy" if concept.kind == "object" else "painting"
         raise UserError(
-            f"concept.initializer_token must be a word for embedding.init={init}, got {concept.initializer_token!r}; give one, "
-            f"such as {'toy' if concept.kind == 'object' else 'painting'!r}, or set embedding.init=random"
+            f"concept.initializer_token = {concept.initializer_token!r}: embedding.init={init} needs a word. Set one, "
+            f"such as {example!r}, or embedding.init=random."
         )
-    pieces = format_pieces(tokenizer.convert_ids_to_tokens(ids))
+    pieces = format_tokens(tokenizer.convert_ids_to_tokens(ids))
     if init == "word" and len(ids) > 1:
         raise UserError(
-            f"concept.initializer_token {text!r} is {len(ids)} tokens ({pieces}), embedding.init=word takes one; "
-            f"choose another word, or embedding.init=mean (all rows start from their mean), or embedding.init=phrase "
-            f"with embedding.num_vectors={max(num_vectors, len(ids))} (one row a token)"
+            f"concept.initializer_token = {text!r}: {len(ids)} tokens ({pieces}), but embedding.init=word takes one. "
+            f"Choose another word, or set embedding.init=mean (every vector starts from the tokens' mean), or "
+            f"embedding.init=phrase with embedding.num_vectors={max(num_vectors, len(ids))} (one vector per token)."
         )
     if init in ("phrase", "cross") and len(ids) > num_vectors:
         raise UserError(
-            f"concept.initializer_token {text!r} is {len(ids)} tokens ({pieces}), but embedding.num_vectors={num_vectors}; "
-            f"set embedding.num_vectors={len(ids)} or more, or embedding.init=mean"
+            f"concept.initializer_token = {text!r}: {len(ids)} tokens ({pieces}), but embedding.num_vectors="
+            f"{num_vectors}. Set embedding.num_vectors={len(ids)} or more, or embedding.init=mean."
         )
     return ids
 
 
-def _length(text: str, tokenizer: Any, words: Mapping[str, int]) -> int:
-    """How many tokens a text takes in which learned words may stand."""
-    if not words:
+def _length(text: str, tokenizer: Any, extra_tokens: Mapping[str, int]) -> int:
+    """Returns the number of tokens of a text that may contain placeholder tokens."""
+    if not extra_tokens:
         return len(tokenizer(text, add_special_tokens=False).input_ids)
-    pieces = re.split(f"({'|'.join(map(whole_word_regex, words))})", text, flags=re.IGNORECASE)
-    return sum(words[piece.lower()] if piece.lower() in words else _length(piece, tokenizer, {}) for piece in pieces)
+    pieces = re.split(f"({'|'.join(map(whole_word_regex, extra_tokens))})", text, flags=re.IGNORECASE)
+    return sum(extra_tokens.get(p.lower()) or _length(p, tokenizer, {}) for p in pieces)
 
 
-def split_into_pieces(text: str, tokenizer: Any) -> list[str]:
-    """The tokens of a text as the vocabulary spells them, `</w>` at the end of a word."""
+def tokenize(text: str, tokenizer: Any) -> list[str]:
+    """Returns the tokens of a text as the vocabulary spells them, with `</w>` at the end of a word."""
     return tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def format_pieces(pieces: list[str]) -> str:
-    """Tokens for a message: `cat` `toy</w>`."""
+def format_tokens(pieces: list[str]) -> str:
+    """Returns tokens for a message: `cat` `toy</w>`."""
     return " ".join(f"`{piece}`" for piece in pieces) or "nothing"

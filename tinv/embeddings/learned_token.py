@@ -1,6 +1,6 @@
-"""A word that is being learned: its rows, what is done to them after each step, and the average that is kept of them.
+"""A token in training: its vectors, the constraint on their norms, and their average.
 
-K rows, V words, D width.
+K vectors, V words, D width.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from tinv.concept import Concept
 from tinv.embeddings.averaging import TailAverage
-from tinv.embeddings.config import FROM_WORDS, EmbeddingConfig
+from tinv.embeddings.config import INITS_FROM_TOKEN, EmbeddingConfig
 from tinv.token_parts import mentions
 from tinv.types import Conditioning, Vectors
 
 
 class LearnedToken(nn.Module):
-    """One concept of a run. Words know nothing of each other: each learns what it would learn alone."""
+    """One concept of a run; its training does not depend on the run's other concepts."""
 
     def __init__(
         self,
         concept: Concept,
-        settings: EmbeddingConfig,
+        config: EmbeddingConfig,
         *,
         tokenizers: Mapping[str, Any],
         tables: Mapping[str, Tensor],
@@ -31,57 +31,58 @@ class LearnedToken(nn.Module):
         name: str = "",
         lr: float | None = None,
     ):
-        """Put the rows at their start.
+        """Initializes the vectors.
 
         Args:
-            concept: what is learned.
-            settings: how many rows, where they start, and what holds them.
+            concept: to learn.
+            config: how many vectors, how they start and what constrains them.
             tokenizers: of the frozen model, by text encoder.
             tables: the frozen vocabulary [V, D] of each text encoder.
             seed: of the run.
-            encode_text: the frozen model's, for rows that start at its output.
-            layers: of its U-Net that look at the text, for rows of their own for each.
-            name: of the concept among those of the run; empty where it is the only one.
-            lr: a rate of its own; None is the optimizer's.
+            encode_text: of the frozen model, for `init=cross`.
+            layers: the cross-attention layers of its U-Net, for `per_layer`.
+            name: of the concept in the run; empty if it is the only one.
+            lr: its own learning rate; None is the optimizer's.
 
         Raises:
-            UserError: the words cannot be learned, or not with so many vectors.
+            UserError: the initializer does not fit the number of vectors, or the file does not fit the model.
         """
         super().__init__()
-        self.concept, self.name, self.lr = concept, name, lr
-        self.initializer_token = concept.initializer_token if settings.init in FROM_WORDS else None
-        self.embedding = settings.init_parameters(
+        self.concept, self.config, self.name, self.lr = concept, config, name, lr
+        self.initializer_token = concept.initializer_token if config.init in INITS_FROM_TOKEN else None
+        self.embedding = config.init_parameters(
             concept, tokenizers=tokenizers, tables=tables, seed=seed, encode_text=encode_text, layers=layers
         )
-        self.init_vectors = {encoder: rows.detach().clone() for encoder, rows in self.embedding.weights.items()}
-        self.norm_constraint, self.average = (
-            settings.build_norm_constraint(tables),
-            settings.build_average(self.embedding),
-        )
-        self.guidance = settings.guidance_scale if settings.num_negative_vectors else None
-        self.averages = {"embedding.ema": settings.ema, "embedding.average_last": settings.average_last}
+        self.init_vectors = {encoder: vectors.detach().clone() for encoder, vectors in self.embedding.weights.items()}
+        self.norm_constraint, self.average = config.build_norm_constraint(tables), config.build_average(self.embedding)
+        self.guidance_scale = config.guidance_scale if config.num_negative_vectors else None
 
     @property
     def placeholder_token(self) -> str:
-        """The new word itself."""
+        """The new token in prompts."""
         return self.concept.placeholder_token
 
     @property
     def suffix(self) -> str:
-        """What is put behind the names of its numbers and pictures: `/cat-toy`, or nothing if it is the only word."""
+        """Suffix of the names of its metrics: `/cat-toy`, or empty if it is the only concept."""
         return f"/{self.name}" if self.name else ""
 
+    @property
+    def prefix(self) -> str:
+        """Prefix of the names of its tensors in a checkpoint."""
+        return f"{self.name}." if self.name else ""
+
     def eval_vectors(self) -> Vectors:
-        """The rows as everybody else gets them: those that are trained, or their average where one is kept."""
+        """Returns the vectors for validation, samples and files: the average if there is one."""
         return (self.embedding if self.average is None else self.average.embedding).vectors()
 
     def set_max_steps(self, max_steps: int) -> None:
-        """How long the run will be."""
+        """Sets the length of the run, which an average over the last steps depends on."""
         if isinstance(self.average, TailAverage):
             self.average.set_max_steps(max_steps)
 
     def after_step(self) -> None:
-        """What the settings ask of the rows after each optimizer step."""
+        """Constrains the norms and updates the average; called after each optimizer step."""
         if self.norm_constraint:
             self.norm_constraint(self.embedding)
         if self.average is not None:
@@ -90,7 +91,7 @@ class LearnedToken(nn.Module):
                 self.norm_constraint(self.average.embedding)
 
 
-def guidance_scale_for(words: Iterable[LearnedToken], captions: Sequence[str]) -> float | None:
-    """How far a word and its negative are pulled apart, of the first that captions say and that has one."""
-    with_negative = (word for word in words if word.guidance is not None)
-    return next((word.guidance for word in with_negative if mentions(word.placeholder_token, captions)), None)
+def guidance_scale_for(tokens: Iterable[LearnedToken], captions: Sequence[str]) -> float | None:
+    """Returns the guidance scale of the first token with a negative that captions mention; None if there is none."""
+    with_negative = (token for token in tokens if token.guidance_scale is not None)
+    return next((token.guidance_scale for token in with_negative if mentions(token.placeholder_token, captions)), None)

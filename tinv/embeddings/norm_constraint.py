@@ -1,7 +1,9 @@
-"""Keeping the rows as long as words are.
+"""Keeps the norms of learned vectors near those of the vocabulary.
 
-Without a hold the norm of a learned row grows, to 20 and more where words have 0.4, and such a row drowns the rest of a
-prompt: the best documented failure of textual inversion. K rows, V words, D width.
+Without a constraint the norm of a learned vector grows to 20 and more, where words have 0.4, and the vector dominates
+the rest of a prompt: the best documented failure of textual inversion.
+
+K vectors, V words, D width.
 """
 
 from collections.abc import Mapping
@@ -15,36 +17,36 @@ from tinv.embeddings.parameters import TokenParameters
 
 @dataclass(frozen=True)
 class NormConstraint:
-    """Draws each row towards a length: once after every optimizer step, in place."""
+    """Rescales each vector towards a target norm, in place, after every optimizer step."""
 
-    lengths: Mapping[str, float]
-    """By text encoder."""
+    norms: Mapping[str, float]
+    """The target norm, by text encoder."""
     strength: float
-    """How much of the way in a step, as an exponent of the ratio: 1 all of it, 0 nothing."""
+    """Exponent of the ratio of the norms: 1 sets the norm exactly, 0 does nothing."""
 
     @property
     def is_exact(self) -> bool:
-        """Whether every row has its length after every step."""
+        """Whether every vector has the target norm after every step."""
         return self.strength == 1
 
     @torch.no_grad()
-    def __call__(self, rows: TokenParameters) -> None:
-        """Scale each row [D] by (length / norm) ** strength.
+    def __call__(self, parameters: TokenParameters) -> None:
+        """Multiplies each vector [D] by (target / norm) ** strength.
 
-        With strength 1 the row is projected back onto the sphere of that length, as OneTrainer's
-        `preserve_embedding_norm` does. With 0.1 it is drawn there gently: the formula of diffusers' advanced DreamBooth
-        scripts and of invoke-training (Apache-2.0), which take standard deviations, and one for all rows together.
+        Strength 1 projects onto the sphere, as OneTrainer's `preserve_embedding_norm` does. 0.1 is the formula of
+        diffusers' advanced DreamBooth scripts and of invoke-training (Apache-2.0), which use standard deviations, and
+        one for all vectors together.
         """
-        for encoder, rows_KD in rows.by_encoder():
-            norm_K1 = rows_KD.norm(dim=1, keepdim=True).clamp(min=torch.finfo(rows_KD.dtype).tiny)
-            rows_KD.mul_((self.lengths[encoder] / norm_K1) ** self.strength)
+        for encoder, vectors_KD in parameters.by_encoder():
+            norm_K1 = vectors_KD.norm(dim=1, keepdim=True).clamp(min=torch.finfo(vectors_KD.dtype).tiny)
+            vectors_KD.mul_((self.norms[encoder] / norm_K1) ** self.strength)
 
 
 def mean_norm(table_VD: Tensor) -> float:
-    """The mean norm of the vocabulary's words."""
+    """Returns the mean norm of the vocabulary's vectors."""
     return table_VD.detach().float().norm(dim=1).mean().item()
 
 
 def median_norm(table_VD: Tensor) -> float:
-    """The median norm of the vocabulary's words."""
+    """Returns the median norm of the vocabulary's vectors."""
     return table_VD.detach().float().norm(dim=1).median().item()

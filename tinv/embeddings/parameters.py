@@ -1,6 +1,6 @@
-"""The learned rows: the only parameters that there are.
+"""The vectors of one learned token: the only trainable parameters.
 
-K rows, P parts of a word that has them, D width.
+K vectors, P parts of a token that has parts, D width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,42 +14,50 @@ from tinv.types import Vectors
 
 
 class TokenParameters(nn.Module):
-    """One concept's rows [K, D], or [P * K, D], a parameter for each text encoder; float32 under every precision."""
+    """A parameter [K, D], or [P * K, D] with parts, for each text encoder; always float32."""
 
-    def __init__(self, placeholder: str, start: Mapping[str, Tensor], parts: Sequence[str] = (), num_negative: int = 0):
-        """Args:
-        placeholder: the concept's word.
-        start: where the rows begin, by text encoder, [K, D] float32; each part begins there.
-        parts: of a word whose rows depend on where they are used.
-        num_negative: how many rows there are besides for what the concept is not, which begin there, too.
+    def __init__(
+        self,
+        placeholder_token: str,
+        init_vectors: Mapping[str, Tensor],
+        parts: Sequence[str] = (),
+        num_negative_vectors: int = 0,
+    ):
+        """Copies the initial vectors into parameters.
+
+        Args:
+            placeholder_token: of the concept.
+            init_vectors: by text encoder, [K, D] float32; every part starts from them.
+            parts: names of the parts; see `tinv.token_parts`.
+            num_negative_vectors: of the token's negative, which starts from the same vectors.
         """
         super().__init__()
-        self.placeholder_token, self.parts = placeholder, tuple(parts)
-        whole = {encoder: torch.cat([rows_KD] * (len(parts) or 1)) for encoder, rows_KD in start.items()}
-        self.weights = nn.ParameterDict({encoder: nn.Parameter(rows) for encoder, rows in whole.items()})
-        opposite = {encoder: rows_KD[torch.arange(num_negative) % len(rows_KD)] for encoder, rows_KD in start.items()}
-        self.negative_weights = nn.ParameterDict(
-            {encoder: nn.Parameter(rows) for encoder, rows in opposite.items() if num_negative}
-        )
+        self.placeholder_token, self.parts = placeholder_token, tuple(parts)
+        self.weights, self.negative_weights = nn.ParameterDict(), nn.ParameterDict()
+        for encoder, init_KD in init_vectors.items():
+            self.weights[encoder] = nn.Parameter(torch.cat([init_KD] * (len(parts) or 1)))
+            if num_negative_vectors:
+                indices = torch.arange(num_negative_vectors) % len(init_KD)
+                self.negative_weights[encoder] = nn.Parameter(init_KD[indices])
 
     def by_encoder(self) -> list[tuple[str, Tensor]]:
-        """All that learns, each with its text encoder."""
+        """Returns every parameter with the name of its text encoder."""
         return [*self.weights.items(), *self.negative_weights.items()]
 
     def vectors(self) -> Vectors:
-        """The rows by placeholder and text encoder, and by part where there are any."""
-        opposite = {join_key(encoder, NEGATIVE): rows for encoder, rows in self.negative_weights.items()}
+        """Returns the vectors [K, D] by placeholder token, then by text encoder and part."""
+        negative = {join_key(encoder, NEGATIVE): vectors for encoder, vectors in self.negative_weights.items()}
         if not self.parts:
-            return {self.placeholder_token: {**self.weights, **opposite}}
+            return {self.placeholder_token: {**self.weights, **negative}}
         by_part = {
-            join_key(encoder, part): rows_KD
-            for encoder, rows in self.weights.items()
-            for part, rows_KD in zip(self.parts, rows.chunk(len(self.parts)), strict=True)
+            join_key(encoder, part): part_KD
+            for encoder, vectors in self.weights.items()
+            for part, part_KD in zip(self.parts, vectors.chunk(len(self.parts)), strict=True)
         }
         return {self.placeholder_token: by_part}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
-        """Follow the module to another device, but never into another precision (Lightning's bf16-true asks for it)."""
+        """Moves to another device but keeps float32; Lightning's `bf16-true` asks for another precision."""
 
         def keep_float32(tensor: Tensor) -> Tensor:
             moved = fn(tensor)

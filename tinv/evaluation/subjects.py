@@ -54,7 +54,7 @@ class Subject:
             try:
                 return find_images(asked)
             except UserError as error:
-                raise UserError(str(error).replace("data.folder=", "--images=", 1)) from error
+                raise UserError(str(error).replace("data.folder = ", "--images = ", 1)) from error
         run = RunReader(self.place)
         if run.config is None and not run.problems:
             return []

@@ -33,9 +33,10 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
         vectors = {**token.embedding.weights, **negative}
         identity |= {
             f"vectors{suffix}": {encoder: list(vectors_KD.shape) for encoder, vectors_KD in vectors.items()},
-            f"embedding.guidance_scale{suffix}": token.guidance,
+            f"embedding.guidance_scale{suffix}": token.guidance_scale,
             f"vectors per part{suffix}": f"for {describe_parts(token.embedding.parts)}",
-            **{f"{setting}{suffix}": value for setting, value in token.averages.items()},
+            f"embedding.ema{suffix}": token.config.ema,
+            f"embedding.average_last{suffix}": token.config.average_last,
             f"learning rate{suffix}": batch.scaled_lr,
         }
     return identity

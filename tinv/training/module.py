@@ -243,8 +243,8 @@ class TextualInversion(LightningModule):
         vectors, embeddings = self.export_vectors(), []
         for token in self.learned_tokens:
             own = {"kind": token.concept.kind, "initializer_token": token.initializer_token or ""}
-            if token.guidance is not None:
-                own["guidance"] = str(token.guidance)
+            if token.guidance_scale is not None:
+                own["guidance_scale"] = str(token.guidance_scale)
             name = token.placeholder_token
             embeddings.append(LearnedEmbedding(name, vectors[name], {**metadata, **own}))
         return embeddings
