@@ -13,10 +13,10 @@ from bench.runner import ROOT, Command, start_process
 from tinv import formats
 from tinv.runs.files import resolve_path, write_atomically
 from tinv.runs.text_table import align_columns
-from tinv.toybox.clip import FeatureExtractor
 from tinv.toybox.concepts import concept
-from tinv.toybox.recovery import Baseline, baseline, editability, fidelity, prompt_on
+from tinv.toybox.recovery import Baseline, baseline, fidelity, obedience, prompt_on
 from tinv.toybox.sampling import load_pipeline, sample
+from tinv.toybox.tower import FeatureExtractor
 
 CONCEPTS = ("cat_toy", "robot", "teapot")
 PLOT = Path(__file__).parent / "results" / "quality.png"
@@ -95,10 +95,10 @@ def score(file: Path, before: Baseline, clip: FeatureExtractor) -> dict[str, flo
     def generate(prompts: Any, seed: int) -> Any:
         return sample(pipeline, prompts, seed=seed)
 
-    edits = editability(name, word, generate, clip)
+    edits = obedience(name, word, generate, clip)
     return {
         "S": round(fidelity(before.target, lambda scene: prompt_on(name, word, scene), generate, clip), 4),
-        "editability": round(sum(edits[edit] / before.editability[edit] for edit in edits) / len(edits), 3),
+        "editability": round(sum(edits[edit] / before.obedience[edit] for edit in edits) / len(edits), 3),
     }
 
 

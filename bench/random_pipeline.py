@@ -40,7 +40,7 @@ def write(configs: Configs, folder: Path, *, dtype: torch.dtype, device: str) ->
 
 
 def tokenizer(size: int) -> CLIPTokenizer:
-    """The toybox's tokenizer with unused words up to `size`: diffusers' script truncates its token table to that length."""
+    """The toybox's tokenizer with unused words up to `size`: diffusers' script truncates its table to it."""
     model = json.loads(resolve_path(TOKENIZER).read_text(encoding="utf-8"))["model"]
     words = {**model["vocab"], **{f"{n}unsaid</w>": n for n in range(len(model["vocab"]), size)}}
     return CLIPTokenizer(vocab=words, merges=[tuple(pair) for pair in model["merges"]], model_max_length=77)
