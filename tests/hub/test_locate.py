@@ -4,7 +4,7 @@ import pytest
 
 from tests.tiny import tiny_pipeline
 from tinv.errors import UserError
-from tinv.models import load, load_tokenizers
+from tinv.models import load
 
 COMMIT = "0123456789" * 4
 
@@ -54,9 +54,3 @@ def test_without_a_network_a_model_in_the_cache_is_loaded(monkeypatch, tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert load("somebody/cached").name == "somebody/cached"
-
-
-@pytest.mark.parametrize("setting", ["revision", "config"])
-def test_a_setting_that_does_nothing_is_said(folders, setting):
-    with pytest.warns(UserWarning, match=rf"model\.{setting}=elsewhere is ignored: .*sd1"):
-        load_tokenizers(str(folders["sd1"]), **{setting: "elsewhere"})

@@ -8,7 +8,7 @@ import torch
 from tests.clip_words import NUM_WORDS, clip_tokenizer, original_ids
 from tests.models.published import save, sd1, sdxl
 from tests.tiny import tiny_data, tiny_module
-from tests.training.test_module import one_batch
+from tests.training.test_module import first_batch
 from tinv.concept import Concept
 from tinv.data.captions import load_templates
 from tinv.embeddings import EmbeddingConfig
@@ -121,5 +121,5 @@ def test_learned_tokens_are_encoded_as_by_diffusers(folders, name):
 def test_gradients_reach_the_vectors_behind_the_whole_vocabulary(folders, tmp_path):
     model = load(str(folders["sdxl"]))
     module = tiny_module(model)
-    module.losses(one_batch(tiny_data(tmp_path, model))).mean().backward()
+    module.losses(first_batch(tiny_data(tmp_path, model))).mean().backward()
     assert all((vectors_KD.grad != 0).any() for vectors_KD in module.learned_tokens[0].embedding.weights.values())

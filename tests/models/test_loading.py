@@ -1,14 +1,17 @@
 """Every published layout loads bit-identically, and other tokenizers can replace the model's own."""
 
 import copy
+import re
 import shutil
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from tests.models.published import LAYOUTS, SIDE, published, same, save, save_tokenizer
 from tests.tiny import tiny_tokenizer
+from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
 from tinv.models import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, load, load_tokenizers
 
@@ -151,3 +154,14 @@ def test_an_incomplete_tokenizer_is_refused(settings, tmp_path, missing):
     (folder / "tokenizer_2" / missing).unlink()
     with pytest.raises(UserError, match=r"model\.pretrained=.*tokenizer_2 has no complete tokenizer"):
         load_tokenizers(str(folder))
+
+
+@pytest.mark.parametrize("name", ["sd14", "sd15", "sd21", "sdxl"])
+def test_the_revision_of_every_published_model_is_a_commit(name):
+    assert re.fullmatch(r"[0-9a-f]{40}", OmegaConf.load(CONF_DIR / "model" / f"{name}.yaml").revision)
+
+
+@pytest.mark.parametrize("setting", ["revision", "config"])
+def test_a_setting_without_effect_is_warned_of(folders, setting):
+    with pytest.warns(UserWarning, match=rf"model\.{setting}=elsewhere is ignored: .*sd1"):
+        load_tokenizers(str(folders["sd1"]), **{setting: "elsewhere"})

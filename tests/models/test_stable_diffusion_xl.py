@@ -1,6 +1,7 @@
 """Stable Diffusion XL: two encoders, size and crop, and the pooled vector, against diffusers' own pipeline."""
 
 import copy
+import re
 from functools import partial
 
 import numpy as np
@@ -10,15 +11,16 @@ from diffusers import DPMSolverMultistepScheduler
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
+from tests.conftest import ROOT
 from tests.models.published import SIDE, published, sdxl
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tests.training.test_module import one_batch
+from tests.training.test_module import first_batch
 from tinv.concept import Concept
-from tinv.embeddings.norm_constraint import mean_length
+from tinv.embeddings.norm_constraint import mean_norm
 from tinv.models import STABLE_DIFFUSION_XL, LatentDiffusion, load
 from tinv.models.sampling import generate_images
 from tinv.optim import RiemannianSGD
-from tinv.training.regularizers import ContextRegularizer, DistanceRegularizer
+from tinv.training.regularizers import ContextRegularizer, L2ToInitRegularizer
 
 PROMPTS = ["a photo of a red cat!", "", "painting " * 80]
 PROMPT = "a photo of a <cat-toy> on the beach"
@@ -95,6 +97,16 @@ def test_the_pooled_vector_is_taken_at_the_true_end_of_text(model, correct_eos):
     assert torch.equal(text.pooled, model_of(correct_eos).encode_text([PROMPT], random_vectors()).pooled)
 
 
+def test_the_documented_line_moves_the_pooled_vector_of_diffusers_to_the_end_of_text(model):
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\s*(pipe\.\S+ = \S+)$", page, flags=re.MULTILINE)
+    pipe = with_vectors(published("sdxl"), random_vectors())
+    pooled = model.encode_text([PROMPT], random_vectors()).pooled
+    assert not torch.equal(encode(pipe, [PROMPT])[1], pooled)
+    exec(line, {"pipe": pipe})
+    assert torch.equal(encode(pipe, [PROMPT])[1], pooled)
+
+
 def test_images_with_learned_tokens_are_those_of_diffusers(correct_eos):
     """Through both loaders, with the pipeline's own size and crop conditioning."""
     theirs = draw(with_vectors(correct_eos, random_vectors()), PROMPT)
@@ -123,10 +135,10 @@ def test_the_unet_receives_each_images_true_size_and_crop(model, tmp_path):
     """Images of 48 x 40 are cropped and not distorted, and the conditioning says so."""
     data = tiny_data(tmp_path, model)
     Image.open(data.images[0]).resize((64, 32)).save(data.images[0])
-    data.connect(model.encode_images, resolution=model.resolution)
+    data.encode_images(model.encode_images, resolution=model.resolution)
     numbers = []
     hook = model.unet.add_time_proj.register_forward_pre_hook(lambda _, inputs: numbers.append(inputs[0]))
-    batch = one_batch(data)
+    batch = first_batch(data)
     tiny_module(model).losses(batch)
     hook.remove()
     (sizes,) = numbers
@@ -145,7 +157,7 @@ def test_the_last_batch_may_be_smaller(model, tmp_path):
 
 def test_gradients_reach_the_vectors_of_both_encoders_and_nothing_else(model, tmp_path):
     module = tiny_module(model, num_vectors=2)
-    module.losses(one_batch(tiny_data(tmp_path, model))).mean().backward()
+    module.losses(first_batch(tiny_data(tmp_path, model))).mean().backward()
     for role, width in WIDTHS.items():
         gradient = module.learned_tokens[0].embedding.weights[role].grad
         assert gradient.shape == (2, width) and gradient.isfinite().all() and (gradient != 0).any(dim=1).all()
@@ -176,7 +188,7 @@ def test_a_run_changes_float32_vectors_in_both_encoders_and_no_frozen_weight(fol
 def test_a_checkpoint_holds_the_vectors_of_both_encoders(model):
     module = tiny_module(model, num_vectors=3)
     assert {name: tuple(value.shape) for name, value in module.state_dict().items()} == {
-        f"embedding.weights.{role}": (3, width) for role, width in WIDTHS.items()
+        f"0.embedding.weights.{role}": (3, width) for role, width in WIDTHS.items()
     }
     other = tiny_module(model, num_vectors=3, init="random", concept=Concept(placeholder_token="<cat-toy>"))
     other.load_state_dict(module.state_dict())
@@ -239,7 +251,7 @@ def test_the_distance_is_the_sum_over_the_encoders(model):
     with torch.no_grad():
         for vectors, distance in zip(token.embedding.weights.values(), (3.0, 4.0), strict=True):
             vectors[:, 0] += distance
-    assert DistanceRegularizer(weight=0.1)(token, model, seed=0, step=0).item() == pytest.approx(0.7, rel=1e-5)
+    assert L2ToInitRegularizer(weight=0.1)(token, model, seed=0, step=0).item() == pytest.approx(0.7, rel=1e-5)
 
 
 def test_directional_training_keeps_each_encoders_own_length(model, tmp_path):
@@ -248,5 +260,5 @@ def test_directional_training_keeps_each_encoders_own_length(model, tmp_path):
     before = {role: vectors.detach().clone() for role, vectors in weights.items()}
     tiny_trainer(max_steps=3, limit_val_batches=0).fit(module, tiny_data(tmp_path, model, batch_size=1))
     for role, vectors in weights.items():
-        assert vectors.norm().item() == pytest.approx(mean_length(model.tables[role]), rel=1e-6)
+        assert vectors.norm().item() == pytest.approx(mean_norm(model.tables[role]), rel=1e-6)
         assert cosine_similarity(vectors, before[role]).item() < 0.9999
