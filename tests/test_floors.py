@@ -1,6 +1,8 @@
 """The layout of docs/architecture.md: imports only point down, no circles, and heavy libraries stay in their rooms."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 LIBRARIES = {  # library -> the rooms that may import it
     "torch": {"data", "diffusion", "embeddings", "evaluation", "formats", "inference", "models", "optim", "seeding"}
     | {"token_parts", "toybox", "training", "types"},
-    "safetensors": {"formats", "models", "toybox"},
+    "safetensors": {"formats", "inference", "models", "toybox"},
     "PIL": {
         "cli",
         "data",
@@ -41,8 +43,8 @@ LIBRARIES = {  # library -> the rooms that may import it
     "transformers": {"evaluation", "models", "silence", "toybox"},
     "lightning": {"data", "training"},
     "huggingface_hub": {"hub", "publish"},
-    "hydra": {"config", "sweeps", "training"},
-    "omegaconf": {"config", "publish", "sweeps", "training"},
+    "hydra": {"config", "from_diffusers", "sweeps", "training"},
+    "omegaconf": {"config", "from_diffusers", "publish", "sweeps", "training"},
     "wandb": {"training"},
     "wandb_workspaces": {"training"},
     "bitsandbytes": {"optim"},
@@ -53,6 +55,11 @@ LIBRARIES = {  # library -> the rooms that may import it
     "tensorboard": set(),
     "xformers": set(),
 }
+COUNTS_GPUS = ("tinv.sweeps.devices", "torch")
+"""Imported inside a function, only when the launcher counts the GPUs."""
+LOADED_LATER = {"tinv.cli.__main__", "tinv.cli.evaluate_wandb"}
+"""Not imported when the parser is built."""
+WITHOUT_TORCH = ("cli", "config", "from_diffusers", "hub", "runs", "sweeps")
 FILES = sorted((ROOT / "tinv").rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
@@ -89,11 +96,19 @@ def test_imports_point_down(module):
     assert room in FLOOR, f"{room} has no floor: read docs/architecture.md, then add it to FLOORS"
     for name in names:
         library, other = name.partition(".")[0], room_of(name)
-        assert room in LIBRARIES.get(library, {room}), f"{module} must not import {library}"
+        is_allowed = room in LIBRARIES.get(library, {room}) or (module, library) == COUNTS_GPUS
+        assert is_allowed, f"{module} must not import {library}"
         if other in FLOOR:
             assert other == room or FLOOR[other] < FLOOR[room], (
                 f"{module} must not import {name}, which is not below it"
             )
+
+
+@pytest.mark.parametrize("room", WITHOUT_TORCH)
+def test_torch_is_not_loaded_with(room):
+    modules = [module for module in MODULES if room_of(module) == room and module not in LOADED_LATER]
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_no_files_import_each_other_in_a_circle():

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import re
 import shlex
@@ -11,8 +10,6 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from tinv.runs.layout import GIT_STATE, HYDRA_CONFIG
 from tinv.runs.reader import RunReader
@@ -68,18 +65,6 @@ def get_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def get_machine(device: torch.device) -> dict[str, Any]:
-    """Returns the platform, the number of cores and threads, and the training device."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "platform": platform.platform(),
-        "device": device.type,
-        "device_name": name,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -1,13 +1,16 @@
 """run.json: what ran, on which machine, for how long, and with which result."""
 
+import os
+import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tinv.runs.environment import get_command, get_git_state, get_machine, get_versions, read_hydra_choices
+from tinv.runs.environment import get_command, get_git_state, get_versions, read_hydra_choices
 from tinv.runs.files import write_json
 from tinv.runs.layout import RUN_CARD
 from tinv.runs.reader import RunReader
@@ -48,7 +51,7 @@ class RunCard(Callback):
             "hydra": read_hydra_choices(self.path.parent),
             "git": get_git_state(),
             "versions": get_versions(),
-            "machine": get_machine(trainer.strategy.root_device),
+            "machine": _get_machine(trainer.strategy.root_device),
             "result": {},
             "seconds": {},
             "cpu_seconds": {},
@@ -147,4 +150,16 @@ def _describe_run(trainer: Any, pl_module: Any) -> dict[str, Any]:
         "resumed_at": trainer.global_step or None,
         "precision": str(trainer.precision),
         "processes": trainer.world_size,
+    }
+
+
+def _get_machine(device: torch.device) -> dict[str, Any]:
+    """Returns the platform, the number of cores and threads, and the training device."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "platform": platform.platform(),
+        "device": device.type,
+        "device_name": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
     }
