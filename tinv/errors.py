@@ -1,9 +1,29 @@
-"""The one kind of error that a user is meant to see."""
+"""Errors that are meant for the user."""
 
 
 class UserError(ValueError):
-    """Something the user set, gave or ran out of; the message is one sentence with the remedy in it.
+    """A setting, a file or the machine prevents the command; the message says what is wrong and what to do.
 
-    The doors (`train.py`, `tinv ...`) print the message alone, without a traceback. Every other exception is a
-    defect of ours and keeps its traceback.
+    `train.py` and `tinv` print the message without a traceback. Any other exception is a bug and keeps its traceback.
     """
+
+
+def require_minimum(setting: str, value: float | None, minimum: float, hint: str = "") -> None:
+    """Checks that a setting is None or at least its minimum.
+
+    Args:
+        setting: dotted name of the setting.
+        value: its value.
+        minimum: smallest allowed value.
+        hint: what to do instead, as a sentence.
+
+    Raises:
+        UserError: the value is less than the minimum.
+    """
+    if value is not None and value < minimum:
+        raise UserError(f"{setting}={value}: must be {minimum} or more. {hint}".rstrip())
+
+
+def error_message(error: BaseException) -> str:
+    """Returns the message of a user error, or the type and the message of any other error."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".strip(": ")

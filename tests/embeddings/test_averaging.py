@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.training.callbacks.fitting import fit, rows
+from tests.training.callbacks.fitting import fit, vectors
 from tinv.embeddings import EmbeddingConfig, TokenParameters
 from tinv.embeddings.averaging import EMA, TailAverage
 from tinv.errors import UserError
@@ -138,10 +138,10 @@ def test_a_run_exports_the_average_and_trains_as_without_it(model, tmp_path):
     plain = fit(tmp_path, model, [], max_steps=6)
     with_average = fit(tmp_path, model, [], max_steps=6, average_last=0.5)
     trained = with_average.learned_tokens[0].embedding.weights["clip_l"].detach()
-    assert torch.equal(rows(plain), trained)
+    assert torch.equal(vectors(plain), trained)
     ends = [fit(tmp_path, model, [], max_steps=n) for n in (4, 5, 6)]
-    torch.testing.assert_close(rows(with_average), torch.stack([rows(end) for end in ends]).mean(0))
-    assert not torch.equal(rows(with_average), trained)
+    torch.testing.assert_close(vectors(with_average), torch.stack([vectors(end) for end in ends]).mean(0))
+    assert not torch.equal(vectors(with_average), trained)
 
 
 @pytest.mark.parametrize("at", [2, 4])
@@ -149,7 +149,7 @@ def test_a_resumed_run_is_bit_identical(model, tmp_path, at):
     checkpoints = Checkpoints(tmp_path, every_n_steps=2, total_limit=None)
     uninterrupted = fit(tmp_path, model, [checkpoints], max_steps=6, average_last=0.5)
     resumed = fit(tmp_path, model, [], max_steps=6, average_last=0.5, resume=checkpoints.path(at))
-    assert torch.equal(rows(uninterrupted), rows(resumed))
+    assert torch.equal(vectors(uninterrupted), vectors(resumed))
     with pytest.raises(UserError, match=r"embedding\.average_last was 0\.5 and is 0\.0"):
         fit(tmp_path, model, [], max_steps=6, resume=checkpoints.path(at))
 

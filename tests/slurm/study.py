@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import ROOT
-from tests.training.loggers.reading import sessions
+from tests.training.loggers.reading import read_sessions
 from tinv.sweeps.progress_table import RunProgress, format_progress, read_progress
 
 STEPS = 60
@@ -60,7 +60,7 @@ def check(sweep: Path) -> None:
         with (sweep / one.name / "metrics.csv").open(newline="") as file:
             steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
         assert steps == list(range(STEPS)), f"point {one.name}: {steps}"
-        kept = sessions(sweep / one.name)
+        kept = read_sessions(sweep / one.name)
         assert len({session.run.run_id for session in kept if session.run}) == 1, f"point {one.name}: {kept}"
         logged = [step for session in kept for step in session.order]
         assert logged == list(range(STEPS + 1)), f"point {one.name}, W&B: {logged}"

@@ -13,7 +13,7 @@ from wandb.wandb_agent import Agent
 
 from tests import composing
 from tests.tiny import tiny_images, tiny_pipeline
-from tests.training.loggers.reading import sessions
+from tests.training.loggers.reading import read_sessions
 from tinv.config.override_errors import find_problems
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +99,7 @@ def test_a_run_under_the_agent_is_the_agent_s_and_logs_what_the_sweep_optimises(
     agent._command_run({"run_id": "point1", "program": str(ROOT / "train.py"), "args": args})
     assert agent._run_processes["point1"].wait() == 0
     (run,) = (tmp_path / "outputs" / "untitled").iterdir()
-    (found,) = sessions(run)
+    (found,) = read_sessions(run)
     assert (found.run.run_id, found.run.sweep_id, found.exit_code) == ("point1", "sweep123", 0)
     assert found.config["optimizer.lr"] == found.config["optimizer"]["lr"] == 0.001
     assert found.config["seed"] == 7

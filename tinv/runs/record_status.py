@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
-from tinv.errors import UserError
+from tinv.errors import UserError, error_message
 from tinv.runs.files import write_json
 from tinv.runs.layout import STATUS
 from tinv.runs.reader import RunReader
@@ -39,7 +39,7 @@ def record_status(run_dir: Path | str) -> Iterator[Status]:
         yield status
     except BaseException as error:
         status.status = "failed" if isinstance(error, Exception) else "interrupted"
-        status.reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".strip(": ")
+        status.reason = error_message(error)
         status.seconds = round(time() - start, 2)
         with suppress(UserError):  # for example a full disk; the error of the run itself matters more
             write_status(run_dir, status)

@@ -1,4 +1,4 @@
-"""Short runs without Lightning's advice."""
+"""Hides Lightning's advice in short runs."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,8 +7,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _without_advice() -> Iterator[None]:
-    """Lightning's remarks on loaders and modes are not what is tested here."""
+def _ignore_lightning_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -1,4 +1,4 @@
-"""Short real runs of a tiny real model, for the tests of the callbacks."""
+"""Trains a tiny model for a few steps, for the tests of callbacks and loggers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def fit(
     trainer: dict[str, Any] | None = None,
     **embedding: Any,
 ) -> TextualInversion:
-    """Train for a few steps on the CPU; returns the module, whose `.trainer` knows the rest."""
+    """Trains on the CPU; returns the module, which has the `.trainer`."""
     module = tiny_module(model, **embedding)
     settings = {
         "max_steps": max_steps,
@@ -42,13 +42,13 @@ def fit(
     return module
 
 
-def rows(module: TextualInversion) -> Tensor:
-    """The learned rows [K, D]."""
+def vectors(module: TextualInversion) -> Tensor:
+    """Returns the learned vectors [K, D]."""
     return module.export_vectors()["<cat-toy>"]["clip_l"]
 
 
 class Interrupt(Callback):
-    """Raises after a number of optimizer steps, as a crash or a Ctrl-C would."""
+    """Raises after a number of optimizer steps, like a crash or Ctrl-C."""
 
     def __init__(self, after_steps: int, error: BaseException):
         self.after_steps, self.error = after_steps, error
@@ -58,24 +58,24 @@ class Interrupt(Callback):
             raise self.error
 
 
-class SpoilGradient(Callback):
-    """Multiplies the gradient of one optimizer step by a number."""
+class FillGradient(Callback):
+    """Fills the gradient of one optimizer step with a value."""
 
-    def __init__(self, step: int, factor: float):
-        self.step, self.factor = step, factor
+    def __init__(self, step: int, value: float):
+        self.step, self.value = step, value
 
     def on_after_backward(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.global_step + 1 == self.step:
-            for row in pl_module.learned_tokens[0].embedding.parameters():
-                row.grad = torch.full_like(row.grad, self.factor)
+            for parameter in pl_module.learned_tokens[0].embedding.parameters():
+                parameter.grad = torch.full_like(parameter.grad, self.value)
 
 
 class Overflow(torch.optim.SGD):
-    """An optimizer whose step leaves infinities behind."""
+    """An optimizer whose step writes an infinity."""
 
     def step(self, closure: Any = None) -> Any:
         loss = super().step(closure)
         for group in self.param_groups:
-            for rows_KD in group["params"]:
-                rows_KD.data[0, 0] = float("inf")
+            for parameter in group["params"]:
+                parameter.data[0, 0] = float("inf")
         return loss

@@ -1,4 +1,4 @@
-"""`stop` and `keep`, from the settings to the files."""
+"""Runs with `early_stopping` and `keep`, from the config to the files."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from tinv.training.preflight import preflight
 from tinv.training.run import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-PLAIN = (
+OVERRIDES = (
     "model=local",
     "concept.placeholder_token=my-cat",
     "concept.initializer_token=toy",
@@ -36,8 +36,8 @@ PLAIN = (
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model and pictures of two concepts."""
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and images of two concepts."""
     folder = tmp_path_factory.mktemp("stopping")
     tiny_pipeline(folder / "model")
     tiny_images(folder / "cats")
@@ -45,9 +45,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings(place: Path, run: Path, *overrides: str) -> Any:
-    told = [*PLAIN, f"model.pretrained={place / 'model'}", f"data.folder={place / 'cats'}", *overrides]
-    return composed(*told, output_dir=str(run))
+def settings(inputs: Path, run: Path, *overrides: str) -> Any:
+    overrides = [*OVERRIDES, f"model.pretrained={inputs / 'model'}", f"data.folder={inputs / 'cats'}", *overrides]
+    return composed(*overrides, output_dir=str(run))
 
 
 def card(run: Path) -> dict[str, Any]:
@@ -59,11 +59,11 @@ def column(run: Path, name: str) -> dict[int, float]:
         return {int(row["step"]): float(row[name]) for row in csv.DictReader(file) if row.get(name)}
 
 
-def test_patience_stops_and_the_best_is_the_result_and_the_number_of_the_run(place, tmp_path, capsys):
-    upside_down = ("early_stopping.mode=max", "keep.mode=max")  # learning makes it worse and worse
-    rule = ("early_stopping=patience", "early_stopping.patience=3", "keep=best", *upside_down)
-    value = train(settings(place, tmp_path, *rule, "trainer.max_steps=30"))
-    said = capsys.readouterr().out
+def test_patience_stops_and_keep_best_gives_result_and_value(inputs, tmp_path, capsys):
+    worst = ("early_stopping.mode=max", "keep.mode=max")  # training only lowers val/loss
+    rule = ("early_stopping=patience", "early_stopping.patience=3", "keep=best", *worst)
+    value = train(settings(inputs, tmp_path, *rule, "trainer.max_steps=30"))
+    output = capsys.readouterr().out
     measured = column(tmp_path, "val/loss")
     best = max(measured, key=measured.get)
     steps = max(measured)
@@ -71,17 +71,17 @@ def test_patience_stops_and_the_best_is_the_result_and_the_number_of_the_run(pla
     assert value == measured[best] > measured[steps]
     assert card(tmp_path)["early_stopping"]["step"] == card(tmp_path)["steps"] == steps
     assert card(tmp_path)["best"] == {"step": best, "val/loss": measured[best]}
-    assert f"stopped at step {steps} of 30: val/loss has not improved in 3 measurements" in said
-    assert f"kept the embedding of step {best}: val/loss" in said
+    assert f"stopped at step {steps} of 30: val/loss has not improved in 3 measurements" in output
+    assert f"kept the embedding of step {best}: val/loss" in output
     files = "learned_embeds.safetensors", f"learned_embeds-steps-{best}.safetensors"
     result, then = (formats.read(tmp_path / name).vectors["clip_l"] for name in files)
     assert torch.equal(result, then)
 
 
-def test_dvar_stops_a_run_of_two_concepts_when_both_are_at_rest(place, tmp_path, capsys):
-    others = (
+def test_dvar_stops_a_run_of_two_concepts_when_both_have_converged(inputs, tmp_path, capsys):
+    extra_concept = (
         "+extra_concept@extra_concepts.dog=style",
-        f"extra_concepts.dog.data.folder={place / 'dogs'}",
+        f"extra_concepts.dog.data.folder={inputs / 'dogs'}",
         "extra_concepts.dog.concept.placeholder_token=my-dog",
         "extra_concepts.dog.concept.initializer_token=dog",
     )
@@ -92,7 +92,7 @@ def test_dvar_stops_a_run_of_two_concepts_when_both_are_at_rest(place, tmp_path,
         "early_stopping.threshold=0.6",
         "keep=best",
     )
-    train(settings(place, tmp_path, *rule, "trainer.max_steps=80", *others))
+    train(settings(inputs, tmp_path, *rule, "trainer.max_steps=80", *extra_concept))
     steps, curves = (
         card(tmp_path)["steps"],
         [column(tmp_path, f"early_stopping/loss/my-{name}") for name in ("cat", "dog")],
@@ -101,18 +101,18 @@ def test_dvar_stops_a_run_of_two_concepts_when_both_are_at_rest(place, tmp_path,
     reason = card(tmp_path)["early_stopping"]["reason"]
     since = [int(part.rpartition("(step ")[2].rstrip(")")) for part in reason.split("; ")]
     assert max(since) == steps and "my-cat: the loss of 4 fixed samples" in reason and "my-dog: " in reason
-    kept = {row["concept"]: row["step"] for row in card(tmp_path)["best"]}
+    best = {row["concept"]: row["step"] for row in card(tmp_path)["best"]}
     for name in ("my-cat", "my-dog"):
         losses = column(tmp_path, f"val/loss/{name}")
-        assert kept[name] == min(losses, key=losses.get), "each its own"
-        assert formats.read(tmp_path / "concepts" / name).provenance["steps"] == str(kept[name])
+        assert best[name] == min(losses, key=losses.get), "each concept has its own"
+        assert formats.read(tmp_path / "concepts" / name).provenance["steps"] == str(best[name])
 
 
-def test_a_rule_changes_no_bit_of_the_steps_before_its_end(place, tmp_path):
-    train(settings(place, tmp_path / "plain", "trainer.max_steps=6"))
+def test_stopping_rules_do_not_affect_the_training(inputs, tmp_path):
+    train(settings(inputs, tmp_path / "plain", "trainer.max_steps=6"))
     train(
         settings(
-            place,
+            inputs,
             tmp_path / "ruled",
             "trainer.max_steps=6",
             "early_stopping=dvar",
@@ -124,18 +124,18 @@ def test_a_rule_changes_no_bit_of_the_steps_before_its_end(place, tmp_path):
         assert column(tmp_path / "plain", name) == column(tmp_path / "ruled", name)
 
 
-def test_clip_turns_the_evaluation_on_and_follows_it(place, tmp_path):
-    cfg = settings(place, tmp_path, "early_stopping=clip")
+def test_clip_turns_on_the_evaluation(inputs, tmp_path):
+    cfg = settings(inputs, tmp_path, "early_stopping=clip")
     assert (cfg.early_stopping.monitor, cfg.early_stopping.min_delta, cfg.callbacks.evaluation.every_n_steps) == (
         "eval/clip_i",
         0.02,
         50,
     )
-    assert settings(place, tmp_path).callbacks.evaluation.every_n_steps is None
+    assert settings(inputs, tmp_path).callbacks.evaluation.every_n_steps is None
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("extra", "message"),
     [
         (
             ["early_stopping=patience", "early_stopping.monitor=eval/score"],
@@ -148,29 +148,29 @@ def test_clip_turns_the_evaluation_on_and_follows_it(place, tmp_path):
         ),
     ],
 )
-def test_a_number_that_nothing_measures_is_refused_before_the_model_loads(place, tmp_path, typed, said):
-    with pytest.raises(ConfigError, match=said):
-        preflight(settings(place, tmp_path, *typed))
-    preflight(settings(place, tmp_path, "early_stopping=dvar", "keep=best", "keep.monitor=early_stopping/loss"))
-    preflight(settings(place, tmp_path, "early_stopping=clip", "keep=best", "monitor=eval/score"))
+def test_a_metric_that_nothing_measures_raises_before_the_model_loads(inputs, tmp_path, extra, message):
+    with pytest.raises(ConfigError, match=message):
+        preflight(settings(inputs, tmp_path, *extra))
+    preflight(settings(inputs, tmp_path, "early_stopping=dvar", "keep=best", "keep.monitor=early_stopping/loss"))
+    preflight(settings(inputs, tmp_path, "early_stopping=clip", "keep=best", "monitor=eval/score"))
 
 
-def test_what_cannot_be_is_said_before_anything_is_loaded(place, tmp_path):
+def test_unknown_settings_raise_before_anything_is_loaded(inputs, tmp_path):
     with pytest.raises(
         ConfigError, match=r"early_stopping\.windw: DVARStopping takes no such argument \(did you mean window\?\)"
     ):
-        settings(place, tmp_path, "early_stopping=dvar", "+early_stopping.windw=3")
+        settings(inputs, tmp_path, "early_stopping=dvar", "+early_stopping.windw=3")
     assert any("dvar" in problem.text for problem in find_problems(groups(), ["early_stopping=dvr"], multirun=False))
 
 
-def _typed(place: Path, *overrides: str) -> dict[str, Any]:
-    """The card of a run that was typed as a command, whatever processes it takes."""
-    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"paths.root_dir={place / 'outputs'}"]
+def _run_command(inputs: Path, *overrides: str) -> dict[str, Any]:
+    """Runs train.py; returns the result in its run card and its output."""
+    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"paths.root_dir={inputs / 'outputs'}"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=inputs, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     name = next(text.partition("=")[2] for text in overrides if text.startswith("name="))
-    (run,) = (place / "outputs" / name).iterdir()
+    (run,) = (inputs / "outputs" / name).iterdir()
     return {**card(run), "out": done.stdout}
 
 
@@ -182,13 +182,20 @@ def _typed(place: Path, *overrides: str) -> dict[str, Any]:
         "early_stopping=dvar early_stopping.stride=1 early_stopping.window=3",
     ],
 )
-def test_two_processes_stop_at_the_same_step_as_one(place, rule):
-    told = (*PLAIN, "model.pretrained=model", "data.folder=cats", "trainer.max_steps=40", *rule.split(), "keep=best")
+def test_two_processes_stop_at_the_same_step_as_one(inputs, rule):
+    overrides = (
+        *OVERRIDES,
+        "model.pretrained=model",
+        "data.folder=cats",
+        "trainer.max_steps=40",
+        *rule.split(),
+        "keep=best",
+    )
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")
     threshold = ("early_stopping.threshold=0.6",) if "dvar" in rule else ()
     kind = rule.partition(" ")[0].partition("=")[2]
-    one = _typed(place, *told, *threshold, f"name=one-{kind}")
-    both = _typed(place, *told, *threshold, *two, "data.batch_size=1", f"name=two-{kind}")
-    assert one["early_stopping"]["step"] == both["early_stopping"]["step"] < 40
-    assert one["best"]["step"] == both["best"]["step"]
-    assert both["out"].count("stopped at step") == both["out"].count("kept the embedding") == 1
+    single = _run_command(inputs, *overrides, *threshold, f"name=one-{kind}")
+    double = _run_command(inputs, *overrides, *threshold, *two, "data.batch_size=1", f"name=two-{kind}")
+    assert single["early_stopping"]["step"] == double["early_stopping"]["step"] < 40
+    assert single["best"]["step"] == double["best"]["step"]
+    assert double["out"].count("stopped at step") == double["out"].count("kept the embedding") == 1

@@ -1,34 +1,26 @@
-"""One bar for the whole run; where nobody watches, a line every tenth."""
+"""Progress shows one bar for the run, or a line for every tenth of it."""
 
 import io
-from pathlib import Path
 
 import pytest
 
 from tests.training.callbacks.fitting import Interrupt, fit
-from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Checkpoints, Progress
 
 
 class Terminal(io.StringIO):
-    """Text that says it is a terminal."""
-
     def isatty(self) -> bool:
         return True
 
 
-def test_without_a_terminal_there_is_a_line_every_tenth(
-    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_terminal_it_prints_a_line_every_tenth(tmp_path, model, capsys):
     fit(tmp_path, model, [Progress()], max_steps=20)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("<cat-toy>")]
     assert [line.split()[2] for line in lines] == [f"{step}/20" for step in range(2, 21, 2)]
     assert all(part in lines[-1] for part in ("loss ", "val ", "lr 0.005", "steps/s", "00:00 left"))
 
 
-def test_on_a_terminal_there_is_one_bar_of_optimizer_steps(
-    tmp_path: Path, model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_terminal_it_shows_one_bar_of_optimizer_steps(tmp_path, model, monkeypatch):
     screen = Terminal()
     monkeypatch.setattr("sys.stdout", screen)
     fit(tmp_path, model, [Progress()], max_steps=5, accumulate=2)
@@ -38,9 +30,7 @@ def test_on_a_terminal_there_is_one_bar_of_optimizer_steps(
     assert all(part in bars[-1] for part in ("100%", "steps/s", "loss=", "val=", "lr=0.005"))
 
 
-def test_a_resumed_run_begins_where_it_stood(
-    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_resumed_run_starts_at_its_step(tmp_path, model, capsys):
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Checkpoints(tmp_path, 4), Interrupt(5, RuntimeError())], max_steps=10)
     bar = Progress()
@@ -51,6 +41,6 @@ def test_a_resumed_run_begins_where_it_stood(
     assert [line.split()[2] for line in lines] == [f"{step}/10" for step in range(5, 11)]
 
 
-def test_a_rate_of_zero_keeps_quiet(tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refresh_rate_0_prints_nothing(tmp_path, model, capsys):
     fit(tmp_path, model, [Progress(refresh_rate=0)], max_steps=2)
     assert "<cat-toy>" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Sheets appear when they should, say what they are, and leave no trace in the training."""
+"""Samples writes sheets at the right steps, and does not affect the training."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.tiny import tiny_model
-from tests.training.callbacks.fitting import Interrupt, fit, rows
+from tests.training.callbacks.fitting import Interrupt, fit, vectors
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.training.callbacks import Checkpoints, Samples
@@ -34,21 +34,17 @@ def table(folder: Path) -> dict[int, dict[str, str]]:
     return {int(line[0]): dict(zip(lines[0], line, strict=True)) for line in lines[1:]}
 
 
-def test_there_is_a_sheet_at_the_start_every_n_optimizer_steps_and_at_the_end(
-    tmp_path: Path, model: LatentDiffusion
-) -> None:
-    """E-19: the reference script counts its validations in epochs times samples."""
+def test_draws_at_the_start_every_n_optimizer_steps_and_at_the_end(tmp_path, model):
     fit(tmp_path, model, [samples(tmp_path)], max_steps=6, accumulate=2)
     assert steps_on_disk(tmp_path) == [0, 4, 6]
 
 
-def test_without_an_interval_there_are_the_first_and_the_last_sheet(tmp_path: Path, model: LatentDiffusion) -> None:
+def test_without_an_interval_draws_the_first_and_the_last_step(tmp_path, model):
     fit(tmp_path, model, [samples(tmp_path, every_n_steps=None)], max_steps=3)
     assert steps_on_disk(tmp_path) == [0, 3]
 
 
-def test_a_sheet_has_a_row_for_each_prompt_and_a_column_for_each_seed(tmp_path: Path, model: LatentDiffusion) -> None:
-    """E-15: the reference script has one prompt, and its steps and guidance are fixed."""
+def test_a_sheet_has_a_row_per_prompt_and_a_column_per_seed(tmp_path, model):
     fit(tmp_path, model, [samples(tmp_path, None)], max_steps=1)
     sheet = Image.open(tmp_path / "samples/step_000000.png")
     cells = [sheet.crop((4 + 132 * x, 19 + 151 * y, 132 + 132 * x, 147 + 151 * y)) for y in range(2) for x in range(3)]
@@ -56,7 +52,7 @@ def test_a_sheet_has_a_row_for_each_prompt_and_a_column_for_each_seed(tmp_path: 
     assert all(np.asarray(cell).std() > 1 for cell in cells)
 
 
-def test_sheets_of_the_same_embedding_are_the_same_to_the_last_bit(tmp_path: Path, model: LatentDiffusion) -> None:
+def test_sheets_of_the_same_embedding_are_bit_identical(tmp_path, model):
     for name in ("a", "b"):
         torch.manual_seed(len(name) + ord(name))
         fit(tmp_path, model, [samples(tmp_path / name)], max_steps=2)
@@ -64,7 +60,7 @@ def test_sheets_of_the_same_embedding_are_the_same_to_the_last_bit(tmp_path: Pat
         assert (tmp_path / "a/samples" / sheet).read_bytes() == (tmp_path / "b/samples" / sheet).read_bytes()
 
 
-def test_sampling_changes_nothing_in_the_training(tmp_path: Path, model: LatentDiffusion) -> None:
+def test_sampling_does_not_affect_the_training(tmp_path, model):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = {name: module.training for name, module in model.named_modules()}
     torch.manual_seed(7)
@@ -72,28 +68,26 @@ def test_sampling_changes_nothing_in_the_training(tmp_path: Path, model: LatentD
     plain_state = torch.get_rng_state()
     torch.manual_seed(7)
     sampled = fit(tmp_path, model, [samples(tmp_path, every_n_steps=1)])
-    assert torch.equal(rows(plain), rows(sampled))
+    assert torch.equal(vectors(plain), vectors(sampled))
     assert torch.equal(plain_state, torch.get_rng_state())
     assert modes == {name: module.training for name, module in model.named_modules()}
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_samples_are_drawn_in_the_precision_of_the_training(tmp_path: Path, model: LatentDiffusion) -> None:
-    seen = set()
+def test_samples_use_the_precision_of_the_training(tmp_path, model):
+    modes = set()
 
-    def look(*_: object) -> None:
-        seen.add((torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()))
+    def record(*_: object) -> None:
+        modes.add((torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()))
 
-    hook = model.unet.register_forward_hook(look)
+    hook = model.unet.register_forward_hook(record)
     fit(tmp_path, model, [samples(tmp_path, None)], max_steps=1, trainer={"precision": "bf16-mixed"})
     hook.remove()
-    assert seen == {(True, True), (True, False)}
+    assert modes == {(True, True), (True, False)}
 
 
 @pytest.mark.parametrize(("bias", "counts"), [(float("nan"), ("0", "6")), (-9.0, ("6", "0"))])
-def test_black_pictures_and_numbers_that_are_not_finite_are_told_apart(
-    tmp_path: Path, bias: float, counts: tuple[str, str]
-) -> None:
+def test_counts_black_and_nonfinite_images_separately(tmp_path, bias, counts):
     broken = tiny_model(tmp_path / "model")
     broken.vae.decoder.conv_out.weight.fill_(0.0)
     broken.vae.decoder.conv_out.bias.fill_(bias)
@@ -103,7 +97,7 @@ def test_black_pictures_and_numbers_that_are_not_finite_are_told_apart(
     assert is_black == (bias == -9.0)
 
 
-def test_the_sheet_that_a_killed_run_did_not_get_to_is_drawn_on_resume(tmp_path: Path, model: LatentDiffusion) -> None:
+def test_a_sheet_that_a_killed_run_missed_is_drawn_on_resume(tmp_path, model):
     with pytest.raises(RuntimeError):
         fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=4), Interrupt(4, RuntimeError()), samples(tmp_path)])
     assert steps_on_disk(tmp_path) == [0]
@@ -111,10 +105,9 @@ def test_the_sheet_that_a_killed_run_did_not_get_to_is_drawn_on_resume(tmp_path:
     assert steps_on_disk(tmp_path) == [0, 4, 6]
 
 
-def test_the_sheets_in_tensorboard_bear_the_steps_of_the_files(tmp_path: Path, model: LatentDiffusion) -> None:
-    """E-32: in the reference script they bear the epoch, and three of them are step 0."""
-    board = TensorBoardLogger(tmp_path)
-    fit(tmp_path, model, [samples(tmp_path)], accumulate=2, loggers=[board])
+def test_sheets_in_tensorboard_have_the_steps_of_the_files(tmp_path, model):
+    logger = TensorBoardLogger(tmp_path)
+    fit(tmp_path, model, [samples(tmp_path)], accumulate=2, loggers=[logger])
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
     assert [image.step for image in events.Images("samples")] == steps_on_disk(tmp_path) == [0, 4, 6]
     sheet = Image.open(tmp_path / "samples/step_000004.png")
@@ -123,26 +116,24 @@ def test_the_sheets_in_tensorboard_bear_the_steps_of_the_files(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("prompt", ["a } of", "a {name}", "{{}}"])
-def test_a_stray_brace_in_a_prompt_is_refused(tmp_path: Path, prompt: str) -> None:
+def test_a_stray_brace_in_a_prompt_raises(tmp_path, prompt):
     with pytest.raises(UserError, match="stray brace"):
         Samples(tmp_path, [prompt], [0])
 
 
-def test_no_more_pictures_than_the_batch_size_are_drawn_at_once(
-    tmp_path: Path, model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[int] = []
+def test_batch_size_limits_the_images_drawn_at_once(tmp_path, model, monkeypatch):
+    sizes: list[int] = []
     decode = LatentDiffusion.decode_latents
-    monkeypatch.setattr(LatentDiffusion, "decode_latents", lambda self, x: drawn.append(len(x)) or decode(self, x))
+    monkeypatch.setattr(LatentDiffusion, "decode_latents", lambda self, x: sizes.append(len(x)) or decode(self, x))
     few = Samples(tmp_path, PROMPTS, seeds=[0, 1, 2], every_n_steps=None, num_inference_steps=1, batch_size=4)
     fit(tmp_path, model, [few], max_steps=1)
-    assert drawn == [4, 2, 4, 2]
+    assert sizes == [4, 2, 4, 2]
 
 
-def test_no_prompts_and_an_interval_of_zero_are_refused(tmp_path: Path) -> None:
+def test_no_prompts_and_an_interval_of_0_raise(tmp_path):
     with pytest.raises(UserError, match="needs a prompt and a seed"):
         Samples(tmp_path, [], [0])
-    with pytest.raises(UserError, match=r"callbacks\.samples\.every_n_steps must be 1 or more, got 0"):
+    with pytest.raises(UserError, match=r"callbacks\.samples\.every_n_steps=0: must be 1 or more"):
         Samples(tmp_path, PROMPTS, [0], every_n_steps=0)
-    with pytest.raises(UserError, match="batch_size must be 1 or more, got 0"):
+    with pytest.raises(UserError, match=r"batch_size=0: must be 1 or more"):
         Samples(tmp_path, PROMPTS, [0], batch_size=0)

@@ -1,4 +1,4 @@
-"""A run that Slurm asks to end is saved, given back once, and goes on as if nothing had been; Slurm is two scripts."""
+"""SlurmRequeue saves and requeues a run once, and it resumes bit for bit. Two scripts stand in for Slurm."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from tests.training.callbacks.fitting import fit, rows
+from tests.training.callbacks.fitting import fit, vectors
 from tinv.models import LatentDiffusion
 from tinv.runs import slurm_signals as signals
 from tinv.runs.layout import checkpoint_step, list_checkpoints
@@ -20,8 +20,8 @@ from tinv.training.callbacks.checkpoints import newest_valid
 from tinv.training.loggers.csv_logger import CSVLogger
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-SCONTROL = '#!/bin/bash\necho "$@" >> "$FAKE/requeued"; echo COMPLETING > "$FAKE/state"; kill -TERMINATE $PPID\n'
-SQUEUE = '#!/bin/bash\ncat "$FAKE/state"\n'
+SCONTROL = '#!/bin/bash\necho "$@" >> "$SCRIPTS/requeued"; echo COMPLETING > "$SCRIPTS/state"; kill -TERM $PPID\n'
+SQUEUE = '#!/bin/bash\ncat "$SCRIPTS/state"\n'
 
 
 class Send(Callback):
@@ -37,31 +37,36 @@ class Send(Callback):
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A batch job; gives the requeues that were asked for."""
+    """A batch job; returns a function that lists the calls of scontrol."""
     handlers = {number: signal.getsignal(number) for number in (signals.TERMINATE, signals.TIME_LIMIT_NEAR)}
-    fake = tmp_path / "fake"
-    fake.mkdir()
-    (fake / "state").write_text("RUNNING\n")
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "state").write_text("RUNNING\n")
     for name, text in (("scontrol", SCONTROL), ("squeue", SQUEUE)):
-        (fake / name).write_text(text)
-        (fake / name).chmod(0o755)
-    env = {"FAKE": str(fake), "PATH": f"{fake}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "ENVIRONMENT": "BATCH"}
+        (scripts / name).write_text(text)
+        (scripts / name).chmod(0o755)
+    env = {
+        "SCRIPTS": str(scripts),
+        "PATH": f"{scripts}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "7",
+        "ENVIRONMENT": "BATCH",
+    }
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(
         "tinv.training.callbacks.slurm_requeue.os._exit", lambda code: (_ for _ in ()).throw(SystemExit(code))
     )
     monkeypatch.setattr("tinv.training.callbacks.slurm_requeue.POLL_S", 0.01)
-    yield lambda: (fake / "requeued").read_text().splitlines() if (fake / "requeued").exists() else []
+    yield lambda: (scripts / "requeued").read_text().splitlines() if (scripts / "requeued").exists() else []
     signals._received.clear()
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
-def go(run: Path, model: LatentDiffusion, *more: Callback, accumulate: int = 1):
-    """A run of nine steps in its folder, from where it stands."""
+def run_steps(run: Path, model: LatentDiffusion, *more: Callback, accumulate: int = 1):
+    """Trains nine steps, from the newest checkpoint in the folder."""
     signals._received.clear()
-    found = list_checkpoints(run)
+    saved = list_checkpoints(run)
     return fit(
         run,
         model,
@@ -69,65 +74,63 @@ def go(run: Path, model: LatentDiffusion, *more: Callback, accumulate: int = 1):
         max_steps=9,
         accumulate=accumulate,
         loggers=[CSVLogger(run)],
-        resume=newest_valid(found) if found else None,
+        resume=newest_valid(saved) if saved else None,
     )
 
 
 @pytest.fixture(scope="module")
-def unbroken(model, tmp_path_factory):
-    """Runs without a signal and their folders, by how much they accumulate."""
-    folders = {accumulate: tmp_path_factory.mktemp("unbroken") for accumulate in (1, 2)}
-    return {accumulate: (go(run, model, accumulate=accumulate), run) for accumulate, run in folders.items()}
+def uninterrupted(model, tmp_path_factory):
+    """Runs without a signal and their folders, by accumulation."""
+    folders = {accumulate: tmp_path_factory.mktemp("uninterrupted") for accumulate in (1, 2)}
+    return {accumulate: (run_steps(run, model, accumulate=accumulate), run) for accumulate, run in folders.items()}
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("number", [signals.TIME_LIMIT_NEAR, signals.TERMINATE])
-@pytest.mark.parametrize("step", [1, 3, 4, 8])  # 4 and 8 are saved, and measured, in any case
-def test_the_step_is_finished_and_saved_and_the_job_requeued_once(
-    tmp_path, model, unbroken, slurm, number, step, accumulate
-):
-    whole, folder = unbroken[accumulate]
+@pytest.mark.parametrize("step", [1, 3, 4, 8])  # 4 and 8 are saved and validated in any case
+def test_the_step_is_saved_and_the_job_requeued_once(tmp_path, model, uninterrupted, slurm, number, step, accumulate):
+    expected, folder = uninterrupted[accumulate]
     run = tmp_path / "run"
     write_status(run, Status(started="2026-11-22T20:00:00Z"))
     with pytest.raises(SystemExit):
-        go(run, model, Send(number, during_step=step), accumulate=accumulate)
+        run_steps(run, model, Send(number, during_step=step), accumulate=accumulate)
     assert slurm() == ["requeue 7"]
     assert checkpoint_step(list_checkpoints(run)[0]) == step
-    told = RunReader(run).status
-    assert told.status == "requeued" and f"saved at step {step}" in told.reason
-    (tmp_path / "fake" / "state").write_text("RUNNING\n")
-    assert torch.equal(rows(go(run, model, accumulate=accumulate)), rows(whole))
+    status = RunReader(run).status
+    assert status.status == "requeued" and f"saved at step {step}" in status.reason
+    (tmp_path / "scripts" / "state").write_text("RUNNING\n")
+    assert torch.equal(vectors(run_steps(run, model, accumulate=accumulate)), vectors(expected))
     assert (run / "metrics.csv").read_text() == (folder / "metrics.csv").read_text()
 
 
-def test_a_job_that_was_cancelled_is_saved_and_not_requeued(tmp_path, model, slurm):
-    (tmp_path / "fake" / "state").write_text("COMPLETING\n")
+def test_a_canceled_job_is_saved_and_not_requeued(tmp_path, model, slurm):
+    (tmp_path / "scripts" / "state").write_text("COMPLETING\n")
     with pytest.raises(SystemExit):
-        go(tmp_path, model, Send(signals.TERMINATE, during_step=3))
+        run_steps(tmp_path, model, Send(signals.TERMINATE, during_step=3))
     assert slurm() == []
     assert checkpoint_step(list_checkpoints(tmp_path)[0]) == 3
     assert (RunReader(tmp_path).status.status, RunReader(tmp_path).status.reason) == ("interrupted", "ended by Slurm")
 
 
-def test_a_run_in_its_last_step_just_ends(tmp_path, model, slurm):
-    assert go(tmp_path, model, Send(signals.TERMINATE, during_step=9)).global_step == 9
+def test_a_run_in_its_last_step_ends_normally(tmp_path, model, slurm):
+    assert run_steps(tmp_path, model, Send(signals.TERMINATE, during_step=9)).global_step == 9
     assert slurm() == []
 
 
-def test_outside_of_a_job_signals_are_none_of_its_business(tmp_path, model, monkeypatch):
+def test_outside_of_a_job_no_signal_is_handled(tmp_path, model, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     before = signal.getsignal(signals.TIME_LIMIT_NEAR)
     fit(tmp_path, model, [Checkpoints(tmp_path), SlurmRequeue(tmp_path)], max_steps=2)
     assert signal.getsignal(signals.TIME_LIMIT_NEAR) == before and signals.received_signal() is None
 
 
-def test_what_breaks_because_of_the_signal_is_no_failure(tmp_path, model, slurm):
+def test_an_error_caused_by_the_signal_is_no_failure(tmp_path, model, slurm):
     class Broken(Callback):
         def on_train_batch_end(self, *_):
             os.kill(os.getpid(), signals.TERMINATE)
             raise ConnectionResetError("the logger's process is gone")
 
     with pytest.raises(SystemExit):
-        go(tmp_path, model, Broken())
+        run_steps(tmp_path, model, Broken())
     assert slurm() == ["requeue 7"]
     assert "ConnectionResetError after SIGTERM" in RunReader(tmp_path).status.reason

@@ -1,4 +1,4 @@
-"""W&B's real client without an account, and the folders of sweeps."""
+"""Silences W&B and Lightning, and makes folders of sweep runs."""
 
 import json
 import warnings
@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _without_advice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _ignore_warnings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WANDB_SILENT", "true")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
@@ -19,7 +19,7 @@ def _without_advice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def point(tmp_path: Path) -> Callable[..., Path]:
-    """point({"optimizer.lr": "1e-3"}, number=0) -> the folder of a point, with the files that a sweep has around it."""
+    """Returns point({"optimizer.lr": "1e-3"}, number=0), which makes the folder of a sweep point."""
 
     def make(swept: dict[str, str], number: int = 0) -> Path:
         sweep = tmp_path / "2026-11-22_20-00-00"

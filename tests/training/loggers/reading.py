@@ -1,4 +1,4 @@
-"""What W&B's client has written about a run, read back from its own file."""
+"""Reads what W&B's client has written for a run from its own files."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from tinv.training.loggers.wandb_datastore import read_records
 
 @dataclass
 class Session:
-    """One file of the client: a run, or the part of it between two starts."""
+    """One file of the client: a session of a run."""
 
     folder: Path
     run: Any = None
@@ -27,56 +27,56 @@ class Session:
     exit_code: int | None = None
     is_preempting: bool = False
 
-    def numbers(self) -> dict[int, dict[str, float]]:
-        """The rows without pictures, tables and what the client adds."""
-        media = ("samples/table/", *(f"samples/{about}" for about in ("size", "width", "height")))
+    def metrics_by_step(self) -> dict[int, dict[str, float]]:
+        """Returns the rows without images, tables and what the client adds."""
+        media = ("samples/table/", *(f"samples/{field_name}" for field_name in ("size", "width", "height")))
         return {
             step: {n: v for n, v in row.items() if isinstance(v, int | float) and not n.startswith(("_", *media))}
             for step, row in self.history.items()
         }
 
     def file(self, key: str, step: int) -> Path:
-        """A picture of a row."""
+        """Returns the path of an image of a row."""
         return self.folder / "files" / self.history[step][f"{key}/path"]
 
     def table(self, number: int) -> tuple[dict[str, Any], dict[str, Path]]:
-        """One of the tables that were logged, and the files that it speaks of."""
-        kept = [artifact for artifact in self.artifacts if artifact.type == "run_table"][number]
-        files = {entry.path: Path(entry.local_path) for entry in kept.manifest.contents}
+        """Returns one of the logged tables and its files by path."""
+        artifact_of_table = [artifact for artifact in self.artifacts if artifact.type == "run_table"][number]
+        files = {entry.path: Path(entry.local_path) for entry in artifact_of_table.manifest.contents}
         return json.loads(next(path for name, path in files.items() if name.endswith(".json")).read_text()), files
 
 
-def sessions(run: Path) -> list[Session]:
-    """Those of a run, oldest first."""
-    wandb.teardown()  # the client's own process writes the files, and has now ended
+def read_sessions(run: Path) -> list[Session]:
+    """Returns the sessions of a run, oldest first."""
+    wandb.teardown()  # ends the client's own process, which writes the files
     files = sorted(run.glob("wandb/*run-*/run-*.wandb"), key=lambda path: path.parent.name)
     return [_read(path) for path in files]
 
 
 def _read(path: Path) -> Session:
-    found = Session(path.parent)
+    session = Session(path.parent)
     for record in read_records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
-            found.run = record.run
-            found.config |= _named(record.run.config.update)
+            session.run = record.run
+            session.config |= _to_dict(record.run.config.update)
         elif kind == "history":
-            found.order.append(record.history.step.num)
-            found.history[record.history.step.num] = _named(record.history.item)
+            session.order.append(record.history.step.num)
+            session.history[record.history.step.num] = _to_dict(record.history.item)
         elif kind == "config":
-            found.config |= _named(record.config.update)
+            session.config |= _to_dict(record.config.update)
         elif kind == "summary":
-            found.summary |= _named(record.summary.update)
+            session.summary |= _to_dict(record.summary.update)
         elif kind == "artifact":
-            found.artifacts.append(record.artifact)
+            session.artifacts.append(record.artifact)
         elif kind == "metric":
-            found.metrics[record.metric.name or record.metric.glob_name] = record.metric
+            session.metrics[record.metric.name or record.metric.glob_name] = record.metric
         elif kind == "preempting":
-            found.is_preempting = True
+            session.is_preempting = True
         elif kind == "exit":
-            found.exit_code = record.exit.exit_code
-    return found
+            session.exit_code = record.exit.exit_code
+    return session
 
 
-def _named(items: Iterable[Any]) -> dict[str, Any]:
+def _to_dict(items: Iterable[Any]) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}

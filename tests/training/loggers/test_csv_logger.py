@@ -1,4 +1,4 @@
-"""metrics.csv is complete whenever it is read, and a resumed run goes on in it."""
+"""metrics.csv is complete whenever it is read, and a resumed run continues it."""
 
 import csv
 import subprocess
@@ -19,7 +19,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_step_is_one_row_and_a_metric_one_column(tmp_path: Path) -> None:
+def test_a_step_is_one_row_and_a_metric_one_column(tmp_path):
     logger = CSVLogger(tmp_path)
     logger.log_metrics({"train/loss": 0.5, "epoch": 0}, step=0)
     logger.log_metrics({"val/loss": 0.25}, step=10)
@@ -31,16 +31,16 @@ def test_a_step_is_one_row_and_a_metric_one_column(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_that_goes_on_keeps_the_rows_up_to_there(tmp_path: Path) -> None:
-    first = CSVLogger(tmp_path)
+def test_a_resumed_run_keeps_the_rows_up_to_its_step(tmp_path):
+    old = CSVLogger(tmp_path)
     for step in (0, 10, 20, 30):
-        first.log_metrics({"train/loss": float(step)}, step=step)
-    first.flush()
-    second = CSVLogger(tmp_path)
-    second.rewind(20)
-    second.log_metrics({"samples/black": 0}, step=20)
-    second.log_metrics({"train/loss": 25.0}, step=25)
-    second.finalize("success")
+        old.log_metrics({"train/loss": float(step)}, step=step)
+    old.flush()
+    new = CSVLogger(tmp_path)
+    new.rewind(20)
+    new.log_metrics({"samples/black": 0}, step=20)
+    new.log_metrics({"train/loss": 25.0}, step=25)
+    new.finalize("success")
     assert [(row["step"], row["train/loss"], row["samples/black"]) for row in table(tmp_path)] == [
         ("0", "0.0", ""),
         ("10", "10.0", ""),
@@ -49,25 +49,25 @@ def test_a_run_that_goes_on_keeps_the_rows_up_to_there(tmp_path: Path) -> None:
     ]
 
 
-def test_the_file_is_written_at_intervals(tmp_path: Path) -> None:
-    patient = CSVLogger(tmp_path / "patient", flush_every_s=60)
-    eager = CSVLogger(tmp_path / "eager", flush_every_s=0)
-    for logger in (patient, eager):
+def test_the_file_is_written_at_intervals(tmp_path):
+    slow = CSVLogger(tmp_path / "slow", flush_every_s=60)
+    fast = CSVLogger(tmp_path / "fast", flush_every_s=0)
+    for logger in (slow, fast):
         logger.log_metrics({"train/loss": 1.0}, step=1)
         logger.save()
-    assert not patient.path.exists()
-    assert eager.path.exists()
+    assert not slow.path.exists()
+    assert fast.path.exists()
 
 
-def test_a_kill_at_any_moment_leaves_a_whole_table(tmp_path: Path) -> None:
-    writes_for_minutes = f"""
+def test_a_killed_run_leaves_a_complete_table(tmp_path):
+    script = f"""
 from tinv.training.loggers.csv_logger import CSVLogger
 logger = CSVLogger({str(tmp_path)!r}, flush_every_s=0)
 for step in range(20_000):
     logger.log_metrics({{"train/loss": 1.0, f"column/{{step % 50}}": 2.0}}, step=step)
     logger.save()
 """
-    with subprocess.Popen([sys.executable, "-c", writes_for_minutes]) as run:
+    with subprocess.Popen([sys.executable, "-c", script]) as run:
         try:
             while not (tmp_path / "metrics.csv").is_file():
                 assert run.poll() is None
@@ -82,19 +82,17 @@ for step in range(20_000):
 
 
 @pytest.mark.parametrize("crash", [3, 5])
-def test_a_crashed_and_resumed_run_leaves_the_table_of_an_unbroken_one(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, crash: int
-) -> None:
+def test_a_crashed_and_resumed_run_has_the_table_of_an_uninterrupted_one(tmp_path, tmp_path_factory, crash):
     model = tiny_model(tmp_path_factory.mktemp("model"))
 
     def run(folder: Path, *, crash: int | None = None, resume: Path | None = None) -> None:
-        watch = [EmbeddingStats(every_n_steps=3), Checkpoints(folder, every_n_steps=3)]
-        stop = [Interrupt(crash, RuntimeError())] if crash else []
-        fit(folder, model, [*watch, *stop], max_steps=8, resume=resume, loggers=[CSVLogger(folder, flush_every_s=0)])
+        callbacks = [EmbeddingStats(every_n_steps=3), Checkpoints(folder, every_n_steps=3)]
+        callbacks += [Interrupt(crash, RuntimeError())] if crash else []
+        fit(folder, model, callbacks, max_steps=8, resume=resume, loggers=[CSVLogger(folder, flush_every_s=0)])
 
-    run(tmp_path / "unbroken")
+    run(tmp_path / "uninterrupted")
     with pytest.raises(RuntimeError):
-        run(tmp_path / "broken", crash=crash)
-    run(tmp_path / "broken", resume=tmp_path / "broken/checkpoints/step_000003.ckpt")
-    assert table(tmp_path / "broken") == table(tmp_path / "unbroken")
-    assert [row["step"] for row in table(tmp_path / "broken")] == [str(step) for step in range(9)]
+        run(tmp_path / "resumed", crash=crash)
+    run(tmp_path / "resumed", resume=tmp_path / "resumed/checkpoints/step_000003.ckpt")
+    assert table(tmp_path / "resumed") == table(tmp_path / "uninterrupted")
+    assert [row["step"] for row in table(tmp_path / "resumed")] == [str(step) for step in range(9)]

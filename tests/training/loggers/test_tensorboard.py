@@ -1,4 +1,4 @@
-"""TensorBoard has the numbers, sheets and words of a run, its settings, and what is known of the result."""
+"""TensorBoard has the metrics, sheets, config and embedding metadata of a run."""
 
 import sys
 
@@ -17,7 +17,7 @@ from tinv.training.loggers.base import logging_run
 from tinv.training.loggers.csv_logger import CSVLogger
 from tinv.training.loggers.tensorboard import TensorBoardLogger
 
-SETTINGS = {
+CONFIG = {
     "seed": 0,
     "monitor": "val/loss",
     "optimizer": {"lr": 0.005, "betas": [0.9, 0.999]},
@@ -26,17 +26,17 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory, model):
-    run = tmp_path_factory.mktemp("board") / "run"
-    board = TensorBoardLogger(run)
-    board.log_hyperparams(SETTINGS)
+def run_and_events(tmp_path_factory, model):
+    run = tmp_path_factory.mktemp("logger") / "run"
+    logger = TensorBoardLogger(run)
+    logger.log_hyperparams(CONFIG)
     callbacks = [
         EmbeddingStats(every_n_steps=2),
         Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, num_inference_steps=1),
         Export(run),
     ]
-    with logging_run([board]):
-        fit(run.parent / "x", model, callbacks, loggers=[CSVLogger(run), board])
+    with logging_run([logger]):
+        fit(run.parent / "x", model, callbacks, loggers=[CSVLogger(run), logger])
     return run, EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "tensors": 0}).Reload()
 
 
@@ -44,8 +44,8 @@ def text(events: EventAccumulator, tag: str) -> str:
     return events.Tensors(f"{tag}/text_summary")[-1].tensor_proto.string_val[0].decode()
 
 
-def test_every_number_of_the_table_is_there_at_its_step(learned):
-    run, events = learned
+def test_all_metrics_are_logged_at_their_steps(run_and_events):
+    run, events = run_and_events
     table = RunReader(run).metrics
     names = {name for row in table.values() for name in row}
     assert len(names) == 8
@@ -54,37 +54,37 @@ def test_every_number_of_the_table_is_there_at_its_step(learned):
         assert {scalar.step: scalar.value for scalar in events.Scalars(name)} == pytest.approx(expected)
 
 
-def test_the_sheets_are_those_on_disk(learned):
-    run, events = learned
+def test_sheets_equal_the_files(run_and_events):
+    run, events = run_and_events
     assert [image.step for image in events.Images("samples")] == [0, 4, 6]
     with Image.open(run / "samples/step_000004.png") as sheet:
-        shown = events.Images("samples")[1].encoded_image_string
-        (run / "shown.png").write_bytes(shown)
-        assert np.array_equal(np.asarray(Image.open(run / "shown.png")), np.asarray(sheet.convert("RGB")))
+        encoded = events.Images("samples")[1].encoded_image_string
+        (run / "encoded.png").write_bytes(encoded)
+        assert np.array_equal(np.asarray(Image.open(run / "encoded.png")), np.asarray(sheet.convert("RGB")))
 
 
-def test_the_settings_and_the_word_can_be_read(learned):
-    _, events = learned
+def test_config_and_embedding_metadata_are_logged(run_and_events):
+    _, events = run_and_events
     settings = text(events, "config")
     assert "lr: 0.005" in settings and "+experiment=cat" in settings
-    word = text(events, "learned/<cat-toy>")
-    assert "| `file` | learned_embeds.safetensors |" in word
-    assert "| `vectors (clip_l)` | 1 |" in word and "| `steps` | 6 |" in word
-    written = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    session = HParamsPluginData.FromString(written).session_start_info
+    metadata = text(events, "learned/<cat-toy>")
+    assert "| `file` | learned_embeds.safetensors |" in metadata
+    assert "| `vectors (clip_l)` | 1 |" in metadata and "| `steps` | 6 |" in metadata
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    session = HParamsPluginData.FromString(content).session_start_info
     assert session.hparams["optimizer.lr"].number_value == 0.005
     assert session.hparams["optimizer.betas"].string_value == "[0.9, 0.999]"
 
 
-def test_what_a_run_failed_of_can_be_read(tmp_path):
-    board = TensorBoardLogger(tmp_path)
-    board.log_hyperparams({})
-    with pytest.raises(UserError), logging_run([board]):
+def test_the_error_of_a_failed_run_is_logged(tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    logger.log_hyperparams({})
+    with pytest.raises(UserError), logging_run([logger]):
         raise UserError("the disk is full")
     assert text(EventAccumulator(str(tmp_path / "tensorboard")).Reload(), "error") == "the disk is full"
 
 
-def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+def test_a_missing_package_raises_with_the_extra(tmp_path, monkeypatch):
     from lightning.pytorch.loggers import TensorBoardLogger as LightningLogger
 
     def missing(*_, **__):

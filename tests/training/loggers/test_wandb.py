@@ -1,4 +1,4 @@
-"""Weights & Biases has what `metrics.csv` and the run's folder have, at the same steps, under one id."""
+"""A W&B run has the metrics, samples and embedding of the run folder, at the same steps."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.training.callbacks.fitting import Interrupt, fit
-from tests.training.loggers.reading import Session, sessions
+from tests.training.loggers.reading import Session, read_sessions
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
 from tinv.runs.image_grid import read_grid_images, read_grid_labels
@@ -26,9 +26,9 @@ STEP = "trainer/global_step"
 
 
 def learn(run: Path, model: LatentDiffusion, *others: Any, settings: dict[str, Any] | None = None, **options: Any):
-    """A run with its board, as `tinv.training.run` has it."""
-    board = WandbLogger(run, name="cat", mode="offline", tags=["first"])
-    board.log_hyperparams(settings or {})
+    """Trains with a logger, like `tinv.training.run`."""
+    logger = WandbLogger(run, name="cat", mode="offline", tags=["first"])
+    logger.log_hyperparams(settings or {})
     callbacks = [
         EmbeddingStats(every_n_steps=2),
         Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, num_inference_steps=1),
@@ -37,15 +37,15 @@ def learn(run: Path, model: LatentDiffusion, *others: Any, settings: dict[str, A
         *others,
     ]
     try:
-        fit(run.parent / "x", model, callbacks, loggers=[CSVLogger(run), board], **options)
+        fit(run.parent / "x", model, callbacks, loggers=[CSVLogger(run), logger], **options)
     except RuntimeError as error:
-        board.finish(error)
+        logger.finish(error)
     else:
-        board.finish(None)
+        logger.finish(None)
 
 
-def in_the_table(run: Path) -> dict[int, dict[str, float]]:
-    """metrics.csv as numbers."""
+def read_table(run: Path) -> dict[int, dict[str, float]]:
+    """Returns metrics.csv as numbers."""
     return {
         step: {n: float(v) for n, v in row.items()} | {STEP: step}
         for step, row in sorted(RunReader(run).metrics.items())
@@ -53,65 +53,64 @@ def in_the_table(run: Path) -> dict[int, dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, model):
-    """A run of six steps of two micro-batches each."""
+def complete(tmp_path_factory, model):
+    """The folder of a run of six steps of two micro-batches each."""
     os.environ["WANDB_SILENT"] = "true"
-    run = tmp_path_factory.mktemp("whole") / "run"
+    run = tmp_path_factory.mktemp("complete") / "run"
     settings = {"optimizer": {"lr": 0.005}, "overrides": ["+experiment=cat"], "seed": 0}
     learn(run, model, accumulate=2, settings=settings)
     return run
 
 
 @pytest.fixture(scope="module")
-def session(whole) -> Session:
-    (found,) = sessions(whole)
-    return found
+def session(complete) -> Session:
+    (recorded,) = read_sessions(complete)
+    return recorded
 
 
-def test_every_number_of_the_table_is_there_at_its_step_and_no_other(whole, session):
+def test_metrics_equal_the_table(complete, session):
     assert session.order == sorted(set(session.order))
-    assert session.numbers() == in_the_table(whole)
+    assert session.metrics_by_step() == read_table(complete)
     assert {"train/loss", "train/lr", "embedding/norm", "samples/black"} <= set(session.history[4])
     assert "val/loss" in session.history[6]
 
 
-def test_every_chart_has_the_training_step_under_it(session):
+def test_every_chart_has_the_step_as_its_x_axis(session):
     assert session.metrics["*"].step_metric == STEP
     assert all(row[STEP] == row["_step"] == step for step, row in session.history.items())
 
 
-def test_the_sheets_are_at_the_steps_of_the_files_and_look_like_them(whole, session):
-    """E-32: in the reference script they bear no step, and the next numbers another."""
+def test_sheets_equal_the_files_at_their_steps(complete, session):
     sheets = {step: row["samples/caption"] for step, row in session.history.items() if "samples/path" in row}
     assert sheets == {0: "step 0", 4: "step 4", 6: "step 6"}
     for step in sheets:
-        kept = session.file("samples", step)
-        assert f"samples_{step}_" in kept.name
-        assert np.array_equal(Image.open(kept), Image.open(whole / f"samples/step_{step:06d}.png"))
+        path = session.file("samples", step)
+        assert f"samples_{step}_" in path.name
+        assert np.array_equal(Image.open(path), Image.open(complete / f"samples/step_{step:06d}.png"))
 
 
-def test_the_table_has_a_row_for_each_prompt_and_seed(whole, session):
+def test_the_sample_table_has_a_row_per_prompt_and_seed(complete, session):
     table, files = session.table(1)
     assert table["columns"] == ["step", "prompt", "seed", "image"]
-    asked = [(prompt.replace("{}", "<cat-toy>"), seed) for prompt in PROMPTS for seed in (0, 3)]
-    assert [tuple(row[:3]) for row in table["data"]] == [(4, *one) for one in asked]
-    sheet = whole / "samples/step_000004.png"
-    drawn = read_grid_images(sheet, read_grid_labels(sheet))
-    for (_, prompt, seed, picture), own in zip(table["data"], drawn, strict=True):
-        assert picture["caption"] == f"{prompt}, seed {seed}"
-        assert np.array_equal(Image.open(files[picture["path"]]), own)
-    assert not np.array_equal(drawn[0], drawn[1])
+    cells = [(prompt.replace("{}", "<cat-toy>"), seed) for prompt in PROMPTS for seed in (0, 3)]
+    assert [tuple(row[:3]) for row in table["data"]] == [(4, *cell) for cell in cells]
+    sheet = complete / "samples/step_000004.png"
+    images = read_grid_images(sheet, read_grid_labels(sheet))
+    for (_, prompt, seed, image), expected in zip(table["data"], images, strict=True):
+        assert image["caption"] == f"{prompt}, seed {seed}"
+        assert np.array_equal(Image.open(files[image["path"]]), expected)
+    assert not np.array_equal(images[0], images[1])
 
 
-def test_all_that_is_to_be_sent_later_is_in_the_run_s_own_folder(whole, session):
+def test_all_offline_files_are_in_the_run_folder(complete, session):
     entries = [entry for artifact in session.artifacts for entry in artifact.manifest.contents]
     assert entries
-    assert all(Path(entry.local_path).is_relative_to(whole) for entry in entries)
+    assert all(Path(entry.local_path).is_relative_to(complete) for entry in entries)
     assert "WANDB_DATA_DIR" not in os.environ
 
 
-def test_the_word_is_an_artifact_that_says_what_it_is(whole, session):
-    (artifact,) = [found for found in session.artifacts if found.type == "embedding"]
+def test_the_embedding_is_an_artifact_with_its_metadata(complete, session):
+    (artifact,) = [recorded for recorded in session.artifacts if recorded.type == "embedding"]
     metadata = json.loads(artifact.metadata)
     assert artifact.name == f"cat-toy-{session.run.run_id}"
     assert set(artifact.aliases) == {"latest", "step-6"}
@@ -120,10 +119,10 @@ def test_the_word_is_an_artifact_that_says_what_it_is(whole, session):
     assert metadata["base_model"] and metadata["fingerprint"]
     (entry,) = artifact.manifest.contents
     assert entry.path == "learned_embeds.safetensors"
-    assert entry.size == (whole / "learned_embeds.safetensors").stat().st_size
+    assert entry.size == (complete / "learned_embeds.safetensors").stat().st_size
 
 
-def test_the_run_says_what_it_is_and_how_it_ended(session):
+def test_the_run_has_name_config_and_exit_code(session):
     assert (session.run.display_name, session.run.project, list(session.run.tags)) == ("cat", "tinv", ["first"])
     assert session.config["optimizer"] == {"lr": 0.005}
     assert session.config["overrides"] == ["+experiment=cat"]
@@ -131,30 +130,30 @@ def test_the_run_says_what_it_is_and_how_it_ended(session):
     assert session.exit_code == 0
 
 
-def test_a_run_that_failed_and_goes_on_is_one_run_without_a_gap_or_a_step_twice(tmp_path, model, whole):
+def test_a_failed_and_resumed_run_is_one_run_without_gaps(tmp_path, model, complete):
     run = tmp_path / "run"
     learn(run, model, Interrupt(5, RuntimeError("the disk is full")), accumulate=2)
     learn(run, model, accumulate=2, resume=run / "checkpoints/step_000004.ckpt")
-    first, second = sessions(run)
+    first, second = read_sessions(run)
     assert first.run.run_id == second.run.run_id == (run / "wandb_run_id").read_text()
     assert (first.exit_code, second.exit_code) == (1, 0)
     assert first.summary["error"] == "RuntimeError: the disk is full"
     assert first.order + second.order == list(range(7))
-    assert first.numbers() | second.numbers() == in_the_table(run) == in_the_table(whole)
+    assert first.metrics_by_step() | second.metrics_by_step() == read_table(run) == read_table(complete)
     sheets = [step for part in (first, second) for step, row in part.history.items() if "samples/path" in row]
     assert sheets == [0, 4, 6]
 
 
 def kill_clients() -> None:
-    """As a signal to all processes of a job does."""
-    found = [child for child in psutil.Process().children(recursive=True) if "wandb-core" in child.name()]
-    assert found
-    for client in found:
+    """Kills W&B's processes, as a signal to all processes of a job does."""
+    recorded = [child for child in psutil.Process().children(recursive=True) if "wandb-core" in child.name()]
+    assert recorded
+    for client in recorded:
         client.terminate()
-    psutil.wait_procs(found, timeout=30)
+    psutil.wait_procs(recorded, timeout=30)
 
 
-def test_what_a_killed_client_had_not_written_comes_with_the_next_one(tmp_path, model, whole):
+def test_the_next_client_sends_what_a_killed_client_had_not_written(tmp_path, model, complete):
     run = tmp_path / "run"
 
     class Kill(Interrupt):
@@ -166,82 +165,82 @@ def test_what_a_killed_client_had_not_written_comes_with_the_next_one(tmp_path, 
 
     with pytest.warns(UserWarning, match="restarting it"):
         learn(run, model, Kill(5, RuntimeError()), accumulate=2)
-    first, second = sessions(run)
+    first, second = read_sessions(run)
     assert first.order + second.order == list(range(7))
-    assert first.numbers() | second.numbers() == in_the_table(run) == in_the_table(whole)
+    assert first.metrics_by_step() | second.metrics_by_step() == read_table(run) == read_table(complete)
     sheets = [step for part in (first, second) for step, row in part.history.items() if "samples/path" in row]
     assert sheets == [0, 4, 6]
     assert second.run.run_id == (run / "wandb_run_id").read_text()
     assert (first.exit_code, second.exit_code) == (None, 0)
 
 
-def test_what_a_client_had_in_hand_when_it_was_killed_at_the_end_is_sent_again(tmp_path):
-    table, board = CSVLogger(tmp_path), WandbLogger(tmp_path, name="x", mode="offline")
-    board.log_hyperparams({})
+def test_rows_are_sent_again_if_the_client_is_killed_at_the_end(tmp_path):
+    table, logger = CSVLogger(tmp_path), WandbLogger(tmp_path, name="x", mode="offline")
+    logger.log_hyperparams({})
     for step in range(4):
-        for logger in (table, board):
-            logger.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
+        table.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
+        logger.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
     table.flush()
     kill_clients()
     with pytest.warns(UserWarning, match="restarting it"):
-        board.finish(None)
-    found = sessions(tmp_path)
-    assert [step for part in found for step in part.order] == [0, 1, 2, 3]
-    assert {step: row for part in found for step, row in part.numbers().items()} == in_the_table(tmp_path)
-    assert found[-1].exit_code == 0
+        logger.finish(None)
+    recorded = read_sessions(tmp_path)
+    assert [step for part in recorded for step in part.order] == [0, 1, 2, 3]
+    assert {step: row for part in recorded for step, row in part.metrics_by_step().items()} == read_table(tmp_path)
+    assert recorded[-1].exit_code == 0
 
 
-def test_a_run_whose_client_cannot_live_goes_on_without(tmp_path, monkeypatch):
-    board = WandbLogger(tmp_path, name="x", mode="offline")
-    board.log_hyperparams({})
-    monkeypatch.setattr(board.run.wandb, "init", lambda **_: (_ for _ in ()).throw(OSError("no room")))
+def test_a_run_continues_without_a_client(tmp_path, monkeypatch):
+    logger = WandbLogger(tmp_path, name="x", mode="offline")
+    logger.log_hyperparams({})
+    monkeypatch.setattr(logger.run.wandb, "init", lambda **_: (_ for _ in ()).throw(OSError("no room")))
     kill_clients()
     time.sleep(1)
-    board.log_metrics({"a": 1.0}, 0)
+    logger.log_metrics({"a": 1.0}, 0)
     with pytest.warns(UserWarning, match=r"continues without it; metrics\.csv has all metrics"):
-        board.log_metrics({"a": 1.0}, 5)
-    board.log_metrics({"a": 1.0}, 9)
-    board.finish(None)
-    assert board.run.wandb.run is None
+        logger.log_metrics({"a": 1.0}, 5)
+    logger.log_metrics({"a": 1.0}, 9)
+    logger.finish(None)
+    assert logger.run.wandb.run is None
 
 
-def test_rows_that_come_late_are_put_in_their_place(tmp_path):
-    """Lightning logs the loss of step 3 after the callbacks have logged what came of it, as of step 4."""
-    board = WandbLogger(tmp_path, name="x", mode="offline")
-    board.log_hyperparams({})
-    for name, step in {"a": 0, "b": 0, "d": 1, "c": 0, "vital": 4, "loss": 3, "val": 4, "e": 9, "late": 2}.items():
-        board.log_metrics({name: float(step), "epoch": 0.0}, step)
-    board.finish(None)
-    (found,) = sessions(tmp_path)
-    names = {step: sorted(set(row) - {STEP}) for step, row in found.numbers().items()}
-    assert names == {0: ["a", "b", "c"], 1: ["d"], 3: ["loss"], 4: ["val", "vital"], 9: ["e"]}
+def test_late_rows_are_sent_in_order(tmp_path):
+    """Lightning logs the loss of step 3 after the callbacks have logged step 4."""
+    logger = WandbLogger(tmp_path, name="x", mode="offline")
+    logger.log_hyperparams({})
+    for name, step in {"a": 0, "b": 0, "d": 1, "c": 0, "stat": 4, "loss": 3, "val": 4, "e": 9, "late": 2}.items():
+        logger.log_metrics({name: float(step), "epoch": 0.0}, step)
+    logger.finish(None)
+    (recorded,) = read_sessions(tmp_path)
+    names = {step: sorted(set(row) - {STEP}) for step, row in recorded.metrics_by_step().items()}
+    assert names == {0: ["a", "b", "c"], 1: ["d"], 3: ["loss"], 4: ["stat", "val"], 9: ["e"]}
 
 
-def test_a_point_has_its_sweep_s_name_and_group_even_if_it_failed_before_it_began(point):
+def test_a_sweep_point_has_name_and_group_even_if_it_failed_before_it_started(point):
     run = point({"optimizer.lr": "1e30", "embedding.num_vectors": "2"}, number=1)
     WandbLogger(run, name="cat", mode="offline").finish(UserError("the rate is too high"))
-    (found,) = sessions(run)
-    assert found.run.display_name == "cat lr=1e30 num_vectors=2"
-    assert found.run.run_group == "2026-11-22_20-00-00-0123456789ab"
-    assert (found.exit_code, found.summary["error"]) == (1, "the rate is too high")
+    (recorded,) = read_sessions(run)
+    assert recorded.run.display_name == "cat lr=1e30 num_vectors=2"
+    assert recorded.run.run_group == "2026-11-22_20-00-00-0123456789ab"
+    assert (recorded.exit_code, recorded.summary["error"]) == (1, "the rate is too high")
 
 
-def test_a_single_run_that_could_not_begin_leaves_nothing(tmp_path):
+def test_a_single_run_that_failed_before_it_started_writes_nothing(tmp_path):
     WandbLogger(tmp_path, name="cat", mode="offline").finish(UserError("no such folder"))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_somebody_ended_did_not_fail(tmp_path):
-    board = WandbLogger(tmp_path, name="cat", mode="offline")
-    board.log_hyperparams({})
-    board.finish(KeyboardInterrupt())
-    assert sessions(tmp_path)[0].exit_code == 255
+def test_an_interrupted_run_did_not_fail(tmp_path):
+    logger = WandbLogger(tmp_path, name="cat", mode="offline")
+    logger.log_hyperparams({})
+    logger.finish(KeyboardInterrupt())
+    assert read_sessions(tmp_path)[0].exit_code == 255
 
 
 def test_disabled_writes_nothing(tmp_path):
-    board = WandbLogger(tmp_path, name="cat", mode="disabled")
-    board.log_hyperparams({"seed": 0})
-    board.log_metrics({"train/loss": 1.0}, 0)
-    board.log_texts("nearest", {"<cat>": "toy"}, 0)
-    board.finish(None)
+    logger = WandbLogger(tmp_path, name="cat", mode="disabled")
+    logger.log_hyperparams({"seed": 0})
+    logger.log_metrics({"train/loss": 1.0}, 0)
+    logger.log_texts("nearest", {"<cat>": "toy"}, 0)
+    logger.finish(None)
     assert not list(tmp_path.iterdir())

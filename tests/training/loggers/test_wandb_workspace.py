@@ -1,4 +1,4 @@
-"""The workspace shows names that runs really log and settings that really exist, in panels of W&B's own library."""
+"""The workspace shows metrics that runs log and settings that exist."""
 
 import json
 import subprocess
@@ -15,30 +15,30 @@ from tinv.training.loggers.wandb_workspace import build_workspace, workspace_jso
 LOGGED = {"val/loss", "train/loss", "train/lr", "embedding/norm", "embedding/norm_percentile"} | {
     "embedding/cosine_to_start"
 }
-"""What tests/training/loggers/test_wandb.py finds in a run."""
+"""Metrics that tests/training/loggers/test_wandb.py finds in a run."""
 
 
 @pytest.fixture(scope="module")
 def sections():
-    found = workspace_json(build_workspace("mine", entity="me", swept=SWEPT))
-    assert (found["entity"], found["project"]) == ("me", "mine")
-    return {section["name"]: section["panels"] for section in found["spec"]["section"]["panelBankConfig"]["sections"]}
+    content = workspace_json(build_workspace("mine", entity="me", swept=SWEPT))
+    assert (content["entity"], content["project"]) == ("me", "mine")
+    return {section["name"]: section["panels"] for section in content["spec"]["section"]["panelBankConfig"]["sections"]}
 
 
-def test_the_curves_are_of_numbers_that_runs_log_over_the_training_step(sections):
+def test_curves_show_logged_metrics_over_the_step(sections):
     curves = [panel["config"] for panel in [*sections["Loss"], *sections["Embedding"]]]
     assert {name for curve in curves for name in curve["metrics"]} == LOGGED
     assert {curve["xAxis"] for curve in curves} == {"trainer/global_step"}
 
 
-def test_samples_of_the_runs_stand_side_by_side(sections):
+def test_samples_of_runs_are_side_by_side(sections):
     sheets, table = sections["Samples"]
     assert sheets["config"]["mediaKeys"] == ["samples"]
     assert sheets["config"]["gridSettings"] == {"xAxis": "step", "yAxis": "run"}
     assert '"samples/table"' in json.dumps(table)
 
 
-def test_a_sweep_is_shown_by_the_settings_that_exist(sections):
+def test_sweep_panels_show_existing_settings(sections):
     kinds = [panel["viewType"] for panel in sections["Sweep"]]
     assert {"Parallel Coordinates Plot", "Parameter Importance", "Scatter Plot"} <= set(kinds)
     columns = [column["accessor"] for column in sections["Sweep"][0]["config"]["columns"]]
@@ -50,22 +50,22 @@ def test_a_sweep_is_shown_by_the_settings_that_exist(sections):
         assert accessor == (f"config:{group}.value.{leaf}" if leaf else f"config:{group}.value")
 
 
-def test_the_library_reads_its_own_workspace_back(sections):
+def test_the_library_reads_the_workspace_back(sections):
     from wandb_workspaces.workspaces import internal
 
-    found = workspace_json(build_workspace("mine", entity="me", swept=["optimizer.lr"]))
-    again = internal.View.model_validate(found).model_dump(mode="json", by_alias=True, exclude_none=True)
-    assert again == found
+    content = workspace_json(build_workspace("mine", entity="me", swept=["optimizer.lr"]))
+    again = internal.View.model_validate(content).model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert again == content
 
 
-def test_the_command_writes_what_it_would_send(tmp_path, capsys):
+def test_the_command_writes_the_workspace_to_a_file(tmp_path, capsys):
     file = tmp_path / "workspace.json"
     assert main(["dashboard", "--output", str(file), "--project", "p", "--monitor", "val/x", "--swept", "seed"]) == 0
     assert str(file) in capsys.readouterr().out
     assert '"summary:val/x"' in file.read_text()
 
 
-def test_without_a_key_it_says_so(monkeypatch, tmp_path, capsys):
+def test_a_missing_key_is_reported(monkeypatch, tmp_path, capsys):
     import wandb
 
     wandb.teardown()
@@ -77,13 +77,16 @@ def test_without_a_key_it_says_so(monkeypatch, tmp_path, capsys):
     assert "there is no API key for" in capsys.readouterr().err
 
 
-def test_without_the_library_the_extra_is_named(monkeypatch):
+def test_a_missing_package_raises_with_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
     with pytest.raises(UserError, match=r'pip install "tinv\[dashboard\]"'):
         build_workspace("mine")
 
 
-def test_no_torch_is_loaded_for_it():
-    code = "import sys, tinv.training.loggers.wandb_workspace as d; d.workspace_json(d.build_workspace('x')); assert 'torch' not in sys.modules"
+def test_it_does_not_import_torch():
+    code = (
+        "import sys, tinv.training.loggers.wandb_workspace as w; "
+        "w.workspace_json(w.build_workspace('x')); assert 'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tinv.errors import UserError
+from tinv.errors import UserError, require_minimum
 from tinv.token_parts import is_of_layers
 
 
@@ -24,8 +24,7 @@ class CheckLearning(Callback):
         """Args:
         after_steps: number of optimizer steps after which to check.
         """
-        if after_steps < 1:
-            raise UserError(f"callbacks.check_learning.after_steps must be 1 or more, got {after_steps}")
+        require_minimum("callbacks.check_learning.after_steps", after_steps, 1)
         self.after_steps = after_steps
         self._initial: dict[str, Tensor] = {}
         self._had_gradient: dict[str, Tensor] = {}

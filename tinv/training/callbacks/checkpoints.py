@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from tinv.errors import UserError
+from tinv.errors import UserError, require_minimum
 from tinv.runs.files import write_atomically
 from tinv.runs.layout import checkpoint_path, checkpoint_step, list_checkpoints
 from tinv.training.callbacks.every_n_steps import EveryNSteps
@@ -30,17 +30,12 @@ class Checkpoints(Callback):
         every_n_steps: interval in optimizer steps.
         total_limit: number of checkpoints to keep, the newest; None keeps all.
         """
-        if total_limit is not None and total_limit < 1:
-            raise UserError(f"callbacks.checkpoints.total_limit must be 1 or more, got {total_limit}; null keeps all")
+        require_minimum("callbacks.checkpoints.total_limit", total_limit, 1, "null keeps all.")
         self.run_dir = Path(dir)
         self.total_limit = total_limit
         self.stopwatch = Stopwatch()
         self._every = EveryNSteps(every_n_steps, setting="callbacks.checkpoints.every_n_steps")
         self._saved_step: int | None = None
-
-    def path(self, step: int) -> Path:
-        """Returns the path of the checkpoint of a step."""
-        return checkpoint_path(self.run_dir, step)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Removes metrics that were logged after the checkpoint of a resumed run, and adds a missing validation."""
@@ -62,12 +57,12 @@ class Checkpoints(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Saves the last step of a run that was stopped early."""
-        if trainer.global_step != self._saved_step and not self.path(trainer.global_step).exists():
+        if trainer.global_step != self._saved_step and not checkpoint_path(self.run_dir, trainer.global_step).exists():
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
         """Writes the checkpoint of the current step unless it exists. Every process must call it."""
-        path = self.path(trainer.global_step)
+        path = checkpoint_path(self.run_dir, trainer.global_step)
         if trainer.global_step == self._saved_step:
             return
         with self.stopwatch("saving"):

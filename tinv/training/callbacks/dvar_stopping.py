@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from tinv.data.dataset import ValidationDataset, collate
-from tinv.errors import UserError
+from tinv.errors import UserError, require_minimum
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_metrics
 from tinv.training.callbacks.stopping_rule import StoppingRule
@@ -47,15 +47,11 @@ class DVARStopping(StoppingRule):
         min_steps: number of optimizer steps that the run takes in any case.
         """
         super().__init__(min_steps)
-        for name, value, minimum in (("draws", draws, 1), ("window", window, 2)):
-            if value < minimum:
-                raise UserError(f"early_stopping.{name} must be {minimum} or more, got {value}")
-        if stride is not None and stride < 1:
-            raise UserError(f"early_stopping.stride must be 1 or more, got {stride}; null chooses one")
+        require_minimum("early_stopping.stride", stride, 1, "null chooses one.")
+        require_minimum("early_stopping.draws", draws, 1)
+        require_minimum("early_stopping.window", window, 2)
         if not 0 < threshold < 1:
-            raise UserError(
-                f"early_stopping.threshold must be above 0 and less than 1, got {threshold}; the paper uses 0.15"
-            )
+            raise UserError(f"early_stopping.threshold={threshold}: must be between 0 and 1. The paper uses 0.15.")
         self.stride, self.draws, self.window, self.threshold = stride, draws, window, threshold
         self.stopwatch = Stopwatch()
         self._every = EveryNSteps(stride, setting="early_stopping.stride")

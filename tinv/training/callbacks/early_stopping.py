@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from tinv.errors import UserError
+from tinv.errors import require_minimum
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.metric_monitor import MetricMonitor, Mode
 from tinv.training.callbacks.stopping_rule import StoppingRule
@@ -31,10 +31,8 @@ class EarlyStopping(StoppingRule, MetricMonitor):
         """
         StoppingRule.__init__(self, min_steps)
         MetricMonitor.__init__(self, monitor, mode, setting="early_stopping")
-        if patience < 1:
-            raise UserError(f"early_stopping.patience must be 1 or more, got {patience}")
-        if min_delta < 0:
-            raise UserError(f"early_stopping.min_delta must be 0 or more, got {min_delta}")
+        require_minimum("early_stopping.patience", patience, 1)
+        require_minimum("early_stopping.min_delta", min_delta, 0)
         self.patience, self.min_delta = patience, min_delta
         self._every = EveryNSteps(1, setting="early_stopping")
 
@@ -72,10 +70,7 @@ class EarlyStopping(StoppingRule, MetricMonitor):
         """Prints why the run was stopped, or that the metric was never measured."""
         super().on_fit_end(trainer, pl_module)
         if not self.curves and trainer.is_global_zero:
-            print(
-                f"early_stopping.monitor={self.monitor}: the run never measured this metric, so nothing could stop it",
-                flush=True,
-            )
+            print(f"early_stopping.monitor={self.monitor}: never measured", flush=True)
 
 
 def last_improvement(values: Sequence[float], min_delta: float) -> tuple[int, int]:

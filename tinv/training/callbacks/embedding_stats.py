@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from tinv.embeddings import LearnedToken
-from tinv.errors import UserError
+from tinv.errors import require_minimum
 from tinv.token_parts import encoder_of, part_of
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.logging import log_metrics, log_texts
@@ -30,11 +30,7 @@ class EmbeddingStats(Callback):
         every_n_steps: interval in optimizer steps.
         num_nearest: number of nearest tokens to log for each vector.
         """
-        if num_nearest < 1:
-            raise UserError(
-                f"callbacks.embedding_stats.num_nearest must be 1 or more, got {num_nearest}; "
-                f"~callbacks.embedding_stats turns it off"
-            )
+        require_minimum("callbacks.embedding_stats.num_nearest", num_nearest, 1)
         self.num_nearest = num_nearest
         self.latest: dict[str, Any] = {}
         """The latest values: step, norm, norm_percentile, cosine_to_start, and the nearest tokens of each vector; in a

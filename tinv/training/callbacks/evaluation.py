@@ -59,12 +59,10 @@ class Evaluation(Callback):
         self._every = EveryNSteps(every_n_steps, setting="callbacks.evaluation.every_n_steps")
         self.is_on = every_n_steps is not None
         if not seeds:
-            raise UserError("callbacks.evaluation.seeds needs a seed; every_n_steps=null turns the evaluation off")
+            raise UserError("callbacks.evaluation.seeds: needs a seed. every_n_steps=null turns the evaluation off.")
         for prompt in prompts or ():
             if prompt.count(GAP) != 1 or set(GAP) & set(prompt.replace(GAP, "")):
-                raise UserError(
-                    f"callbacks.evaluation.prompts: {prompt!r} must contain {{}} once, for the placeholder token"
-                )
+                raise UserError(f"callbacks.evaluation.prompts: {prompt!r} must contain {{}} once, for the token.")
         self.prompts, self.seeds, self.class_noun = tuple(prompts or ()), tuple(seeds), class_noun
         self.feature_extractors, self.guidance_scale = feature_extractors, guidance_scale
         self.options: dict[str, Any] = {
@@ -84,7 +82,13 @@ class Evaluation(Callback):
         """Loads the feature extractors and embeds the training images before the first step."""
         if not self.is_on:
             return
-        self._nouns = {token.name: self._noun_of(token) for token in pl_module.learned_tokens}
+        for token in pl_module.learned_tokens:
+            self._nouns[token.name] = self.class_noun or token.concept.initializer_token
+            if not self._nouns[token.name]:
+                raise UserError(
+                    f"callbacks.evaluation.class_noun=null: {token.placeholder_token} has no initializer token. "
+                    f"Set a plain noun for it, such as cat."
+                )
         name = self.feature_extractors or towers_for(pl_module.model.name)
         default = _GUIDANCE_SCALES.get(name, 7.5)
         self.options["guidance_scale"] = default if self.guidance_scale is None else self.guidance_scale
@@ -156,15 +160,6 @@ class Evaluation(Callback):
             noun, references = self._nouns[token.name], self._references[token.name]
             scores = measure(self._extractors, samples, references, class_noun=noun).scores
         return {f"eval/{name}{token.suffix}": value for name in LOGGED if (value := scores[name]) is not None}
-
-    def _noun_of(self, token: LearnedToken) -> str:
-        class_noun = self.class_noun or token.concept.initializer_token
-        if not class_noun:
-            raise UserError(
-                f"callbacks.evaluation.class_noun: {token.placeholder_token} has no initializer token; set a plain "
-                f"noun for it, such as cat"
-            )
-        return class_noun
 
 
 def _means(values: dict[str, float], suffixes: Sequence[str]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """An interval, counted in optimizer steps."""
 
-from tinv.errors import UserError
+from tinv.errors import require_minimum
 
 
 class EveryNSteps:
@@ -14,8 +14,7 @@ class EveryNSteps:
         Raises:
             UserError: the interval is less than one step.
         """
-        if num_steps is not None and num_steps < 1:
-            raise UserError(f"{setting} must be 1 or more, got {num_steps}; null turns it off")
+        require_minimum(setting, num_steps, 1, "null turns it off.")
         self._num_steps = num_steps
         self._last_step = 0
 

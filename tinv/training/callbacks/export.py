@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from tinv.errors import UserError
+from tinv.errors import UserError, require_minimum
 from tinv.formats import EXPORT_FORMATS, FORMATS, PIPELINE, LearnedEmbedding, get_format, write
 from tinv.inference import export_pipeline
 from tinv.runs.files import write_text
@@ -51,11 +51,9 @@ class Export(Callback):
         """
         if unknown := [name for name in formats if name not in EXPORT_FORMATS]:
             raise UserError(
-                f"callbacks.export.formats must be a list of {', '.join(EXPORT_FORMATS)}, "
-                f"got {', '.join(map(str, unknown))}"
+                f"callbacks.export.formats={unknown}: unknown formats. Choose from {', '.join(EXPORT_FORMATS)}."
             )
-        if total_limit is not None and total_limit < 1:
-            raise UserError(f"callbacks.export.total_limit must be 1 or more, got {total_limit}; null keeps all")
+        require_minimum("callbacks.export.total_limit", total_limit, 1, "null keeps all.")
         self.run_dir = Path(dir)
         self.stopwatch = Stopwatch()
         self.total_limit, self.license = total_limit, license

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -56,7 +56,8 @@ class KeepBest(MetricMonitor):
         vectors: Mapping[str, Mapping[str, Tensor]] = {}
         for token in pl_module.learned_tokens:
             value = values.get(token.name)
-            if value is not None and isfinite(value) and self._is_better(token.name, value):
+            best = self.best.get(token.name, {"value": -self.sign * inf})["value"]
+            if value is not None and isfinite(value) and self.sign * (value - best) > 0:
                 vectors = vectors or pl_module.export_vectors()
                 copy = dict(vectors[token.placeholder_token])
                 self.best[token.name] = {"step": trainer.global_step, "value": value, "vectors": copy}
@@ -73,7 +74,7 @@ class KeepBest(MetricMonitor):
             return
         if not self.best:
             print(
-                f"keep.monitor={self.monitor}: the run never measured this metric; the last embedding is the result",
+                f"keep.monitor={self.monitor}: never measured; the last embedding is the result",
                 flush=True,
             )
         for name, best in self.best.items():
@@ -87,6 +88,3 @@ class KeepBest(MetricMonitor):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the best embeddings."""
         self.best, self._last_step = dict(state_dict["best"]), state_dict["last_step"]
-
-    def _is_better(self, name: str, value: float) -> bool:
-        return name not in self.best or self.sign * (value - self.best[name]["value"]) > 0

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from lightning.pytorch import Trainer
 from PIL import Image
 
-from tinv.training.callbacks.metric_monitor import notify_monitors
+from tinv.training.callbacks.metric_monitor import MetricMonitor
 from tinv.training.loggers.base import experiment_loggers
 
 
 def log_metrics(trainer: Trainer, metrics: Mapping[str, float]) -> None:
     """Sends metrics to every logger, and to the callbacks that monitor one of them."""
-    notify_monitors(trainer, metrics)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, MetricMonitor) and not callback.is_logged_by_lightning:
+            callback.receive(trainer, trainer.lightning_module, metrics)
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=trainer.global_step)
         logger.save()

@@ -30,9 +30,9 @@ class MetricMonitor(Callback, ABC):
             UserError: there is no metric to follow.
         """
         if not monitor:
-            raise UserError(f"{setting}.monitor must name a metric of the run, got null; set val/loss")
+            raise UserError(f"{setting}.monitor=null: must name a metric. Set val/loss.")
         if mode not in ("auto", "min", "max"):
-            raise UserError(f"{setting}.mode must be auto, min or max, got {mode}")
+            raise UserError(f"{setting}.mode={mode}: must be auto, min or max.")
         self.monitor, self.setting = monitor, setting
         self.sign = -1 if mode == "min" or (mode == "auto" and "loss" in monitor) else 1
         """Factor by which to multiply the metric so that higher is better."""
@@ -62,10 +62,3 @@ class MetricMonitor(Callback, ABC):
     def is_logged_by_lightning(self) -> bool:
         """Whether the training or validation loop measures the metric, rather than a callback."""
         return self.monitor.startswith(_LIGHTNING_PREFIXES)
-
-
-def notify_monitors(trainer: Any, metrics: Mapping[str, float]) -> None:
-    """Passes metrics that a callback has just measured to all monitors of the run."""
-    for callback in trainer.callbacks:
-        if isinstance(callback, MetricMonitor) and not callback.is_logged_by_lightning:
-            callback.receive(trainer, trainer.lightning_module, metrics)

@@ -19,7 +19,13 @@ def run_missed_validation(trainer: Trainer, csv_loggers: Sequence[CSVLogger]) ->
     step, interval = trainer.global_step, trainer.val_check_batch
     is_due = step > 0 and bool(interval) and step * trainer.accumulate_grad_batches % (interval or 1) == 0
     is_missing = bool(csv_loggers) and not any(logger.has_value(step, "val/loss") for logger in csv_loggers)
-    if trainer.strategy.broadcast(is_due and (is_missing or _has_monitor_missed(trainer, step))):
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    is_missing |= any(
+        callback.is_logged_by_lightning and callback.has_missed(step)
+        for callback in callbacks
+        if isinstance(callback, MetricMonitor)
+    )
+    if trainer.strategy.broadcast(is_due and is_missing):
         run_validation(trainer)
 
 
@@ -33,8 +39,3 @@ def run_validation(trainer: Trainer) -> None:
     loop.run()
     trainer.training = True
     loop._has_run = had_run  # otherwise a run with a larger max_steps would consider its training complete
-
-
-def _has_monitor_missed(trainer: Any, step: int) -> bool:
-    monitors = [callback for callback in trainer.callbacks if isinstance(callback, MetricMonitor)]
-    return any(monitor.is_logged_by_lightning and monitor.has_missed(step) for monitor in monitors)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from tinv.errors import UserError
+from tinv.errors import require_minimum
 from tinv.runs.files import write_json
 from tinv.runs.layout import PROGRESS
 from tinv.runs.status import TIME_FORMAT
@@ -21,10 +21,7 @@ class ProgressFile(Callback):
         dir: the run folder.
         every_s: seconds between two writes.
         """
-        if every_s < 0:
-            raise UserError(
-                f"callbacks.progress_file.every_s must be 0 or more, got {every_s}; ~callbacks.progress_file removes it"
-            )
+        require_minimum("callbacks.progress_file.every_s", every_s, 0)
         self.path, self.every_s = Path(dir) / PROGRESS, every_s
         self._first_step, self._start_time, self._write_time = 0, 0.0, 0.0
 

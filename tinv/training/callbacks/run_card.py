@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from tinv.errors import error_message
 from tinv.runs.environment import get_command, get_git_state, get_versions, read_hydra_choices
 from tinv.runs.files import write_json
 from tinv.runs.layout import RUN_CARD
@@ -80,7 +81,7 @@ class RunCard(Callback):
         if not self.card:
             return
         self.card["status"] = "interrupted" if isinstance(exception, _INTERRUPTIONS) else "failed"
-        self.card["reason"] = f"{type(exception).__name__}: {exception}".strip(": ")
+        self.card["reason"] = error_message(exception)
         self._write(trainer)
 
     def _write(self, trainer: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from tinv.errors import UserError
+from tinv.errors import UserError, require_minimum
 from tinv.models.sampling import sample_pixels, to_images
 from tinv.runs.files import write_atomically
 from tinv.runs.image_grid import draw_grid, save_grid
@@ -51,14 +51,11 @@ class Samples(Callback):
             UserError: no prompt, no seed, or a stray brace in a prompt.
         """
         if not prompts or not seeds:
-            raise UserError("callbacks.samples needs a prompt and a seed; ~callbacks.samples turns the samples off")
+            raise UserError("callbacks.samples: needs a prompt and a seed. ~callbacks.samples turns the samples off.")
         for prompt in prompts:
             if set("{}") & set(prompt.replace("{}", "")):
-                raise UserError(
-                    f"callbacks.samples.prompts: {prompt!r} has a stray brace; write {{}} for the placeholder token"
-                )
-        if batch_size < 1:
-            raise UserError(f"callbacks.samples.batch_size must be 1 or more, got {batch_size}")
+                raise UserError(f"callbacks.samples.prompts: {prompt!r} has a stray brace. Write {{}} for the token.")
+        require_minimum("callbacks.samples.batch_size", batch_size, 1)
         self.run_dir = Path(dir)
         self.prompts, self.seeds = tuple(prompts), tuple(seeds)
         self.options: dict[str, Any] = {
@@ -70,15 +67,11 @@ class Samples(Callback):
         self.stopwatch = Stopwatch()
         self._every = EveryNSteps(every_n_steps, setting="callbacks.samples.every_n_steps")
 
-    def path(self, step: int, name: str = "") -> Path:
-        """Returns the path of the sheet of a step; `name` is the concept's in a run of several."""
-        return samples_path(self.run_dir, step, name)
-
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Draws the first sheet, or the sheet that a killed run had not written."""
         step = trainer.global_step
         self._every.reset(step)
-        exists = all(self.path(step, token.name).exists() for token in pl_module.learned_tokens)
+        exists = all(samples_path(self.run_dir, step, token.name).exists() for token in pl_module.learned_tokens)
         if step == 0 or (self._every.is_multiple(step) and not exists):
             self._draw(trainer, pl_module)
 
@@ -111,7 +104,8 @@ class Samples(Callback):
                 rows=prompts,
                 columns=[f"seed {seed}" for seed in self.seeds],
             )
-            with self.stopwatch("saving"), write_atomically(self.path(trainer.global_step, token.name)) as temporary:
+            path = samples_path(self.run_dir, trainer.global_step, token.name)
+            with self.stopwatch("saving"), write_atomically(path) as temporary:
                 save_grid(sheet, temporary)
             log_image(trainer, f"samples{token.suffix}", sheet)
             counts = {"samples/black": is_black.sum().item(), "samples/nonfinite": (~is_finite).sum().item()}

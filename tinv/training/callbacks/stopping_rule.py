@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from tinv.errors import UserError
+from tinv.errors import require_minimum
 
 
 class StoppingRule(Callback, ABC):
@@ -22,8 +22,7 @@ class StoppingRule(Callback, ABC):
         """Args:
         min_steps: number of optimizer steps that the run takes in any case.
         """
-        if min_steps < 0:
-            raise UserError(f"early_stopping.min_steps must be 0 or more, got {min_steps}")
+        require_minimum("early_stopping.min_steps", min_steps, 0)
         self.min_steps = min_steps
         self.curves: dict[str, list[tuple[int, float]]] = {}
         """Steps and values, by the concepts' names."""

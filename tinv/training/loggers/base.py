@@ -25,8 +25,6 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from PIL import Image
 
-from tinv.errors import UserError
-
 
 class ExperimentLogger(Logger):
     """A Lightning logger that also accepts images, texts and files; what it does not implement, it ignores."""
@@ -67,8 +65,3 @@ def logging_run(loggers: Iterable[Logger], config: dict[str, Any] | None = None)
         raise
     for logger in experiment_loggers(loggers):
         logger.finish(None)
-
-
-def error_message(error: BaseException) -> str:
-    """Returns the message of a user error, or type and message of any other error."""
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".strip(": ")

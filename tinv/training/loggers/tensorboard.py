@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import TensorBoardLogger as LightningTensorBoardL
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from tinv.errors import UserError
+from tinv.errors import UserError, error_message
 from tinv.optional_deps import remedy
-from tinv.training.loggers.base import ExperimentLogger, error_message
+from tinv.training.loggers.base import ExperimentLogger
 from tinv.training.loggers.run_artifacts import learned_embeddings
 
 

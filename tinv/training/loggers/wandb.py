@@ -10,12 +10,12 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from tinv.errors import UserError
+from tinv.errors import UserError, error_message
 from tinv.formats import LearnedEmbedding
 from tinv.runs.layout import list_checkpoints
 from tinv.runs.reader import RunReader
 from tinv.runs.sweep_point import find_sweep_point
-from tinv.training.loggers.base import ExperimentLogger, error_message
+from tinv.training.loggers.base import ExperimentLogger
 from tinv.training.loggers.run_artifacts import learned_embeddings, sample_sheets, sheet_images
 from tinv.training.loggers.wandb_run import WandbRun
 

@@ -1,4 +1,4 @@
-"""An evaluation is found in the run of W&B that it is of."""
+"""An evaluation is logged to the W&B run that it belongs to."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.cli.test_cli import learn
-from tests.training.loggers.reading import sessions
+from tests.training.loggers.reading import read_sessions
 from tinv.cli.evaluate_wandb import tell
 from tinv.evaluation import find_subjects
 from tinv.models import LatentDiffusion
@@ -15,32 +15,32 @@ from tinv.training.loggers.wandb import WandbLogger
 
 @pytest.fixture
 def run(tmp_path: Path, model: LatentDiffusion) -> Path:
-    """A run that W&B has heard of, offline."""
+    """The folder of a run that was logged to W&B offline."""
     folder = learn(tmp_path / "run", model)
-    board = WandbLogger(folder, name="cat", mode="offline", project="mine")
-    board.log_hyperparams({"seed": 0})
-    board.log_metrics({"val/loss": 0.5}, step=3)
-    board.finish(None)
+    logger = WandbLogger(folder, name="cat", mode="offline", project="mine")
+    logger.log_hyperparams({"seed": 0})
+    logger.log_metrics({"val/loss": 0.5}, step=3)
+    logger.finish(None)
     (folder / ".hydra").mkdir()
-    told = {"logger": {"wandb": {"project": "mine", "entity": None, "mode": "offline"}}}
-    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(told))
+    config = {"logger": {"wandb": {"project": "mine", "entity": None, "mode": "offline"}}}
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "run.json").write_text("{}")
     return folder
 
 
-def test_numbers_go_into_the_summary_of_the_same_run(run: Path) -> None:
+def test_scores_are_in_the_summary_of_the_same_run(run):
     (subject,) = find_subjects([run])[run]
     assert tell(subject, {"scores": {"clip_i": 0.75, "clip_t": 0.25, "dino": None}})
-    first, second = sessions(run)
+    first, second = read_sessions(run)
     assert second.run.run_id == first.run.run_id == (run / "wandb_run_id").read_text()
     assert second.run.project == "mine"
-    found = {name: value for name, value in second.summary.items() if name.startswith("evaluation")}
-    assert found == {"evaluation/clip_i": 0.75, "evaluation/clip_t": 0.25}
+    summary = {name: value for name, value in second.summary.items() if name.startswith("evaluation")}
+    assert summary == {"evaluation/clip_i": 0.75, "evaluation/clip_t": 0.25}
     assert second.exit_code == 0
-    assert not second.history, "no step is taken twice"
+    assert not second.history, "no step is logged twice"
 
 
-def test_a_run_that_wandb_does_not_know_is_left_alone(tmp_path: Path, model: LatentDiffusion) -> None:
+def test_a_run_that_was_not_logged_to_wandb_is_not_changed(tmp_path, model):
     folder = learn(tmp_path / "run", model)
     (subject,) = find_subjects([folder])[folder]
     assert not tell(subject, {"scores": {"clip_i": 0.75}})

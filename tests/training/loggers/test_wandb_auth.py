@@ -1,4 +1,4 @@
-"""Nobody is ever asked for a key: without one there is a sentence, before anything slow."""
+"""A missing API key raises before anything slow and never prompts."""
 
 import os
 import subprocess
@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def stranger(monkeypatch, tmp_path):
-    """Somebody whom W&B does not know; `stranger(NAME="value")` sets environment variables."""
+def without_account(monkeypatch, tmp_path):
+    """An environment without W&B account; `without_account(NAME="value")` sets environment variables."""
     wandb.teardown()
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
@@ -30,41 +30,41 @@ def stranger(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     monkeypatch.chdir(tmp_path)
 
-    def become(**variables):
+    def set_variables(**variables):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
-    yield become
+    yield set_variables
     wandb.teardown()
 
 
-def test_without_a_key_the_ways_to_have_one_are_named(stranger):
+def test_a_missing_key_raises_with_the_ways_to_set_one(without_account):
     with pytest.raises(UserError) as caught:
         check_credentials()
-    said = str(caught.value)
-    assert "\n" not in said
-    for way in ("https://wandb.example.org", "wandb login", "WANDB_API_KEY", "logger.wandb.mode=offline"):
-        assert way in said
+    message = str(caught.value)
+    assert "\n" not in message
+    for hint in ("https://wandb.example.org", "wandb login", "WANDB_API_KEY", "logger.wandb.mode=offline"):
+        assert hint in message
 
 
-def test_a_key_that_cannot_be_one_is_refused_without_being_shown(stranger):
-    stranger(WANDB_API_KEY="nonsense")
+def test_a_malformed_key_raises_without_showing_it(without_account):
+    without_account(WANDB_API_KEY="nonsense")
     with pytest.raises(UserError, match=r"40\+ characters.*logger\.wandb\.mode=offline") as caught:
         check_credentials()
     assert "nonsense" not in str(caught.value)
 
 
-def test_a_key_in_the_environment_or_in_netrc_will_do(stranger, tmp_path):
+def test_a_key_in_the_environment_or_in_netrc_is_found(without_account, tmp_path):
     (tmp_path / "netrc").write_text(f"machine wandb.example.org login user password {'k' * 40}\n")
     (tmp_path / "netrc").chmod(0o600)
     check_credentials()
     (tmp_path / "netrc").unlink()
-    stranger(WANDB_API_KEY="k" * 40)
+    without_account(WANDB_API_KEY="k" * 40)
     check_credentials()
 
 
 @pytest.mark.parametrize(
-    ("chosen", "variable", "mode"),
+    ("setting", "variable", "mode"),
     [
         (None, None, "online"),
         (None, "offline", "offline"),
@@ -73,33 +73,33 @@ def test_a_key_in_the_environment_or_in_netrc_will_do(stranger, tmp_path):
         ("online", "offline", "online"),
     ],
 )
-def test_what_was_chosen_wins_over_the_environment(stranger, chosen, variable, mode):
+def test_the_setting_overrides_the_environment(without_account, setting, variable, mode):
     if variable:
-        stranger(WANDB_MODE=variable)
-    assert resolve_mode(chosen) == mode
+        without_account(WANDB_MODE=variable)
+    assert resolve_mode(setting) == mode
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_answer_is_one_sentence_before_the_model_loads(stranger, tmp_path):
-    stranger(WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_INIT_TIMEOUT="3")
-    board = WandbLogger(tmp_path / "run", name="x", mode="online")
-    board.sweep_point = SweepPointRef(
+def test_an_unreachable_server_raises_before_the_model_loads(without_account, tmp_path):
+    without_account(WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_INIT_TIMEOUT="3")
+    logger = WandbLogger(tmp_path / "run", name="x", mode="online")
+    logger.sweep_point = SweepPointRef(
         "a sweep", {}
     )  # whose points have a run even if they fail, but nobody waits for it twice
     with pytest.raises(UserError, match="does not accept the run") as caught:
-        board.log_hyperparams({})
-    began = time.monotonic()
-    board.finish(caught.value)
-    assert time.monotonic() - began < 3
-    said = str(caught.value)
-    assert "\n" not in said
-    assert "http://127.0.0.1:9" in said and "logger.wandb.mode=offline" in said
+        logger.log_hyperparams({})
+    start = time.monotonic()
+    logger.finish(caught.value)
+    assert time.monotonic() - start < 3
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "http://127.0.0.1:9" in message and "logger.wandb.mode=offline" in message
     assert wandb.run is None
 
 
 @pytest.mark.slow
-def test_a_batch_job_without_a_key_ends_at_once_and_reads_nothing(tmp_path):
-    """Its standard input stays open and silent, as that of a terminal nobody sits at."""
+def test_a_batch_job_without_a_key_fails_without_a_prompt(tmp_path):
+    """Its stdin stays open without input, like an unattended terminal."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "PYTHONPATH": str(ROOT)}
     tiny_pipeline(tmp_path / "model")
