@@ -1,7 +1,7 @@
-"""The values that pass between the floors, and the protocols they meet through.
+"""The values that the packages pass to each other.
 
-B batch, C latent channels, H W picture height and width, h w latent height and width, L tokens in a prompt,
-D width of the text encoder, K vectors of a concept, V words of the vocabulary, T training timesteps.
+B batch, h w latent height and width, L tokens in a prompt, D width of the text encoder, K vectors of a token,
+T training timesteps.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 Vectors = Mapping[str, Mapping[str, Tensor]]
-"""Learned rows by placeholder, then by text encoder: {"<cat-toy>": {"clip_l": [K, D]}}, float32.
+"""Learned vectors by placeholder token, then by text encoder: {"<cat-toy>": {"clip_l": [K, D]}}, float32.
 
-A word that has parts has rows for each of them: {"<cat-toy>": {"clip_l/stage.0": [K, D], ...}}; see tinv/token_parts.py."""
+A token with parts has vectors for each: {"<cat-toy>": {"clip_l/stage.0": [K, D], ...}}; see tinv/token_parts.py."""
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """A tensor on another device, without waiting for what that is still computing.
+    """Copies a tensor to another device, without waiting for the device where that is safe.
 
-    CUDA has put ordinary memory aside when the call returns. Apple's devices have not, and are waited for.
+    CUDA has copied pageable memory when the call returns. Apple's devices have not, so the call waits for them.
     """
     return tensor.to(device, non_blocking=torch.device(device).type == "cuda")
 
@@ -28,8 +28,8 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
 class Batch:
     """One micro-batch of the run.
 
-    A plain class on purpose: under `bf16-true` Lightning rewrites every tensor that it finds in a dataclass or a
-    tuple, and would round the noise levels.
+    Deliberately no dataclass: under `bf16-true` Lightning casts every tensor in a dataclass or a tuple, and would round
+    the noise levels.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Batch:
         mask: Tensor | None = None,
     ):
         """Args:
-        moments: [B, 2C, h, w], mean and log-variance of each picture's latent distribution, not yet scaled.
-        captions: B texts with the placeholder word filled in.
+        moments: [B, 2C, h, w], mean and log-variance of each image's latent distribution, unscaled.
+        captions: B texts with the placeholder token.
         geometry: [B, 6], original height and width, top and left of the crop, target height and width, in pixels.
-        level: [B] in [0, 1), where in the noise schedule each sample is taken, 0 the least noise; float64.
+        level: [B] float64 in [0, 1), each example's position in the noise schedule; 0 is the least noise.
         noise_seeds: [B] int64, the seed of each example's posterior sample and noise.
-        index: [B] int64, which of the training pictures it is.
-        mask: [B, 1, h, w] weights of the loss, or None for an unweighted one.
+        index: [B] int64, the number of the training image.
+        mask: [B, 1, h, w], weights of the loss; None is an unweighted loss.
         """
         self.moments, self.captions, self.geometry = moments, captions, geometry
         self.level, self.noise_seeds, self.index, self.mask = level, noise_seeds, index, mask
@@ -67,40 +67,40 @@ class Batch:
         return len(self.captions)
 
 
-def by_concept(batch: Batch | Sequence[Batch | None]) -> list[Batch | None]:
-    """What a step shows of each concept; None where there is nothing left of one."""
+def split_by_concept(batch: Batch | Sequence[Batch | None]) -> list[Batch | None]:
+    """The batch of each concept; None for a concept without remaining examples."""
     return [batch] if isinstance(batch, Batch) else list(batch)
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the denoiser is told about a caption."""
+    """The text features that condition the denoiser."""
 
     hidden: Tensor
-    """[B, L, D]: the text encoder's last hidden state."""
+    """[B, L, D]: a hidden state of the text encoder."""
     pooled: Tensor | None = None
-    """[B, D]: one vector a caption, for the models that want it."""
+    """[B, D]: one vector per caption, for the models that need it."""
 
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """The forward process that the frozen model was trained with."""
+    """The noise schedule that the frozen model was trained with."""
 
     alphas_cumprod: Tensor
-    """[T] float32: the signal's share of the power, falling with t."""
+    """[T] float32: the share of the signal in the power of x_t, decreasing with t."""
     prediction_type: str
-    """`epsilon` or `v_prediction`: what the denoiser's output means."""
+    """What the denoiser predicts: `epsilon` or `v_prediction`."""
 
 
 class OptimizerFactory(Protocol):
-    """An optimizer that lacks only its parameters: a `_partial_` node of conf/optimizer."""
+    """An optimizer without its parameters: a `_partial_` node of conf/optimizer."""
 
     def __call__(self, params: Iterable[Any], **settings: Any) -> torch.optim.Optimizer:
-        """Build it over parameters or parameter groups; `settings` win over those that it has."""
+        """Build it for parameters or parameter groups; `settings` override those of the node."""
 
 
 class SchedulerFactory(Protocol):
-    """A learning-rate schedule that lacks only its optimizer: a `_partial_` node of conf/scheduler."""
+    """A learning-rate schedule without its optimizer: a `_partial_` node of conf/scheduler."""
 
     def __call__(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        """Build it over an optimizer."""
+        """Build it for an optimizer."""

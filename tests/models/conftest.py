@@ -1,4 +1,4 @@
-"""The published layouts, saved and loaded once for all tests that only look."""
+"""Models of the published layouts, saved and loaded once; tests must not change them."""
 
 import pytest
 
@@ -8,17 +8,17 @@ from tinv.models import load
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
-    """Each layout's pipeline folder."""
+    """The pipeline folder of each layout."""
     return {name: save(published(name), tmp_path_factory.mktemp("folders") / name) for name in LAYOUTS}
 
 
 @pytest.fixture(scope="session")
 def models(folders):
-    """Each layout through tinv's own loader."""
+    """The model of each layout, loaded by tinv."""
     return {name: load(str(folder)) for name, folder in folders.items()}
 
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory):
-    """Each layout's configurations and tokenizers, without weights."""
+    """A folder with the configurations and tokenizers of each layout, without weights."""
     return {name: save_settings(published(name), tmp_path_factory.mktemp("settings") / name) for name in LAYOUTS}

@@ -1,4 +1,4 @@
-"""Tiny random models of each published layout: the real classes, their published configurations, their real savers."""
+"""Tiny random models of each published layout, with the real classes, configurations and save functions."""
 
 import copy
 import json
@@ -22,12 +22,17 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from tests.tiny import tiny_tokenizer
 
 SIDE = 32
-"""Pixels that these models draw."""
+"""The image size of these models in pixels."""
+NO_SAFETY_CHECKER: dict[str, Any] = {
+    "safety_checker": None,
+    "feature_extractor": None,
+    "requires_safety_checker": False,
+}
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
 def sd1(tokenizer: CLIPTokenizer | None = None) -> DiffusionPipeline:
-    """Stable Diffusion 1: CLIP ViT-L with quick_gelu, epsilon; its configuration says `eos_token_id: 2`."""
+    """Stable Diffusion 1: CLIP ViT-L with quick_gelu, epsilon; its configuration has `eos_token_id: 2`."""
     tokenizer = tokenizer or tiny_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -38,12 +43,12 @@ def sd1(tokenizer: CLIPTokenizer | None = None) -> DiffusionPipeline:
             vae=_vae(0.18215),
             unet=_unet(32),
             scheduler=PNDMScheduler(skip_prk_steps=True, **NOISE),
-            **_nothing_else(),
+            **NO_SAFETY_CHECKER,
         )
 
 
 def sd2() -> DiffusionPipeline:
-    """Stable Diffusion 2.1: OpenCLIP ViT-H of width 1024, gelu, less its last layer; padded with `!`; predicts v."""
+    """Stable Diffusion 2.1: OpenCLIP ViT-H, width 1024, gelu, without its last layer; padding `!`; v-prediction."""
     tokenizer = padded(tiny_tokenizer(), "!")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
@@ -54,7 +59,7 @@ def sd2() -> DiffusionPipeline:
             vae=_vae(0.18215),
             unet=_unet(1024, use_linear_projection=True, attention_head_dim=(2, 4)),
             scheduler=DDIMScheduler(prediction_type="v_prediction", clip_sample=False, **NOISE),
-            **_nothing_else(),
+            **NO_SAFETY_CHECKER,
         )
 
 
@@ -63,7 +68,7 @@ def sdxl(tokenizer: CLIPTokenizer | None = None, *, eos: int = 2) -> DiffusionPi
 
     Args:
         tokenizer: of the first encoder; the second's pads with `!`.
-        eos: what the configurations say that ends a text; 2 in the published ones, which is wrong.
+        eos: the `eos_token_id` of the configurations; 2 in the published ones, which is wrong.
     """
     tokenizer = tokenizer or tiny_tokenizer()
     with torch.random.fork_rng(devices=[]):
@@ -97,7 +102,7 @@ LAYOUTS = {"sd1": sd1, "sd2": sd2, "sdxl": sdxl}
 
 
 def save(pipeline: DiffusionPipeline, folder: Path, **options: Any) -> Path:
-    """Save a pipeline with its own writer; the tokenizers in the four files of the published repositories."""
+    """Save a pipeline with its own function, and the tokenizers in the four files of the published repositories."""
     pipeline.save_pretrained(folder, **options)
     for name, part in pipeline.components.items():
         if isinstance(part, CLIPTokenizer):
@@ -106,7 +111,7 @@ def save(pipeline: DiffusionPipeline, folder: Path, **options: Any) -> Path:
 
 
 def save_settings(pipeline: DiffusionPipeline, folder: Path) -> Path:
-    """The configurations and tokenizers alone, as a user has them who keeps single files."""
+    """Save only the configurations and tokenizers, as `model.config` needs them."""
     save(pipeline, folder)
     for file in folder.rglob("*.safetensors"):
         file.unlink()
@@ -129,7 +134,7 @@ def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
 
 
 def padded(tokenizer: CLIPTokenizer, pad: str) -> CLIPTokenizer:
-    """The same words with another padding."""
+    """The same tokenizer with another padding token."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in state["merges"]]
     return CLIPTokenizer(vocab=state["vocab"], merges=merges, model_max_length=77, pad_token=pad)
@@ -180,33 +185,29 @@ def _unet(width: int, **more: Any) -> UNet2DConditionModel:
     return UNet2DConditionModel(**settings | more)
 
 
-def _nothing_else() -> dict[str, Any]:
-    return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-
-
 @lru_cache
 def published(name: str) -> DiffusionPipeline:
-    """A pipeline of this layout that must not be changed."""
+    """A pipeline of this layout; do not change it."""
     return LAYOUTS[name]()
 
 
 def outputs(model: Any) -> list[torch.Tensor]:
-    """What the parts say: text features, the denoiser's output, moments and a decoded picture.
+    """Text features, the denoiser's output, moments and a decoded image.
 
-    Of a copy, whose weights lie as the allocator lays them: where a file's weights happen to begin changes last bits.
+    They are computed with a copy of the model: the alignment of memory-mapped weights can change the last bits.
     """
     model = copy.deepcopy(model)
-    stream = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 4, SIDE // 2, SIDE // 2, generator=stream)
-    pixels = torch.rand(1, 3, SIDE, SIDE, generator=stream) * 2 - 1
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, SIDE // 2, SIDE // 2, generator=generator)
+    pixels = torch.rand(1, 3, SIDE, SIDE, generator=generator) * 2 - 1
     geometry = torch.tensor([[48, 40, 0, 4, SIDE, SIDE], [SIDE, SIDE, 0, 0, SIDE, SIDE]])
     with torch.no_grad():
         text = model.encode_text(["a photo of a red cat", ""], {})
         denoised = model.predict(x, torch.tensor([10, 900]), text, geometry)
-    found = [text.hidden, denoised, model.encode_images(pixels), model.decode_latents(x)]
-    return found + ([] if text.pooled is None else [text.pooled])
+    results = [text.hidden, denoised, model.encode_images(pixels), model.decode_latents(x)]
+    return results + ([] if text.pooled is None else [text.pooled])
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two models say the same to the last bit."""
-    return all(torch.equal(a, b) for a, b in zip(outputs(one), outputs(other), strict=True))
+def is_identical(model: Any, other: Any) -> bool:
+    """Whether the outputs of two models are bit-identical."""
+    return all(torch.equal(a, b) for a, b in zip(outputs(model), outputs(other), strict=True))

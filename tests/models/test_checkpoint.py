@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.models.original import single_file
-from tests.models.published import published, same, save
+from tests.models.published import is_identical, published, save
 from tinv.errors import UserError
 from tinv.models import load, load_tokenizers
 
@@ -35,7 +35,7 @@ def test_a_file_is_bit_identical_to_the_folder(settings, models, tmp_path, name,
     model = load(saved(name, tmp_path / "m.safetensors", **options), config=str(settings[name]))
     assert model.family is models[name].family and model.tables.keys() == models[name].tables.keys()
     assert model.fingerprint == models[name].fingerprint
-    assert same(model, models[name])
+    assert is_identical(model, models[name])
 
 
 def test_the_vaes_attention_may_have_linear_layers(settings, models, tmp_path):
@@ -43,7 +43,7 @@ def test_the_vaes_attention_may_have_linear_layers(settings, models, tmp_path):
     flat = {k: v[:, :, 0, 0].contiguous() for k, v in state.items() if "mid.attn_1" in k and v.ndim == 4}
     assert len(flat) == 8
     save_file(state | flat, tmp_path / "m.safetensors")
-    assert same(load(str(tmp_path / "m.safetensors"), config=str(settings["sd1"])), models["sd1"])
+    assert is_identical(load(str(tmp_path / "m.safetensors"), config=str(settings["sd1"])), models["sd1"])
 
 
 class ModelCheckpoint:
@@ -65,7 +65,7 @@ def test_a_ckpt_with_lightnings_classes_is_read_as_plain_weights(settings, model
     }
     torch.save(content, tmp_path / "m.ckpt", _use_new_zipfile_serialization=old_zip)
     monkeypatch.delitem(sys.modules, module.__name__)
-    assert same(load(str(tmp_path / "m.ckpt"), config=str(settings["sd1"])), models["sd1"])
+    assert is_identical(load(str(tmp_path / "m.ckpt"), config=str(settings["sd1"])), models["sd1"])
     assert module.__name__ not in sys.modules
 
 
@@ -103,7 +103,9 @@ def test_a_file_without_a_vae_needs_model_vae(settings, models, tmp_path):
     with pytest.raises(UserError, match=r"model\.vae=null: .* contains no VAE. Set model\.vae"):
         load(str(tmp_path / "m.safetensors"), config=str(settings["sd1"]))
     folder = save(published("sd1"), tmp_path / "folder")
-    assert same(load(str(tmp_path / "m.safetensors"), config=str(settings["sd1"]), vae=str(folder)), models["sd1"])
+    assert is_identical(
+        load(str(tmp_path / "m.safetensors"), config=str(settings["sd1"]), vae=str(folder)), models["sd1"]
+    )
 
 
 # --- refused files ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from tests.models.published import LAYOUTS, SIDE, published, same, save, save_tokenizer
+from tests.models.published import LAYOUTS, SIDE, is_identical, published, save, save_tokenizer
 from tests.tiny import tiny_tokenizer
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
@@ -82,7 +82,7 @@ def test_the_weight_names_of_2022_are_understood(folders, models, tmp_path, name
     for part, rename in (("text_encoder", text_of_2022), ("vae", vae_of_2022)):
         (file,) = (folder / part).glob("*.safetensors")
         save_file(rename(load_file(file)), file, metadata={"format": "pt"})
-    assert same(load(str(folder)), models[name])
+    assert is_identical(load(str(folder)), models[name])
 
 
 def text_of_2022(state):

@@ -29,7 +29,7 @@ from tinv.training.checkpoint_identity import check_identity, checkpoint_identit
 from tinv.training.concept_task import ConceptTask
 from tinv.training.microbatches import MeanLoss, MicroBatchMerger, mean_by_concept, sum_of_mean_losses
 from tinv.training.regularizers import NO_REGULARIZER, Regularizer
-from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, by_concept, to_device
+from tinv.types import Batch, OptimizerFactory, SchedulerFactory, Vectors, split_by_concept, to_device
 
 
 class TextualInversion(LightningModule):
@@ -135,7 +135,7 @@ class TextualInversion(LightningModule):
         """Returns the sum [] of the mean losses of the micro-batches that are due, and of the regularization terms."""
         accumulate = self.trainer.accumulate_grad_batches
         is_last = (batch_idx + 1) % accumulate == 0 or self.trainer.is_last_batch
-        micro_batches = [part and resample_levels(part, self._weights_T) for part in by_concept(batch)]
+        micro_batches = [part and resample_levels(part, self._weights_T) for part in split_by_concept(batch)]
         if accumulate > 1:
             compute = partial(self._concept_losses, [micro_batches], self.losses)
             self._merger.measure(compute, frozen=self.model.parameters(), device=self.device)
@@ -153,7 +153,7 @@ class TextualInversion(LightningModule):
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
         """Logs `val/loss`: the unweighted loss of fixed draws, whatever loss is trained with."""
         compute = partial(self.losses, vectors=self.eval_vectors(), loss=self.loss.plain)
-        _, means = self._concept_losses([by_concept(batch)], compute)
+        _, means = self._concept_losses([split_by_concept(batch)], compute)
         self._log_means("val/loss", means)
         self.log("step", float(self.global_step), batch_size=len(means))
 
