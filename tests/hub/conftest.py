@@ -1,4 +1,4 @@
-"""The stand-in for the Hub, as a fixture, for clients in this process."""
+"""Fixtures that point the Hub's client in this process to a stand-in."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,12 @@ import pytest
 from huggingface_hub import close_session, constants
 
 from tests.hub.standin import Standin, standing_in
-from tinv.hub import locate as places
+from tinv.hub import locate
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Standin]:
-    """A Hub of our own and an empty cache for it."""
+    """A stand-in for the Hub, with an empty cache."""
     with standing_in() as standin:
         _point_at(standin.url, monkeypatch, tmp_path / "cache")
         yield standin
@@ -21,7 +21,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Standin]:
 
 @pytest.fixture
 def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No Hub, an empty cache."""
+    """An unreachable Hub, with an empty cache."""
     _point_at("http://127.0.0.1:9", monkeypatch, tmp_path / "cache")
     yield
     close_session()
@@ -36,4 +36,4 @@ def _point_at(url: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
-    places._settings_of.cache_clear()
+    locate._configs_of.cache_clear()

@@ -1,4 +1,4 @@
-"""A stand-in for the Hub on the loopback interface: what the real client asks of it, and nothing more."""
+"""A stand-in for the Hub on loopback, with the routes that the real client uses."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_" + "Abc0123456789" * 3
-"""No real one; of the form that real ones have."""
+"""Not a real token, but of the same form."""
 USER = "alice"
 LFS_SUFFIXES = (".safetensors", ".bin", ".png", ".jpeg")
 
@@ -34,34 +34,34 @@ class Stored:
 
 @dataclass
 class Standin:
-    """What it holds, what it was asked, and how it misbehaves."""
+    """Its repositories, the requests that it received, and how it fails."""
 
     repos: dict[tuple[str, str], Stored] = field(default_factory=dict)
-    """(model or dataset, id) -> repository."""
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    """By (model or dataset, id)."""
+    requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of every request."""
     tokens: set[str] = field(default_factory=set)
-    """Bearer tokens that were sent."""
+    """The bearer tokens of the requests."""
     uploads: dict[str, bytes] = field(default_factory=dict)
-    """Large files by their sha256, before a commit names them."""
+    """Large files by SHA-256, until a commit refers to them."""
     fails: dict[str, int] = field(default_factory=dict)
-    """Pattern of a path -> status that it answers with."""
+    """The status of the response, by a pattern of the path."""
     delays: dict[str, float] = field(default_factory=dict)
-    """Pattern of a path -> seconds for which it is silent."""
+    """Seconds before the response, by a pattern of the path."""
     role: str = "write"
     url: str = ""
 
     def add(self, kind: str, name: str, folder: Path) -> Stored:
-        """Serve the files of a folder as a repository."""
+        """Serves the files of a folder as a repository."""
         files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
         self.repos[kind, name] = Stored(files, commits=[hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()])
         return self.repos[kind, name]
 
     def fetched(self) -> list[str]:
-        """The files whose contents were asked for."""
+        """Returns the downloaded files."""
         return [
             path.partition("/resolve/")[2].partition("/")[2]
-            for method, path in self.asked
+            for method, path in self.requests
             if method == "GET" and "/resolve/" in path
         ]
 
@@ -89,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub, path = self.hub, unquote(urlsplit(self.path).path)
         length = int(self.headers.get("Content-Length") or 0)
         sent = self.rfile.read(length) if length else b""
-        hub.asked.append((self.command, path))
+        hub.requests.append((self.command, path))
         if token := (self.headers.get("Authorization") or "").removeprefix("Bearer "):
             hub.tokens.add(token)
         for pattern, seconds in hub.delays.items():
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(seconds)
         for pattern, status in hub.fails.items():
             if re.search(pattern, path):
-                return self._answer({"error": f"told to answer {status}"}, status)
+                return self._answer({"error": f"status {status}"}, status)
         for method, pattern, action in _ROUTES:
             if method == self.command and (match := re.fullmatch(pattern, path)):
                 return action(self, sent, **match.groupdict())
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815
 
     def _repo(self, kind: str, name: str, rev: str | None = "main") -> Stored | None:
-        """The repository at a revision; if there is none, that is answered."""
+        """Returns the repository at a revision, or sends an error."""
         stored = self.hub.repos.get((kind.rstrip("s") or "model", name))
         if stored is None or (stored.private and not self.headers.get("Authorization")):
             self._answer({"error": "Repository not found"}, 404, X_Error_Code="RepoNotFound")
@@ -162,12 +162,12 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def create(self, sent: bytes) -> None:
-        asked = json.loads(sent)
-        name = f"{asked['organization'] or USER}/{asked['name']}"
-        key = (asked.get("type", "model"), name)
+        request = json.loads(sent)
+        name = f"{request['organization'] or USER}/{request['name']}"
+        key = (request.get("type", "model"), name)
         if key in self.hub.repos:
             return self._answer({"error": "You already created this model repo", "url": f"{self.hub.url}/{name}"}, 409)
-        self.hub.repos[key] = Stored(private=asked.get("visibility") == "private" or bool(asked.get("private")))
+        self.hub.repos[key] = Stored(private=request.get("visibility") == "private" or bool(request.get("private")))
         return self._answer({"url": f"{self.hub.url}/{name}", "id": "0", "name": name})
 
     def preupload(self, sent: bytes, kind: str, name: str, rev: str) -> None:
@@ -186,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def batch(self, sent: bytes, name: str) -> None:
-        wanted = json.loads(sent)["objects"]
+        objects = json.loads(sent)["objects"]
         self._answer(
             {
                 "transfer": "basic",
@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
                         "size": w["size"],
                         "actions": {"upload": {"href": f"{self.hub.url}/lfs/{w['oid']}"}},
                     }
-                    for w in wanted
+                    for w in objects
                 ],
             }
         )
@@ -249,11 +249,11 @@ def _oid(data: bytes) -> str:
 
 @contextmanager
 def standing_in() -> Iterator[Standin]:
-    """The stand-in, at its `url`, while the block runs."""
+    """Runs the stand-in at its `url` during the block."""
     hub = Standin()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_port}"
-    server.handle_error = lambda *_: None  # a client that hangs up is what some tests are about
+    server.handle_error = lambda *_: None  # some tests let the client close the connection
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -6,15 +6,15 @@ from tinv.hub.licenses import find_license
 
 
 @pytest.mark.parametrize("path", sorted((CONF_DIR / "model").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_models_that_can_be_chosen_by_name_have_their_license(path):
+def test_every_configured_model_has_a_license(path):
     model = yaml.safe_load(path.read_text(encoding="utf-8"))["pretrained"]
     assert model == "???" or find_license(model)
 
 
-def test_a_name_is_known_in_any_case_and_at_any_revision():
+def test_case_and_revision_are_ignored():
     assert find_license("StabilityAI/stable-diffusion-xl-base-1.0@abc") == "openrail++"
 
 
 @pytest.mark.parametrize("model", ["somebody/stable-diffusion-v1-5", "/models/stable-diffusion-v1-5", ""])
-def test_any_other_has_none(model):
+def test_an_unlisted_model_has_no_license(model):
     assert find_license(model) is None

@@ -1,4 +1,4 @@
-"""Models of the Hub: one commit for every part, no weights before they are wanted, nothing asked again offline."""
+"""Models of the Hub: one commit for all components, no weights before they are needed, no requests offline."""
 
 import copy
 import json
@@ -14,17 +14,16 @@ from tinv.models import fetch, load, load_tokenizers
 OLD, NEW = "a" * 40, "b" * 40
 
 
-def in_cache(cache, name, commit, folder):
-    """What the Hub's client leaves of a commit."""
-    place = cache / f"models--{name.replace('/', '--')}"
-    shutil.copytree(folder, place / "snapshots" / commit)
-    (place / "refs").mkdir(exist_ok=True)
-    (place / "refs" / "main").write_text(commit)
+def write_cache(cache, name, commit, folder):
+    """Writes what the Hub's client caches of a commit."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir(exist_ok=True)
+    (repository / "refs" / "main").write_text(commit)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_revision_is_that_of_every_part(no_hub, tmp_path, name):
-    """E-35: the tokenizers' and the scheduler's, too."""
+def test_a_revision_applies_to_every_component(no_hub, tmp_path, name):
     changed = copy.deepcopy(published(name))
     for part in ("tokenizer", "tokenizer_2"):
         if hasattr(changed, part):
@@ -34,8 +33,8 @@ def test_a_revision_is_that_of_every_part(no_hub, tmp_path, name):
         for part in ("text_encoder", "text_encoder_2", "unet", "vae"):
             for weight in getattr(changed, part, torch.nn.Module()).parameters():
                 weight.add_(1)
-    in_cache(tmp_path / "cache", "some/model", OLD, save(changed, tmp_path / "old"))
-    in_cache(tmp_path / "cache", "some/model", NEW, save(published(name), tmp_path / "new"))
+    write_cache(tmp_path / "cache", "some/model", OLD, save(changed, tmp_path / "old"))
+    write_cache(tmp_path / "cache", "some/model", NEW, save(published(name), tmp_path / "new"))
     model = load("some/model", revision=OLD)
     assert (model.name, model.revision) == ("some/model", OLD)
     assert {words.pad_token for words in model.tokenizers.values()} == {"a"}
@@ -49,11 +48,11 @@ def test_a_revision_is_that_of_every_part(no_hub, tmp_path, name):
 
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
-def test_a_model_is_fetched_once_in_one_variant_at_one_commit(hub, tmp_path, variant):
+def test_a_model_is_downloaded_once_in_one_variant_at_one_commit(hub, tmp_path, variant):
     folder = save(published("sdxl"), tmp_path / "m")
     published("sdxl").save_pretrained(folder, variant="fp16")
-    (folder / "unet" / "diffusion_pytorch_model.bin").write_text("not wanted")
-    (folder / "sd_xl_base_1.0.safetensors").write_text("not wanted")
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_text("unused")
+    (folder / "sd_xl_base_1.0.safetensors").write_text("unused")
     stored = hub.add("model", "some/sdxl", folder)
     assert load_tokenizers("some/sdxl").keys() == {"clip_l", "clip_g"}
     assert not [name for name in hub.fetched() if name.endswith((".safetensors", ".bin"))]
@@ -62,62 +61,62 @@ def test_a_model_is_fetched_once_in_one_variant_at_one_commit(hub, tmp_path, var
     assert len(weights) == 4 and all((".fp16." in name) == (variant is not None) for name in weights)
     assert len(hub.fetched()) == len(set(hub.fetched()))
     assert model.revision == stored.sha
-    commits = {path.split("/resolve/")[1].split("/")[0] for _, path in hub.asked if "/resolve/" in path}
+    commits = {path.split("/resolve/")[1].split("/")[0] for _, path in hub.requests if "/resolve/" in path}
     assert commits <= {stored.sha, "main"}
 
 
-def test_a_model_of_another_kind_is_refused_before_its_weights_come(hub, tmp_path):
+def test_an_unsupported_model_is_refused_before_its_weights_are_downloaded(hub, tmp_path):
     folder = save(published("sd1"), tmp_path / "m")
     config = json.loads((folder / "unet" / "config.json").read_text())
     (folder / "unet" / "config.json").write_text(json.dumps(config | {"in_channels": 9}))
     hub.add("model", "some/inpainting", folder)
-    with pytest.raises(UserError, match="some/inpainting is an inpainting model"):
+    with pytest.raises(UserError, match="some/inpainting: this is an inpainting model"):
         load("some/inpainting")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline", "transformer": ["a", "b"]}))
     hub.add("model", "some/flux", folder)
-    with pytest.raises(UserError, match="some/flux is a FluxPipeline; tinv trains Stable Diffusion"):
+    with pytest.raises(UserError, match="some/flux: this is a FluxPipeline"):
         load("some/flux")
     assert not [name for name in hub.fetched() if name.endswith(".safetensors")]
 
 
-def test_a_variant_that_the_hub_does_not_have_is_named_before_anything_comes(hub, tmp_path):
+def test_a_missing_variant_is_reported_before_any_download(hub, tmp_path):
     hub.add("model", "some/plain", save(published("sd1"), tmp_path / "m"))
-    with pytest.raises(UserError, match=r"come as null, not as fp16; set model\.variant"):
+    with pytest.raises(UserError, match=r"exist as null, not as fp16; set model\.variant"):
         load("some/plain", variant="fp16")
     assert not [name for name in hub.fetched() if name.endswith(".safetensors")]
 
 
-def test_what_was_fetched_loads_without_the_hub(hub, tmp_path):
-    """All that a run opens: the model, another VAE, other tokenizers, and configurations for a single file."""
+def test_downloaded_files_load_without_the_hub(hub, tmp_path):
+    """Everything that a run opens: the model, another VAE, other tokenizers, and the configs of a single file."""
     folder = save(published("sd1"), tmp_path / "m")
     hub.add("model", "some/model", folder)
     hub.add("model", "some/vae", folder / "vae")
     hub.add("model", "some/pipeline", folder)
     settings = {"vae": "some/vae", "tokenizer": "some/pipeline"}
     fetch("some/model", **settings)
-    asked = len(hub.asked)
+    asked = len(hub.requests)
     hub.fails[".*"] = 500
     model = load("some/model", **settings)
-    assert not [path for _, path in hub.asked[asked:] if "/resolve/" in path]
+    assert not [path for _, path in hub.requests[asked:] if "/resolve/" in path]
     assert all(
         torch.equal(value, published("sd1").vae.state_dict()[key]) for key, value in model.vae.state_dict().items()
     )
 
 
-def test_a_vae_of_the_hub_can_be_pinned(no_hub, tmp_path):
+def test_a_vae_can_have_a_revision(no_hub, tmp_path):
     folder = save(published("sd1"), tmp_path / "m")
     other = copy.deepcopy(published("sd1").vae)
     other.register_to_config(scaling_factor=0.5)
     other.save_pretrained(tmp_path / "vae")
-    in_cache(tmp_path / "cache", "some/vae", OLD, tmp_path / "vae")
-    in_cache(tmp_path / "cache", "some/vae", NEW, folder / "vae")
+    write_cache(tmp_path / "cache", "some/vae", OLD, tmp_path / "vae")
+    write_cache(tmp_path / "cache", "some/vae", NEW, folder / "vae")
     assert load(str(folder), vae=f"some/vae@{OLD}").vae.config.scaling_factor == 0.5
     assert load(str(folder), vae="some/vae").vae.config.scaling_factor != 0.5
-    with pytest.raises(UserError, match=r"model\.vae: some/other is neither a folder here nor"):
+    with pytest.raises(UserError, match=r"model\.vae=some/other: neither a folder here nor"):
         load(str(folder), vae="some/other")
 
 
-def test_of_a_repository_with_a_tokenizer_the_tokenizer_alone_comes(hub, tmp_path):
+def test_only_the_tokenizer_of_a_repository_is_downloaded(hub, tmp_path):
     folder = save(published("sd1"), tmp_path / "m")
     (folder / "tokenizer" / "model.safetensors").write_text("CLIP itself")
     hub.add("model", "some/clip", folder / "tokenizer")

@@ -1,4 +1,4 @@
-"""Which files are fetched, against listings as they are published."""
+"""The files that are selected from published listings."""
 
 import pytest
 
@@ -33,7 +33,7 @@ SETTINGS = {
 LISTING = dict.fromkeys(SD15, 1)
 
 
-def test_weights_come_once_and_as_safetensors():
+def test_weights_are_selected_once_as_safetensors():
     assert set(select_pipeline_files(LISTING, variant=None)) == SETTINGS | {
         "text_encoder/model.safetensors",
         "unet/diffusion_pytorch_model.safetensors",
@@ -41,7 +41,7 @@ def test_weights_come_once_and_as_safetensors():
     }
 
 
-def test_a_variant_comes_instead_of_the_plain_weights():
+def test_a_variant_replaces_the_default_weights():
     assert set(select_pipeline_files(LISTING, variant="fp16")) == SETTINGS | {
         "text_encoder/model.fp16.safetensors",
         "unet/diffusion_pytorch_model.fp16.safetensors",
@@ -49,12 +49,12 @@ def test_a_variant_comes_instead_of_the_plain_weights():
     }
 
 
-def test_a_variant_that_a_part_lacks_is_named_with_those_it_has():
-    with pytest.raises(UserError, match=r"text_encoder come as fp16, null, not as non_ema"):
+def test_a_missing_variant_is_reported_with_the_existing_ones():
+    with pytest.raises(UserError, match=r"text_encoder exist as fp16, null, not as non_ema"):
         select_pipeline_files(LISTING, variant="non_ema")
 
 
-def test_old_repositories_without_safetensors_give_their_bin():
+def test_old_repositories_without_safetensors_have_bin_files():
     old = {name: 1 for name in SD15 if not name.endswith(".safetensors")}
     assert {name for name in select_pipeline_files(old, variant=None) if name not in SETTINGS} == {
         "text_encoder/pytorch_model.bin",
@@ -72,29 +72,29 @@ def test_old_repositories_without_safetensors_give_their_bin():
     ],
 )
 @pytest.mark.parametrize("stem", ["model", "diffusion_pytorch_model"])
-def test_shards_come_all_with_their_index(variant, shards, index, stem):
-    wanted = [name.replace("m", stem, 1) for name in (shards.format(1), shards.format(2), index)]
+def test_all_shards_are_selected_with_their_index(variant, shards, index, stem):
+    expected = [name.replace("m", stem, 1) for name in (shards.format(1), shards.format(2), index)]
     others = [f"{stem}-00001-of-00003.bin", f"{stem}.bf16.safetensors", f"{stem}.bin.index.json"]
-    assert select_component_files(["config.json", *others, *wanted], variant=variant) == ["config.json", *wanted]
+    assert select_component_files(["config.json", *others, *expected], variant=variant) == ["config.json", *expected]
 
 
-def test_the_tokenizer_can_be_had_alone():
-    chosen = select_pipeline_files(LISTING, variant="fp16", parts=("tokenizer",))
+def test_the_tokenizer_can_be_selected_alone():
+    chosen = select_pipeline_files(LISTING, variant="fp16", components=("tokenizer",))
     assert {name.partition("/")[0] for name in chosen} == {"model_index.json", "tokenizer"}
 
 
-def test_something_else_is_refused():
+def test_a_repository_that_is_no_pipeline_is_refused():
     with pytest.raises(UserError, match=r"no model_index\.json"):
         select_pipeline_files({"config.json": 1}, variant=None)
     with pytest.raises(UserError, match="has no unet"):
         select_pipeline_files({name: 1 for name in SD15 if not name.startswith("unet/")}, variant=None)
 
 
-def test_the_chosen_files_of_a_pipeline_are_all_that_loading_needs(hub, tmp_path):
-    """Saved by the real savers, served, chosen, fetched, and loaded from the copy."""
+def test_the_selected_files_are_enough_to_load_the_pipeline(hub, tmp_path):
+    """diffusers saves a pipeline, the stand-in serves it, and tinv downloads and loads it."""
     source = tiny_pipeline(tmp_path / "source")
-    (source / "v1.ckpt").write_text("not wanted")
-    (source / "unet" / "diffusion_pytorch_model.bin").write_text("not wanted")
+    (source / "v1.ckpt").write_text("unused")
+    (source / "unet" / "diffusion_pytorch_model.bin").write_text("unused")
     hub.add("model", "somebody/tiny", source)
     assert load("somebody/tiny").fingerprint == load(str(source)).fingerprint
     assert not [name for name in hub.fetched() if name.endswith((".ckpt", ".bin"))]

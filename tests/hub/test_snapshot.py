@@ -21,30 +21,30 @@ def texts(listing):
     return [name for name in listing if name.endswith(".txt")]
 
 
-def test_the_chosen_files_arrive_and_no_others(hub, repository):
-    found = get_snapshot(Repo("somebody/thing"), texts)
-    assert found.commit == repository.sha
-    assert sorted(found.files) == sorted(found.downloaded) == ["a.txt", "b.txt", "deep/c.txt", "odd[1]*.txt"]
-    assert all((found.folder / name).read_text() == name for name in found.files)
-    assert not (found.folder / "big.bin").exists()
+def test_only_the_selected_files_are_downloaded(hub, repository):
+    snapshot = get_snapshot(Repo("somebody/thing"), texts)
+    assert snapshot.commit == repository.sha
+    assert sorted(snapshot.files) == sorted(snapshot.downloaded) == ["a.txt", "b.txt", "deep/c.txt", "odd[1]*.txt"]
+    assert all((snapshot.folder / name).read_text() == name for name in snapshot.files)
+    assert not (snapshot.folder / "big.bin").exists()
 
 
-def test_a_second_time_nothing_is_fetched(hub, repository):
+def test_cached_files_are_not_downloaded_again(hub, repository):
     get_snapshot(Repo("somebody/thing"), texts)
-    hub.asked.clear()
+    hub.requests.clear()
     assert get_snapshot(Repo("somebody/thing"), texts).downloaded == []
     assert hub.fetched() == []
 
 
-def test_a_commit_in_the_cache_is_used_without_a_question(hub, repository):
+def test_a_cached_commit_is_used_without_a_request(hub, repository):
     repo = Repo("somebody/thing", revision=repository.sha)
     get_snapshot(repo, texts)
-    hub.asked.clear()
+    hub.requests.clear()
     assert (get_snapshot(repo, texts).folder / "a.txt").read_text() == "a.txt"
-    assert hub.asked == []
+    assert hub.requests == []
 
 
-def test_what_is_missing_of_a_cached_commit_is_fetched(hub, repository):
+def test_missing_files_of_a_cached_commit_are_downloaded(hub, repository):
     repo = Repo("somebody/thing", revision=repository.sha)
     get_snapshot(repo, lambda listing: ["a.txt"])
     assert get_snapshot(repo, texts).downloaded == ["b.txt", "deep/c.txt", "odd[1]*.txt"]
@@ -61,7 +61,7 @@ def test_a_branch_follows_the_hub_and_falls_back_to_the_cache(hub, repository, m
     assert time.monotonic() - started < 15
 
 
-def test_an_incomplete_copy_is_not_taken_for_a_whole_one(hub, repository, monkeypatch):
+def test_an_incomplete_cache_is_not_used(hub, repository, monkeypatch):
     repo = Repo("somebody/thing", revision=repository.sha)
     folder = get_snapshot(repo, texts).folder
     (folder / "b.txt").unlink()
@@ -70,7 +70,7 @@ def test_an_incomplete_copy_is_not_taken_for_a_whole_one(hub, repository, monkey
         get_snapshot(repo, texts)
 
 
-def test_a_cache_that_another_program_filled_will_do(no_hub):
+def test_a_cache_written_by_another_program_is_used(no_hub):
     folder = Path(constants.HF_HUB_CACHE) / "models--somebody--thing"
     (folder / "snapshots" / "abc" / "deep").mkdir(parents=True)
     (folder / "snapshots" / "abc" / "deep" / "c.txt").write_text("c")
@@ -79,7 +79,7 @@ def test_a_cache_that_another_program_filled_will_do(no_hub):
     assert dict(get_snapshot(Repo("somebody/thing"), texts).files) == {"deep/c.txt": 1}
 
 
-def test_a_silent_hub_is_given_up(hub, repository, monkeypatch):
+def test_a_request_times_out(hub, repository, monkeypatch):
     hub.delays["/api/"] = 60
     monkeypatch.setattr("tinv.hub.snapshot.TIMEOUT_S", 0.3)
     started = time.monotonic()
@@ -89,15 +89,16 @@ def test_a_silent_hub_is_given_up(hub, repository, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(401, "hf auth login"), (403, "token"), (404, "no such"), (429, "wait"), (503, "fault")]
+    ("status", "words"),
+    [(401, "hf auth login"), (403, "token"), (404, "does not exist"), (429, "wait"), (503, "server error")],
 )
-def test_every_refusal_is_said_in_words(hub, repository, status, words):
+def test_an_http_error_is_explained(hub, repository, status, words):
     hub.fails["/api/models/somebody/thing"] = status
     with pytest.raises(LookupError, match=words):
         get_snapshot(Repo("somebody/thing"), texts)
 
 
-def test_what_the_chooser_says_is_passed_on(hub, repository):
+def test_an_error_of_the_selection_is_raised(hub, repository):
     def choose(listing):
         raise UserError("nothing fits")
 
@@ -105,6 +106,6 @@ def test_what_the_chooser_says_is_passed_on(hub, repository):
         get_snapshot(Repo("somebody/thing"), choose)
 
 
-def test_a_name_that_cannot_be_is_refused(hub):
-    with pytest.raises(LookupError, match="name"):
+def test_an_invalid_repository_id_is_refused(hub):
+    with pytest.raises(LookupError, match="not a valid Hub repository id"):
         get_snapshot(Repo("a--b//c"), texts)

@@ -1,4 +1,4 @@
-"""Run folders such as a finished run leaves them, without the run."""
+"""Writes the folder of a finished run."""
 
 import json
 from pathlib import Path
@@ -32,47 +32,55 @@ CARD = {
 def finished_run(
     folder: Path,
     *overrides: str,
-    pictures: Path,
-    word: str = "<cat-toy>",
+    images: Path,
+    token: str = "<cat-toy>",
     base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5",
     encoders: tuple[str, ...] = ("clip_l",),
     widths: dict[str, int] = WIDTHS,
     **provenance: str,
 ) -> Path:
-    """Write a run's folder.
+    """Writes a run folder with an embedding of two vectors for each text encoder.
 
     Args:
-        folder: of the run.
-        overrides: typed besides those that name the concept and the pictures.
-        pictures: the folder that was learned from.
-        word: that was learned.
-        base: the model.
-        encoders: that have vectors, two each.
+        folder: the run folder.
+        overrides: further overrides.
+        images: the folder of the training images.
+        token: the placeholder token.
+        base: the base model.
+        encoders: the text encoders.
         widths: of the vectors.
-        provenance: more, or other, than the usual.
+        provenance: further entries.
     """
-    typed = [
-        f"data.folder={pictures}",
-        f"concept.placeholder_token='{word}'",
+    all_overrides = [
+        f"data.folder={images}",
+        f"concept.placeholder_token='{token}'",
         "concept.initializer_token=toy",
         "model=local",
         f"model.pretrained={base}",
         *overrides,
     ]
-    cfg = OmegaConf.merge(SETTINGS, OmegaConf.from_dotlist([text for text in typed if "." in text.partition("=")[0]]))
+    cfg = OmegaConf.merge(
+        SETTINGS, OmegaConf.from_dotlist([text for text in all_overrides if "." in text.partition("=")[0]])
+    )
     hydra = folder / ".hydra"
     hydra.mkdir(parents=True)
     OmegaConf.save(cfg, hydra / "config.yaml")
-    (hydra / "overrides.yaml").write_text(yaml.safe_dump(typed))
+    (hydra / "overrides.yaml").write_text(yaml.safe_dump(all_overrides))
     (hydra / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"cwd": str(Path.cwd())}}}))
-    told = {"base_model": base, "kind": "object", "initializer_token": "toy", "steps": "3000", "seed": "0"} | provenance
+    metadata = {
+        "base_model": base,
+        "kind": "object",
+        "initializer_token": "toy",
+        "steps": "3000",
+        "seed": "0",
+    } | provenance
     vectors = {name: torch.randn(2, widths[name], generator=torch.Generator().manual_seed(0)) for name in encoders}
-    formats.write(folder / "learned_embeds.safetensors", LearnedEmbedding(word, vectors, told))
+    formats.write(folder / "learned_embeds.safetensors", LearnedEmbedding(token, vectors, metadata))
     (folder / "run.json").write_text(json.dumps(CARD))
     (folder / "samples").mkdir()
     for step in (0, 100, 3000):
         Image.new("RGB", (90, 60), (step % 256, 80, 80)).save(folder / "samples" / f"step_{step:06d}.png")
     for other in ("metrics.csv", "checkpoints/step_003000.ckpt", "wandb/log.txt", "tensorboard/events"):
         (folder / other).parent.mkdir(exist_ok=True)
-        (folder / other).write_text("not for others")
+        (folder / other).write_text("private")
     return folder

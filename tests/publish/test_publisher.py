@@ -1,4 +1,4 @@
-"""The way to the Hub, with its real client, against the stand-in on loopback."""
+"""Uploads with the Hub's real client to a stand-in on loopback."""
 
 import time
 import warnings
@@ -11,14 +11,14 @@ from tests.tiny import tiny_images
 from tinv import cli
 from tinv.errors import UserError
 from tinv.publish import Publisher
-from tinv.publish.account import repository_name
+from tinv.publish.account import resolve_repo_name
 
-NOT_FOR_OTHERS = b"not for others"
+PRIVATE = b"private"
 
 
 @pytest.fixture
 def run(tmp_path):
-    return finished_run(tmp_path / "run", pictures=tiny_images(tmp_path / "pictures"))
+    return finished_run(tmp_path / "run", images=tiny_images(tmp_path / "images"))
 
 
 @pytest.fixture
@@ -27,137 +27,137 @@ def logged_in(hub, monkeypatch):
     return hub
 
 
-def publishing(**options):
+def publisher(**options):
     return Publisher(**{"name": "cat_toy", "push": True} | options)
 
 
-def test_what_is_staged_arrives_and_no_other_file(logged_in, run):
-    address = publishing().publish(run)
+def test_exactly_the_staged_files_are_uploaded(logged_in, run):
+    address = publisher().publish(run)
     assert address == f"{logged_in.url}/alice/cat_toy"
-    arrived = logged_in.repos["model", "alice/cat_toy"]
-    there = {p.relative_to(run / "hub").as_posix(): p.read_bytes() for p in (run / "hub").rglob("*") if p.is_file()}
-    assert arrived.files == there
-    assert not any(NOT_FOR_OTHERS in data or TOKEN.encode() in data for data in arrived.files.values())
-    assert 'load_textual_inversion("alice/cat_toy")' in arrived.files["README.md"].decode()
-    assert len(arrived.commits) == 2
+    uploaded = logged_in.repos["model", "alice/cat_toy"]
+    staged = {p.relative_to(run / "hub").as_posix(): p.read_bytes() for p in (run / "hub").rglob("*") if p.is_file()}
+    assert uploaded.files == staged
+    assert not any(PRIVATE in data or TOKEN.encode() in data for data in uploaded.files.values())
+    assert 'load_textual_inversion("alice/cat_toy")' in uploaded.files["README.md"].decode()
+    assert len(uploaded.commits) == 2
     assert logged_in.tokens == {TOKEN}
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_the_repository_is_private_unless_it_is_said_otherwise(logged_in, run, private):
-    publishing(**({} if private else {"private": False})).publish(run)
+def test_the_repository_is_private_by_default(logged_in, run, private):
+    publisher(**({} if private else {"private": False})).publish(run)
     assert logged_in.repos["model", "alice/cat_toy"].private is private
 
 
-def test_a_public_repository_is_no_place_for_what_is_private(logged_in, run):
+def test_private_files_are_not_uploaded_to_a_public_repository(logged_in, run):
     logged_in.repos["model", "alice/cat_toy"] = public = Stored()
-    with pytest.raises(UserError, match=r"hub\.private=true, but .* is public"):
-        publishing().check()
-    with pytest.raises(UserError, match=r"hub\.private=true, but .* is public"):
-        publishing().publish(run)
+    with pytest.raises(UserError, match=r"hub\.private=true: .* is public"):
+        publisher().check()
+    with pytest.raises(UserError, match=r"hub\.private=true: .* is public"):
+        publisher().publish(run)
     assert not public.files
-    publishing(private=False).publish(run)
+    publisher(private=False).publish(run)
     assert public.files
 
 
-def test_a_second_upload_takes_away_what_is_no_longer(logged_in, run, tmp_path):
-    publishing().publish(run)
+def test_a_second_upload_deletes_files_that_are_no_longer_staged(logged_in, run, tmp_path):
+    publisher().publish(run)
     files = logged_in.repos["model", "alice/cat_toy"].files
     files["notes.md"] = b"written by hand"
-    for picture in (tmp_path / "pictures").glob("[12].png"):
-        picture.unlink()
-    publishing().publish(run)
+    for image in (tmp_path / "images").glob("[12].png"):
+        image.unlink()
+    publisher().publish(run)
     assert [name for name in files if name.startswith("concept_images")] == ["concept_images/0.jpeg"]
     assert files["notes.md"] == b"written by hand"
 
 
-def test_an_organisation_can_be_written_for(logged_in, run):
-    publishing(repo_id="toys/cat").publish(run)
+def test_the_owner_can_be_an_organization(logged_in, run):
+    publisher(repo_id="toys/cat").publish(run)
     assert ("model", "toys/cat") in logged_in.repos
 
 
 @pytest.mark.parametrize(
     ("name", "repo"), [("cat_toy", "cat_toy"), ("lr=1e-3", "lr-1e-3"), ("a--b", "a-b"), (".x..y.", "x-y")]
 )
-def test_the_name_of_a_run_becomes_one_that_the_hub_takes(name, repo):
-    assert repository_name(None, name) == repo
+def test_the_name_of_a_run_becomes_a_valid_repository_name(name, repo):
+    assert resolve_repo_name(None, name) == repo
 
 
-# --- before the training ----------------------------------------------------------------------------------------------
+# --- before training ----------------------------------------------------------------------------------------------
 
 
-def test_all_is_well_before_the_training_and_nothing_is_made(logged_in):
+def test_the_check_before_training_creates_nothing(logged_in):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        publishing().check()
+        publisher().check()
     assert not logged_in.repos
-    assert {method for method, _ in logged_in.asked} == {"GET"}
+    assert {method for method, _ in logged_in.requests} == {"GET"}
 
 
-def test_nothing_is_asked_when_nothing_is_pushed(hub):
-    publishing(push=False, repo_id="not a name").check()
-    assert not hub.asked
+def test_without_push_no_request_is_sent(hub):
+    publisher(push=False, repo_id="not a name").check()
+    assert not hub.requests
 
 
 @pytest.mark.parametrize("repo_id", ["a b", "a/b/c", "x" * 97, "a--b", "alice/.git"])
-def test_a_name_that_the_hub_does_not_take_is_refused(hub, repo_id):
+def test_an_invalid_repository_id_is_refused(hub, repo_id):
     with pytest.raises(UserError, match=r"hub\.repo_id must be"):
-        publishing(repo_id=repo_id).check()
-    assert not hub.asked
+        publisher(repo_id=repo_id).check()
+    assert not hub.requests
 
 
-def test_without_a_token_the_ways_to_have_one_are_named(hub):
+def test_a_missing_token_is_reported(hub):
     with pytest.raises(UserError, match=r"hf auth login.*HF_TOKEN"):
-        publishing().check()
-    assert not hub.asked
+        publisher().check()
+    assert not hub.requests
 
 
-def test_a_token_from_the_login_will_do(hub, tmp_path):
+def test_the_token_of_the_login_is_used(hub, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "token").write_text(TOKEN)
-    publishing().check()
+    publisher().check()
 
 
-def test_a_wrong_token_a_reading_one_and_another_owner_are_refused(logged_in, monkeypatch):
+def test_a_token_that_cannot_write_to_the_repository_is_refused(logged_in, monkeypatch):
     logged_in.role = "read"
-    with pytest.raises(UserError, match="may only read"):
-        publishing().check()
+    with pytest.raises(UserError, match="is read-only"):
+        publisher().check()
     logged_in.role = "write"
-    with pytest.raises(UserError, match="belongs to bob, this token writes for alice or toys"):
-        publishing(repo_id="bob/x").check()
+    with pytest.raises(UserError, match="can write for alice or toys, not for bob"):
+        publisher(repo_id="bob/x").check()
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(UserError, match="does not take the token") as caught:
-        publishing().check()
+    with pytest.raises(UserError, match="rejects the token") as caught:
+        publisher().check()
     assert "hf_wrong" not in str(caught.value)
 
 
-def test_without_a_network_the_run_goes_on_with_a_warning(no_hub, monkeypatch):
+def test_without_a_network_the_check_only_warns(no_hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     started = time.monotonic()
     with pytest.warns(UserWarning, match=r"cannot be reached.*tinv push"):
-        publishing().check()
+        publisher().check()
     assert time.monotonic() - started < 15
 
 
-# --- after the training -----------------------------------------------------------------------------------------------
+# --- after training -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("route", "status", "words"),
+    ("route", "status", "message"),
     [
-        ("/api/repos/create", 401, "who you are"),
-        ("/api/repos/create", 403, "does not let this token"),
-        ("/api/repos/create", 500, r"has a fault \(500\)"),
+        ("/api/repos/create", 401, "needs a login"),
+        ("/api/repos/create", 403, "has no permission"),
+        ("/api/repos/create", 500, r"has a server error \(500\)"),
         ("/commit/", 409, "another change"),
-        ("/commit/", 500, r"has a fault \(500\)"),
-        ("/api/whoami", 401, "does not take the token"),
-        ("/api/whoami", 503, "has a fault"),
+        ("/commit/", 500, r"has a server error \(500\)"),
+        ("/api/whoami", 401, "rejects the token"),
+        ("/api/whoami", 503, "has a server error"),
     ],
 )
-def test_a_failed_upload_says_why_and_keeps_all_for_later(logged_in, run, route, status, words):
+def test_a_failed_upload_is_explained_and_can_be_repeated(logged_in, run, route, status, message):
     logged_in.fails[route] = status
-    with pytest.raises(UserError, match=words) as caught:
-        publishing().publish(run)
+    with pytest.raises(UserError, match=message) as caught:
+        publisher().publish(run)
     assert f"tinv push {run}" in str(caught.value)
     assert TOKEN not in str(caught.value)
     assert (run / "hub" / "README.md").is_file() and (run / "hub" / "learned_embeds.safetensors").is_file()
@@ -167,20 +167,20 @@ def test_a_failed_upload_says_why_and_keeps_all_for_later(logged_in, run, route,
 
 
 @pytest.mark.parametrize("route", ["/api/repos/create", "/commit/"])
-def test_a_silent_hub_is_given_up(logged_in, run, monkeypatch, route):
+def test_an_upload_times_out(logged_in, run, monkeypatch, route):
     logged_in.delays[route] = 60
-    monkeypatch.setattr("tinv.publish.upload.PATIENCE_S", 0.3)
+    monkeypatch.setattr("tinv.publish.upload.TIMEOUT_S", 0.3)
     started = time.monotonic()
     with pytest.raises(UserError, match="does not answer in time"):
-        publishing().publish(run)
+        publisher().publish(run)
     assert time.monotonic() - started < 30
 
 
-def test_a_token_in_a_file_is_not_uploaded(logged_in, run):
+def test_a_file_with_a_token_is_not_uploaded(logged_in, run):
     sheet = run / "samples" / "step_003000.png"
     sheet.write_bytes(sheet.read_bytes() + TOKEN.encode())
-    with pytest.raises(UserError, match=r"step_003000\.png holds a token") as caught:
-        publishing().publish(run)
+    with pytest.raises(UserError, match=r"step_003000\.png contains a Hub token") as caught:
+        publisher().publish(run)
     assert TOKEN not in str(caught.value)
     assert not logged_in.repos
 
@@ -188,16 +188,16 @@ def test_a_token_in_a_file_is_not_uploaded(logged_in, run):
 # --- tinv push --------------------------------------------------------------------------------------------------------
 
 
-def test_push_does_as_the_run_was_told(logged_in, tmp_path, capsys):
-    pictures = tiny_images(tmp_path / "pictures")
-    run = finished_run(tmp_path / "r", "hub.repo_id=my-mug", "hub.private=false", "hub.license=mit", pictures=pictures)
+def test_push_uses_the_settings_of_the_run(logged_in, tmp_path, capsys):
+    images = tiny_images(tmp_path / "images")
+    run = finished_run(tmp_path / "r", "hub.repo_id=my-mug", "hub.private=false", "hub.license=mit", images=images)
     assert cli.main(["push", str(run)]) == 0
     assert capsys.readouterr().out == f"{logged_in.url}/alice/my-mug\n"
     stored = logged_in.repos["model", "alice/my-mug"]
     assert not stored.private and b"license: mit" in stored.files["README.md"]
 
 
-def test_push_can_be_told_otherwise(logged_in, run):
+def test_flags_of_push_override_the_settings_of_the_run(logged_in, run):
     options = ["--repo-id", "toys/other", "--no-private", "--no-concept-images", "--license", "cc0-1.0"]
     assert cli.main(["push", str(run), *options, "--message", "hello"]) == 0
     stored = logged_in.repos["model", "toys/other"]
@@ -205,7 +205,7 @@ def test_push_can_be_told_otherwise(logged_in, run):
     assert not [name for name in stored.files if name.startswith("concept_images")]
 
 
-def test_push_of_something_else_is_refused(logged_in, tmp_path, capsys):
+def test_push_of_another_folder_is_refused(logged_in, tmp_path, capsys):
     assert cli.main(["push", str(tmp_path)]) == 1
     assert "not a readable run folder" in capsys.readouterr().err
-    assert not logged_in.asked
+    assert not logged_in.requests

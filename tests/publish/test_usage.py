@@ -1,4 +1,4 @@
-"""The code on the card, run against the files beside it."""
+"""The code of the model card runs with the files of the repository."""
 
 import re
 import shutil
@@ -19,26 +19,26 @@ pytestmark = pytest.mark.slow
     ("layout", "encoders"),
     [("sd1", {"clip_l": "text_encoder"}), ("sdxl", {"clip_l": "text_encoder", "clip_g": "text_encoder_2"})],
 )
-def test_the_code_of_the_card_loads_every_row_and_draws(tmp_path, monkeypatch, layout, encoders):
+def test_the_code_of_the_card_loads_all_vectors_and_draws(tmp_path, monkeypatch, layout, encoders):
     monkeypatch.chdir(tmp_path)
     pipeline = published(layout)
     save(pipeline, tmp_path / "model")
     widths = {name: getattr(pipeline, part).get_input_embeddings().weight.shape[1] for name, part in encoders.items()}
     run = finished_run(
         tmp_path / "run",
-        pictures=tiny_images(tmp_path / "p"),
+        images=tiny_images(tmp_path / "p"),
         base=str(tmp_path / "model"),
         encoders=tuple(encoders),
         widths=widths,
     )
     shutil.copytree(stage(run, run, repo_id="alice/cat-toy", license=None, concept_images=True), "alice/cat-toy")
     code = re.search(r"```python\n(.*?)```", (tmp_path / "alice/cat-toy/README.md").read_text(), re.DOTALL)[1]
-    names: dict = {}
-    exec(code, names)
-    assert (tmp_path / "picture.png").is_file()
+    variables: dict = {}
+    exec(code, variables)
+    assert (tmp_path / "image.png").is_file()
     learned = formats.read(run).vectors
     for name, part in encoders.items():
-        tokenizer = getattr(names["pipe"], part.replace("text_encoder", "tokenizer"))
-        table = getattr(names["pipe"], part).get_input_embeddings().weight
+        tokenizer = getattr(variables["pipe"], part.replace("text_encoder", "tokenizer"))
+        table = getattr(variables["pipe"], part).get_input_embeddings().weight
         ids = tokenizer.convert_tokens_to_ids(["<cat-toy>", "<cat-toy>_1"])
         assert torch.equal(table[ids].cpu(), learned[name])

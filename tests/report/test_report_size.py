@@ -6,7 +6,7 @@ import pytest
 from tests.report.folders import picture, write_run, write_sheets, write_sweep
 from tinv.report import write_report
 from tinv.report.contact_sheet import Source, make_album
-from tinv.report.downsample import evenly, shorten
+from tinv.report.downsample import pick_evenly, shorten
 from tinv.report.thumbnails import thumbnail
 
 MOST = 32_000_000
@@ -56,10 +56,10 @@ def test_no_peak_of_a_curve_is_lost():
 
 
 def test_the_first_and_the_last_of_many_are_kept():
-    assert evenly(range(100), 3) == [0, 50, 99]
-    assert evenly(range(100), 1) == [99]
-    assert evenly(range(3), 5) == [0, 1, 2]
-    assert evenly([], 0) == []
+    assert pick_evenly(range(100), 3) == [0, 50, 99]
+    assert pick_evenly(range(100), 1) == [99]
+    assert pick_evenly(range(3), 5) == [0, 1, 2]
+    assert pick_evenly([], 0) == []
 
 
 @pytest.mark.slow

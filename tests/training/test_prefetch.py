@@ -75,10 +75,10 @@ def test_it_fetches_what_the_run_opens_once(hub, tmp_path, capsys):
     assert "vae/diffusion_pytorch_model.safetensors" not in fetched  # there is another
     assert {"diffusion_pytorch_model.safetensors", "tokenizer/tokenizer.json", "2.png"} <= {*fetched}
     assert "model somebody/tiny@" in first and "dataset somebody/cats@" in first and "MB fetched" in first
-    hub.asked.clear()
+    hub.requests.clear()
     assert cli.main(["prefetch", *settings]) == 0
     assert "nothing to fetch" in capsys.readouterr().out
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_what_is_here_anyway_needs_nothing(capsys):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinv.evaluation.subjects import Subject
-from tinv.publish.run_facts import read_config, setting
+from tinv.publish.run_config import RunConfig
 from tinv.training.loggers.wandb_run import has_wandb_run, update_summary
 
 PREFIX = "evaluation"
@@ -22,8 +22,8 @@ def tell(subject: Subject, result: Mapping[str, Any]) -> bool:
         return False
     suffix = "" if subject.folder == subject.place else f"/{subject.folder.name}"
     scores = {name: value for name, value in result["scores"].items() if value is not None}
-    cfg = read_config(subject.place)
-    settings = {key: setting(cfg, f"logger.wandb.{key}") for key in ("project", "entity", "mode")}
+    config = RunConfig(subject.place)
+    settings = {key: config.get(f"logger.wandb.{key}") for key in ("project", "entity", "mode")}
     update_summary(
         subject.place, {f"{PREFIX}/{name}{suffix}": value for name, value in scores.items()}, config=settings
     )

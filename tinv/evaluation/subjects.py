@@ -10,7 +10,7 @@ from tinv.concept import slug
 from tinv.data.images import find_images, format_names
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
-from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures, working_dir
+from tinv.publish.run_config import RunConfig
 from tinv.runs.layout import EMBEDDING, STATUS, concept_dirs
 from tinv.runs.reader import RunReader
 
@@ -64,10 +64,8 @@ class Subject:
             raise UserError(f"{error}; or give the pictures with --images") from error
 
     def _own_pictures(self) -> list[Path]:
-        cfg = read_config(self.place)
-        groups = {str(setting(cfg, f"{at}concept.placeholder_token")): f"{at}data" for at in concept_parts(cfg)}
-        here = working_dir(RunReader(self.place))
-        return training_pictures(cfg, here, groups.get(self.learned.placeholder_token, "data"))
+        config = RunConfig(self.place)
+        return config.training_images(config.data_groups.get(self.learned.placeholder_token, "data"))
 
 
 def find_subjects(places: Sequence[Path]) -> dict[Path, list[Subject]]:

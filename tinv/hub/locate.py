@@ -105,8 +105,8 @@ def _fetch(repo: Repo, choose: Callable[[Listing], list[str]], *, setting: str, 
     except LookupError as error:
         raise UserError(
             f"{setting}={repo}: neither a folder here nor in the local Hub cache, and it cannot be downloaded "
-            f"({error.args[0]}). Check the name and the network, run `tinv prefetch` with the same settings where there "
-            f"is a network, give a local folder, or {default}."
+            f"({error.args[0]}). Check the name and the network, run `tinv prefetch` with the same settings where "
+            f"there is a network, give a local folder, or {default}."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Which files of a diffusers repository a run opens: one copy of the weights of the parts that it uses."""
+"""Selects the files of a diffusers repository that a run loads: one copy of the weights of each component."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,92 +7,91 @@ from tinv.errors import UserError
 from tinv.hub.snapshot import Listing
 
 COMPONENTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae", "scheduler")
-"""What a run uses of a pipeline; safety checkers and their like stay where they are."""
+"""The components of a pipeline that a run uses; not, for example, the safety checker."""
 
 _REQUIRED = frozenset(COMPONENTS) - {"tokenizer_2", "text_encoder_2"}
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)[.-].*")
-_SETTINGS = re.compile(r"[^/]+\.(json|txt|model)")
+_CONFIG = re.compile(r"[^/]+\.(json|txt|model)")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _INDEX = ".index."
 
 
-def select_pipeline_files(listing: Listing, *, variant: str | None, parts: Iterable[str] = COMPONENTS) -> list[str]:
-    """The files of a pipeline's repository that its parts are loaded from.
+def select_pipeline_files(
+    listing: Listing, *, variant: str | None, components: Iterable[str] = COMPONENTS
+) -> list[str]:
+    """Returns the files of a pipeline's repository that its components are loaded from.
 
     Args:
-        listing: what there is.
-        variant: of the weights, e.g. fp16; None is the plain ones.
-        parts: folders of the repository; those that not every model has may be missing.
+        listing: all files of the repository.
+        variant: of the weights, e.g. fp16; None is the default weights.
+        components: subfolders of the repository; optional ones may be missing.
 
     Raises:
-        UserError: this is no pipeline, or it lacks a part or the variant.
+        UserError: this is no pipeline, or it lacks a component or the variant.
     """
-    if "model_index.json" not in listing:
-        raise UserError("it is no diffusers pipeline (it has no model_index.json)")
-    chosen = ["model_index.json"]
-    for part in parts:
-        names = [name for name in listing if name.startswith(f"{part}/")]
-        if not names and part in _REQUIRED:
-            raise UserError(f"it has no {part}")
-        chosen += select_component_files(
-            [name.removeprefix(f"{part}/") for name in names], variant=variant, prefix=f"{part}/"
-        )
-    return chosen
+    _check_pipeline(listing)
+    files = ["model_index.json"]
+    for component in components:
+        prefix = f"{component}/"
+        names = [name.removeprefix(prefix) for name in listing if name.startswith(prefix)]
+        if not names and component in _REQUIRED:
+            raise UserError(f"it has no {component}")
+        files += select_component_files(names, variant=variant, prefix=prefix)
+    return files
 
 
 def select_config_files(listing: Listing) -> list[str]:
-    """The files of a pipeline's repository that say what it is, and its tokenizers; no weights.
+    """Returns the configuration and tokenizer files of a pipeline's repository; no weights.
 
     Raises:
         UserError: this is no pipeline.
     """
-    if "model_index.json" not in listing:
-        raise UserError("it is no diffusers pipeline (it has no model_index.json)")
+    _check_pipeline(listing)
     inside = [name.partition("/") for name in listing]
     return ["model_index.json"] + [
-        f"{part}/{name}"
-        for part, _, name in inside
-        if part in COMPONENTS and _SETTINGS.fullmatch(name) and not _WEIGHTS.fullmatch(name)
+        f"{component}/{name}"
+        for component, _, name in inside
+        if component in COMPONENTS and _CONFIG.fullmatch(name) and not _WEIGHTS.fullmatch(name)
     ]
 
 
 def select_component_files(names: Sequence[str], *, variant: str | None, prefix: str = "") -> list[str]:
-    """The files of one folder: its settings, and its weights once, as safetensors if there are any.
+    """Returns the files of one subfolder: its configuration, and its weights once, as safetensors if there are any.
 
     Args:
-        names: what is in the folder.
+        names: the files in the subfolder.
         variant: of the weights.
-        prefix: of the folder, put before the names.
+        prefix: the subfolder, put before the names.
 
     Raises:
-        UserError: there are weights, but none of the variant.
+        UserError: there are weights, but not of the variant.
     """
-    here = [name for name in names if "/" not in name]
-    weights = [name for name in here if _WEIGHTS.fullmatch(name)]
-    settings = [name for name in here if _SETTINGS.fullmatch(name) and name not in weights]
+    names = [name for name in names if "/" not in name]
+    weights = [name for name in names if _WEIGHTS.fullmatch(name)]
+    configs = [name for name in names if _CONFIG.fullmatch(name) and name not in weights]
     if not weights:
-        return [prefix + name for name in settings]
-    fitting = [name for name in weights if _variant(name) == variant]
+        return [prefix + name for name in configs]
+    matches = [name for name in weights if _variant_of(name) == variant]
     for suffix in (".safetensors", ".bin"):
-        files = [name for name in fitting if name.endswith(suffix)]
-        if shards := [name for name in files if _is_shard(name)]:
-            index = [name for name in fitting if _INDEX in name and f"{suffix}{_INDEX}" in name]
+        files = [name for name in matches if name.endswith(suffix)]
+        if shards := [name for name in files if _SHARD.search(name)]:
+            index = [name for name in matches if _INDEX in name and f"{suffix}{_INDEX}" in name]
             files = [name for name in files if name not in shards] or [*shards, *index]
         if files:
-            return [prefix + name for name in [*settings, *files]]
-    there = sorted({_variant(name) or "null" for name in weights if name.endswith((".safetensors", ".bin"))})
+            return [prefix + name for name in [*configs, *files]]
+    variants = sorted({_variant_of(name) or "null" for name in weights if name.endswith((".safetensors", ".bin"))})
     raise UserError(
-        f"its {prefix.rstrip('/') or 'weights'} come as {', '.join(there) or 'no format that tinv loads'}, "
-        f"not as {variant or 'null'}; set model.variant to one that all parts have"
+        f"its {prefix.rstrip('/') or 'weights'} exist as {', '.join(variants) or 'no format that tinv loads'}, "
+        f"not as {variant or 'null'}; set model.variant to one that all components have"
     )
 
 
-def _is_shard(name: str) -> bool:
-    return re.search(r"-\d{5}-of-\d{5}", name) is not None
+def _check_pipeline(listing: Listing) -> None:
+    if "model_index.json" not in listing:
+        raise UserError("it is no diffusers pipeline (it has no model_index.json)")
 
 
-def _variant(name: str) -> str | None:
+def _variant_of(name: str) -> str | None:
     """`model.fp16.safetensors`, `model.fp16-00001-of-00002.safetensors`, `model-00001-of-00002.fp16.bin` -> fp16."""
-    plain = re.sub(r"-\d{5}-of-\d{5}", "", name)
-    middle = plain.split(".")[1:-1]
-    left = [word for word in middle if word not in ("safetensors", "bin", "index")]
-    return left[0] if left else None
+    middle = _SHARD.sub("", name).split(".")[1:-1]
+    return next((word for word in middle if word not in ("safetensors", "bin", "index")), None)

@@ -1,4 +1,4 @@
-"""A repository of the Hub at one commit, in the Hub's own cache: only the files that are wanted, and all of them."""
+"""Files of a Hub repository at one commit, in the Hub's own cache: only the selected files, and all of them."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +17,12 @@ from tinv.errors import UserError
 from tinv.hub.errors import explain_error
 
 TIMEOUT_S = 10.0
-"""How long the Hub may be silent. Its client waits for ever, which on a node without a network is too long."""
+"""Seconds that the Hub may take to answer. Its client waits forever by default, also on a node without a network."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Listing = Mapping[str, int]
-"""File name in the repository -> bytes."""
+"""Bytes of each file of a repository, by name."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Repo:
     """`owner/name`."""
     kind: Literal["model", "dataset"] = "model"
     revision: str | None = None
-    """A commit, a branch or a tag; None is the main branch. Only a commit stays what it is."""
+    """A commit, a branch or a tag; None is the main branch. Only a commit never changes."""
 
     @property
     def is_pinned(self) -> bool:
-        """Whether the revision is a commit, so that a copy of it never goes out of date."""
+        """Whether the revision is a commit, so that a cached copy never becomes outdated."""
         return _COMMIT.fullmatch(self.revision or "") is not None
 
     def __str__(self) -> str:
@@ -46,76 +46,76 @@ class Repo:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The wanted files of a repository, on this machine."""
+    """The selected files of a repository, on this machine."""
 
     folder: Path
-    """Holds them under their names in the repository."""
+    """Contains them under their names in the repository."""
     files: Listing
     downloaded: Sequence[str]
-    """Those that were not here before."""
+    """The files that were not in the cache before."""
 
     @property
     def commit(self) -> str:
-        """The commit that the files are of."""
+        """The commit of the files."""
         return self.folder.name
 
 
-_watchers: list[list[tuple[Repo, Snapshot]]] = []
+_recorders: list[list[tuple[Repo, Snapshot]]] = []
 
 
 @contextmanager
 def record_snapshots() -> Iterator[list[tuple[Repo, Snapshot]]]:
-    """Every snapshot that the block asks for, in its order."""
-    seen: list[tuple[Repo, Snapshot]] = []
-    _watchers.append(seen)
+    """Yields a list to which every snapshot that is requested in the block is appended."""
+    requested: list[tuple[Repo, Snapshot]] = []
+    _recorders.append(requested)
     try:
-        yield seen
+        yield requested
     finally:
-        _watchers.remove(seen)
+        _recorders.remove(requested)
 
 
 def get_snapshot(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snapshot:
-    """The files that `choose` picks, from the cache or from the Hub.
+    """Returns the files that `choose` selects, from the cache or from the Hub.
 
-    A commit that is in the cache is used without asking the Hub. A branch is asked for, and taken from the cache where
-    the Hub does not answer.
+    For a cached commit, sends no request. For a branch, asks the Hub for the newest commit, and uses the cache if the
+    Hub does not answer.
 
     Args:
-        repo: where from.
-        choose: picks names from the repository's listing, or raises a UserError if what it needs is not there.
+        repo: the repository.
+        choose: selects file names of the listing, or raises a UserError if a required file is missing.
 
     Raises:
-        LookupError: the files are not here and the Hub does not give them; the message says why.
-        UserError: of `choose`.
+        LookupError: the files are not in the cache and cannot be downloaded; the message says why.
+        UserError: raised by `choose`.
     """
     try:
         validate_repo_id(repo.id)
     except HFValidationError as error:
-        raise LookupError("its name is none that the Hub gives") from error
-    found = _find(repo, choose)
-    for watcher in _watchers:
-        watcher.append((repo, found))
-    return found
+        raise LookupError("not a valid Hub repository id") from error
+    snapshot = _find(repo, choose)
+    for recorder in _recorders:
+        recorder.append((repo, snapshot))
+    return snapshot
 
 
 def _find(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snapshot:
     cached = _in_cache(repo)
-    if cached and repo.is_pinned and (found := _complete(*cached, choose)):
-        return found
+    if cached and repo.is_pinned and (complete := _complete(*cached, choose)):
+        return complete
     try:
-        commit, listing = _ask(repo)
-    except Exception as error:  # of which kind depends on the HTTP library that the client happens to use
-        if cached and (found := _complete(*cached, choose)):
-            return found
+        commit, listing = _request_listing(repo)
+    except Exception as error:  # its type depends on the HTTP library that the client uses
+        if cached and (complete := _complete(*cached, choose)):
+            return complete
         raise LookupError(explain_error(error)) from error
-    if cached and cached[0].name == commit and (found := _complete(cached[0], listing, choose)):
-        return found
+    if cached and cached[0].name == commit and (complete := _complete(cached[0], listing, choose)):
+        return complete
     return _download(repo, listing, choose(listing))
 
 
 @contextmanager
 def hub_timeout(seconds: float | None = None) -> Iterator[None]:
-    """Give up on a silent Hub after some seconds, within the block."""
+    """Limits the time of requests to the Hub in the block, by default to TIMEOUT_S."""
     session = get_session()
     before, session.timeout = session.timeout, seconds or TIMEOUT_S
     try:
@@ -124,12 +124,12 @@ def hub_timeout(seconds: float | None = None) -> Iterator[None]:
         session.timeout = before
 
 
-def _ask(repo: Repo) -> tuple[str, Listing]:
-    """The commit that the revision is now, and its files; one short question."""
+def _request_listing(repo: Repo) -> tuple[str, Listing]:
+    """Requests the commit of the revision, and its files."""
     api = HfApi()
-    ask = api.model_info if repo.kind == "model" else api.dataset_info
+    request = api.model_info if repo.kind == "model" else api.dataset_info
     with hub_timeout():
-        info = ask(repo.id, revision=repo.revision, timeout=TIMEOUT_S, files_metadata=True)
+        info = request(repo.id, revision=repo.revision, timeout=TIMEOUT_S, files_metadata=True)
     return info.sha or "", {file.rfilename: file.size or 0 for file in info.siblings or []}
 
 
@@ -138,27 +138,27 @@ def _download(repo: Repo, listing: Listing, names: Sequence[str]) -> Snapshot:
     missing = [name for name in names if cached is None or not (cached[0] / name).is_file()]
     try:
         with hub_timeout():
-            place = snapshot_download(
+            folder = snapshot_download(
                 repo.id, repo_type=repo.kind, revision=repo.revision, allow_patterns=[escape(name) for name in names]
             )
     except Exception as error:
         raise LookupError(explain_error(error)) from error
-    return Snapshot(Path(place), {name: listing[name] for name in names}, missing)
+    return Snapshot(Path(folder), {name: listing[name] for name in names}, missing)
 
 
 def _complete(folder: Path, listing: Listing, choose: Callable[[Listing], Sequence[str]]) -> Snapshot | None:
-    """The chosen files, if every one of them is in the folder."""
+    """Returns the selected files if all of them are in the folder."""
     try:
         names = choose(listing)
     except UserError:
-        return None  # the Hub may have more than what is here
+        return None  # the Hub may have more files than the cache
     if not all((folder / name).is_file() for name in names):
         return None
     return Snapshot(folder, {name: listing[name] for name in names}, [])
 
 
 def _in_cache(repo: Repo) -> tuple[Path, Listing] | None:
-    """The folder of the revision in the cache, and what the repository holds as far as the cache knows."""
+    """Returns the folder of the revision in the cache, and the listing of the repository as far as it is cached."""
     storage, revision = _storage(repo), repo.revision or constants.DEFAULT_REVISION
     reference = storage / "refs" / revision
     commit = revision if repo.is_pinned else reference.read_text().strip() if reference.is_file() else ""

@@ -62,7 +62,7 @@ def fetch_weights(files: ModelFiles, *, variant: str | None, without: str | None
         UserError: a component has no weights of this variant, or the download fails.
     """
     components = [component for component in files.family.modules if component != without]
-    choose = partial(select_pipeline_files, variant=variant, parts=components)
+    choose = partial(select_pipeline_files, variant=variant, components=components)
     if isinstance(files.weights, Repo):
         return fetch(files.weights, choose, setting="model.pretrained")
     if files.weights.is_file():

@@ -54,7 +54,7 @@ def load_vocabularies(pretrained: str) -> dict[str, Vocabulary]:
     tokenizers = tokenizers_of(files, None)
     names, weights = list(files.family.text_encoders), files.weights
     if isinstance(weights, Repo):
-        weights = fetch(weights, partial(select_pipeline_files, variant=None, parts=names), setting="--model")
+        weights = fetch(weights, partial(select_pipeline_files, variant=None, components=names), setting="--model")
     with explained_errors("--model", pretrained):
         modules = load_modules(
             weights,

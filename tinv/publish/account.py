@@ -1,7 +1,6 @@
-"""Whose the upload is: the token, its owner, and where it may write."""
+"""The account of an upload: the token, its owner, and the repositories that it may write to."""
 
 import re
-from typing import Any
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
@@ -11,55 +10,60 @@ from tinv.errors import UserError
 from tinv.hub.errors import explain_error, is_access_denied
 from tinv.hub.snapshot import hub_timeout
 
-_LOGIN = "log in with `hf auth login`, or set the environment variable HF_TOKEN"
+_LOGIN = "Log in with `hf auth login`, or set the environment variable HF_TOKEN"
 
 
-class SilentHubError(Exception):
-    """The Hub does not answer, and so cannot say whether all is well."""
+class HubUnreachableError(Exception):
+    """The Hub does not answer, so that nothing could be checked."""
 
 
-def repository_name(repo_id: str | None, name: str) -> str:
-    """The repository that was asked for, or one by the run's name.
+def resolve_repo_name(repo_id: str | None, run_name: str) -> str:
+    """Returns the repository id, or a valid repository name made of the run's name.
 
     Raises:
-        UserError: the Hub takes no such name.
+        UserError: the Hub does not allow this name.
     """
-    chosen = repo_id or re.sub(r"[^\w.-]+|--+|\.\.+", "-", name).strip("-.")
+    name = repo_id or re.sub(r"[^\w.-]+|--+|\.\.+", "-", run_name).strip("-.")
     try:
-        validate_repo_id(chosen)
+        validate_repo_id(name)
     except HFValidationError as error:
         raise UserError(
-            f"hub.repo_id must be NAME or OWNER/NAME of letters, digits and . _ -, up to 96 in all, got {chosen!r}"
+            f"hub.repo_id must be NAME or OWNER/NAME of letters, digits and . _ -, at most 96 characters, got {name!r}."
         ) from error
-    return chosen
+    return name
 
 
-def full_name(repo_id: str) -> str:
-    """OWNER/NAME for somebody who may write there.
+def resolve_repo_id(repo_id: str) -> str:
+    """Returns OWNER/NAME of a repository that the token may write to.
 
     Raises:
-        UserError: there is no token, it is not valid, it only reads, or it is another's.
-        SilentHubError: the Hub does not answer.
+        UserError: there is no token, it is invalid or read-only, or the repository belongs to another account.
+        HubUnreachableError: the Hub does not answer.
     """
     if get_token() is None:
-        raise UserError(f"hub.push needs a token of the Hub that may write: {_LOGIN}")
-    me = _ask(lambda api: api.whoami(), f"hub.push: the Hub does not take the token; {_LOGIN}")
-    role = me.get("auth", {}).get("accessToken", {}).get("role")
-    if role == "read":
-        raise UserError("hub.push: the token may only read; make one that may write, then " + _LOGIN)
+        raise UserError(f"hub.push needs a Hub token with write access. {_LOGIN}.")
+    try:
+        with hub_timeout():
+            account = HfApi().whoami()
+    except Exception as error:
+        if is_access_denied(error):
+            raise UserError(f"hub.push: the Hub rejects the token. {_LOGIN}.") from error
+        raise HubUnreachableError(explain_error(error)) from error
+    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise UserError(f"hub.push: the token is read-only. Create one with write access. {_LOGIN}.")
     owner, _, name = repo_id.rpartition("/")
-    mine = [me["name"], *(org["name"] for org in me.get("orgs", []))]
-    if owner and owner not in mine:
-        raise UserError(f"hub.repo_id: {repo_id} belongs to {owner}, this token writes for {' or '.join(mine)}")
-    return f"{owner or me['name']}/{name}"
+    owners = [account["name"], *(org["name"] for org in account.get("orgs", []))]
+    if owner and owner not in owners:
+        raise UserError(f"hub.repo_id={repo_id}: the token can write for {' or '.join(owners)}, not for {owner}.")
+    return f"{owner or account['name']}/{name}"
 
 
 def check_visibility(repo_id: str, *, private: bool) -> None:
-    """Do not show to the world what was meant to be private: a repository that is there keeps its visibility.
+    """Refuses to upload private files to an existing public repository, whose visibility would not change.
 
     Raises:
-        UserError: it is there and public.
-        SilentHubError: the Hub does not answer.
+        UserError: `private` is set and the repository is public.
+        HubUnreachableError: the Hub does not answer.
     """
     try:
         with hub_timeout():
@@ -67,19 +71,9 @@ def check_visibility(repo_id: str, *, private: bool) -> None:
     except RepositoryNotFoundError:
         return
     except Exception as error:
-        raise SilentHubError(explain_error(error)) from error
+        raise HubUnreachableError(explain_error(error)) from error
     if private and is_public:
         raise UserError(
-            f"hub.private=true, but the repository {repo_id} is there already and is public; make it private on its "
-            f"page, choose another hub.repo_id, or set hub.private=false"
+            f"hub.private=true: the repository {repo_id} exists and is public. Make it private on its page, set "
+            f"another hub.repo_id, or set hub.private=false."
         )
-
-
-def _ask(question: Any, refused: str) -> dict[str, Any]:
-    try:
-        with hub_timeout():
-            return dict(question(HfApi()))
-    except Exception as error:
-        if is_access_denied(error):
-            raise UserError(refused) from error
-        raise SilentHubError(explain_error(error)) from error

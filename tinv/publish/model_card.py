@@ -1,4 +1,4 @@
-"""The model card: what a word is, how to use it, how it came about. Only what the run's folder knows."""
+"""The model card of a learned embedding: what it is, how to use it, how it was trained."""
 
 import json
 import shlex
@@ -10,89 +10,91 @@ from tinv.concept import slug
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import negative_token
 from tinv.hub.licenses import find_license
-from tinv.publish.run_facts import CONCEPT_IMAGES, Facts
+from tinv.publish.run_facts import CONCEPT_IMAGES, RunFacts
 from tinv.token_parts import has_negative
 
 _PAPER = "https://arxiv.org/abs/2208.01618"
 
 
-def model_card(facts: Facts, *, repo_id: str, license: str | None, files: list[str]) -> str:
-    """The text of README.md.
+def model_card(facts: RunFacts, *, repo_id: str, license: str | None, files: list[str]) -> str:
+    """Returns the text of README.md.
 
     Args:
         facts: of the run.
-        repo_id: where the files will be.
-        license: of the word, as the Hub calls it; None is the base model's, where that is known.
-        files: what else will be there.
+        repo_id: the repository of the files.
+        license: of the embedding, as a Hub license id; None is the base model's, if it is known.
+        files: all other files of the repository.
     """
     base = facts.learned.provenance.get("base_model", "")
-    theirs = facts.learned.provenance.get("base_license") or find_license(base)
-    parts = [
-        f"---\n{yaml.safe_dump(_front_matter(facts, license or theirs), sort_keys=False, allow_unicode=True)}---",
+    base_license = facts.learned.provenance.get("base_license") or find_license(base)
+    metadata = yaml.safe_dump(_metadata(facts, license or base_license), sort_keys=False, allow_unicode=True)
+    sections = [
+        f"---\n{metadata}---",
         _introduction(facts),
         _samples(facts, files),
         "## Use",
         f"```python\n{usage(facts.learned, repo_id=repo_id, files=files)}\n```",
         _other_programs(facts.learned, files),
-        "## How it was made",
-        _table(facts, files),
-        f"```\n{' '.join(['tinv-train', *map(_quoted, facts.overrides)])}\n```",
+        "## Training",
+        _training_table(facts, files),
+        f"```\n{' '.join(['tinv-train', *map(_shell_quote, facts.overrides)])}\n```",
         "## License",
-        _license(base, license, theirs),
+        _license(base, license, base_license),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
-    """Python that draws a picture with the word."""
+    """Returns Python code that draws an image with the embedding."""
     base, revision = learned.provenance.get("base_model", ""), learned.provenance.get("base_revision")
-    word = learned.placeholder_token
+    token = learned.placeholder_token
     lines = ["import torch", "from diffusers import DiffusionPipeline"]
-    where = _text(base)
+    model = _literal(base)
     if base.startswith("pkg://"):
         lines += ["from tinv.runs.files import resolve_path"]
-        where = f"str(resolve_path({_text(base)}))"
-    place = f"{where}, revision={_text(revision)}" if revision else where
-    lines += ["", f"pipe = DiffusionPipeline.from_pretrained({place})"]
+        model = f"str(resolve_path({_literal(base)}))"
+    arguments = f"{model}, revision={_literal(revision)}" if revision else model
+    lines += ["", f"pipe = DiffusionPipeline.from_pretrained({arguments})"]
     if "/" not in base:
         lines[-1] += "  # the folder of the model"
     lines += ['pipe.to("cuda" if torch.cuda.is_available() else "cpu")']
-    words = {"learned_embeds": word}
+    tokens = {"learned_embeds": token}
     if has_negative(learned.vectors):
-        words["learned_embeds-neg"] = negative_token(word)
-    for stem in words:
-        lines += _loading(stem, repo_id=repo_id, files=files)
-    prompts = ", negative_prompt=".join(_text(_prompt(learned, each)) for each in words.values())
-    return "\n".join([*lines, f"image = pipe({prompts}).images[0]", 'image.save("picture.png")'])
+        tokens["learned_embeds-neg"] = negative_token(token)
+    for stem in tokens:
+        lines += _loading_code(stem, repo_id=repo_id, files=files)
+    prompts = ", negative_prompt=".join(_literal(_prompt(learned, each)) for each in tokens.values())
+    return "\n".join([*lines, f"image = pipe({prompts}).images[0]", 'image.save("image.png")'])
 
 
-def _loading(stem: str, *, repo_id: str, files: list[str]) -> list[str]:
-    """Python that loads a word into each text encoder."""
+def _loading_code(stem: str, *, repo_id: str, files: list[str]) -> list[str]:
+    """Returns Python code that loads an embedding into each text encoder."""
     if f"{stem}_2.safetensors" not in files:
-        which = "" if stem == "learned_embeds" else f", weight_name={_text(f'{stem}.safetensors')}"
-        return [f"pipe.load_textual_inversion({_text(repo_id)}{which})"]
+        weight_name = "" if stem == "learned_embeds" else f", weight_name={_literal(f'{stem}.safetensors')}"
+        return [f"pipe.load_textual_inversion({_literal(repo_id)}{weight_name})"]
     return [
-        f"pipe.load_textual_inversion({_text(repo_id)}, weight_name={_text(f'{stem}{part}.safetensors')}, "
+        f"pipe.load_textual_inversion({_literal(repo_id)}, weight_name={_literal(f'{stem}{part}.safetensors')}, "
         f"text_encoder=pipe.text_encoder{part}, tokenizer=pipe.tokenizer{part})"
         for part in ("", "_2")
     ]
 
 
-def _text(value: str) -> str:
-    """A Python literal, in double quotes."""
+def _literal(value: str) -> str:
+    """Returns a Python string literal in double quotes."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def _prompt(learned: LearnedEmbedding, word: str) -> str:
-    return f"a painting in the style of {word}" if learned.provenance.get("kind") == "style" else f"a photo of a {word}"
+def _prompt(learned: LearnedEmbedding, token: str) -> str:
+    is_style = learned.provenance.get("kind") == "style"
+    return f"a painting in the style of {token}" if is_style else f"a photo of a {token}"
 
 
-def _front_matter(facts: Facts, license: str | None) -> dict[str, Any]:
+def _metadata(facts: RunFacts, license: str | None) -> dict[str, Any]:
     base = facts.learned.provenance.get("base_model", "")
     family = "stable-diffusion-xl" if "clip_g" in facts.learned.vectors else "stable-diffusion"
     return {
         **({"license": license} if license else {}),
-        **({"base_model": base} if "/" in base and "://" not in base else {}),
+        **({"base_model": base} if _is_hub_id(base) else {}),
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
         "instance_prompt": facts.learned.placeholder_token,
@@ -100,27 +102,30 @@ def _front_matter(facts: Facts, license: str | None) -> dict[str, Any]:
     }
 
 
-def _introduction(facts: Facts) -> str:
+def _introduction(facts: RunFacts) -> str:
     learned = facts.learned
-    what = "a style" if facts.kind == "style" else "a thing"
-    start = learned.provenance.get("initializer_token")
-    rows = {name: f"{len(rows)} of {rows.shape[1]} numbers" for name, rows in learned.vectors.items()}
-    sizes = " and ".join(f"{size} ({name})" for name, size in rows.items())
+    initializer = learned.provenance.get("initializer_token")
+    sizes = " and ".join(
+        f"{len(vectors)} of {vectors.shape[1]} numbers ({encoder})" for encoder, vectors in learned.vectors.items()
+    )
     return (
         f"# {learned.placeholder_token.replace('<', '&lt;')}\n\n"
-        f"`{learned.placeholder_token}` is a word for {what}, learned from {len(facts.pictures)} pictures by "
-        f"[textual inversion]({_PAPER}){f', starting from the word `{start}`' if start else ''}. It is nothing but "
-        f"vectors for the text encoder, {sizes}; the model itself is unchanged."
+        f"`{learned.placeholder_token}` is a placeholder token for "
+        f"{'a style' if facts.kind == 'style' else 'an object'}, learned from {len(facts.images)} images by "
+        f"[textual inversion]({_PAPER})"
+        f"{f', initialized from `{initializer}`' if initializer else ''}. It consists of input vectors for the text "
+        f"encoder, {sizes}; the model itself is unchanged."
     )
 
 
-def _samples(facts: Facts, files: list[str]) -> str:
+def _samples(facts: RunFacts, files: list[str]) -> str:
     sheets = sorted(name for name in files if name.startswith("samples/"))
     if not sheets:
         return ""
-    drawn = ", ".join(f"{key} {value}" for key, value in facts.settings.items() if value is not None)
+    sampling = ", ".join(f"{key} {value}" for key, value in facts.sampling.items() if value is not None)
     before = f" [The same prompts and seeds before training]({sheets[0]})." if len(sheets) > 1 else ""
-    return f"![Samples]({sheets[-1]})\n\nNot selected: the run's own last sheet{drawn and f' ({drawn})'}.{before}"
+    settings = f" ({sampling})" if sampling else ""
+    return f"![Samples]({sheets[-1]})\n\nAll samples of the last step, not a selection{settings}.{before}"
 
 
 def _other_programs(learned: LearnedEmbedding, files: list[str]) -> str:
@@ -129,49 +134,51 @@ def _other_programs(learned: LearnedEmbedding, files: list[str]) -> str:
     renamed = "" if file == own else f" as `{own}`"
     return (
         f'With tinv: `tinv generate --embedding FOLDER "{_prompt(learned, "{}")}"`. In AUTOMATIC1111, Forge and '
-        f"ComfyUI the name of the file is the word: put `{file}` into the folder for embeddings{renamed}."
+        f"ComfyUI, the file name is the token: copy `{file}` into the embeddings folder{renamed}."
     )
 
 
-def _table(facts: Facts, files: list[str]) -> str:
-    card, told = facts.card, facts.learned.provenance
-    result, machine = card.get("result", {}), card.get("machine", {})
-    loss = result.get(f"val/loss/{slug(facts.learned.placeholder_token)}" if facts.companions else "val/loss")
+def _training_table(facts: RunFacts, files: list[str]) -> str:
+    card, provenance = facts.card, facts.learned.provenance
+    loss_name = f"val/loss/{slug(facts.learned.placeholder_token)}" if facts.other_tokens else "val/loss"
+    loss = card.get("result", {}).get(loss_name)
     training = card.get("seconds", {}).get("training")
     earlier = sum(session.get("seconds", {}).get("training", 0) for session in card.get("earlier", []))
-    names = [name for name in files if name.startswith(f"{CONCEPT_IMAGES}/")]
-    revision = f" at {told['base_revision']}" if told.get("base_revision") else ""
+    are_published = any(name.startswith(f"{CONCEPT_IMAGES}/") for name in files)
+    revision = f" at {provenance['base_revision']}" if provenance.get("base_revision") else ""
     rows = {
-        "base model": f"`{told.get('base_model', 'unknown')}`{revision}",
-        "pictures": f"{len(facts.pictures)}" + (f", in `{CONCEPT_IMAGES}/`" if names else ", not published"),
-        "steps": told.get("steps"),
-        "effective batch": card.get("effective_batch"),
+        "base model": f"`{provenance.get('base_model', 'unknown')}`{revision}",
+        "images": f"{len(facts.images)}" + (f", in `{CONCEPT_IMAGES}/`" if are_published else ", not published"),
+        "steps": provenance.get("steps"),
+        "effective batch size": card.get("effective_batch"),
         "precision": card.get("precision"),
-        "seed": told.get("seed"),
-        "val/loss at the end": loss and f"{loss:.4f}",
-        "device": machine.get("device_name"),
+        "seed": provenance.get("seed"),
+        "final val/loss": loss and f"{loss:.4f}",
+        "device": card.get("machine", {}).get("device_name"),
         "training time": training and _duration(training + earlier),
-        "learned in one run with": ", ".join(f"`{word}`" for word in facts.companions),
-        "made with": f"tinv {told.get('tinv_version', '')}".strip(),
+        "trained together with": ", ".join(f"`{token}`" for token in facts.other_tokens),
+        "trained with": f"tinv {provenance.get('tinv_version', '')}".strip(),
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
 
 
-def _license(base: str, own: str | None, theirs: str | None) -> str:
-    link = f"[{base}](https://huggingface.co/{base})" if "/" in base and "://" not in base else f"`{base}`"
-    of_base = (
-        f"The base model, {link}, is under {theirs}" if theirs else f"For the license of the base model see {link}"
-    )
-    of_word = f"The word is under {own}. " if own else ""
-    return f"{of_word}{of_base}; its terms bind what is drawn with the word, too."
+def _license(base: str, license: str | None, base_license: str | None) -> str:
+    link = f"[{base}](https://huggingface.co/{base})" if _is_hub_id(base) else f"`{base}`"
+    own = f"The embedding is licensed under {license}. " if license else ""
+    of_base = f"is licensed under {base_license}" if base_license else "has a license of its own; see its page"
+    return f"{own}The base model, {link}, {of_base}. Its terms also apply to images drawn with the embedding."
 
 
-def _quoted(override: str) -> str:
-    """For a shell; in double quotes where that will do, for overrides have single ones."""
+def _is_hub_id(base: str) -> bool:
+    return "/" in base and "://" not in base
+
+
+def _shell_quote(override: str) -> str:
+    """Quotes an override for a shell; in double quotes where possible, because overrides contain single quotes."""
     return f'"{override}"' if "'" in override and not set('"$`\\!') & set(override) else shlex.quote(override)
 
 
 def _duration(seconds: float) -> str:
-    minutes, left = divmod(round(seconds), 60)
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s" if minutes else f"{left} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

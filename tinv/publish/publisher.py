@@ -1,4 +1,4 @@
-"""What is published of a run, and where: the group `hub`."""
+"""Publishes a run on the Hub: the config group `hub`."""
 
 import shlex
 import warnings
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tinv.errors import UserError
-from tinv.publish.account import SilentHubError, check_visibility, full_name, repository_name
-from tinv.publish.run_facts import read_config, setting
+from tinv.publish.account import HubUnreachableError, check_visibility, resolve_repo_id, resolve_repo_name
+from tinv.publish.run_config import RunConfig
 from tinv.publish.staging import stage
 from tinv.publish.upload import upload
 from tinv.runs.layout import concept_dirs
@@ -17,87 +17,90 @@ from tinv.runs.layout import concept_dirs
 
 @dataclass(frozen=True, kw_only=True)
 class Publisher:
-    """The settings of an upload. The token is none of them: it comes from HF_TOKEN or from `hf auth login`."""
+    """The settings of an upload. The token is not a setting: it comes from HF_TOKEN or from `hf auth login`."""
 
     name: str
-    """Of the run."""
+    """Name of the run."""
     push: bool = False
-    """Whether the run is uploaded when it has ended."""
+    """Whether to upload the run when it has ended."""
     repo_id: str | None = None
-    """OWNER/NAME or NAME of the repository; None is the run's name, with the token's owner."""
+    """OWNER/NAME or NAME of the repository; None is the run's name, owned by the token's account."""
     private: bool = True
     """Whether only its owner sees the repository."""
     license: str | None = None
-    """Of the word, as the Hub calls it, e.g. cc-by-4.0; None is the base model's, where that is known."""
+    """Hub license id of the embedding, e.g. cc-by-4.0; None is the base model's, if it is known."""
     concept_images: bool = True
-    """Whether the training pictures are uploaded."""
+    """Whether to upload the training images."""
     message: str | None = None
-    """Of the commit."""
+    """The commit message."""
 
     @classmethod
-    def of_run(cls, run: Path, **changes: Any) -> Self:
-        """What a run that has ended was set to, but for some changes.
+    def of_run(cls, run_dir: Path, **changes: Any) -> Self:
+        """Returns the settings of a run that has ended, with some changes.
 
         Raises:
-            UserError: this is no run's folder.
+            UserError: this is not a run folder.
         """
-        cfg = read_config(run)
-        found = {field.name: setting(cfg, f"hub.{field.name}") for field in fields(cls)}
-        known = {key: value for key, value in found.items() if value is not None}  # a run may be older than a key
-        return cls(**{"name": setting(cfg, "name"), **known, **changes})
+        config = RunConfig(run_dir)
+        settings = {field.name: config.get(f"hub.{field.name}") for field in fields(cls)}
+        settings = {key: value for key, value in settings.items() if value is not None}
+        return cls(**{"name": config.get("name"), **settings, **changes})
 
-    def check(self, names: Sequence[str] = ("",)) -> None:
-        """See before the training that the upload after it can work, as far as the Hub can be asked.
+    def check(self, concepts: Sequence[str] = ("",)) -> None:
+        """Checks before training whether the upload can work, as far as the Hub answers.
 
         Args:
-            names: of the concepts; a single one has none.
+            concepts: names of the concepts; a single concept has an empty name.
 
         Raises:
-            UserError: it cannot.
+            UserError: the upload cannot work.
         """
         if not self.push:
             return
-        repo_ids = [self.repository(name) for name in names]
+        repo_ids = [self.repo_of(concept) for concept in concepts]
         try:
             for repo_id in repo_ids:
-                check_visibility(full_name(repo_id), private=self.private)
-        except SilentHubError as error:
+                check_visibility(resolve_repo_id(repo_id), private=self.private)
+        except HubUnreachableError as error:
             warnings.warn(
-                f"hub.push: {error}; the run goes on, and if that has not changed at its end, `tinv push` uploads it",
+                f"hub.push=true: {error}. The run continues; if the upload at its end fails, use `tinv push`.",
                 stacklevel=2,
             )
 
-    def repository(self, concept: str) -> str:
-        """Where a concept goes: each of several has a repository of its own, with its name behind the run's.
+    def repo_of(self, concept: str) -> str:
+        """Returns the repository of a concept; of several concepts, each has its own, with its name as the suffix.
 
         Raises:
-            UserError: the Hub takes no such name.
+            UserError: the Hub does not allow the name.
         """
-        behind = f"-{concept}" if concept else ""
-        return repository_name(self.repo_id and f"{self.repo_id}{behind}", f"{self.name}{behind}")
+        suffix = f"-{concept}" if concept else ""
+        return resolve_repo_name(self.repo_id and f"{self.repo_id}{suffix}", f"{self.name}{suffix}")
 
-    def publish(self, run: Path) -> str:
-        """Stage a run that has ended, and upload it; returns the address, or a line with that of each concept.
+    def publish(self, run_dir: Path) -> str:
+        """Stages and uploads a run that has ended; returns the URL of the repository, one line for each concept.
 
         Raises:
-            UserError: the Hub refuses or does not answer. The run is whole, and staged as far as it can be.
+            UserError: the Hub refuses or does not answer. All concepts are staged nevertheless.
         """
-        places = {place: "" if place == run else place.name for place in concept_dirs(run)}
-        repo_ids = {place: self.repository(name) for place, name in places.items()}
-        options: dict[str, Any] = {"license": self.license, "concept_images": self.concept_images}
+        repo_ids = {folder: self.repo_of("" if folder == run_dir else folder.name) for folder in concept_dirs(run_dir)}
         message = self.message or f"Learned with tinv: {self.name}"
-        later = f"tinv push {shlex.quote(str(run))}"
         try:
             try:
-                repo_ids = {place: full_name(repo_id) for place, repo_id in repo_ids.items()}
-            finally:  # staged in any case, so that it can also be uploaded by hand
-                staged = [
-                    (stage(run, place, repo_id=repo_id, **options), repo_id) for place, repo_id in repo_ids.items()
-                ]
-            return "\n".join(
-                upload(folder, repo_id=repo_id, private=self.private, message=message) for folder, repo_id in staged
-            )
-        except (UserError, SilentHubError) as error:
+                repo_ids = {folder: resolve_repo_id(repo_id) for folder, repo_id in repo_ids.items()}
+            finally:  # staged in any case, for an upload by hand
+                staged = {
+                    repo_id: stage(
+                        run_dir, folder, repo_id=repo_id, license=self.license, concept_images=self.concept_images
+                    )
+                    for folder, repo_id in repo_ids.items()
+                }
+            urls = [
+                upload(folder, repo_id=repo_id, private=self.private, message=message)
+                for repo_id, folder in staged.items()
+            ]
+        except (UserError, HubUnreachableError) as error:
             raise UserError(
-                f"not uploaded: {error}\nThe run itself is whole: {run}. To upload it later: {later}"
+                f"not uploaded: {error}\nThe run is complete: {run_dir}. "
+                f"To upload it later: tinv push {shlex.quote(str(run_dir))}"
             ) from error
+        return "\n".join(urls)

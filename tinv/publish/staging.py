@@ -1,4 +1,4 @@
-"""Lays out a word as the repositories of the sd-concepts-library do, in the folder `hub/` beside it."""
+"""Writes the folder `hub/` with all files of an upload, in the layout of the sd-concepts-library."""
 
 import os
 import shutil
@@ -10,62 +10,61 @@ from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.publish.model_card import model_card
-from tinv.publish.run_facts import CONCEPT_IMAGES, Facts, read_facts
-from tinv.publish.training_images import write_clean
+from tinv.publish.run_facts import CONCEPT_IMAGES, RunFacts, read_facts
+from tinv.publish.strip_metadata import write_without_metadata
 from tinv.runs.files import write_text
 from tinv.runs.layout import CONCEPT_TYPE, EMBEDDING, HUB_STAGING, SAMPLES, TOKEN_IDENTIFIER
 
-OURS = (f"{CONCEPT_IMAGES}/*", f"{SAMPLES}/*", "learned_embeds*.safetensors", "learned_embeds*.bin")
-"""What an earlier upload may have left in the repository that this one does not have."""
+STAGED_PATTERNS = (f"{CONCEPT_IMAGES}/*", f"{SAMPLES}/*", "learned_embeds*.safetensors", "learned_embeds*.bin")
+"""Files of an earlier upload; those that this upload does not have are deleted from the repository."""
 
 
-def stage(run: Path, place: Path, *, repo_id: str, license: str | None, concept_images: bool) -> Path:
-    """Write the folder `hub/` of a concept anew: everything that is uploaded, and nothing else.
+def stage(run_dir: Path, concept_folder: Path, *, repo_id: str, license: str | None, concept_images: bool) -> Path:
+    """Rewrites the folder `hub/` of a concept: everything that is uploaded, and nothing else.
 
     Args:
-        run: the run's folder.
-        place: the concept's; the run's own where it has only one.
-        repo_id: where the files will be.
-        license: of the word, as the Hub calls it; None is the one that the run gave it, else the base model's, where
-            that is known.
-        concept_images: whether the pictures that it was learned from are shown.
+        run_dir: the run folder.
+        concept_folder: the folder of the concept, which is the run folder if there is only one concept.
+        repo_id: the target repository.
+        license: of the embedding, as a Hub license id; None is that in the embedding file, else the base model's, if
+            it is known.
+        concept_images: whether the training images are published.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: the run has nothing to show, its pictures are gone, or the disk is full.
+        UserError: the run has no embedding, its training images are missing, or the disk is full.
     """
-    facts = read_facts(run, place)
+    facts = read_facts(run_dir, concept_folder)
     license = license or facts.learned.provenance.get("license")
-    with tempfile.TemporaryDirectory(dir=place, prefix=".hub-") as draft:
+    with tempfile.TemporaryDirectory(dir=concept_folder, prefix=".hub-") as draft:
         folder = Path(draft) / HUB_STAGING
         _write_embedding(folder, facts, license)
-        for number, picture in enumerate(facts.pictures if concept_images else []):
-            write_clean(picture, folder / CONCEPT_IMAGES, str(number))
-        for sheet in facts.sheets:
+        for number, image in enumerate(facts.images if concept_images else []):
+            write_without_metadata(image, folder / CONCEPT_IMAGES, str(number))
+        for sheet in facts.samples:
             (folder / SAMPLES).mkdir(exist_ok=True)
             shutil.copyfile(sheet, folder / SAMPLES / sheet.name)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         write_text(folder / "README.md", model_card(facts, repo_id=repo_id, license=license, files=files))
-        _replace(folder, place / HUB_STAGING)
-    return place / HUB_STAGING
+        final = concept_folder / HUB_STAGING
+        try:
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(folder, final)
+        except OSError as error:
+            raise UserError(f"cannot write {final} ({error.strerror}). Close programs that use the folder.") from error
+    return final
 
 
-def _write_embedding(folder: Path, facts: Facts, license: str | None) -> None:
-    told = dict(facts.learned.provenance) | ({"license": license} if license else {})
-    learned = LearnedEmbedding(facts.learned.placeholder_token, facts.learned.vectors, told)
+def _write_embedding(folder: Path, facts: RunFacts, license: str | None) -> None:
+    token, vectors = facts.learned.placeholder_token, facts.learned.vectors
+    learned = LearnedEmbedding(
+        token, vectors, dict(facts.learned.provenance) | ({"license": license} if license else {})
+    )
     formats.write(folder / EMBEDDING, learned, format="diffusers")
-    formats.write(folder / "learned_embeds.bin", learned, format="diffusers_bin")
-    if set(learned.vectors) == {"clip_l", "clip_g"}:
-        formats.write(folder / f"{slug(learned.placeholder_token)}.safetensors", learned, format="sdxl")
-    write_text(folder / TOKEN_IDENTIFIER, learned.placeholder_token + "\n")
+    formats.write((folder / EMBEDDING).with_suffix(".bin"), learned, format="diffusers_bin")
+    if set(vectors) == {"clip_l", "clip_g"}:
+        formats.write(folder / f"{slug(token)}.safetensors", learned, format="sdxl")
+    write_text(folder / TOKEN_IDENTIFIER, token + "\n")
     write_text(folder / CONCEPT_TYPE, facts.kind + "\n")
-
-
-def _replace(draft: Path, final: Path) -> None:
-    try:
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(draft, final)
-    except OSError as error:
-        raise UserError(f"cannot write {final} ({error.strerror}); is it open somewhere?") from error

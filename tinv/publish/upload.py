@@ -1,4 +1,4 @@
-"""The upload of a staged folder, as one commit."""
+"""Uploads a staged folder in one commit."""
 
 from pathlib import Path
 
@@ -9,30 +9,30 @@ from tinv.errors import UserError
 from tinv.hub.errors import explain_error
 from tinv.hub.snapshot import hub_timeout
 from tinv.publish.account import check_visibility
-from tinv.publish.staging import OURS
+from tinv.publish.staging import STAGED_PATTERNS
 
 TIMEOUT_S = 60.0
-"""How long the Hub may be silent while files are on their way."""
+"""Seconds that the Hub may take to answer during an upload."""
 
 
 def upload(folder: Path, *, repo_id: str, private: bool, message: str) -> str:
-    """Upload a staged folder; returns the address of the repository.
+    """Uploads a staged folder, and returns the URL of the repository.
 
-    Files that an earlier upload put there, and that are no longer, are removed.
+    Deletes files of an earlier upload that are no longer staged.
 
     Args:
-        folder: everything that is uploaded.
-        repo_id: OWNER/NAME; made if it is not there.
-        private: whether it is to be seen by nobody else. One that is there is never made public by this.
-        message: of the commit.
+        folder: the staged folder.
+        repo_id: OWNER/NAME; created if it does not exist.
+        private: whether only its owner sees the repository. An existing one never becomes public.
+        message: the commit message.
 
     Raises:
-        UserError: the Hub refuses or does not answer; in words.
+        UserError: the Hub refuses or does not answer.
     """
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     for name in files:
         if is_secret((folder / name).read_bytes().decode("latin-1")):
-            raise UserError(f"{folder / name} holds a token of the Hub; nothing was uploaded")
+            raise UserError(f"{folder / name} contains a Hub token. Nothing was uploaded.")
     api = HfApi()
     try:
         with hub_timeout(TIMEOUT_S):
@@ -43,10 +43,10 @@ def upload(folder: Path, *, repo_id: str, private: bool, message: str) -> str:
                 folder_path=folder,
                 commit_message=message,
                 allow_patterns=files,
-                delete_patterns=list(OURS),
+                delete_patterns=list(STAGED_PATTERNS),
             )
     except UserError:
         raise
-    except Exception as error:  # of which kind depends on the HTTP library that the client happens to use
+    except Exception as error:  # its type depends on the HTTP library that the client uses
         raise UserError(f"the upload to {repo_id} failed: {explain_error(error)}") from error
     return f"{api.endpoint}/{repo_id}"

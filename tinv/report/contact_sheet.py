@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tinv.report.downsample import evenly
+from tinv.report.downsample import pick_evenly
 from tinv.report.thumbnails import thumbnail
 from tinv.runs.image_grid import read_grid_images, read_grid_labels
 
@@ -90,7 +90,7 @@ def make_album(
     rows = []
     for source in sources:
         row = Row(source.key)
-        for step in evenly(sorted(source.sheets), room.steps):
+        for step in pick_evenly(sorted(source.sheets), room.steps):
             frame: dict[tuple[int, int], str | None] = {}
             for prompt, seed, picture in _on_sheets(source.sheets[step], room):
                 column = columns.place(_template(prompt, source.words), prompt)

@@ -8,7 +8,7 @@ from tinv.runs.reader import Curve
 T = TypeVar("T")
 
 
-def evenly(items: Sequence[T], most: int) -> list[T]:
+def pick_evenly(items: Sequence[T], most: int) -> list[T]:
     """The last, the first, and others between them at even distances."""
     if len(items) <= most:
         return list(items)

@@ -11,7 +11,7 @@ def swept_keys(points: Sequence[SweepPointReader]) -> list[str]:
 
 
 def find_direction(sweep: SweepReader) -> str | None:
-    """Returns whether to `minimize` or to `maximize` the monitored metric; None if neither a study nor its name says."""
+    """Returns whether to `minimize` or to `maximize` the monitored metric; None if unknown."""
     for point in sweep.points:
         direction = (point.run.trial or {}).get("study", {}).get("direction")
         if direction in ("minimize", "maximize"):

@@ -1,4 +1,4 @@
-"""What a run learned from, to look at."""
+"""Thumbnails of the images that a run trained on."""
 
 from pathlib import Path
 
@@ -6,35 +6,33 @@ from PIL import Image, ImageOps
 
 from tinv.data.locate import HUB_SCHEME
 from tinv.errors import UserError
-from tinv.publish.run_facts import concept_parts, read_config, setting, training_pictures, working_dir
-from tinv.report.downsample import evenly
+from tinv.publish.run_config import RunConfig
+from tinv.report.downsample import pick_evenly
 from tinv.report.thumbnails import thumbnail
-from tinv.runs.reader import RunReader
 
-MOST, MOST_BYTES = 60, 2_000_000
+MAX_IMAGES, MAX_BYTES = 60, 2_000_000
 
 
-def training_thumbnails(run: Path) -> dict[str, str]:
-    """Thumbnails by file name; none where the pictures are not on this machine any more."""
-    found = evenly(_pictures(run), MOST)
+def training_thumbnails(run_dir: Path) -> dict[str, str]:
+    """Returns thumbnails by file name; empty if the images are no longer on this machine."""
+    paths = pick_evenly(_find_images(run_dir), MAX_IMAGES)
     thumbnails = {}
-    for path in found:
+    for path in paths:
         try:
             with Image.open(path) as file:
                 file.draft("RGB", (1024, 1024))
-                upright = ImageOps.exif_transpose(file)
-                thumbnails[path.name] = thumbnail(upright, MOST_BYTES // len(found))
+                thumbnails[path.name] = thumbnail(ImageOps.exif_transpose(file), MAX_BYTES // len(paths))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue
     return thumbnails
 
 
-def _pictures(run: Path) -> list[Path]:
+def _find_images(run_dir: Path) -> list[Path]:
+    """Returns the images in folders of this machine; a report does not use the network."""
     try:
-        cfg = read_config(run)
-        here = working_dir(RunReader(run))
-        groups = [f"{part}data" for part in concept_parts(cfg)]
-        local = [group for group in groups if not str(setting(cfg, f"{group}.folder")).startswith(HUB_SCHEME)]
-        return [path for group in local for path in training_pictures(cfg, here, group)]  # without a network
+        config = RunConfig(run_dir)
+        groups = config.data_groups.values()
+        local = [group for group in groups if not str(config.get(f"{group}.folder")).startswith(HUB_SCHEME)]
+        return [path for group in local for path in config.training_images(group)]
     except (UserError, OSError, ValueError):
         return []
