@@ -15,7 +15,7 @@ from tinv import formats
 from tinv.cli import main
 from tinv.cli.generate import seeds
 from tinv.formats import LearnedEmbedding
-from tinv.inference.generate import fill, slug
+from tinv.inference.generate import fill_prompt, prompt_slug
 from tinv.models import LatentDiffusion
 
 FAST = ["--num-inference-steps", "2", "--guidance-scale", "2", "--device", "cpu"]
@@ -141,13 +141,13 @@ def test_what_a_user_gets_wrong_is_one_sentence(
     wrong = {
         "there is no embedding file": ["--embedding", tmp_path / "nothing", "a {}"],
         "holds no learned_embeds.safetensors": ["--embedding", tmp_path, "a {}"],
-        "do not say which model": ["--embedding", stranger, "a {}"],
-        "were learned on": ["--embedding", place, "--embedding", gone, "a {} {}"],
+        "do not name the model": ["--embedding", stranger, "a {}"],
+        "were trained on": ["--embedding", place, "--embedding", gone, "a {} {}"],
         "there is no folder": ["--embedding", gone, "a {}"],
         "width 48": ["--embedding", wide, "a {}"],
-        "cannot be filled with 1 word": ["--embedding", place, "a {1}"],
-        "is one file, but there are 2 pictures": ["--embedding", place, "a {}", "--seeds", "0-1", "--out", "x.png"],
-        "--device warp is not usable": ["--embedding", place, "a {}", "--device", "warp"],
+        "cannot be filled with 1 token": ["--embedding", place, "a {1}"],
+        "this is one file, but there are 2 images": ["--embedding", place, "a {}", "--seeds", "0-1", "--out", "x.png"],
+        "--device=warp: not available": ["--embedding", place, "a {}", "--device", "warp"],
     }
     for reason, arguments in wrong.items():
         code = main(["generate", *map(str, arguments)])
@@ -170,7 +170,7 @@ def test_a_word_learned_elsewhere_and_a_prompt_without_it_are_warned_of(
     formats.write(place / "learned_embeds.safetensors", other)
     code, _, errors = run(capsys, "--embedding", place, "a toy", "--out", tmp_path)
     assert code == 0
-    assert "warning: the prompt 'a toy' has none of the learned words" in errors
+    assert "warning: The prompt 'a toy' contains no learned token" in errors
     assert "warning: <cat-toy> was learned on another model" in errors
 
 
@@ -187,15 +187,15 @@ def test_seeds_of_another_kind_are_refused(text: str, capsys: pytest.CaptureFixt
 
 
 def test_gaps_take_the_words_in_their_order() -> None:
-    assert fill("a {} on a {}", ["<a>", "<b>"]) == "a <a> on a <b>"
-    assert fill("a {1} on a {0}", ["<a>", "<b>"]) == "a <b> on a <a>"
-    assert fill("a {} beside a {}", ["<a>"]) == "a <a> beside a <a>"
+    assert fill_prompt("a {} on a {}", ["<a>", "<b>"]) == "a <a> on a <b>"
+    assert fill_prompt("a {1} on a {0}", ["<a>", "<b>"]) == "a <b> on a <a>"
+    assert fill_prompt("a {} beside a {}", ["<a>"]) == "a <a> beside a <a>"
 
 
 def test_a_slug_is_a_file_name() -> None:
-    assert slug("a <cat-toy> on / the beach: 50%") == "a-cat-toy-on-the-beach-50"
-    assert slug("???") == "picture"
-    assert len(slug("very " * 100)) <= 80
+    assert prompt_slug("a <cat-toy> on / the beach: 50%") == "a-cat-toy-on-the-beach-50"
+    assert prompt_slug("???") == "image"
+    assert len(prompt_slug("very " * 100)) <= 80
 
 
 def test_help_imports_nothing_heavy() -> None:

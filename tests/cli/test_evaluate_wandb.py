@@ -7,8 +7,8 @@ import yaml
 
 from tests.cli.test_cli import learn
 from tests.training.loggers.reading import read_sessions
-from tinv.cli.evaluate_wandb import tell
-from tinv.evaluation import find_subjects
+from tinv.cli.evaluate_wandb import log_evaluation
+from tinv.evaluation import find_targets
 from tinv.models import LatentDiffusion
 from tinv.training.loggers.wandb import WandbLogger
 
@@ -29,8 +29,8 @@ def run(tmp_path: Path, model: LatentDiffusion) -> Path:
 
 
 def test_scores_are_in_the_summary_of_the_same_run(run):
-    (subject,) = find_subjects([run])[run]
-    assert tell(subject, {"scores": {"clip_i": 0.75, "clip_t": 0.25, "dino": None}})
+    (target,) = find_targets([run])[run]
+    assert log_evaluation(target, {"scores": {"clip_i": 0.75, "clip_t": 0.25, "dino": None}})
     first, second = read_sessions(run)
     assert second.run.run_id == first.run.run_id == (run / "wandb_run_id").read_text()
     assert second.run.project == "mine"
@@ -42,6 +42,6 @@ def test_scores_are_in_the_summary_of_the_same_run(run):
 
 def test_a_run_that_was_not_logged_to_wandb_is_not_changed(tmp_path, model):
     folder = learn(tmp_path / "run", model)
-    (subject,) = find_subjects([folder])[folder]
-    assert not tell(subject, {"scores": {"clip_i": 0.75}})
+    (target,) = find_targets([folder])[folder]
+    assert not log_evaluation(target, {"scores": {"clip_i": 0.75}})
     assert not (folder / "wandb").exists()

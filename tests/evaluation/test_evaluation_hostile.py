@@ -1,4 +1,4 @@
-"""`tinv evaluate` where something is wrong: a sentence each, and nothing half-written."""
+"""`tinv evaluate` refuses what is wrong in one sentence and writes no partial files."""
 
 import json
 import re
@@ -19,18 +19,7 @@ from tinv.evaluation import results
 from tinv.models import LatentDiffusion
 from tinv.runs import status
 
-FAST = [
-    "--prompt",
-    "a red {}",
-    "--seeds",
-    "0,1",
-    "--num-inference-steps",
-    "1",
-    "--guidance-scale",
-    "2",
-    "--device",
-    "cpu",
-]
+FAST = "--prompt;a red {};--seeds;0,1;--num-inference-steps;1;--guidance-scale;2;--device;cpu".split(";")
 FAST += ["--feature-extractors", "toybox", "--class-noun", "toy"]
 
 
@@ -39,26 +28,36 @@ def images(tmp_path: Path) -> Path:
     return tiny_images(tmp_path / "images", 2)
 
 
-def evaluated(place: Path, *options: object) -> int:
-    return main(["evaluate", str(place), *FAST, *map(str, options)])
+@pytest.fixture
+def run(tmp_path: Path, model: LatentDiffusion) -> Path:
+    return learn(tmp_path / "run", model)
+
+
+def evaluate(path: Path, *options: object) -> int:
+    return main(["evaluate", str(path), *FAST, *map(str, options)])
+
+
+def refusal(capsys: pytest.CaptureFixture[str], path: Path, *options: object) -> str:
+    """Returns the one line that a refused evaluation prints."""
+    capsys.readouterr()
+    assert evaluate(path, *options) == 1
+    message = capsys.readouterr().err
+    assert len(message.strip().splitlines()) == 1 and "Traceback" not in message
+    return message
 
 
 def scores(run: Path) -> dict[str, Any]:
     return json.loads((run / "evaluation.json").read_text())["scores"]
 
 
-def left(folder: Path) -> set[str]:
-    """Everything that an evaluation might leave."""
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return {name for name in found if "evaluation" in name and not name.endswith("/.lock")}
-
-
-def one_sentence(said: str) -> bool:
-    return len(said.strip().splitlines()) == 1 and "Traceback" not in said
+def evaluation_files(folder: Path) -> set[str]:
+    """Returns the names of all files that an evaluation may leave."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if "evaluation" in name and not name.endswith("/.lock")}
 
 
 @pytest.mark.parametrize(
-    ("spoil", "complaint"),
+    ("spoil", "reason"),
     [
         (lambda run, images: shutil.rmtree(run) or run.mkdir(), "holds no learned_embeds.safetensors"),
         (lambda run, images: shutil.rmtree(run), "there is no"),
@@ -72,50 +71,39 @@ def one_sentence(said: str) -> bool:
         ),
         (lambda run, images: (run / "evaluation").write_text(""), "cannot write to .*evaluation"),
     ],
-    ids=["empty", "gone", "broken", "no pictures", "no folder", "no picture", "huge", "in the way"],
+    ids=["empty", "gone", "broken", "no images", "no folder", "no image", "huge", "in the way"],
 )
-def test_what_cannot_be_measured_is_refused_in_a_sentence_before_anything_is_drawn(
-    tmp_path: Path, model: LatentDiffusion, images: Path, capsys: pytest.CaptureFixture[str], spoil: Any, complaint: str
+def test_a_wrong_input_is_refused_before_anything_is_drawn(
+    tmp_path: Path, run: Path, images: Path, capsys: pytest.CaptureFixture[str], spoil: Any, reason: str
 ) -> None:
-    run = learn(tmp_path / "run", model)
     spoil(run, images)
-    assert evaluated(run, "--images", images) == 1
-    said = capsys.readouterr().err
-    assert one_sentence(said)
-    assert re.search(complaint, said), said
-    assert not left(tmp_path) - {"run/evaluation"}
+    message = refusal(capsys, run, "--images", images)
+    assert re.search(reason, message), message
+    assert not evaluation_files(tmp_path) - {"run/evaluation"}
 
 
-def test_a_word_for_another_model_is_refused(
+def test_an_embedding_for_another_model_is_refused(
     tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = learn(tmp_path / "run", model, width=48)
-    assert evaluated(run) == 1
-    said = capsys.readouterr().err
-    assert one_sentence(said)
-    assert "has vectors of width 48" in said
-    assert not left(tmp_path)
+    assert "width 48" in refusal(capsys, learn(tmp_path / "wide", model, width=48))
+    assert not evaluation_files(tmp_path)
 
 
 @pytest.mark.parametrize(("file", "text"), [("config.yaml", "a: [b"), ("hydra.yaml", "a: [b"), ("hydra.yaml", "")])
-def test_settings_that_cannot_be_read_are_refused(
-    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str], file: str, text: str
+def test_unreadable_settings_are_refused(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str], file: str, text: str
 ) -> None:
-    run = learn(tmp_path / "run", model)
     (run / ".hydra").mkdir()
     (run / "run.json").write_text("{}")
     settings = {"concept": {"placeholder_token": "<cat-toy>"}, "data": {"folder": "x", "recursive": False}}
     (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
     (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"cwd": str(tmp_path)}}}))
     (run / ".hydra" / file).write_text(text)
-    assert evaluated(run) == 1
-    said = capsys.readouterr().err
-    assert one_sentence(said)
-    assert "cannot be read" in said
-    assert not left(tmp_path)
+    assert "cannot be read" in refusal(capsys, run)
+    assert not evaluation_files(tmp_path)
 
 
-def test_of_a_sweep_with_failed_points_the_others_are_measured(
+def test_failed_points_of_a_sweep_are_skipped(
     tmp_path: Path, model: LatentDiffusion, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = tmp_path / "sweep"
@@ -124,69 +112,55 @@ def test_of_a_sweep_with_failed_points_the_others_are_measured(
     for point in (1, 3):
         (sweep / str(point)).mkdir()
         status.write_status(sweep / str(point), status.Status(status="failed", reason="out of memory"))
-    assert evaluated(sweep, "--images", images) == 0
-    assert f"left out 1, 3, without a word; tinv status {sweep} says why" in capsys.readouterr().err
+    assert evaluate(sweep, "--images", images) == 0
+    assert f"skipped 1, 3, which have no embedding; see `tinv status {sweep}`" in capsys.readouterr().err
     assert json.loads((sweep / "evaluation.json").read_text())["count"]["clip_i"] == 2
 
 
-def test_one_training_picture_is_enough_for_fidelity_but_not_for_copies(
-    tmp_path: Path, model: LatentDiffusion, images: Path
-) -> None:
-    run = learn(tmp_path / "run", model)
+def test_one_training_image_gives_image_similarity_but_no_copies(run: Path, images: Path) -> None:
     (images / "1.png").unlink()
-    assert evaluated(run, "--images", images) == 0
-    found = scores(run)
-    assert found["clip_i"] == found["nearest"]
-    assert found["copies"] is None
-    assert json.loads((run / "evaluation.json").read_text())["reference_points"] == {}
+    assert evaluate(run, "--images", images) == 0
+    result = json.loads((run / "evaluation.json").read_text())
+    assert result["scores"]["clip_i"] == result["scores"]["nearest"]
+    assert result["scores"]["copies"] is None
+    assert result["reference_scores"] == {}
 
 
-def test_an_evaluation_that_cannot_be_read_is_made_again(tmp_path: Path, model: LatentDiffusion, images: Path) -> None:
-    run = learn(tmp_path / "run", model)
-    assert evaluated(run, "--images", images) == 0
+def test_a_damaged_evaluation_is_repeated(run: Path, images: Path) -> None:
+    assert evaluate(run, "--images", images) == 0
     before = scores(run)
     for text in (b"", b"{", b"[]", b'{"scores": 1}', b"\xff\xfe"):
         (run / "evaluation.json").write_bytes(text)
-        assert results.read(run) is None
-    (run / "evaluation" / "drawn.json").write_bytes(text)
-    assert evaluated(run, "--images", images) == 0
+        assert results.read_result(run) is None
+    (run / "evaluation" / "samples.json").write_bytes(text)
+    assert evaluate(run, "--images", images) == 0
     assert scores(run) == before
 
 
-def test_two_at_once_would_take_each_others_samples_away(
-    tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
+def test_two_processes_do_not_evaluate_one_embedding(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = learn(tmp_path / "run", model)
     (run / "evaluation").mkdir()
     with FileLock(run / "evaluation" / ".lock"):
-        assert evaluated(run) == 1
-    said = capsys.readouterr().err
-    assert one_sentence(said)
-    assert "another process is measuring this word; wait for it" in said
-    assert not left(tmp_path)
-    assert evaluated(run) == 0
+        assert "another process is evaluating this embedding; wait for it" in refusal(capsys, run)
+    assert not evaluation_files(tmp_path)
+    assert evaluate(run) == 0
 
 
-@pytest.mark.parametrize("room", [100, 1200], ids=["for nothing", "for no picture"])
-def test_a_full_disk_leaves_nothing_half_written_and_what_is_left_goes_on(
-    tmp_path: Path, model: LatentDiffusion, images: Path, capsys: pytest.CaptureFixture[str], room: int
+@pytest.mark.parametrize("limit", [100, 1200], ids=["nothing fits", "no sample fits"])
+def test_a_full_disk_leaves_no_partial_files_and_the_evaluation_continues(
+    tmp_path: Path, model: LatentDiffusion, run: Path, images: Path, capsys: pytest.CaptureFixture[str], limit: int
 ) -> None:
-    """A limit on the size of files stands for it: a picture has more than 1200 bytes, the stamp fewer."""
+    """A limit on the size of files stands in for it: a sample has more than 1200 bytes, its settings have fewer."""
     resource = pytest.importorskip("resource", reason="Windows has no file size limits")
-    run = learn(tmp_path / "run", model)
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        code = evaluated(run, "--images", images)
+        assert "cannot write" in refusal(capsys, run, "--images", images)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    said = capsys.readouterr().err
-    assert code == 1
-    assert one_sentence(said)
-    assert "cannot write" in said
-    assert left(tmp_path) == (set() if room == 100 else {"run/evaluation/drawn.json"})
-    assert evaluated(run, "--images", images) == 0
-    again = learn(tmp_path / "again", model)
-    assert evaluated(again, "--images", images) == 0
-    assert scores(run) == scores(again)
+    assert evaluation_files(tmp_path) == (set() if limit == 100 else {"run/evaluation/samples.json"})
+    other = learn(tmp_path / "other", model)
+    assert evaluate(run, "--images", images) == evaluate(other, "--images", images) == 0
+    assert scores(run) == scores(other)

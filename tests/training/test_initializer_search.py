@@ -12,7 +12,7 @@ from tinv.config.validate import ConfigError, build
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
-from tinv.evaluation.metrics.word_ranking import _short_texts, ranked, whole_words
+from tinv.evaluation.metrics.word_ranking import _encode_short_texts, rank_words, vocabulary_words
 from tinv.models import load_tokenizers
 from tinv.toybox import CLIP
 from tinv.toybox.toybench import NAMES, class_of
@@ -22,7 +22,7 @@ from tinv.training.preflight import preflight
 
 CLASSES = ["star", "house", "teapot", "mug", "car", "robot", "dog", "cat"]
 TOYBOX = "pkg://tinv/toybox/pipeline"
-PICTURES = Path(__file__).resolve().parents[2] / "tinv" / "toybench" / "pictures"
+PICTURES = Path(__file__).resolve().parents[2] / "tinv" / "toybox" / "toybench" / "pictures"
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +36,24 @@ def pictures(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_toy_is_called_what_it_is_by_those_who_know_the_words(clip, name):
-    assert ranked(clip, pictures(name), CLASSES, kind="object")[0][0] == class_of(name)
+    assert rank_words(clip, pictures(name), CLASSES, kind="object")[0][0] == class_of(name)
 
 
 def test_likeness_is_the_mean_cosine_of_all_pictures_with_the_caption(clip):
-    found = dict(ranked(clip, pictures("teal_mug"), CLASSES, kind="object"))
-    expected = clip.images(pictures("teal_mug")) @ clip.texts(["a photo of a mug"]).T
+    found = dict(rank_words(clip, pictures("teal_mug"), CLASSES, kind="object"))
+    expected = clip.encode_images(pictures("teal_mug")) @ clip.encode_texts(["a photo of a mug"]).T
     assert found["mug"] == pytest.approx(expected.mean().item(), abs=1e-5)
     assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
 def test_what_follows_the_end_of_a_text_has_no_influence(clip):
     captions = ["a photo of a mug", "a painting in the style of a teapot"]
-    torch.testing.assert_close(_short_texts(clip, captions), clip.texts(captions), atol=1e-5, rtol=0)
+    torch.testing.assert_close(_encode_short_texts(clip, captions), clip.encode_texts(captions), atol=1e-5, rtol=0)
 
 
 def test_whole_words_are_single_tokens_and_nothing_else():
     tokenizer = tiny_tokenizer()
-    words = whole_words(tokenizer)
+    words = vocabulary_words(tokenizer)
     assert {"toy", "cat", "photo", "drawing"} <= set(words)
     assert all(len(tokenizer(word, add_special_tokens=False).input_ids) == 1 for word in words)
     assert not {"a", "of", "in"} & set(words), "too short to name anything"

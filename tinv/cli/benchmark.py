@@ -53,14 +53,14 @@ def _add_dreambench(names: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what is left, and print a table."""
-    from tinv.evaluation import Settings
-    from tinv.evaluation.dreambench.dreambench import FILE, dreambench, planned
-    from tinv.evaluation.dreambench.summary import text
+    from tinv.evaluation import EvaluationConfig
+    from tinv.evaluation.dreambench.dreambench import FILE, plan_command, run_dreambench
+    from tinv.evaluation.dreambench.summary import format_summary
 
     if arguments.only_print:
-        print(shlex.join(planned(arguments.data, arguments.out, arguments.overrides, only=arguments.subjects)))
+        print(shlex.join(plan_command(arguments.data, arguments.out, arguments.overrides, only=arguments.subjects)))
         return
-    settings = Settings(
+    config = EvaluationConfig(
         seeds=arguments.seeds,
         num_inference_steps=arguments.num_inference_steps,
         guidance_scale=arguments.guidance_scale,
@@ -68,8 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
         feature_extractors=arguments.feature_extractors,
         device=arguments.device,
     )
-    whole = dreambench(arguments.data, arguments.out, arguments.overrides, only=arguments.subjects, settings=settings)
-    print(text(whole))
+    summary = run_dreambench(arguments.data, arguments.out, arguments.overrides, only=arguments.subjects, config=config)
+    print(format_summary(summary))
     print(arguments.out / FILE)
 
 

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
         epilog="example: tinv evaluate outputs/cat_toy/2026-11-22_20-00-00 --seeds 0-7",
     )
     command.set_defaults(command=run)
-    command.add_argument("places", nargs="+", type=Path, metavar="PLACE", help="a run, a sweep, or an embedding file")
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a run, a sweep, or an embedding file")
     command.add_argument(
         "--prompt", action="append", metavar="TEXT", help="with {} for the word; again for another (default: eight)"
     )
@@ -47,10 +47,11 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, and print a table."""
-    from tinv.cli import evaluate_wandb as telling
-    from tinv.evaluation import Settings, evaluate, find_subjects, table
+    from tinv.cli.evaluate_wandb import log_evaluation
+    from tinv.evaluation import EvaluationConfig, evaluate, find_targets
+    from tinv.evaluation.table import print_result, print_summary
 
-    settings = Settings(
+    config = EvaluationConfig(
         prompts=arguments.prompt,
         seeds=arguments.seeds,
         num_inference_steps=arguments.num_inference_steps,
@@ -67,10 +68,10 @@ def run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         batch_size=arguments.batch_size,
     )
-    found = find_subjects(arguments.places)
-    done = evaluate([subject for subjects in found.values() for subject in subjects], settings, tell=table.tell)
-    table.conclude(found, done)
+    by_path = find_targets(arguments.paths)
+    targets = [target for of_path in by_path.values() for target in of_path]
+    evaluations = evaluate(targets, config, on_result=print_result)
+    print_summary(by_path, evaluations)
     if arguments.wandb:
-        everyone = [subject for subjects in found.values() for subject in subjects]
-        told = [telling.tell(subject, result) for subject, result in zip(everyone, done, strict=True)]
-        print(f"W&B: {sum(told)} of {len(told)} words are of runs that it knows")
+        logged = [log_evaluation(target, result) for target, result in zip(targets, evaluations, strict=True)]
+        print(f"W&B: updated the runs of {sum(logged)} of {len(logged)} embeddings")

@@ -44,9 +44,9 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Draw, and say where the pictures are."""
-    from tinv.inference.generate import Request, generate
+    from tinv.inference.generate import GenerationRequest, generate
 
-    request = Request(
+    request = GenerationRequest(
         prompts=arguments.prompts,
         embeddings=arguments.embedding,
         seeds=arguments.seeds,

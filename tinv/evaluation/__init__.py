@@ -1,7 +1,7 @@
-"""How good learned words are: samples with fixed seeds, measured by towers, kept beside the run."""
+"""Evaluates learned embeddings: draws samples with fixed seeds, measures them, and stores the scores beside the run."""
 
-from tinv.evaluation.evaluate import Bench, evaluate
-from tinv.evaluation.settings import Settings
-from tinv.evaluation.subjects import find_subjects
+from tinv.evaluation.config import EvaluationConfig
+from tinv.evaluation.evaluate import Evaluator, evaluate
+from tinv.evaluation.targets import find_targets
 
-__all__ = ["Bench", "Settings", "evaluate", "find_subjects"]
+__all__ = ["EvaluationConfig", "Evaluator", "evaluate", "find_targets"]

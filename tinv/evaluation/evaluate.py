@@ -1,4 +1,4 @@
-"""Many words in one process: the model and the towers are loaded once."""
+"""Evaluates many embeddings in one process; the model and the feature extractors are loaded once."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,189 +11,177 @@ from PIL import Image
 from tinv.data.images import open_image
 from tinv.errors import UserError
 from tinv.evaluation import results
-from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
+from tinv.evaluation.config import EvaluationConfig
+from tinv.evaluation.metrics.feature_extractors import FeatureExtractors, LocatedExtractors, default_preset
 from tinv.evaluation.metrics.measure import References, Scores, measure
 from tinv.evaluation.metrics.prompts import prompts_for
-from tinv.evaluation.samples import SampleStore, fingerprint, fingerprint_of
-from tinv.evaluation.settings import Settings
-from tinv.evaluation.subjects import Subject
-from tinv.inference.generate import Request, load_model, model_settings, sampling_options
+from tinv.evaluation.results import Result
+from tinv.evaluation.samples import SampleStore, fingerprint, fingerprint_embedding
+from tinv.evaluation.targets import EvaluationTarget
+from tinv.inference.generate import GenerationRequest, load_model, model_settings, sampling_options
 from tinv.models.check_fit import check_fit
 from tinv.models.sampling import DPM, SAMPLERS
 from tinv.runs.environment import get_versions
 from tinv.runs.layout import EVALUATION_SAMPLES
 
-_SAMPLING = {"num_inference_steps": 25, "guidance_scale": 7.5, "negative_prompt": ""}
-
-Result = dict[str, Any]
-"""What evaluation.json holds."""
+_SAMPLING_DEFAULTS = {"num_inference_steps": 25, "guidance_scale": 7.5, "negative_prompt": ""}
 
 
-class Also(Protocol):
-    """Measures more of the same samples."""
+class ExtraMetrics(Protocol):
+    """Computes additional scores of the same samples."""
 
-    told: Any
-    """What decides its numbers, as JSON can hold it."""
+    settings: Any
+    """A JSON value that determines the scores."""
 
     def __call__(
         self,
-        subject: Subject,
+        target: EvaluationTarget,
         samples: Mapping[str, Sequence[Image.Image]],
         *,
-        feature_extractors: Towers,
+        extractors: FeatureExtractors,
         model: Any,
-        told: Any,
+        drawing: Mapping[str, Any],
     ) -> Scores:
-        """Numbers by names of their own; `model` drew the samples, `told` is what with."""
+        """Returns scores under names of their own; `model` drew the samples with the settings `drawing`."""
 
 
 def evaluate(
-    subjects: Iterable[Subject],
-    settings: Settings,
+    targets: Iterable[EvaluationTarget],
+    config: EvaluationConfig,
     *,
-    also: Also | None = None,
-    tell: Callable[[Subject, Result, bool], None] | None = None,
+    extra_metrics: ExtraMetrics | None = None,
+    on_result: Callable[[EvaluationTarget, Result, bool], None] | None = None,
 ) -> list[Result]:
-    """Draw and measure each word, unless that has been done with the same settings.
+    """Draws samples of each target and measures them, unless that was done with the same settings.
 
     Args:
-        subjects: the words.
-        settings: prompts, seeds, towers.
-        also: what else is to be measured of the samples.
-        tell: hears of each word when it is done, and whether it was new.
+        targets: the embeddings.
+        config: the settings.
+        extra_metrics: additional scores.
+        on_result: called after each target with its result and whether that is new.
 
     Returns:
-        What is in their evaluation.json.
+        The content of each evaluation.json.
 
     Raises:
-        UserError: a file, a model, a tower or the pictures cannot be had.
+        UserError: a file, a model, a feature extractor or the training images cannot be read.
     """
-    bench = Bench(also)
-    found = []
-    for subject in subjects:
-        result, is_new = bench.result(subject, settings)
-        found.append(result)
-        if tell:
-            tell(subject, result, is_new)
-    return found
+    evaluator = Evaluator(extra_metrics)
+    evaluations = []
+    for target in targets:
+        result, is_new = evaluator.evaluate(target, config)
+        evaluations.append(result)
+        if on_result:
+            on_result(target, result, is_new)
+    return evaluations
 
 
-class Bench:
-    """Holds the model and the towers from one word to the next."""
+class Evaluator:
+    """Evaluates one target after another and keeps the model and the feature extractors in memory."""
 
-    def __init__(self, also: Also | None = None) -> None:
+    def __init__(self, extra_metrics: ExtraMetrics | None = None) -> None:
         """Args:
-        also: what else is to be measured of the samples.
+        extra_metrics: additional scores.
         """
-        self.also = also
+        self.extra_metrics = extra_metrics
         self._model: Any = None
-        self._model_told: dict[str, Any] | None = None
-        self._towers: Towers | None = None
-        self._choice: Choice | None = None
-        self._wanted: Any = None
+        self._model_settings: dict[str, Any] | None = None
+        self._selection: Any = None
+        self._located: LocatedExtractors | None = None
+        self._extractors: FeatureExtractors | None = None
 
-    def result(self, subject: Subject, settings: Settings) -> tuple[Result, bool]:
-        """The evaluation of a word, and whether it is new.
+    def evaluate(self, target: EvaluationTarget, config: EvaluationConfig) -> tuple[Result, bool]:
+        """Returns the evaluation of a target, and whether it is new.
 
         Raises:
             UserError: as `evaluate`.
         """
-        word = subject.learned.placeholder_token.lower()
-        request = Request(
+        request = GenerationRequest(
             prompts=(),
-            embeddings=[subject.place],
-            seeds=settings.seeds,
-            num_inference_steps=settings.num_inference_steps,
-            guidance_scale=settings.guidance_scale,
-            negative_prompt=settings.negative_prompt,
-            sampler=settings.sampler,
-            model=settings.model,
-            config=settings.config,
-            device=settings.device,
+            embeddings=[target.path],
+            seeds=config.seeds,
+            num_inference_steps=config.num_inference_steps,
+            guidance_scale=config.guidance_scale,
+            negative_prompt=config.negative_prompt,
+            sampler=config.sampler,
+            model=config.model,
+            config=config.config,
+            device=config.device,
         )
-        told: dict[str, Any] = {
-            "embedding": fingerprint_of(subject.learned),
-            "model": model_settings([subject.learned], request),
-            "sampling": _SAMPLING | sampling_options(request),
-            "sampler": SAMPLERS[settings.sampler or DPM],
+        drawing: dict[str, Any] = {
+            "embedding": fingerprint_embedding(target.embedding),
+            "model": model_settings([target.embedding], request),
+            "sampling": _SAMPLING_DEFAULTS | sampling_options(request),
+            "sampler": SAMPLERS[config.sampler or DPM],
         }
-        prompts, class_noun = (
-            list(settings.prompts or prompts_for(subject.kind)),
-            subject.class_noun(settings.class_noun),
-        )
-        images = subject.pictures(settings.images)
-        choice = self._chosen(settings, str(told["model"]["pretrained"]))
-        decisive = {
-            "drawn": told,
+        prompts, class_noun = list(config.prompts or prompts_for(target.kind)), target.class_noun(config.class_noun)
+        images = target.training_images(config.images)
+        located = self._locate(config, str(drawing["model"]["pretrained"]))
+        determining = {
+            **drawing,
             "prompts": prompts,
-            "seeds": [*settings.seeds],
+            "seeds": [*config.seeds],
             "class_noun": class_noun,
-            "images": {path.name: _digest(path) for path in images},
-            "feature_extractors": choice.told,
-            "formulae": results.FORMULAE,
-            "also": self.also.told if self.also else None,
+            "images": {path.name: _hash_file(path) for path in images},
+            "feature_extractors": located.info,
+            "metrics_version": results.METRICS_VERSION,
+            "extra_metrics": self.extra_metrics.settings if self.extra_metrics else None,
         }
-        mark = fingerprint(decisive)
-        before = results.read(subject.folder)
-        album = SampleStore(subject.folder / EVALUATION_SAMPLES, word, prompts, settings.seeds)
-        if before and before.get("fingerprint") == mark and not album.missing():
+        before = results.read_result(target.folder)
+        store = SampleStore(target.folder / EVALUATION_SAMPLES, target.token.lower(), prompts, config.seeds)
+        if before and before.get("fingerprint") == fingerprint(determining) and not store.missing():
             return before, False
-        shown = [open_image(path, background="white")[0] for path in images]
-        with album.held():
-            model = self._loaded(subject, request, told["model"])
-            album.draw(model, subject.learned, told, batch_size=settings.batch_size)
-            samples = album.read()
-        feature_extractors = self._seeing(choice)
-        references = References.seen_by(feature_extractors, shown) if shown else None
-        found = measure(feature_extractors, samples, references, class_noun=class_noun)
-        more = (
-            self.also(subject, samples, feature_extractors=feature_extractors, model=model, told=told)
-            if self.also
-            else {}
-        )
+        training_images = [open_image(path, background="white")[0] for path in images]
+        with store.lock():
+            model = self._load_model(target, request, drawing["model"])
+            store.draw(model, target.embedding, drawing, batch_size=config.batch_size)
+            samples = store.read()
+        if self._extractors is None:
+            self._extractors = located.load().to(model.unet.device)
+        references = References.encode(self._extractors, training_images) if training_images else None
+        measurement = measure(self._extractors, samples, references, class_noun=class_noun)
+        scores = measurement.scores
+        if self.extra_metrics:
+            scores |= self.extra_metrics(target, samples, extractors=self._extractors, model=model, drawing=drawing)
         result = {
-            "scores": {**found.scores, **more},
-            "reference_points": references.points() if references else {},
-            "prompts": found.prompts,
-            "placeholder_token": subject.learned.placeholder_token,
+            "scores": scores,
+            "reference_scores": references.scores() if references else {},
+            "prompts": measurement.prompts,
+            "placeholder_token": target.token,
             "class_noun": class_noun,
-            "kind": subject.kind,
+            "kind": target.kind,
             "images": [path.name for path in images],
-            "seeds": [*settings.seeds],
-            "drawn": told,
-            "feature_extractors": choice.told,
+            "seeds": [*config.seeds],
+            **drawing,
+            "feature_extractors": located.info,
             "versions": get_versions(),
-            "measured": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "fingerprint": mark,
+            "evaluated_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "fingerprint": fingerprint(determining),
         }
-        results.write(subject.folder, result)
-        return results.rounded(result), True
+        results.write_result(target.folder, result)
+        return results.round_floats(result), True
 
-    def _chosen(self, settings: Settings, model: str) -> Choice:
-        wanted = settings.feature_extractors or towers_for(model), settings.clip, settings.dino
-        if self._choice is None or self._wanted != wanted:
-            self._choice, self._towers = Choice.of(wanted[0], clip=settings.clip, dino=settings.dino), None
-            self._wanted = wanted
-        return self._choice
+    def _locate(self, config: EvaluationConfig, model: str) -> LocatedExtractors:
+        selection = config.feature_extractors or default_preset(model), config.clip, config.dino
+        if self._located is None or self._selection != selection:
+            preset, clip, dino = selection
+            self._located, self._extractors = LocatedExtractors.locate(preset, clip=clip, dino=dino), None
+            self._selection = selection
+        return self._located
 
-    def _seeing(self, choice: Choice) -> Towers:
-        if self._towers is None:
-            self._towers = choice.load().to(self._model.unet.device)
-        return self._towers
-
-    def _loaded(self, subject: Subject, request: Request, told: dict[str, Any]) -> Any:
-        """The model, unless the last word had the same; the fit of the vectors is looked at in any case."""
-        if told != self._model_told:
-            self._model = None  # before the next one takes the memory
-            self._model = load_model([subject.learned], request)
-            self._model_told = told
+    def _load_model(self, target: EvaluationTarget, request: GenerationRequest, settings: dict[str, Any]) -> Any:
+        """Returns the model, from memory if the settings are the same; checks in any case that the vectors fit it."""
+        if settings != self._model_settings:
+            self._model = None  # frees its memory before the next one is loaded
+            self._model = load_model([target.embedding], request)
+            self._model_settings = settings
         else:
-            check_fit([subject.learned], self._model)
+            check_fit([target.embedding], self._model)
         return self._model
 
 
-def _digest(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}); mend or remove it") from error
+        raise UserError(f"{path} cannot be read ({error.strerror or error}). Repair or remove the file.") from error

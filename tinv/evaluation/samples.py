@@ -1,4 +1,4 @@
-"""Samples of a word, kept: what has been drawn before with the same settings is not drawn again."""
+"""Stores the samples of a token, so that none is drawn twice with the same settings."""
 
 import hashlib
 import json
@@ -10,123 +10,127 @@ from typing import Any
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from tinv.concept import slug as short
+from tinv.concept import slug
 from tinv.data.images import open_upright
 from tinv.errors import UserError
-from tinv.evaluation.metrics.measure import GAP
+from tinv.evaluation.metrics.measure import SLOT
 from tinv.formats import LearnedEmbedding
-from tinv.inference.generate import slug
+from tinv.inference.generate import prompt_slug
 from tinv.models.sampling import generate_images
 from tinv.runs.files import write_atomically, write_json
 
-STAMP = "drawn.json"
-"""Beside the pictures: what they were drawn with."""
+SETTINGS_FILE = "samples.json"
+"""Beside the samples: the settings that they were drawn with."""
 
 
 class SampleStore:
-    """The samples of one word in a folder: `a-teal-mug-on-the-beach_0.png`."""
+    """The samples of one token in a folder: `a-teal-mug-on-the-beach_0.png`."""
 
-    def __init__(self, folder: Path, word: str, prompts: Sequence[str], seeds: Sequence[int]):
+    def __init__(self, folder: Path, token: str, prompts: Sequence[str], seeds: Sequence[int]):
         """Args:
-            folder: where they are.
-            word: what stands for the gap in prompts.
-            prompts: with `{}` for the word.
+            folder: the folder of the samples.
+            token: the placeholder token.
+            prompts: with `{}` for the token.
             seeds: of each prompt.
 
         Raises:
-            UserError: two prompts would have files of the same name.
+            UserError: two prompts would have the same file name.
         """
-        self.folder, self.word, self.seeds = folder, word, list(seeds)
-        self.names = {prompt: slug(prompt.replace(GAP, short(word))) for prompt in prompts}
-        if len(set(self.names.values())) < len(self.names):
-            twice = [p for p, name in self.names.items() if list(self.names.values()).count(name) > 1]
-            raise UserError(f"the prompts {' and '.join(map(repr, twice))} would have files of one name; change a word")
+        self.folder, self.token, self.seeds = folder, token, list(seeds)
+        self.names = {prompt: prompt_slug(prompt.replace(SLOT, slug(token))) for prompt in prompts}
+        names = list(self.names.values())
+        if duplicates := [prompt for prompt, name in self.names.items() if names.count(name) > 1]:
+            raise UserError(
+                f"The prompts {' and '.join(map(repr, duplicates))} have the same file name; change a word."
+            )
 
     def path(self, prompt: str, seed: int) -> Path:
-        """Where a sample is."""
+        """Returns the file of a sample."""
         return self.folder / f"{self.names[prompt]}_{seed}.png"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """The folder for one process alone: another one with other settings would take its samples away.
+    def lock(self) -> Iterator[None]:
+        """Locks the folder; another process with other settings would delete these samples.
 
         Raises:
-            UserError: another process is at work in it, or nobody may write there.
+            UserError: another process has the lock, or the folder cannot be written to.
         """
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
-            raise UserError(f"{self.folder}: another process is measuring this word; wait for it") from None
+            raise UserError(f"{self.folder}: another process is evaluating this embedding; wait for it.") from None
         except OSError as error:
-            raise UserError(f"cannot write to {self.folder} ({error.strerror or error}); copy the word away") from error
+            reason = error.strerror or error
+            raise UserError(f"cannot write to {self.folder} ({reason}); copy the embedding elsewhere.") from error
         try:
             yield
         finally:
             lock.release()
 
     def missing(self) -> list[tuple[str, int]]:
-        """Prompts and seeds without a file."""
+        """Returns the prompts and seeds without a file."""
         pairs = [(prompt, seed) for prompt in self.names for seed in self.seeds]
         return [pair for pair in pairs if not self.path(*pair).is_file()]
 
-    def draw(self, model: Any, learned: LearnedEmbedding, told: Mapping[str, Any], *, batch_size: int) -> None:
-        """Draw what is missing.
+    def draw(self, model: Any, embedding: LearnedEmbedding, settings: Mapping[str, Any], *, batch_size: int) -> None:
+        """Draws the missing samples.
 
         Args:
-            model: draws them.
-            learned: the word.
-            told: what decides the pictures besides prompt and seed; `sampling` is what `generate` is told.
-            batch_size: pictures at once.
+            model: the model.
+            embedding: the token's vectors.
+            settings: everything besides prompt and seed that determines a sample; `sampling` goes to the sampler.
+            batch_size: samples drawn at once.
         """
-        self._begin(told)
+        self._discard_outdated(settings)
         missing = self.missing()
         for start in range(0, len(missing), batch_size):
-            part = missing[start : start + batch_size]
-            pictures = generate_images(
+            batch = missing[start : start + batch_size]
+            images = generate_images(
                 model,
-                [prompt.replace(GAP, self.word) for prompt, _ in part],
-                {self.word: learned.vectors},
-                seeds=[seed for _, seed in part],
+                [prompt.replace(SLOT, self.token) for prompt, _ in batch],
+                {self.token: embedding.vectors},
+                seeds=[seed for _, seed in batch],
                 batch_size=batch_size,
-                **told["sampling"],
+                **settings["sampling"],
             )
-            for pair, picture in zip(part, pictures, strict=True):
+            for pair, image in zip(batch, images, strict=True):
                 with write_atomically(self.path(*pair)) as draft:
-                    picture.save(draft, format="png")
+                    image.save(draft, format="png")
 
     def read(self) -> dict[str, list[Image.Image]]:
-        """The samples by prompt, as the files have them."""
-        return {prompt: [self._open(self.path(prompt, seed)) for seed in self.seeds] for prompt in self.names}
+        """Returns the samples by prompt."""
+        return {prompt: [_open(self.path(prompt, seed)) for seed in self.seeds] for prompt in self.names}
 
-    def _open(self, path: Path) -> Image.Image:
-        with open_upright(path) as picture:
-            return picture.convert("RGB")
-
-    def _begin(self, told: Mapping[str, Any]) -> None:
-        """Make room if what is there was drawn otherwise."""
-        stamp = self.folder / STAMP
-        wanted = {"fingerprint": fingerprint(told), "drawn_with": told}
+    def _discard_outdated(self, settings: Mapping[str, Any]) -> None:
+        """Deletes the samples in the folder if they were drawn with other settings."""
+        file = self.folder / SETTINGS_FILE
+        content = {"fingerprint": fingerprint(settings), **settings}
         try:
-            is_same = json.loads(stamp.read_text(encoding="utf-8"))["fingerprint"] == wanted["fingerprint"]
+            is_same = json.loads(file.read_text(encoding="utf-8"))["fingerprint"] == content["fingerprint"]
         except (OSError, ValueError, KeyError, TypeError):
             is_same = False
         if not is_same:
-            for path in self.folder.glob("*.png") if stamp.is_file() else ():
+            for path in self.folder.glob("*.png") if file.is_file() else ():
                 path.unlink()
-            write_json(stamp, wanted)
+            write_json(file, content)
 
 
-def fingerprint(told: Any) -> str:
-    """Of anything that JSON can hold."""
-    return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+def fingerprint(value: Any) -> str:
+    """Returns a hash of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def fingerprint_of(learned: LearnedEmbedding) -> str:
-    """Of the numbers of a word."""
+def fingerprint_embedding(embedding: LearnedEmbedding) -> str:
+    """Returns a hash of the vectors."""
     digest = hashlib.sha256()
-    for encoder in sorted(learned.vectors):
-        rows = learned.vectors[encoder].detach().float().cpu().contiguous()
-        digest.update(f"{encoder}{tuple(rows.shape)}".encode() + rows.numpy().tobytes())
+    for encoder in sorted(embedding.vectors):
+        vectors_KD = embedding.vectors[encoder].detach().float().cpu().contiguous()
+        digest.update(f"{encoder}{tuple(vectors_KD.shape)}".encode() + vectors_KD.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _open(path: Path) -> Image.Image:
+    with open_upright(path) as image:
+        return image.convert("RGB")

@@ -25,11 +25,11 @@ class FeatureExtractor:
 
     def see(self, images: np.ndarray) -> Tensor:
         """Features of pictures, [B, 64, 64, 3] uint8 to [B, D]."""
-        return self.clip.images([Image.fromarray(image) for image in images])
+        return self.clip.encode_images([Image.fromarray(image) for image in images])
 
     def read(self, captions: Sequence[str]) -> Tensor:
         """Features of captions, [B, D]."""
-        return self.clip.texts(captions)
+        return self.clip.encode_texts(captions)
 
 
 def area_under_curve(inside: Tensor, outside: Tensor) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 from tinv.data.images import open_image
 from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
-from tinv.evaluation.metrics.feature_extractors import towers_for
-from tinv.evaluation.metrics.word_ranking import at_work, ranked, whole_words
+from tinv.evaluation.metrics.feature_extractors import default_preset
+from tinv.evaluation.metrics.word_ranking import rank_words, vocabulary_words
 from tinv.hub.locate import FeatureExtractorFiles, locate_feature_extractor
 from tinv.training.concept_task import ConceptTask
 
@@ -29,7 +29,7 @@ def find_clip(pretrained: str) -> FeatureExtractorFiles:
         UserError: they are neither on this machine nor on the Hub.
     """
     try:
-        return locate_feature_extractor(CLIP_MODELS[towers_for(pretrained)])
+        return locate_feature_extractor(CLIP_MODELS[default_preset(pretrained)])
     except UserError as error:
         raise UserError(f"embedding.init = clip: {error} Or set embedding.init=word.") from error
 
@@ -54,9 +54,9 @@ def resolve_initializer(
         return task, None
     background = task.data.concept_images.crop_config.background
     images = [open_image(path, background=background)[0] for path in task.data.images]
-    clip = at_work(Clip.load(find_clip(pretrained).folder))
-    words = task.embedding.init_words or whole_words(next(iter(tokenizers.values())))
-    (best, similarity), *others = ranked(clip, images, words, kind=task.concept.kind)
+    clip = Clip.load(find_clip(pretrained).folder)
+    words = task.embedding.init_words or vocabulary_words(next(iter(tokenizers.values())))
+    (best, similarity), *others = rank_words(clip, images, words, kind=task.concept.kind)
     concept = replace(task.concept, initializer_token=best)
     embedding = replace(task.embedding, init="word", init_words=None)
     message = f"{concept.placeholder_token}: initializer_token = {best!r} (CLIP similarity {similarity:.3f})"

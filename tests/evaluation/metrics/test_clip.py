@@ -1,4 +1,4 @@
-"""Our CLIP measures agree with transformers' own preprocessing and towers."""
+"""Our CLIP features agree with transformers' own preprocessing and models."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from tests.tiny import tiny_tokenizer
 from tinv.errors import UserError
+from tinv.evaluation.metrics.base import Preprocessing
 from tinv.evaluation.metrics.clip import Clip
-from tinv.evaluation.metrics.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -30,32 +30,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pictures() -> list[Image.Image]:
+def images() -> list[Image.Image]:
     gradient = Image.linear_gradient("L")
     sizes = [(48, 40), (32, 64), (100, 33), (20, 20)]
     return [Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).resize(size) for size in sizes]
 
 
-def test_preprocessing_is_the_one_of_transformers(folder: Path) -> None:
+def test_preprocessing_equals_that_of_transformers(folder: Path) -> None:
     theirs = CLIPImageProcessorPil.from_pretrained(folder)
     ours = Preprocessing.load(folder)
-    for picture in pictures():
-        expected = torch.as_tensor(theirs(picture, return_tensors="pt").pixel_values[0])
-        assert torch.allclose(ours(picture), expected, atol=0.02), picture.size
+    for image in images():
+        expected = torch.as_tensor(theirs(image, return_tensors="pt").pixel_values[0])
+        assert torch.allclose(ours(image), expected, atol=0.02), image.size
 
 
-def test_features_have_unit_length_and_do_not_depend_on_neighbours(folder: Path) -> None:
+def test_features_have_unit_length_and_do_not_depend_on_the_batch(folder: Path) -> None:
     clip = Clip.load(folder)
-    together = clip.images(pictures() * 10)
-    assert together.shape == (40, 16)
-    assert torch.allclose(together.norm(dim=1), torch.ones(40), atol=1e-5)
-    assert torch.allclose(together[:1], clip.images(pictures()[:1]), atol=1e-5)
-    texts = clip.texts(["a photo of a cat", "a toy"])
-    assert torch.allclose(texts[1:], clip.texts(["a toy"]), atol=1e-5)
+    features = clip.encode_images(images() * 10)
+    assert features.shape == (40, 16)
+    assert torch.allclose(features.norm(dim=1), torch.ones(40), atol=1e-5)
+    assert torch.allclose(features[:1], clip.encode_images(images()[:1]), atol=1e-5)
+    texts = clip.encode_texts(["a photo of a cat", "a toy"])
+    assert torch.allclose(texts[1:], clip.encode_texts(["a toy"]), atol=1e-5)
 
 
-def test_long_captions_are_cut_to_what_the_tower_holds(folder: Path) -> None:
-    assert Clip.load(folder).texts(["a toy on the beach " * 40]).shape == (1, 16)
+def test_long_captions_are_truncated(folder: Path) -> None:
+    assert Clip.load(folder).encode_texts(["a toy on the beach " * 40]).shape == (1, 16)
 
 
 def test_a_folder_without_a_model_is_refused_in_one_sentence(tmp_path: Path) -> None:

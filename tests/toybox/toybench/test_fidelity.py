@@ -13,9 +13,9 @@ from PIL import Image
 from tests.toybox.toybench.test_toybench import NAMES
 from tinv import formats
 from tinv.errors import UserError
-from tinv.evaluation import find_subjects
-from tinv.evaluation.metrics.feature_extractors import Choice, Towers
-from tinv.evaluation.subjects import Subject
+from tinv.evaluation import find_targets
+from tinv.evaluation.metrics.feature_extractors import FeatureExtractors, LocatedExtractors
+from tinv.evaluation.targets import EvaluationTarget
 from tinv.formats import LearnedEmbedding
 from tinv.toybox import concepts
 from tinv.toybox.concepts import toy_of_kind
@@ -26,16 +26,16 @@ from tinv.toybox.toybench.known import noun_of, toy_of
 from tinv.toybox.toybench.toys import TOYS, resembles
 from tinv.toybox.toys import Toy
 
-TOLD = {"model": "m", "sampling": {}}
+DRAWING = {"model": "m", "sampling": {}}
 
 
 @pytest.fixture(scope="module")
-def feature_extractors() -> Towers:
-    return Choice.of("toybox").load()
+def extractors() -> FeatureExtractors:
+    return LocatedExtractors.locate("toybox").load()
 
 
-def subject(word: str) -> Subject:
-    return Subject(Path(), Path(), LearnedEmbedding(word, {}, {}))
+def target(word: str) -> EvaluationTarget:
+    return EvaluationTarget(Path(), Path(), LearnedEmbedding(word, {}, {}))
 
 
 def shown(toy: Toy, prompt: str, seed: int) -> list[Image.Image]:
@@ -64,13 +64,13 @@ def other_mug() -> Toy:
 
 
 def test_the_toy_itself_recovers_wholly_and_the_plain_noun_not_at_all(
-    feature_extractors: Towers, monkeypatch: pytest.MonkeyPatch
+    extractors: FeatureExtractors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fidelity, "generate_images", Generator.generate)
     also, model = AgainstRenders(seeds=range(4)), Generator(other_mug())
-    options = {"towers": feature_extractors, "model": model, "told": TOLD}
-    perfect = also(subject("<teal-mug>"), {p: shown(TOYS["teal_mug"], p, 7) for p in PROMPTS}, **options)
-    plain = also(subject("<teal-mug>"), {p: shown(model.toy, p, 50) for p in PROMPTS}, **options)
+    options = {"extractors": extractors, "model": model, "drawing": DRAWING}
+    perfect = also(target("<teal-mug>"), {p: shown(TOYS["teal_mug"], p, 7) for p in PROMPTS}, **options)
+    plain = also(target("<teal-mug>"), {p: shown(model.toy, p, 50) for p in PROMPTS}, **options)
     assert perfect["recovery"] == pytest.approx(1, abs=0.15)
     assert plain["recovery"] == pytest.approx(0, abs=1e-6)
     assert plain["editability"] == pytest.approx(1, abs=1e-6)
@@ -107,13 +107,13 @@ def test_two_toys_in_a_folder_are_held_against_their_own_nouns_and_starts_do_not
         told = {"base_model": "pkg://tinv/toybox/pipeline"}
         learned = LearnedEmbedding(word, {"clip_l": torch.zeros(1, 128)}, told)
         formats.write(tmp_path / str(point) / "learned_embeds.safetensors", learned)
-    toys = find_subjects([tmp_path])[tmp_path]
-    done = measured(toys, seeds=(0,), steps=1)
-    assert {result["placeholder_token"]: result["noun"] for result in done} == words
+    toys = find_targets([tmp_path])[tmp_path]
+    done = measured(toys, seeds=(0,), num_inference_steps=1)
+    assert {result["placeholder_token"]: result["class_noun"] for result in done} == words
     assert all(result["scores"]["recovery"] is not None for result in done)
     again = [json.loads((tmp_path / str(point) / "evaluation.json").read_text()) for point in range(2)]
     assert again == done
-    assert measured(toys, seeds=(0,), steps=1) == done
+    assert measured(toys, seeds=(0,), num_inference_steps=1) == done
 
 
 def test_edits_and_places_are_asked_for_once_each() -> None:
@@ -123,14 +123,14 @@ def test_edits_and_places_are_asked_for_once_each() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_tower_tells_each_from_other_toys_of_its_class(name: str, feature_extractors: Towers) -> None:
+def test_the_tower_tells_each_from_other_toys_of_its_class(name: str, extractors: FeatureExtractors) -> None:
     """Before it may judge, as for the five."""
     rng, areas = np.random.default_rng(1), []
     for scene in SCENES:
-        own = feature_extractors.clip.images(renders_on(TOYS[name], scene, seed=0))
-        new = feature_extractors.clip.images(renders_on(TOYS[name], scene, seed=1))
+        own = extractors.clip.encode_images(renders_on(TOYS[name], scene, seed=0))
+        new = extractors.clip.encode_images(renders_on(TOYS[name], scene, seed=1))
         others = [toy_of_kind(rng, class_of(name)) for _ in range(40)]
-        unlike = feature_extractors.clip.images(
+        unlike = extractors.clip.encode_images(
             [renders_on(toy, scene, 1, seed=2 + i)[0] for i, toy in enumerate(others)]
         )
         areas.append(area_under_curve((new @ own.T).mean(1), (unlike @ own.T).mean(1)))

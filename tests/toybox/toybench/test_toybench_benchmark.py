@@ -10,14 +10,16 @@ import pytest
 
 from tinv.cli import main
 from tinv.errors import UserError
-from tinv.evaluation.dreambench.subject_runs import command
+from tinv.evaluation.dreambench.subject_runs import training_command
 from tinv.toybox.toybench import NAMES
 from tinv.toybox.toybench.benchmark import typed
 
 
 def test_its_sweep_has_a_point_for_each_of_the_twelve_and_the_settings_that_were_typed(tmp_path: Path) -> None:
     """In a process of its own, as it is started: the plan, without a run."""
-    words = command(tmp_path / "out", [*typed(tmp_path / "out", NAMES, ["embedding.ema=0.5"]), "sweep.dry_run=true"])
+    words = training_command(
+        tmp_path / "out", [*typed(tmp_path / "out", NAMES, ["embedding.ema=0.5"]), "sweep.dry_run=true"]
+    )
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "12 of 12 points to run" in done.stdout
@@ -28,7 +30,7 @@ def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
     begun = tmp_path / "runs" / "2026-11-22_20-00-00"
     begun.mkdir(parents=True)
     (begun / "plan.json").write_text("{}")
-    assert command(tmp_path, typed(tmp_path, NAMES, []))[-1] == f"sweep.resume={begun}"
+    assert training_command(tmp_path, typed(tmp_path, NAMES, []))[-1] == f"sweep.resume={begun}"
 
 
 def test_the_command_can_be_printed_to_be_typed_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

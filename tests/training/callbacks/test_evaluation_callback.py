@@ -45,8 +45,8 @@ def test_metrics_are_those_of_the_samples_of_the_step(tmp_path, model):
         module.model, prompts, module.export_vectors(), seeds=[0, 1] * 2, num_inference_steps=1, guidance_scale=2.0
     )
     clip = Clip.load("pkg://tinv/toybox/clip")
-    images = clip.images([Image.open(path) for path in sorted((tmp_path / "images").glob("*.png"))])
-    expected = image_similarity(clip.images(to_images(pixels)), images)
+    images = clip.encode_images([Image.open(path) for path in sorted((tmp_path / "images").glob("*.png"))])
+    expected = image_similarity(clip.encode_images(to_images(pixels)), images)
     assert float(module.trainer.callback_metrics["eval/clip_i"]) == pytest.approx(expected, abs=1e-5)
 
 

@@ -1,1 +1,1 @@
-"""Published protocols: a word for each of many subjects, and one number for all of them."""
+"""The DreamBench protocol: one token for each of many subjects, and average scores."""

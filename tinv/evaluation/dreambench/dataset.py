@@ -1,6 +1,6 @@
-"""A folder as DreamBench's: a folder of pictures for each subject, and prompts_and_classes.txt.
+"""Reads the DreamBench dataset: a folder of images for each subject, and prompts_and_classes.txt.
 
-The benchmark is that of DreamBooth (Ruiz et al. 2022, arXiv 2208.12242): github.com/google/dreambooth, in `dataset`.
+It is the folder `dataset` of github.com/google/dreambooth (Ruiz et al. 2022, arXiv 2208.12242).
 """
 
 import re
@@ -11,10 +11,10 @@ from pathlib import Path
 from tinv.data.images import IMAGE_SUFFIXES
 from tinv.errors import UserError
 
-FILE = "prompts_and_classes.txt"
-LIVE = ("cat", "dog")
-"""Classes of live subjects, which are asked for in clothes instead of in more places."""
-_BOTH = """
+PROMPTS_FILE = "prompts_and_classes.txt"
+_LIVE_CLASSES = ("cat", "dog")
+"""Live subjects have prompts with clothes instead of more scenes."""
+_COMMON = """
 a {} in the jungle
 a {} in the snow
 a {} on the beach
@@ -58,83 +58,86 @@ a wet {}
 a cube shaped {}
 """
 PUBLISHED = {
-    "object": tuple((_BOTH + _OBJECTS + _PROPERTIES).replace("\n\n", "\n").strip().splitlines()),
-    "live": tuple((_BOTH + _LIVE + _PROPERTIES).replace("\n\n", "\n").strip().splitlines()),
+    "object": tuple((_COMMON + _OBJECTS + _PROPERTIES).replace("\n\n", "\n").strip().splitlines()),
+    "live": tuple((_COMMON + _LIVE + _PROPERTIES).replace("\n\n", "\n").strip().splitlines()),
 }
-"""The 25 prompts of each kind, for folders whose file has none."""
+"""The 25 prompts for objects and for live subjects, for datasets whose file has none."""
 
 _CLASS = re.compile(r"([\w.-]+),([^,\n]+)")
 _PROMPT = re.compile(r"""['"](.*\{0\}.*)['"]\.format""")
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A thing to learn."""
+class DreamBenchSubject:
+    """A subject of the dataset."""
 
     name: str
     folder: Path
-    noun: str
-    """Its class's plain name."""
+    class_noun: str
     prompts: Sequence[str]
-    """With `{}` for the word."""
+    """With `{}` for the token."""
 
     @property
     def placeholder_token(self) -> str:
-        """`backpack_dog` -> `<backpack-dog>`."""
+        """The token: `backpack_dog` -> `<backpack-dog>`."""
         return f"<{self.name.replace('_', '-').lower()}>"
 
 
-def read_subjects(data: Path, only: Sequence[str] = ()) -> list[Subject]:
-    """The subjects of a folder.
+def read_subjects(data: Path, only: Sequence[str] = ()) -> list[DreamBenchSubject]:
+    """Returns the subjects of a dataset.
 
     Args:
         data: the folder.
-        only: their names; none is all.
+        only: names of subjects; empty is all.
 
     Raises:
-        UserError: the folder is of another layout, or a subject is missing.
+        UserError: the folder has another layout, or a subject is missing.
     """
-    file = data / FILE
+    file = data / PROMPTS_FILE
     if not file.is_file():
-        raise UserError(f"--data {data} has no {FILE}; give DreamBooth's folder `dataset`, or one of its layout")
+        raise UserError(f"--data={data} has no {PROMPTS_FILE}. Give DreamBooth's folder `dataset`, or one like it.")
     text = file.read_text(encoding="utf-8")
-    classes = _classes(text)
-    there = {path.name: path for path in sorted(data.iterdir()) if path.is_dir() and _has_pictures(path)}
-    if unknown := sorted(set(only) - set(there)):
-        raise UserError(f"--subjects: {data} has no {', '.join(unknown)}; it has {', '.join(there) or 'no pictures'}")
-    if nameless := sorted(set(there) - set(classes)):
-        raise UserError(f"{file} has no class for {', '.join(nameless)}; add lines such as {nameless[0]},toy")
-    if missing := sorted(set(classes) - set(there)):
-        raise UserError(f"{data} has no pictures of {', '.join(missing)}, which are in {FILE}; is the copy whole?")
-    prompts = _prompts(text)
-    chosen = [name for name in there if not only or name in only]
-    if not chosen:
-        raise UserError(f"--data {data} has no folder with pictures; give DreamBooth's folder `dataset`")
+    classes = _parse_classes(text)
+    folders = {path.name: path for path in sorted(data.iterdir()) if path.is_dir() and _has_images(path)}
+    if unknown := sorted(set(only) - set(folders)):
+        available = ", ".join(folders) or "no subjects"
+        raise UserError(f"--subjects={','.join(unknown)}: {data} has no such subject. It has {available}.")
+    if unclassified := sorted(set(folders) - set(classes)):
+        raise UserError(f"{file} has no class for {', '.join(unclassified)}. Add a line such as {unclassified[0]},toy.")
+    if missing := sorted(set(classes) - set(folders)):
+        raise UserError(f"{data} has no images of {', '.join(missing)}, which {PROMPTS_FILE} lists. Is it complete?")
+    prompts = _parse_prompts(text)
+    names = [name for name in folders if not only or name in only]
+    if not names:
+        raise UserError(f"--data={data} has no folder with images. Give DreamBooth's folder `dataset`.")
     return [
-        Subject(name, there[name], classes[name], prompts["live" if classes[name] in LIVE else "object"])
-        for name in chosen
+        DreamBenchSubject(name, folders[name], noun, prompts["live" if noun in _LIVE_CLASSES else "object"])
+        for name in names
+        for noun in [classes[name]]
     ]
 
 
-def _classes(text: str) -> dict[str, str]:
-    """The lines `backpack_dog,backpack`, above the prompts."""
+def _parse_classes(text: str) -> dict[str, str]:
+    """Returns the class of each subject, from the lines `backpack_dog,backpack` above the prompts."""
     above = re.split(r"(?m)^\s*Prompts\s*$", text)[0]
-    found = {match[1]: match[2].strip() for line in above.splitlines() if (match := _CLASS.fullmatch(line.strip()))}
-    return {name: noun for name, noun in found.items() if name != "subject_name"}
+    classes = {match[1]: match[2].strip() for line in above.splitlines() if (match := _CLASS.fullmatch(line.strip()))}
+    return {name: noun for name, noun in classes.items() if name != "subject_name"}
 
 
-def _prompts(text: str) -> dict[str, Sequence[str]]:
-    """The lists below their headings, the published ones where there are none."""
+def _parse_prompts(text: str) -> dict[str, Sequence[str]]:
+    """Returns the prompts below each heading, or the published ones."""
     below = re.split(r"(?m)^\s*Live Subject Prompts\s*$", text)
     parts = {"object": below[0], "live": below[1] if len(below) > 1 else ""}
-    found = {kind: [_with_gap(match[1]) for match in _PROMPT.finditer(part)] for kind, part in parts.items()}
-    return {kind: found[kind] or PUBLISHED[kind] for kind in found}
+    return {
+        kind: [_to_slot(match[1]) for match in _PROMPT.finditer(part)] or PUBLISHED[kind]
+        for kind, part in parts.items()
+    }
 
 
-def _with_gap(prompt: str) -> str:
-    """`a {0} {1} in the snow` -> `a {} in the snow`: textual inversion's word stands for token and class."""
+def _to_slot(prompt: str) -> str:
+    """Returns `a {} in the snow` for `a {0} {1} in the snow`: one token replaces DreamBooth's token and class."""
     return " ".join(prompt.replace("{0} {1}", "{}").replace("{0}", "{}").replace("{1}", "").split())
 
 
-def _has_pictures(folder: Path) -> bool:
+def _has_images(folder: Path) -> bool:
     return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())

@@ -1,4 +1,4 @@
-"""A run for each subject, as an ordinary sweep: resumable, and on whatever launcher is chosen."""
+"""Trains a run for each subject, as a sweep that can be resumed, on any launcher."""
 
 import subprocess
 import sys
@@ -8,68 +8,69 @@ from pathlib import Path
 import yaml
 
 from tinv.errors import UserError
-from tinv.evaluation.dreambench.dataset import Subject
+from tinv.evaluation.dreambench.dataset import DreamBenchSubject
 from tinv.runs.files import write_text
 from tinv.runs.layout import list_sweeps
 from tinv.sweeps.plan_file import read_plan
 
 GROUP = "subject"
-RUNS = "runs"
-"""The name of the sweep below the benchmark's folder."""
-_DOOR = [sys.executable, "-m", "tinv.training.main"]
+SWEEP_NAME = "runs"
+"""The folder of the sweep inside the benchmark's folder."""
+_TRAIN = [sys.executable, "-m", "tinv.training.main"]
 
 
-def write_group(out: Path, subjects: Sequence[Subject]) -> Path:
-    """Write a config group of the subjects, and return the directory to be given as --config-dir."""
+def write_config_group(out: Path, subjects: Sequence[DreamBenchSubject]) -> Path:
+    """Writes a config group of the subjects; returns the folder for --config-dir."""
     for subject in subjects:
-        told = {
-            "concept": {"placeholder_token": subject.placeholder_token, "initializer_token": subject.noun},
+        settings = {
+            "concept": {"placeholder_token": subject.placeholder_token, "initializer_token": subject.class_noun},
             "data": {"folder": str(subject.folder.resolve())},
-            **({"embedding": {"init": "mean"}} if " " in subject.noun else {}),
+            **({"embedding": {"init": "mean"}} if " " in subject.class_noun else {}),
         }
-        text = f"# @package _global_\n{yaml.safe_dump(told, allow_unicode=True, sort_keys=False)}"
+        text = f"# @package _global_\n{yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)}"
         write_text(out / "conf" / GROUP / f"{subject.name}.yaml", text)
     return (out / "conf").resolve()
 
 
-def over_subjects(out: Path, subjects: Sequence[Subject], overrides: Sequence[str]) -> list[str]:
-    """What is typed behind `train.py` for a sweep over subjects; their config group is written."""
-    points = ",".join(subject.name for subject in subjects)
-    return [f"--config-dir={write_group(out, subjects)}", "-m", *overrides, *places(out), f"+{GROUP}={points}"]
+def sweep_arguments(out: Path, subjects: Sequence[DreamBenchSubject], overrides: Sequence[str]) -> list[str]:
+    """Returns the arguments of `train.py` for a sweep over subjects; writes their config group."""
+    names = ",".join(subject.name for subject in subjects)
+    config_dir = f"--config-dir={write_config_group(out, subjects)}"
+    return [config_dir, "-m", *overrides, *folder_overrides(out), f"+{GROUP}={names}"]
 
 
-def places(out: Path) -> list[str]:
-    """Settings that keep a sweep below a benchmark's folder."""
-    return [f"paths.root_dir={out.resolve()}", f"name={RUNS}"]
+def folder_overrides(out: Path) -> list[str]:
+    """Returns the overrides that place a sweep inside the benchmark's folder."""
+    return [f"paths.root_dir={out.resolve()}", f"name={SWEEP_NAME}"]
 
 
-def command(out: Path, typed: Sequence[str]) -> list[str]:
-    """The whole command: the sweep, or what is left of the one that has been begun, and new points of it."""
-    begun = newest(out)
-    return [*_DOOR, *typed, *([] if begun is None else [f"sweep.resume={begun}"])]
+def training_command(out: Path, arguments: Sequence[str]) -> list[str]:
+    """Returns the command that starts the sweep, or resumes the latest one in the benchmark's folder."""
+    sweep = latest_sweep(out)
+    return [*_TRAIN, *arguments, *([] if sweep is None else [f"sweep.resume={sweep}"])]
 
 
-def newest(out: Path) -> Path | None:
-    """The sweep that has been begun."""
-    sweeps = list_sweeps(out / RUNS)
+def latest_sweep(out: Path) -> Path | None:
+    """Returns the folder of the latest sweep, None if there is none."""
+    sweeps = list_sweeps(out / SWEEP_NAME)
     return sweeps[-1] if sweeps else None
 
 
-def train(out: Path, typed: Sequence[str]) -> Path:
-    """Train what is not done, and return the sweep's folder. Runs that fail do not end the others.
+def train_subjects(out: Path, arguments: Sequence[str]) -> Path:
+    """Trains what is not done; returns the sweep's folder. A failed run does not stop the others.
 
     Raises:
-        UserError: the sweep could not begin, or one with other settings has been begun there.
+        UserError: the sweep could not start, or was started before with other settings.
     """
-    done = subprocess.run(command(out, typed), check=False)
-    folder = newest(out)
-    if folder is None:
-        raise UserError(f"the sweep could not begin (exit code {done.returncode}); its reason stands above")
-    if done.returncode and _settings(read_plan(folder)["command"]) != _settings(typed):
-        raise UserError(f"{out} was begun with other settings; repeat those, or give --out another folder")
-    return folder
+    process = subprocess.run(training_command(out, arguments), check=False)
+    sweep = latest_sweep(out)
+    if sweep is None:
+        raise UserError(f"The sweep could not start (exit code {process.returncode}). See the message above.")
+    # a sweep that was refused leaves the plan of the one before
+    if process.returncode and _overrides(read_plan(sweep)["command"]) != _overrides(arguments):
+        raise UserError(f"--out={out} was started with other settings. Repeat those, or give another folder.")
+    return sweep
 
 
-def _settings(typed: Sequence[str]) -> set[str]:
-    """A sweep that was refused leaves the plan of the one before it."""
-    return {text for text in typed if not text.startswith("-")}
+def _overrides(arguments: Sequence[str]) -> set[str]:
+    return {text for text in arguments if not text.startswith("-")}

@@ -1,68 +1,69 @@
-"""What a benchmark comes to: means per subject, then over subjects, for each of the settings that were compared."""
+"""Summarizes a benchmark: the mean scores of each subject and over subjects, for each of the compared settings."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinv.evaluation import results, table
-from tinv.evaluation.evaluate import Result
-from tinv.evaluation.subjects import Subject as LearnedToken
+from tinv.evaluation import results
+from tinv.evaluation.results import Result
+from tinv.evaluation.table import format_settings, format_table, group_by_settings
+from tinv.evaluation.targets import EvaluationTarget
 from tinv.runs.files import write_json
 
-Measured = tuple[LearnedToken, Result]
+Evaluated = tuple[EvaluationTarget, Result]
 
 
-def write(path: Path, measured: Sequence[Measured], names: Mapping[str, str], protocol: Mapping[str, Any]) -> Result:
-    """Write what was measured.
+def write_summary(
+    path: Path, evaluated: Sequence[Evaluated], names: Mapping[str, str], protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes a summary and returns its content.
 
     Args:
         path: the file.
-        measured: words with their evaluations.
-        names: the subjects' names by their placeholders, all that there should be.
-        protocol: what was asked for.
-
-    Returns:
-        What is in the file.
+        evaluated: targets with their evaluations.
+        names: the names of all expected subjects, by token.
+        protocol: the benchmark's settings.
     """
-    groups: dict[tuple[tuple[str, str], ...], list[Measured]] = {}
-    for word, result in measured:
-        groups.setdefault(tuple(table.swept(word).items()), []).append((word, result))
-    whole = {
-        "groups": [{"settings": dict(settings), **_group(rows, names)} for settings, rows in groups.items()],
+    targets, evaluations = zip(*evaluated, strict=True)
+    summary = {
+        "groups": [
+            {"settings": settings, **_average(members, names)}
+            for settings, members in group_by_settings(targets, evaluations)
+        ],
         "protocol": protocol,
-        "feature_extractors": measured[0][1]["feature_extractors"],
-        "versions": measured[0][1]["versions"],
+        "feature_extractors": evaluations[0]["feature_extractors"],
+        "versions": evaluations[0]["versions"],
     }
-    write_json(path, results.rounded(whole))
-    read: Result = json.loads(path.read_text(encoding="utf-8"))
-    return read
+    write_json(path, results.round_floats(summary))
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
-def text(whole: Mapping[str, Any]) -> str:
-    """A table for each of the settings that were compared: a row for each subject and one for all."""
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """Returns a table for each of the compared settings: a row for each subject and one for all."""
     lines = []
-    for group in whole["groups"]:
-        if len(whole["groups"]) > 1:
-            lines.append(f"\n{table.spelled(group['settings'])}")
-        lines.append(table.text([*group["subjects"].items(), ("all", group)]))
+    for group in summary["groups"]:
+        if len(summary["groups"]) > 1:
+            lines.append(f"\n{format_settings(group['settings'])}")
+        lines.append(format_table([*group["subjects"].items(), ("all", group)]))
         if group["missing"]:
-            lines.append(f"missing: {', '.join(group['missing'])}; the same command runs what is left")
-    if note := whole["feature_extractors"].get("note"):
+            lines.append(f"missing: {', '.join(group['missing'])}; repeat the command to train them")
+    if note := summary["feature_extractors"].get("note"):
         lines.append(f"note: {note}")
     return "\n".join(lines)
 
 
-def _group(rows: Sequence[Measured], names: Mapping[str, str]) -> dict[str, Any]:
-    """A subject with several words, of several seeds, counts once."""
-    parts: dict[str, Any] = {}
-    for placeholder, name in names.items():
-        own = [(word, result) for word, result in rows if word.learned.placeholder_token == placeholder]
+def _average(evaluated: Sequence[Evaluated], names: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the averages of a group. A subject with several runs, such as seeds, counts once."""
+    subjects: dict[str, Any] = {}
+    for token, name in names.items():
+        own = [(target, result) for target, result in evaluated if target.token == token]
         if own:
-            scores = results.macro([result["scores"] for _, result in own])
-            parts[name] = {**scores, "runs": [str(word.folder) for word, _ in own]}
+            scores = results.average([result["scores"] for _, result in own])
+            subjects[name] = {**scores, "runs": [str(target.folder) for target, _ in own]}
     return {
-        **results.macro([part["scores"] for part in parts.values()]),
-        "subjects": parts,
-        "missing": [name for name in names.values() if name not in parts],
+        **results.average([subject["scores"] for subject in subjects.values()]),
+        "subjects": subjects,
+        "missing": [name for name in names.values() if name not in subjects],
     }

@@ -1,1 +1,1 @@
-"""How good it is, in numbers."""
+"""Metrics of samples: CLIP-I, CLIP-T, DINO, diversity and copies."""

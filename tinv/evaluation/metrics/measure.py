@@ -1,37 +1,39 @@
-"""Samples of a word, measured: what they show, and whether they obey.
+"""Measures samples: how similar they are to the training images, and how well they match their prompts.
 
 N samples of a prompt, M references, D features.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import mean
+from typing import Any, Self
 
 from PIL import Image
 from torch import Tensor, cat
 
-from tinv.evaluation.metrics.feature_extractors import Towers
+from tinv.evaluation.metrics.feature_extractors import FeatureExtractors
 from tinv.evaluation.metrics.scores import (
     copy_rate,
     diversity,
     geometric_mean,
     image_similarity,
+    mean_nearest_cosine,
     mean_pairwise_cosine,
-    nearest,
     text_alignment,
 )
 
-GAP = "{}"
+SLOT = "{}"
+"""Where a prompt has the placeholder token."""
 NAMES = ("clip_i", "clip_t", "clip_t_bare", "dino", "diversity", "nearest", "copies", "score")
-"""What is measured; docs/evaluation.md has the formulae."""
+"""The scores; docs/evaluation.md has their formulas."""
 
 Scores = dict[str, float | None]
-"""Numbers by `NAMES`; None is what could not be measured."""
+"""Numbers by `NAMES`; None for a score that cannot be computed."""
 
 
 @dataclass(frozen=True)
 class References:
-    """What is to be shown, as the towers see it."""
+    """Features of the training images."""
 
     clip: Tensor
     """[M, D]"""
@@ -39,15 +41,13 @@ class References:
     """[M, D] of DINO's own width."""
 
     @classmethod
-    def seen_by(cls, feature_extractors: Towers, pictures: Sequence[Image.Image]) -> "References":
-        """Of the training pictures."""
-        return cls(
-            feature_extractors.clip.images(pictures),
-            feature_extractors.dino.images(pictures) if feature_extractors.dino else None,
-        )
+    def encode(cls, extractors: FeatureExtractors, images: Sequence[Image.Image]) -> Self:
+        """Encodes the training images."""
+        dino = extractors.dino.encode_images(images) if extractors.dino else None
+        return cls(extractors.clip.encode_images(images), dino)
 
-    def points(self) -> Scores:
-        """The pictures among themselves: what samples would come to that were as good."""
+    def scores(self) -> Scores:
+        """Returns the scores of the training images among themselves: what perfect samples would reach."""
         if len(self.clip) < 2:
             return {}
         return {
@@ -57,100 +57,100 @@ class References:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The numbers of all samples, and of those of each prompt."""
+class Measurement:
+    """The scores of all samples, and of the samples of each prompt."""
 
     scores: Scores
-    prompts: list[dict[str, str | int | float | None]] = field(default_factory=list)
+    prompts: list[dict[str, Any]]
 
 
-def with_noun(prompt: str, noun: str) -> str:
-    """The caption that is said of a sample: the class's plain name in place of the word."""
-    return prompt.replace(GAP, noun)
+def insert_class_noun(prompt: str, class_noun: str) -> str:
+    """Returns the caption of a sample: the class noun in place of the token."""
+    return prompt.replace(SLOT, class_noun)
 
 
-def without_word(prompt: str) -> str:
-    """Gal et al.'s caption: the word left out, "A photo of on the moon"."""
-    return " ".join(prompt.replace(GAP, " ").split())
+def remove_slot(prompt: str) -> str:
+    """Returns the caption of Gal et al.'s code, without the token: "A photo of on the moon"."""
+    return " ".join(prompt.replace(SLOT, " ").split())
 
 
 def measure(
-    feature_extractors: Towers,
+    extractors: FeatureExtractors,
     samples: Mapping[str, Sequence[Image.Image]],
     references: References | None,
     *,
     class_noun: str,
-) -> Measured:
-    """Measure the samples of a word.
+) -> Measurement:
+    """Measures the samples of a token.
 
     Args:
-        towers: what looks at them.
-        samples: by prompt, with `{}` where the word stood.
-        references: what is to be shown; without them fidelity is not measured.
-        class_noun: the plain name of what it is one of.
+        extractors: CLIP and optionally DINO.
+        samples: by prompt, with `{}` for the token.
+        references: the training images; without them there are no image similarities.
+        class_noun: the class of the concept, e.g. `cat`.
     """
-    prompts = list(samples)
-    said = feature_extractors.clip.texts([with_noun(prompt, class_noun) for prompt in prompts])
-    bare = feature_extractors.clip.texts([without_word(prompt) for prompt in prompts])
-    parts = [
-        _Part.of(feature_extractors, samples[prompt], said_D, bare_D)
-        for prompt, said_D, bare_D in zip(prompts, said, bare, strict=True)
+    captions = {prompt: (insert_class_noun(prompt, class_noun), remove_slot(prompt)) for prompt in samples}
+    features = [
+        _Features.encode(extractors, samples[prompt], *extractors.clip.encode_texts(texts))
+        for prompt, texts in captions.items()
     ]
-    rows: list[dict[str, str | int | float | None]] = [
+    prompts = [
         {
             "prompt": prompt,
-            "caption": with_noun(prompt, class_noun),
-            "caption_bare": without_word(prompt),
+            "caption": caption,
+            "caption_bare": bare_caption,
             "samples": len(samples[prompt]),
-            **part.scores(references),
+            **of_prompt.scores(references),
         }
-        for prompt, part in zip(prompts, parts, strict=True)
+        for (prompt, (caption, bare_caption)), of_prompt in zip(captions.items(), features, strict=True)
     ]
-    scores = _Part.joined(parts).scores(references)
-    apart = [found for part in parts if (found := diversity(part.clip)) is not None]
-    scores["diversity"] = mean(apart) if apart else None  # of samples of the same prompt
-    return Measured(scores, rows)
+    scores = _Features.concatenate(features).scores(references)
+    diversities = [value for of_prompt in features if (value := diversity(of_prompt.clip)) is not None]
+    scores["diversity"] = mean(diversities) if diversities else None  # of samples of the same prompt
+    return Measurement(scores, prompts)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Features of samples, and of what should be on each of them."""
+class _Features:
+    """Features of samples and of their captions."""
 
     clip: Tensor
     """[N, D]"""
-    said: Tensor
-    """[N, D], of the caption with the noun."""
-    bare: Tensor
-    """[N, D], of the caption without the word."""
+    caption: Tensor
+    """[N, D] of the caption with the class noun."""
+    bare_caption: Tensor
+    """[N, D] of the caption without the token."""
     dino: Tensor | None
     """[N, D] of DINO's own width."""
 
     @classmethod
-    def of(cls, feature_extractors: Towers, pictures: Sequence[Image.Image], said_D: Tensor, bare_D: Tensor) -> "_Part":
-        seen_ND = feature_extractors.clip.images(pictures)
-        dino_ND = feature_extractors.dino.images(pictures) if feature_extractors.dino else None
-        return cls(seen_ND, said_D.expand_as(seen_ND), bare_D.expand_as(seen_ND), dino_ND)
+    def encode(
+        cls, extractors: FeatureExtractors, images: Sequence[Image.Image], caption_D: Tensor, bare_caption_D: Tensor
+    ) -> Self:
+        clip_ND = extractors.clip.encode_images(images)
+        dino_ND = extractors.dino.encode_images(images) if extractors.dino else None
+        return cls(clip_ND, caption_D.expand_as(clip_ND), bare_caption_D.expand_as(clip_ND), dino_ND)
 
     @classmethod
-    def joined(cls, parts: Sequence["_Part"]) -> "_Part":
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
         dino = [part.dino for part in parts if part.dino is not None]
         return cls(
             cat([part.clip for part in parts]),
-            cat([part.said for part in parts]),
-            cat([part.bare for part in parts]),
+            cat([part.caption for part in parts]),
+            cat([part.bare_caption for part in parts]),
             cat(dino) if dino else None,
         )
 
     def scores(self, references: References | None) -> Scores:
-        found: Scores = dict.fromkeys(NAMES)
-        found["clip_t"] = clip_t = text_alignment(self.clip, self.said)
-        found["clip_t_bare"] = text_alignment(self.clip, self.bare)
-        found["diversity"] = diversity(self.clip)
+        scores: Scores = dict.fromkeys(NAMES)
+        scores["clip_t"] = clip_t = text_alignment(self.clip, self.caption)
+        scores["clip_t_bare"] = text_alignment(self.clip, self.bare_caption)
+        scores["diversity"] = diversity(self.clip)
         if references is not None:
-            found["clip_i"] = clip_i = image_similarity(self.clip, references.clip)
-            found["nearest"] = nearest(self.clip, references.clip)
-            found["copies"] = copy_rate(self.clip, references.clip)
-            found["score"] = geometric_mean(clip_i, clip_t)
+            scores["clip_i"] = clip_i = image_similarity(self.clip, references.clip)
+            scores["nearest"] = mean_nearest_cosine(self.clip, references.clip)
+            scores["copies"] = copy_rate(self.clip, references.clip)
+            scores["score"] = geometric_mean(clip_i, clip_t)
             if self.dino is not None and references.dino is not None:
-                found["dino"] = image_similarity(self.dino, references.dino)
-        return found
+                scores["dino"] = image_similarity(self.dino, references.dino)
+        return scores

@@ -1,4 +1,4 @@
-"""What is asked for when a word is measured; `{}` is the word."""
+"""The default prompts of an evaluation; `{}` is the placeholder token."""
 
 OBJECT = (
     "a photo of a {}",
@@ -10,7 +10,7 @@ OBJECT = (
     "a drawing of a {}",
     "a {} next to a cat",
 )
-"""One to be recognised by, places, a colour, a manner, company: what the editing prompts of DreamBooth are of."""
+"""A plain photo, then scenes, a color, a medium, and a second object, like the editing prompts of DreamBooth."""
 STYLE = (
     "a cat in the style of {}",
     "a house in the style of {}",
@@ -19,14 +19,13 @@ STYLE = (
     "a mug on the beach in the style of {}",
     "a robot in the snow in the style of {}",
 )
-"""Things that the style has to be seen on."""
 
 
 def prompts_for(kind: str) -> tuple[str, ...]:
-    """The prompts for a thing or for a style."""
+    """Returns the prompts for an `object` or a `style`."""
     return STYLE if kind == "style" else OBJECT
 
 
 def few_prompts_for(kind: str) -> tuple[str, ...]:
-    """Four of them, for measuring on the way: one to be recognised by, a place, a colour, a manner."""
+    """Returns four prompts, for evaluation during training."""
     return STYLE[:4] if kind == "style" else (OBJECT[0], OBJECT[1], OBJECT[5], OBJECT[6])

@@ -1,6 +1,6 @@
-"""Which words say best what is in pictures, by a CLIP.
+"""Ranks words by how well they describe images, according to a CLIP model.
 
-N pictures, W words, D features.
+N images, W words, D features.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from tinv.evaluation.metrics.base import to_unit_length
 from tinv.evaluation.metrics.clip import Clip
 
 _CAPTIONS = {"object": "a photo of a {}", "style": "a painting in the style of {}"}
@@ -18,15 +18,10 @@ _BATCH = 256
 _END_OF_WORD = "</w>"
 
 
-def at_work(clip: Clip) -> Clip:
-    """The same, where it reads tens of thousands of words the fastest."""
-    return clip.to("cuda" if torch.cuda.is_available() else "cpu")
+def vocabulary_words(tokenizer: Any) -> list[str]:
+    """Returns the words of at least three letters that are one token of a vocabulary, in its order.
 
-
-def whole_words(tokenizer: Any) -> list[str]:
-    """The words of three letters and more that are one token of a vocabulary, in its order.
-
-    Some are the ends of longer words, which CLIP's vocabulary does not tell from words.
+    Some are endings of longer words; CLIP's vocabulary does not distinguish them.
     """
     ids = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     words = [token.removesuffix(_END_OF_WORD) for token, _ in ids if token.endswith(_END_OF_WORD)]
@@ -34,27 +29,27 @@ def whole_words(tokenizer: Any) -> list[str]:
 
 
 @torch.no_grad()
-def ranked(clip: Clip, pictures: Sequence[Image.Image], words: Sequence[str], *, kind: str) -> list[tuple[str, float]]:
-    """The words and their mean cosine with the pictures, the best first (Voronov et al. 2023, arXiv 2302.04841).
+def rank_words(
+    clip: Clip, images: Sequence[Image.Image], words: Sequence[str], *, kind: str
+) -> list[tuple[str, float]]:
+    """Returns the words and their mean cosine with the images, best first (Voronov et al. 2023, arXiv 2302.04841).
 
     Args:
-        clip: both towers.
-        pictures: of one concept.
+        clip: image and text encoder.
+        images: of one concept.
         words: to choose from.
-        kind: `object` or `style`, which says the caption around the word.
+        kind: `object` or `style`, which decides the caption around the word.
     """
-    mean_D = clip.images(pictures).mean(dim=0)
-    batches = [words[i : i + _BATCH] for i in range(0, len(words), _BATCH)]
-    cosines = torch.cat(
-        [_short_texts(clip, [_CAPTIONS[kind].format(word) for word in part]) @ mean_D for part in batches]
-    )
-    best = cosines.argsort(descending=True, stable=True).tolist()
-    return [(words[i], cosines[i].item()) for i in best]
+    clip.to("cuda" if torch.cuda.is_available() else "cpu")
+    mean_D = clip.encode_images(images).mean(dim=0)
+    captions = [_CAPTIONS[kind].format(word) for word in words]
+    batches = [captions[i : i + _BATCH] for i in range(0, len(words), _BATCH)]
+    cosines = torch.cat([_encode_short_texts(clip, batch) @ mean_D for batch in batches])
+    order = cosines.argsort(descending=True, stable=True).tolist()
+    return [(words[i], cosines[i].item()) for i in order]
 
 
-def _short_texts(clip: Clip, captions: Sequence[str]) -> Tensor:
-    """As `clip.texts`, without padding to the tower's length: a tenth of the work, since what follows the end of a text
-    has no influence on it."""
+def _encode_short_texts(clip: Clip, captions: Sequence[str]) -> Tensor:
+    """Returns the same as `clip.encode_texts`, a tenth of the work: without padding, which does not affect a text."""
     tokens = clip.tokenizer(list(captions), padding=True, return_tensors="pt").to(clip.model.device)
-    features = clip.model.get_text_features(**tokens)
-    return normalize(getattr(features, "pooler_output", features), dim=-1).cpu()
+    return to_unit_length(clip.model.get_text_features(**tokens))

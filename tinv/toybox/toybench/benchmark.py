@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.evaluation import find_subjects
-from tinv.evaluation.dreambench import summary as outcome
-from tinv.evaluation.dreambench.subject_runs import command, places, train
-from tinv.evaluation.evaluate import Result
+from tinv.evaluation import find_targets
+from tinv.evaluation.dreambench.subject_runs import folder_overrides, train_subjects, training_command
+from tinv.evaluation.dreambench.summary import write_summary
+from tinv.evaluation.results import Result
 from tinv.toybox.toybench import NAMES, Name, concept
 from tinv.toybox.toybench.fidelity import PROMPTS, RENDERS, measured
 
@@ -22,7 +22,7 @@ def toybench(
     *,
     toys: Sequence[Name] = NAMES,
     seeds: Sequence[int] = range(8),
-    steps: int = 20,
+    num_inference_steps: int = 20,
     device: str | None = None,
 ) -> Result:
     """Learn, draw and measure what is not done yet.
@@ -32,7 +32,7 @@ def toybench(
         overrides: settings of the runs, such as `loss=debiased seed=0,1,2`.
         toys: some of the twelve.
         seeds: samples of each prompt.
-        steps: of the solver.
+        num_inference_steps: of the sampler.
         device: of samples and towers; None is the fastest.
 
     Returns:
@@ -41,26 +41,26 @@ def toybench(
     Raises:
         UserError: a setting is wrong, the sweep could not begin, or no run came to its end.
     """
-    folder = train(out, typed(out, toys, overrides))
+    folder = train_subjects(out, typed(out, toys, overrides))
     names = {concept(name).placeholder_token: name for name in toys}
-    words = [word for word in find_subjects([folder])[folder] if word.learned.placeholder_token in names]
-    if not words:
+    targets = [target for target in find_targets([folder])[folder] if target.token in names]
+    if not targets:
         raise UserError(f"{folder} has no word for any of the toys; look at its log.txt files")
-    rows = list(zip(words, measured(words, seeds=seeds, steps=steps, device=device), strict=True))
+    evaluations = measured(targets, seeds=seeds, num_inference_steps=num_inference_steps, device=device)
     protocol = {
         "name": "toybench",
         "subjects": len(toys),
         "samples": len(toys) * len(PROMPTS) * len(seeds),
         "renders": RENDERS,
         "seeds": list(seeds),
-        "steps": steps,
+        "num_inference_steps": num_inference_steps,
     }
-    return outcome.write(out / FILE, rows, names, protocol)
+    return write_summary(out / FILE, list(zip(targets, evaluations, strict=True)), names, protocol)
 
 
 def planned(out: Path, overrides: Sequence[str], *, toys: Sequence[Name] = NAMES) -> list[str]:
     """The command that trains, for whoever wants to type it elsewhere."""
-    return command(out, typed(out, toys, overrides))
+    return training_command(out, typed(out, toys, overrides))
 
 
 def typed(out: Path, toys: Sequence[Name], overrides: Sequence[str]) -> list[str]:
@@ -74,4 +74,4 @@ def typed(out: Path, toys: Sequence[Name], overrides: Sequence[str]) -> list[str
     if clash := [text for text in overrides if text.lstrip("+").startswith("concept.name=")]:
         raise UserError(f"{clash[0]}: the benchmark chooses the toys; say --toys {clash[0].partition('=')[2]}")
     sheets = [] if any(text.lstrip("~").startswith("callbacks") for text in overrides) else [_NO_SHEETS]
-    return ["-m", "+experiment=toybench", *sheets, *overrides, *places(out), f"concept.name={','.join(toys)}"]
+    return ["-m", "+experiment=toybench", *sheets, *overrides, *folder_overrides(out), f"concept.name={','.join(toys)}"]

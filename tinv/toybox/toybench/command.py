@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tinv.silence import quiet
 
     with quiet():
-        from tinv.evaluation.dreambench.summary import text
+        from tinv.evaluation.dreambench.summary import format_summary
         from tinv.toybox.toybench.benchmark import FILE, planned, toybench
 
     if arguments.only_print:
@@ -49,10 +49,10 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.overrides,
         toys=arguments.toys,
         seeds=arguments.seeds,
-        steps=arguments.steps,
+        num_inference_steps=arguments.num_inference_steps,
         device=arguments.device,
     )
-    print(text(whole))
+    print(format_summary(whole))
     print(arguments.out / FILE)
 
 

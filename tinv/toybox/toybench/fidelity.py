@@ -27,12 +27,13 @@ from torch import Tensor
 
 from tinv.cli.generate import seeds
 from tinv.errors import UserError
-from tinv.evaluation import Bench, Settings, find_subjects, table
-from tinv.evaluation.evaluate import Result
-from tinv.evaluation.metrics.feature_extractors import Towers
-from tinv.evaluation.metrics.measure import Scores, with_noun
+from tinv.evaluation import EvaluationConfig, Evaluator, find_targets
+from tinv.evaluation.metrics.feature_extractors import FeatureExtractors
+from tinv.evaluation.metrics.measure import Scores, insert_class_noun
 from tinv.evaluation.metrics.scores import image_similarity, mean_pairwise_cosine, text_alignment
-from tinv.evaluation.subjects import Subject
+from tinv.evaluation.results import Result
+from tinv.evaluation.table import print_result, print_summary
+from tinv.evaluation.targets import EvaluationTarget
 from tinv.models.sampling import generate_images
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named
@@ -81,107 +82,116 @@ class AgainstRenders:
         seeds: of the samples of the plain name; those of the word should be the same.
         """
         self.seeds = list(seeds)
-        self.told = {"renders": RENDERS, "scenes": [*SCENES], "edits": [*EDITS], "version": 1}
+        self.settings = {"renders": RENDERS, "scenes": [*SCENES], "edits": [*EDITS], "version": 1}
         self._known: dict[str, _Known] = {}
 
     def __call__(
         self,
-        subject: Subject,
+        target: EvaluationTarget,
         samples: Mapping[str, Sequence[Image.Image]],
         *,
-        feature_extractors: Towers,
+        extractors: FeatureExtractors,
         model: Any,
-        told: Any,
+        drawing: Mapping[str, Any],
     ) -> Scores:
         """The three numbers of a word."""
-        word = subject.learned.placeholder_token
+        word = target.token
         noun = noun_of(word)
-        key = f"{word} {told['model']} {told['sampling']}"
+        key = f"{word} {drawing['model']} {drawing['sampling']}"
         if key not in self._known:
-            self._known[key] = self._look(toy_of(word), noun, feature_extractors, model, told["sampling"])
+            self._known[key] = self._look(toy_of(word), noun, extractors, model, drawing["sampling"])
         known = self._known[key]
-        matched = _matched(samples, known.renders, feature_extractors)
-        obeyed = _obeyed(samples, noun, feature_extractors)
+        matched = _matched(samples, known.renders, extractors)
+        obeyed = _obeyed(samples, noun, extractors)
         return {
             "matched": matched,
             "recovery": (matched - known.start) / (known.ceiling - known.start),
             "editability": mean(obeyed[edit] / known.obedience[edit] for edit in EDITS),
         }
 
-    def _look(self, toy: Toy, noun: str, feature_extractors: Towers, model: Any, sampling: Mapping[str, Any]) -> _Known:
-        renders = {scene: feature_extractors.clip.images(renders_on(toy, scene)) for scene in SCENES}
+    def _look(
+        self, toy: Toy, noun: str, extractors: FeatureExtractors, model: Any, sampling: Mapping[str, Any]
+    ) -> _Known:
+        renders = {scene: extractors.clip.encode_images(renders_on(toy, scene)) for scene in SCENES}
         plain = {
             prompt: generate_images(
-                model, [with_noun(prompt, noun)] * len(self.seeds), {}, seeds=self.seeds, **sampling
+                model, [insert_class_noun(prompt, noun)] * len(self.seeds), {}, seeds=self.seeds, **sampling
             )
             for prompt in PROMPTS
         }
         return _Known(
             renders,
             mean(mean_pairwise_cosine(features) for features in renders.values()),
-            _matched(plain, renders, feature_extractors),
-            _obeyed(plain, noun, feature_extractors),
+            _matched(plain, renders, extractors),
+            _obeyed(plain, noun, extractors),
         )
 
 
 def _matched(
-    samples: Mapping[str, Sequence[Image.Image]], renders: Mapping[str, Tensor], feature_extractors: Towers
+    samples: Mapping[str, Sequence[Image.Image]], renders: Mapping[str, Tensor], extractors: FeatureExtractors
 ) -> float:
     return mean(
-        image_similarity(feature_extractors.clip.images(samples[FAITHFUL[scene]]), renders[scene]) for scene in SCENES
+        image_similarity(extractors.clip.encode_images(samples[FAITHFUL[scene]]), renders[scene]) for scene in SCENES
     )
 
 
-def _obeyed(samples: Mapping[str, Sequence[Image.Image]], noun: str, feature_extractors: Towers) -> dict[str, float]:
+def _obeyed(samples: Mapping[str, Sequence[Image.Image]], noun: str, extractors: FeatureExtractors) -> dict[str, float]:
     found = {}
     for edit in EDITS:
-        seen = feature_extractors.clip.images(samples[edit])
-        found[edit] = text_alignment(seen, feature_extractors.clip.texts([with_noun(edit, noun)]).expand_as(seen))
+        seen = extractors.clip.encode_images(samples[edit])
+        found[edit] = text_alignment(
+            seen, extractors.clip.encode_texts([insert_class_noun(edit, noun)]).expand_as(seen)
+        )
     return found
 
 
 def measured(
-    words: Sequence[Subject], *, seeds: Sequence[int] = range(8), steps: int = 20, device: str | None = None
+    targets: Sequence[EvaluationTarget],
+    *,
+    seeds: Sequence[int] = range(8),
+    num_inference_steps: int = 20,
+    device: str | None = None,
 ) -> list[Result]:
     """Evaluate words on the toybox, all in this process; what is there is not done again.
 
     Args:
-        words: of toys.
+        targets: embeddings of toys.
         seeds: samples of each prompt.
-        steps: of the solver.
+        num_inference_steps: of the sampler.
         device: of samples and towers; None is the fastest.
 
     Raises:
         UserError: a word is none of the toys.
     """
-    nouns = [noun_of(word.learned.placeholder_token) for word in words]
-    bench, done = Bench(AgainstRenders(seeds=seeds)), []
-    common = Settings(
+    nouns = [noun_of(target.token) for target in targets]
+    evaluator, evaluations = Evaluator(AgainstRenders(seeds=seeds)), []
+    common = EvaluationConfig(
         prompts=PROMPTS,
         seeds=list(seeds),
-        num_inference_steps=steps,
+        num_inference_steps=num_inference_steps,
         feature_extractors="toybox",
         device=device,
         batch_size=32,
     )
-    for word, noun in zip(words, nouns, strict=True):
-        result, is_new = bench.result(word, replace(common, class_noun=noun))
-        table.tell(word, result, is_new)
-        done.append(result)
-    return done
+    for target, noun in zip(targets, nouns, strict=True):
+        result, is_new = evaluator.evaluate(target, replace(common, class_noun=noun))
+        print_result(target, result, is_new)
+        evaluations.append(result)
+    return evaluations
 
 
 def main() -> int:
     """`python -m tinv.toybox.toybench.fidelity PLACE...`"""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybox.toybench.fidelity", description=main.__doc__)
-    parser.add_argument("places", nargs="+", type=Path, help="runs and sweeps of toys of the toybox's world")
+    parser.add_argument("paths", nargs="+", type=Path, help="runs and sweeps of toys of the toybox's world")
     parser.add_argument("--seeds", type=seeds, default=list(range(8)), help="samples of each prompt (default 0-7)")
     parser.add_argument("--num-inference-steps", type=int, default=20, help="of the solver (default 20)")
     arguments = parser.parse_args()
     try:
-        found = find_subjects(arguments.places)
-        words = [word for of_place in found.values() for word in of_place]
-        table.conclude(found, measured(words, seeds=arguments.seeds, steps=arguments.steps))
+        by_path = find_targets(arguments.paths)
+        targets = [target for of_path in by_path.values() for target in of_path]
+        options = {"seeds": arguments.seeds, "num_inference_steps": arguments.num_inference_steps}
+        print_summary(by_path, measured(targets, **options))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -10,8 +10,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from tinv.data.images import open_image
 from tinv.embeddings import LearnedToken
 from tinv.errors import UserError
-from tinv.evaluation.metrics.feature_extractors import Choice, Towers, towers_for
-from tinv.evaluation.metrics.measure import GAP, References, measure
+from tinv.evaluation.metrics.feature_extractors import FeatureExtractors, LocatedExtractors, default_preset
+from tinv.evaluation.metrics.measure import SLOT, References, measure
 from tinv.evaluation.metrics.prompts import few_prompts_for
 from tinv.models.sampling import sample_pixels, to_images
 from tinv.training.callbacks.every_n_steps import EveryNSteps
@@ -61,7 +61,7 @@ class Evaluation(Callback):
         if not seeds:
             raise UserError("callbacks.evaluation.seeds: needs a seed. every_n_steps=null turns the evaluation off.")
         for prompt in prompts or ():
-            if prompt.count(GAP) != 1 or set(GAP) & set(prompt.replace(GAP, "")):
+            if prompt.count(SLOT) != 1 or set(SLOT) & set(prompt.replace(SLOT, "")):
                 raise UserError(f"callbacks.evaluation.prompts: {prompt!r} must contain {{}} once, for the token.")
         self.prompts, self.seeds, self.class_noun = tuple(prompts or ()), tuple(seeds), class_noun
         self.feature_extractors, self.guidance_scale = feature_extractors, guidance_scale
@@ -74,7 +74,7 @@ class Evaluation(Callback):
         self.latest: dict[str, float] = {}
         """The latest values, by the names under which they were logged."""
         self._last_step = -1
-        self._extractors: Towers | None = None
+        self._extractors: FeatureExtractors | None = None
         self._references: dict[str, References] = {}
         self._nouns: dict[str, str] = {}
 
@@ -89,17 +89,17 @@ class Evaluation(Callback):
                     f"callbacks.evaluation.class_noun=null: {token.placeholder_token} has no initializer token. "
                     f"Set a plain noun for it, such as cat."
                 )
-        name = self.feature_extractors or towers_for(pl_module.model.name)
+        name = self.feature_extractors or default_preset(pl_module.model.name)
         default = _GUIDANCE_SCALES.get(name, 7.5)
         self.options["guidance_scale"] = default if self.guidance_scale is None else self.guidance_scale
         if trainer.is_global_zero:
             with self.stopwatch("loading"), isolate_rng():
-                self._extractors = Choice.of(name).load()
+                self._extractors = LocatedExtractors.locate(name).load()
                 data: Any = trainer.datamodule  # type: ignore[attr-defined]
                 for token, part in zip(pl_module.learned_tokens, data.datamodules, strict=True):
                     background = part.concept_images.crop_config.background
                     images = [open_image(path, background=background)[0] for path in part.images]
-                    self._references[token.name] = References.seen_by(self._extractors, images)
+                    self._references[token.name] = References.encode(self._extractors, images)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Evaluates the initial embedding."""
@@ -148,7 +148,7 @@ class Evaluation(Callback):
     def _measure(self, trainer: Trainer, pl_module: Any, token: LearnedToken) -> dict[str, float]:
         assert self._extractors is not None
         templates, num_seeds = self.prompts or few_prompts_for(token.concept.kind), len(self.seeds)
-        prompts = [template.replace(GAP, token.placeholder_token) for template in templates for _ in self.seeds]
+        prompts = [template.replace(SLOT, token.placeholder_token) for template in templates for _ in self.seeds]
         with self.stopwatch("evaluating"), isolate_rng():
             with trainer.precision_plugin.forward_context():
                 seeds = [*self.seeds] * len(templates)
