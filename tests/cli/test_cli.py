@@ -143,7 +143,7 @@ def test_what_a_user_gets_wrong_is_one_sentence(
         "holds no learned_embeds.safetensors": ["--embedding", tmp_path, "a {}"],
         "do not name the model": ["--embedding", stranger, "a {}"],
         "were trained on": ["--embedding", place, "--embedding", gone, "a {} {}"],
-        "there is no folder": ["--embedding", gone, "a {}"],
+        "no-model: there is no such folder": ["--embedding", gone, "a {}"],
         "width 48": ["--embedding", wide, "a {}"],
         "cannot be filled with 1 token": ["--embedding", place, "a {1}"],
         "this is one file, but there are 2 images": ["--embedding", place, "a {}", "--seeds", "0-1", "--out", "x.png"],

@@ -17,7 +17,8 @@ from tests.tiny import tiny_images
 from tinv.cli import main
 from tinv.evaluation import results
 from tinv.models import LatentDiffusion
-from tinv.runs import status
+from tinv.runs.record_status import write_status
+from tinv.runs.status import Status
 
 FAST = "--prompt;a red {};--seeds;0,1;--num-inference-steps;1;--guidance-scale;2;--device;cpu".split(";")
 FAST += ["--feature-extractors", "toybox", "--class-noun", "toy"]
@@ -94,7 +95,7 @@ def test_unreadable_settings_are_refused(
     tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str], file: str, text: str
 ) -> None:
     (run / ".hydra").mkdir()
-    (run / "run.json").write_text("{}")
+    (run / "run.json").write_text('{"seed": 0}')
     settings = {"concept": {"placeholder_token": "<cat-toy>"}, "data": {"folder": "x", "recursive": False}}
     (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
     (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"cwd": str(tmp_path)}}}))
@@ -111,7 +112,7 @@ def test_failed_points_of_a_sweep_are_skipped(
         learn(sweep / str(point), model, seed=point)
     for point in (1, 3):
         (sweep / str(point)).mkdir()
-        status.write_status(sweep / str(point), status.Status(status="failed", reason="out of memory"))
+        write_status(sweep / str(point), Status(status="failed", reason="out of memory"))
     assert evaluate(sweep, "--images", images) == 0
     assert f"skipped 1, 3, which have no embedding; see `tinv status {sweep}`" in capsys.readouterr().err
     assert json.loads((sweep / "evaluation.json").read_text())["count"]["clip_i"] == 2
