@@ -82,16 +82,6 @@ class Conditioning:
     """[B, D]: one vector per caption, for the models that need it."""
 
 
-@dataclass(frozen=True)
-class NoiseSchedule:
-    """The noise schedule that the frozen model was trained with."""
-
-    alphas_cumprod: Tensor
-    """[T] float32: the share of the signal in the power of x_t, decreasing with t."""
-    prediction_type: str
-    """What the denoiser predicts: `epsilon` or `v_prediction`."""
-
-
 class OptimizerFactory(Protocol):
     """An optimizer without its parameters: a `_partial_` node of conf/optimizer."""
 

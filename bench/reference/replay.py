@@ -18,7 +18,6 @@ import tinv.training.module
 from bench.reference.record import observe
 from tinv import formats
 from tinv.config.validate import build
-from tinv.diffusion.process import noise_latents
 from tinv.training.module import TextualInversion
 from tinv.types import Batch
 
@@ -89,7 +88,7 @@ def _first(module: TextualInversion, part: dict[str, Any]) -> dict[str, Tensor]:
     """The intermediate tensors of one micro-batch."""
     model, batch = module.model, _batch(module, part, 0)
     clean_BChw = model.sample_latents(batch.moments, part["posterior"])
-    noisy_BChw = noise_latents(clean_BChw, part["noise"], part["timesteps"], model.schedule.alphas_cumprod)
+    noisy_BChw = model.noise_process.add_noise(clean_BChw, part["noise"], part["timesteps"])
     with torch.no_grad():
         conditioning = model.encode_text(batch.captions, module.learned_tokens[0].embedding.vectors())
         predicted_BChw = model.predict(noisy_BChw, part["timesteps"], conditioning, batch.geometry)
@@ -116,7 +115,7 @@ def _batch(module: TextualInversion, part: dict[str, Any], n: int) -> Batch:
             for caption in part["captions"]
         ],
         geometry=part["time_ids"].view(size, 6) if "time_ids" in part else square_B6,
-        level=(part["timesteps"].double() + 0.5) / len(module.model.schedule.alphas_cumprod),
+        level=(part["timesteps"].double() + 0.5) / module.model.noise_process.num_timesteps,
         noise_seeds=torch.full((size,), n),
         index=torch.zeros(size, dtype=torch.long),
     )

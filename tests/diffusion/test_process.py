@@ -4,57 +4,57 @@ from diffusers import DDPMScheduler
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.training_utils import compute_snr
 
-from tinv.diffusion.process import min_snr_weights, noise_latents, sample_moments, target, timesteps
+from tinv.diffusion.process import DDPMProcess, sample_moments
+from tinv.errors import UserError
 
 SCHEDULER = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-ALPHAS = SCHEDULER.alphas_cumprod
+EPSILON, V = (DDPMProcess(SCHEDULER.alphas_cumprod, kind) for kind in ("epsilon", "v_prediction"))
 
 
-def draws(batch=6):
-    stream = torch.Generator().manual_seed(0)
-    x, noise = torch.randn(2, batch, 4, 8, 8, generator=stream)
-    return x, noise, torch.randint(1000, (batch,), generator=stream)
+def latents_noise_timesteps(batch=6):
+    rng = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(2, batch, 4, 8, 8, generator=rng)
+    return x, noise, torch.randint(1000, (batch,), generator=rng)
 
 
-def test_noising_is_the_one_of_diffusers():
-    x, noise, t = draws()
-    assert torch.equal(noise_latents(x, noise, t, ALPHAS), SCHEDULER.add_noise(x, noise, t))
+def test_add_noise_and_targets_are_those_of_diffusers():
+    x, noise, t = latents_noise_timesteps()
+    assert torch.equal(EPSILON.add_noise(x, noise, t), SCHEDULER.add_noise(x, noise, t))
+    assert EPSILON.target(x, noise, t) is noise
+    torch.testing.assert_close(V.target(x, noise, t), SCHEDULER.get_velocity(x, noise, t))
 
 
-def test_noising_keeps_unit_variance_at_every_timestep():
-    stream = torch.Generator().manual_seed(1)
-    x, noise = torch.randn(2, 10, 4, 64, 64, generator=stream)
-    noisy = noise_latents(x, noise, torch.arange(0, 1000, 100), ALPHAS)
+def test_noisy_latents_have_unit_variance_at_every_timestep():
+    x, noise = torch.randn(2, 10, 4, 64, 64, generator=torch.Generator().manual_seed(1))
+    noisy = EPSILON.add_noise(x, noise, torch.arange(0, 1000, 100))
     assert (noisy.var(dim=(1, 2, 3)) - 1).abs().max() < 0.05
 
 
-def test_targets_are_those_of_diffusers():
-    x, noise, t = draws()
-    options = {"clean_BCHW": x, "noise_BCHW": noise, "t_B": t, "alphas_cumprod_T": ALPHAS}
-    assert target("epsilon", **options) is noise
-    torch.testing.assert_close(target("v_prediction", **options), SCHEDULER.get_velocity(x, noise, t))
+def test_v_and_the_noisy_latents_give_the_clean_latents():
+    x, noise, t = latents_noise_timesteps()
+    process = DDPMProcess(SCHEDULER.alphas_cumprod.double(), "v_prediction")
+    x, noise, a = x.double(), noise.double(), process.alphas_cumprod[t].view(-1, 1, 1, 1)
+    noisy, v = process.add_noise(x, noise, t), process.target(x, noise, t)
+    torch.testing.assert_close(a.sqrt() * noisy - (1 - a).sqrt() * v, x)
 
 
-def test_from_v_and_the_noisy_latents_the_clean_ones_come_back():
-    x, noise, t = (tensor.double() if tensor.is_floating_point() else tensor for tensor in draws())
-    alphas = ALPHAS.double()
-    v = target("v_prediction", clean_BCHW=x, noise_BCHW=noise, t_B=t, alphas_cumprod_T=alphas)
-    a = alphas[t].view(-1, 1, 1, 1)
-    torch.testing.assert_close(a.sqrt() * noise_latents(x, noise, t, alphas) - (1 - a).sqrt() * v, x)
-
-
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_min_snr_weights_are_the_papers(prediction_type):
+@pytest.mark.parametrize("process", [EPSILON, V])
+def test_min_snr_weights_are_those_of_the_paper(process):
     t = torch.arange(1000)
     snr = compute_snr(SCHEDULER, t)
-    expected = snr.clamp(max=5) / (snr if prediction_type == "epsilon" else snr + 1)
-    torch.testing.assert_close(min_snr_weights(prediction_type, t_B=t, alphas_cumprod_T=ALPHAS, gamma=5.0), expected)
+    expected = snr.clamp(max=5) / (snr if process is EPSILON else snr + 1)
+    torch.testing.assert_close(process.min_snr_weights(t, gamma=5.0), expected)
 
 
 def test_levels_reach_every_timestep_and_none_beyond():
     level = torch.linspace(0, 1, 100_001, dtype=torch.float64)[:-1]
-    assert timesteps(level, 1000).unique().tolist() == list(range(1000))
-    assert timesteps(torch.tensor([1 - 1e-17], dtype=torch.float64), 1000).tolist() == [999]
+    assert EPSILON.timesteps(level).unique().tolist() == list(range(1000))
+    assert EPSILON.timesteps(torch.tensor([1 - 1e-17], dtype=torch.float64)).tolist() == [999]
+
+
+def test_other_prediction_types_are_an_error():
+    with pytest.raises(UserError, match="prediction_type 'sample'"):
+        DDPMProcess(SCHEDULER.alphas_cumprod, "sample")
 
 
 def test_posterior_samples_are_those_of_diffusers():

@@ -25,7 +25,7 @@ def test_the_files_decide_the_family(models, name):
     assert model.family is (STABLE_DIFFUSION_XL if name == "sdxl" else STABLE_DIFFUSION)
     assert {encoder: table.shape[1] for encoder, table in model.tables.items()} == WIDTHS[name]
     assert model.tokenizers.keys() == model.tables.keys()
-    assert model.schedule.prediction_type == ("v_prediction" if name == "sd2" else "epsilon")
+    assert model.noise_process.prediction_type == ("v_prediction" if name == "sd2" else "epsilon")
     assert model.resolution == SIDE
 
 

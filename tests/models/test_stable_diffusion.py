@@ -55,7 +55,7 @@ def test_the_fingerprint_depends_on_the_model_and_not_on_the_precision(pipeline_
     assert fingerprint == of_bfloat16
     other = load(str(tiny_pipeline(tmp_path / "v", prediction_type="v_prediction")))
     assert other.fingerprint != fingerprint
-    assert other.schedule.prediction_type == "v_prediction"
+    assert other.noise_process.prediction_type == "v_prediction"
     changed = tiny_parts()
     changed["unet"].conv_in.weight.data.add_(0.1)
     assert LatentDiffusion(STABLE_DIFFUSION, changed, name="changed").fingerprint != fingerprint

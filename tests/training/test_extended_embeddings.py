@@ -10,7 +10,6 @@ from diffusers.models.attention_processor import Attention, AttnProcessor, Slice
 
 from tests.resuming import run_and_resume
 from tests.tiny import fit, gradient, tiny_data, tiny_model, tiny_module, tiny_pipeline, weights
-from tinv.diffusion.process import timesteps
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load
@@ -94,7 +93,7 @@ def test_stages_layers_and_sdxl_do_not_go_together():
 
 def test_loss_of_a_sample_depends_on_the_vectors_of_its_own_stage_alone(model, batch):
     module = randomized(model, **STAGED)
-    stages = timesteps(batch.level, 1000) // 200
+    stages = model.noise_process.timesteps(batch.level) // 200
     assert len(stages.unique()) > 3
     for number, loss in enumerate(module.losses(batch)):
         (grad,) = torch.autograd.grad(loss, weights(module), retain_graph=True)
@@ -106,10 +105,10 @@ def test_unet_gets_the_same_features_in_training_and_in_sampling(model, batch):
     module = randomized(model, **STAGED)
     conditioning = encode_all_parts(model, batch.captions, module.export_vectors(), SlotLayout(STAGES))
     assert conditioning.hidden.shape[-1] == STAGES * 32
-    t = timesteps(batch.level, 1000)
+    t = model.noise_process.timesteps(batch.level)
     posterior, noise = normal_pair(batch.noise_seeds.tolist(), batch.moments[0].chunk(2)[0].shape)
     clean = model.sample_latents(batch.moments, posterior)
-    a = model.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+    a = model.noise_process.alphas_cumprod[t].view(-1, 1, 1, 1)
     with route_by_timestep(model.unet, STAGES, 1000):
         predicted = model.predict(a.sqrt() * clean + (1 - a).sqrt() * noise, t, conditioning, batch.geometry)
     torch.testing.assert_close((predicted - noise).square().mean(dim=(1, 2, 3)), module.losses(batch))

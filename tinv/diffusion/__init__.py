@@ -1,0 +1,1 @@
+"""Noise processes, losses and timestep samplers: pure functions of tensors."""

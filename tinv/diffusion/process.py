@@ -1,94 +1,104 @@
-"""The forward process, its targets and its weights, as pure functions of tensors.
+"""The noise process of a model: how latents are noised, what the denoiser predicts, and the signal-to-noise ratio.
 
 B batch, C latent channels, H W latent height and width, T training timesteps.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from tinv.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 
 
-def noise_latents(x_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor, alphas_cumprod_T: Tensor) -> Tensor:
-    """Diffuse clean latents to timestep t: sqrt(a_t) x + sqrt(1 - a_t) noise (Ho et al. 2020, eq. 4).
+@dataclass(frozen=True)
+class DDPMProcess:
+    """The variance-preserving process of DDPM (Ho et al. 2020) with the model's own noise schedule.
 
-    Args:
-        x_BCHW: clean latents, already scaled by the VAE's factor.
-        noise_BCHW: standard normal noise.
-        t_B: integer timesteps in [0, T).
-        alphas_cumprod_T: cumulative signal power; float32, decreasing in t.
-
-    Returns:
-        Noisy latents, [B, C, H, W], in the dtype of x_BCHW.
+    a_t is the cumulative product of the schedule's alphas, snr_t = a_t / (1 - a_t).
     """
-    a_B111 = alphas_cumprod_T[t_B].view(-1, 1, 1, 1)
-    return (a_B111.sqrt() * x_BCHW + (1 - a_B111).sqrt() * noise_BCHW).to(x_BCHW.dtype)
+
+    alphas_cumprod: Tensor
+    """[T] float32, a_t; decreasing."""
+    prediction_type: str
+    """What the denoiser predicts: `epsilon`, the noise, or `v_prediction`."""
+
+    def __post_init__(self) -> None:
+        if self.prediction_type not in PREDICTION_TYPES:
+            raise UserError(
+                f"the model's scheduler has prediction_type {self.prediction_type!r}, but textual inversion supports "
+                f"only {' and '.join(PREDICTION_TYPES)}. Choose another model."
+            )
+
+    @property
+    def num_timesteps(self) -> int:
+        """T."""
+        return len(self.alphas_cumprod)
+
+    def timesteps(self, level_B: Tensor) -> Tensor:
+        """Returns the integer timesteps [B] of noise levels in [0, 1)."""
+        return (level_B * self.num_timesteps).long().clamp(max=self.num_timesteps - 1)
+
+    def add_noise(self, clean_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """Returns noisy latents [B, C, H, W]: sqrt(a_t) x + sqrt(1 - a_t) noise (Ho et al. 2020, eq. 4).
+
+        Args:
+            clean_BCHW: latents x, scaled by the VAE's factor.
+            noise_BCHW: standard normal noise.
+            t_B: integer timesteps in [0, T).
+        """
+        a_B111 = self.alphas_cumprod[t_B].view(-1, 1, 1, 1)
+        return (a_B111.sqrt() * clean_BCHW + (1 - a_B111).sqrt() * noise_BCHW).to(clean_BCHW.dtype)
+
+    def target(self, clean_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """Returns what the denoiser should predict, [B, C, H, W] in the dtype of the noise.
+
+        The noise, or v = sqrt(a_t) noise - sqrt(1 - a_t) x (Salimans & Ho 2022).
+        """
+        if self.prediction_type == "epsilon":
+            return noise_BCHW
+        a_B111 = self.alphas_cumprod[t_B].view(-1, 1, 1, 1)
+        return (a_B111.sqrt() * noise_BCHW - (1 - a_B111).sqrt() * clean_BCHW).to(noise_BCHW.dtype)
+
+    def snr(self, t_B: Tensor) -> Tensor:
+        """Returns the signal-to-noise ratio [B], a_t / (1 - a_t)."""
+        a_B = self.alphas_cumprod[t_B]
+        return a_B / (1 - a_B)
+
+    def min_snr_weights(self, t_B: Tensor, gamma: float) -> Tensor:
+        """Returns min-SNR-gamma loss weights [B] (Hang et al. 2023, arXiv 2303.09556), which cap clean timesteps.
+
+        min(snr, gamma) / snr in (0, 1] for epsilon, min(snr, gamma) / (snr + 1) in [0, 1) for v.
+        """
+        snr_B = self.snr(t_B)
+        if self.prediction_type == "epsilon":
+            return gamma / snr_B.clamp(min=gamma)
+        return snr_B.clamp(max=gamma) / (snr_B + 1)
+
+    def snr_power_weights(self, t_B: Tensor, power: float) -> Tensor:
+        """Returns loss weights [B] above 0 that favor noisy timesteps: snr ** -power for epsilon.
+
+        Power 1/2 is debiased estimation (Yu et al. 2023, arXiv 2310.08442). For v the weight has a factor
+        snr / (snr + 1), as in min-SNR: an error in v is (snr + 1) / snr times the error in epsilon that leads to the
+        same image, so the objective does not depend on the prediction type. (kohya's trainer has 1 / (snr + 1) for v.)
+        """
+        snr_B = self.snr(t_B)
+        if self.prediction_type == "epsilon":
+            return snr_B**-power
+        return snr_B ** (1 - power) / (snr_B + 1)
 
 
-def target(
-    prediction_type: str, *, clean_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor, alphas_cumprod_T: Tensor
-) -> Tensor:
-    """What the denoiser should answer: the noise, or v = sqrt(a_t) noise - sqrt(1 - a_t) x (Salimans & Ho 2022).
-
-    Returns:
-        [B, C, H, W], in the dtype of noise_BCHW.
-    """
-    assert prediction_type in PREDICTION_TYPES
-    if prediction_type == "epsilon":
-        return noise_BCHW
-    a_B111 = alphas_cumprod_T[t_B].view(-1, 1, 1, 1)
-    return (a_B111.sqrt() * noise_BCHW - (1 - a_B111).sqrt() * clean_BCHW).to(noise_BCHW.dtype)
-
-
-def min_snr_weights(prediction_type: str, *, t_B: Tensor, alphas_cumprod_T: Tensor, gamma: float) -> Tensor:
-    """Min-SNR-gamma loss weights (Hang et al. 2023, arXiv 2303.09556): no timestep counts for more than gamma.
-
-    With snr = a_t / (1 - a_t): min(snr, gamma) / snr for epsilon, min(snr, gamma) / (snr + 1) for v.
-
-    Returns:
-        [B], in (0, 1] for epsilon and [0, 1) for v.
-    """
-    assert prediction_type in PREDICTION_TYPES
-    a_B = alphas_cumprod_T[t_B]
-    snr_B = a_B / (1 - a_B)
-    if prediction_type == "epsilon":
-        return gamma / snr_B.clamp(min=gamma)
-    return snr_B.clamp(max=gamma) / (snr_B + 1)
-
-
-def snr_power_weights(prediction_type: str, *, t_B: Tensor, alphas_cumprod_T: Tensor, power: float) -> Tensor:
-    """Loss weights that count noisy timesteps for more: snr ** -power for epsilon.
-
-    With power 1/2, "debiased estimation" (Yu et al. 2023, arXiv 2310.08442). For v the weight is multiplied by
-    snr / (snr + 1), as min-SNR's is: an error in v is (snr + 1) / snr times that in epsilon which comes to the same
-    picture, so that the objective is one, whatever the model predicts. (kohya's trainer takes 1 / (snr + 1) for v.)
-
-    Returns:
-        [B], above 0.
-    """
-    assert prediction_type in PREDICTION_TYPES
-    a_B = alphas_cumprod_T[t_B]
-    snr_B = a_B / (1 - a_B)
-    if prediction_type == "epsilon":
-        return snr_B**-power
-    return snr_B ** (1 - power) / (snr_B + 1)
-
-
-def timesteps(level_B: Tensor, num_timesteps: int) -> Tensor:
-    """The integer timesteps [B] that levels in [0, 1) mean in a schedule of `num_timesteps`."""
-    return (level_B * num_timesteps).long().clamp(max=num_timesteps - 1)
-
-
-def apply_guidance(predicted_BCHW: Tensor, opposite_BCHW: Tensor, guidance: float) -> Tensor:
-    """Classifier-free guidance away from the opposite: o + g (p - o) (Ho & Salimans 2022, arXiv 2207.12598)."""
-    return opposite_BCHW + guidance * (predicted_BCHW - opposite_BCHW)
+def apply_guidance(predicted_BCHW: Tensor, negative_BCHW: Tensor, scale: float) -> Tensor:
+    """Returns negative + scale (predicted - negative): classifier-free guidance (Ho & Salimans 2022, 2207.12598)."""
+    return negative_BCHW + scale * (predicted_BCHW - negative_BCHW)
 
 
 def sample_moments(moments_B2CHW: Tensor, noise_BCHW: Tensor) -> Tensor:
-    """Draw from the VAE's posterior: mean + exp(logvar / 2) noise, log-variance clamped to [-30, 20] as diffusers does.
+    """Returns a sample [B, C, H, W] of the VAE's posterior, not scaled: mean + exp(logvar / 2) noise.
 
-    Returns:
-        Unscaled latents, [B, C, H, W].
+    The log-variance is clamped to [-30, 20], as in diffusers.
     """
     mean_BCHW, logvar_BCHW = moments_B2CHW.chunk(2, dim=1)
     return mean_BCHW + torch.exp(0.5 * logvar_BCHW.clamp(-30.0, 20.0)) * noise_BCHW

@@ -14,12 +14,13 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from tinv.diffusion.process import DDPMProcess
 from tinv.formats import encoder_of_width
 from tinv.hub.licenses import find_license
 from tinv.models import vae as latents
 from tinv.models.text_encoder import TextEncoder
 from tinv.models.vae import OffloadedModule
-from tinv.types import Conditioning, NoiseSchedule, Vectors
+from tinv.types import Conditioning, Vectors
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class LatentDiffusion(nn.Module):
             role: TextEncoder(role, tokenizer=components[tokenizer], encoder=encoder)
             for role, tokenizer, encoder in zip(roles, family.tokenizers, encoders, strict=True)
         }
-        self._schedule = NoiseSchedule(self.scheduler.alphas_cumprod.float(), self.scheduler.config.prediction_type)
+        self._process = DDPMProcess(self.scheduler.alphas_cumprod.float(), self.scheduler.config.prediction_type)
         for module in (self.unet, self.vae, *encoders):
             module.requires_grad_(False).eval()
         self.eval()
@@ -131,12 +132,12 @@ class LatentDiffusion(nn.Module):
         return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
-    def schedule(self) -> NoiseSchedule:
-        """The noise schedule on the U-Net's device. It is no buffer, so it stays float32 in every precision."""
-        if self._schedule.alphas_cumprod.device != self.unet.device:
-            alphas_cumprod = self._schedule.alphas_cumprod.to(self.unet.device)
-            self._schedule = replace(self._schedule, alphas_cumprod=alphas_cumprod)
-        return self._schedule
+    def noise_process(self) -> DDPMProcess:
+        """The noise process on the U-Net's device. It is no buffer, so it stays float32 in every precision."""
+        if self._process.alphas_cumprod.device != self.unet.device:
+            alphas_cumprod = self._process.alphas_cumprod.to(self.unet.device)
+            self._process = replace(self._process, alphas_cumprod=alphas_cumprod)
+        return self._process
 
     def metadata(self) -> dict[str, str]:
         """What a file of a learned embedding tells about the model it was trained with."""
@@ -144,7 +145,7 @@ class LatentDiffusion(nn.Module):
         return {
             "base_model": self.name,
             "fingerprint": self.fingerprint,
-            "prediction_type": self.schedule.prediction_type,
+            "prediction_type": self.noise_process.prediction_type,
             **{key: text for key, text in optional.items() if text},
         }
 
@@ -199,7 +200,7 @@ class LatentDiffusion(nn.Module):
             config = module.config.to_dict() if hasattr(module.config, "to_dict") else module.config
             numbers = {key: value for key, value in config.items() if isinstance(value, int | float) and key[0] != "_"}
             digest.update(json.dumps(numbers, sort_keys=True).encode())
-        digest.update(json.dumps([self.schedule.prediction_type, len(self.schedule.alphas_cumprod)]).encode())
+        digest.update(json.dumps([self.noise_process.prediction_type, self.noise_process.num_timesteps]).encode())
         for name, tensor in nn.ModuleDict(modules).named_parameters():
             head = tensor.detach().flatten()[:16].to("cpu", torch.bfloat16).view(torch.int16)
             digest.update(name.encode() + bytes(head.numpy().tobytes()))

@@ -81,7 +81,7 @@ def encode_at_timesteps(
     """
     tokens = mentioned(vectors, captions)
     layout = SlotLayout.of(tokens.values())
-    stages = stage_of(t_B, layout.stages, len(model.schedule.alphas_cumprod)).tolist()
+    stages = stage_of(t_B, layout.stages, model.noise_process.num_timesteps).tolist()
     slots_of_captions = [layout.at_stage(stage, is_negative=is_negative) for stage in stages]
     return _encode(model, captions, tokens, list(zip(*slots_of_captions, strict=True)))
 

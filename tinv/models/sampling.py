@@ -62,7 +62,7 @@ def sample_pixels(
     assert len(prompts) == len(seeds)
     pipeline = model.pipeline(build_scheduler(sampler, model.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
-    num_timesteps = len(model.schedule.alphas_cumprod)
+    num_timesteps = model.noise_process.num_timesteps
     negative_prompts, layout = [negative_prompt] * len(prompts), None
     if has_parts(vectors):
         vectors = mentioned(vectors, [*prompts, negative_prompt])

@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 from tinv import __version__
 from tinv.concept import Concept, names
 from tinv.diffusion.loss import DiffusionLoss
-from tinv.diffusion.process import noise_latents, timesteps
 from tinv.diffusion.timestep_samplers import UNIFORM, TimestepSampler, resample_levels
 from tinv.embeddings import EmbeddingConfig, LearnedToken, guidance_scale_for
 from tinv.formats import LearnedEmbedding
@@ -92,7 +91,7 @@ class TextualInversion(LightningModule):
         )
         self.last_finite_step = None
         self._has_parts = has_parts(_union(token.embedding.vectors() for token in self.learned_tokens))
-        self._weights_T = timestep_sampler.weights(model.schedule.alphas_cumprod)
+        self._weights_T = timestep_sampler.weights(model.noise_process)
         self._optimizer: Optimizer | None = None
         self._merger = MicroBatchMerger(None if merge_batches else 1)
         self._means: list[MeanLoss] = []
@@ -110,26 +109,20 @@ class TextualInversion(LightningModule):
             loss: None is the loss in training.
         """
         vectors = vectors or _union(token.embedding.vectors() for token in self.learned_tokens)
-        schedule = self.model.schedule
+        process = self.model.noise_process
         shape = batch.moments[0].chunk(2)[0].shape
         posterior_BChw, noise_BChw = to_device(normal_pair(batch.noise_seeds.tolist(), shape), self.device)
         clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
-        t_B = timesteps(batch.level, len(schedule.alphas_cumprod))
-        noisy_BChw = noise_latents(clean_BChw, noise_BChw, t_B, schedule.alphas_cumprod)
+        t_B = process.timesteps(batch.level)
+        noisy_BChw = process.add_noise(clean_BChw, noise_BChw, t_B)
         if self._has_parts:
             guidance = guidance_scale_for(self.learned_tokens, batch.captions)
             predicted_BChw = predict_with_parts(self.model, noisy_BChw, t_B, batch, vectors, guidance=guidance)
         else:
             conditioning = self.model.encode_text(batch.captions, vectors)
             predicted_BChw = self.model.predict(noisy_BChw, t_B, conditioning, batch.geometry)
-        return (loss or self.loss)(
-            predicted_BChw,
-            clean_BCHW=clean_BChw,
-            noise_BCHW=noise_BChw,
-            t_B=t_B,
-            schedule=schedule,
-            mask_B1HW=batch.mask,
-        )
+        target_BChw = process.target(clean_BChw, noise_BChw, t_B)
+        return (loss or self.loss)(predicted_BChw, target_BChw, t_B=t_B, process=process, mask_B1HW=batch.mask)
 
     def training_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> Tensor:
         """Returns the sum [] of the mean losses of the micro-batches that are due, and of the regularization terms."""
@@ -152,7 +145,7 @@ class TextualInversion(LightningModule):
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
         """Logs `val/loss`: the unweighted loss of fixed draws, whatever loss is trained with."""
-        compute = partial(self.losses, vectors=self.eval_vectors(), loss=self.loss.plain)
+        compute = partial(self.losses, vectors=self.eval_vectors(), loss=self.loss.unweighted)
         _, means = self._concept_losses([split_by_concept(batch)], compute)
         self._log_means("val/loss", means)
         self.log("step", float(self.global_step), batch_size=len(means))

@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from tinv.diffusion.process import min_snr_weights
+from tinv.diffusion.process import DDPMProcess
 from tinv.models.cpu_features import autocast_bfloat16
 from tinv.toybox.pretrain import checkpoint, parallel
 from tinv.toybox.pretrain.muon import optimizers
@@ -133,7 +133,7 @@ def train_unet(
     if settings.device == "cpu":
         unet.to(memory_format=torch.channels_last)
         unet.set_attn_processor(AttnProcessor())
-    alphas_cumprod = DDPMScheduler(**BETAS).alphas_cumprod.to(settings.device)
+    process = DDPMProcess(DDPMScheduler(**BETAS).alphas_cumprod.to(settings.device), "epsilon")
     steps, step, seen = settings.samples // settings.batch, 0, 0
     state = checkpoint.load(out / "unet.pt")
     if state is None and (out / "unet").exists():
@@ -156,9 +156,7 @@ def train_unet(
         exercise = draw_exercise(lessons, text_encoder, settings, chosen, rng)
         error = errors(unet, exercise)
         unet.zero_grad()
-        weights = min_snr_weights(
-            "epsilon", t_B=exercise.timesteps, alphas_cumprod_T=alphas_cumprod, gamma=settings.snr_gamma
-        )
+        weights = process.min_snr_weights(exercise.timesteps, settings.snr_gamma)
         (error * weights).mean().backward()
         parallel.average_gradients(unet)
         for tool in tools:
