@@ -14,7 +14,6 @@ from torch.nn.functional import cosine_similarity
 from tests.conftest import ROOT
 from tests.models.published import SIDE, published, sdxl
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
-from tests.training.test_module import first_batch
 from tinv.concept import Concept
 from tinv.embeddings.norm_constraint import mean_norm
 from tinv.models import STABLE_DIFFUSION_XL, LatentDiffusion, load
@@ -138,7 +137,7 @@ def test_the_unet_receives_each_images_true_size_and_crop(model, tmp_path):
     data.encode_images(model.encode_images, resolution=model.resolution)
     numbers = []
     hook = model.unet.add_time_proj.register_forward_pre_hook(lambda _, inputs: numbers.append(inputs[0]))
-    batch = first_batch(data)
+    batch = next(iter(data.val_dataloader()))
     tiny_module(model).losses(batch)
     hook.remove()
     (sizes,) = numbers
@@ -157,7 +156,7 @@ def test_the_last_batch_may_be_smaller(model, tmp_path):
 
 def test_gradients_reach_the_vectors_of_both_encoders_and_nothing_else(model, tmp_path):
     module = tiny_module(model, num_vectors=2)
-    module.losses(first_batch(tiny_data(tmp_path, model))).mean().backward()
+    module.losses(next(iter(tiny_data(tmp_path, model).val_dataloader()))).mean().backward()
     for role, width in WIDTHS.items():
         gradient = module.learned_tokens[0].embedding.weights[role].grad
         assert gradient.shape == (2, width) and gradient.isfinite().all() and (gradient != 0).any(dim=1).all()

@@ -84,26 +84,14 @@ def load(
             "force_zeros_for_empty_prompt"
         ),
     )
-    prepare(
-        model,
-        attention=attention,
-        gradient_checkpointing=gradient_checkpointing,
-        compile=compile,
-        tf32=tf32,
-    )
+    prepare(model, attention=attention, gradient_checkpointing=gradient_checkpointing, compile=compile, tf32=tf32)
     return model
 
 
 def load_tokenizers(
     pretrained: str, *, revision: str | None = None, tokenizer: str | None = None, config: str | None = None
 ) -> dict[str, CLIPTokenizer]:
-    """The tokenizer of each text encoder, without any weights: enough to check a concept's tokens.
-
-    Args:
-        pretrained: as for `load`, and so are the others.
-        revision: of an id.
-        tokenizer: other tokenizers.
-        config: for a single file.
+    """The tokenizer of each text encoder, by role, without any weights; takes the arguments of `load`.
 
     Raises:
         UserError: as `load`, as far as that shows without the weights.
@@ -121,14 +109,6 @@ def fetch(
     config: str | None = None,
 ) -> None:
     """Download all that `load` opens with the same arguments into the Hub's cache.
-
-    Args:
-        pretrained: as for `load`, and so are the others.
-        revision: of an id.
-        variant: of the weights.
-        vae: another VAE.
-        tokenizer: other tokenizers.
-        config: for a single file.
 
     Raises:
         UserError: as `load`.
