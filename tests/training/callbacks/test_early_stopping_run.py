@@ -21,18 +21,9 @@ from tinv.training.preflight import preflight
 from tinv.training.run import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-OVERRIDES = (
-    "model=local",
-    "concept.placeholder_token=my-cat",
-    "concept.initializer_token=toy",
-    "data.batch_size=2",
-    "data.val_draws=4",
-    "trainer.accelerator=cpu",
-    "trainer.log_every_n_steps=1",
-    "trainer.val_check_interval=2",
-    "callbacks.export.every_n_steps=1",
-    "~callbacks.samples",
-)
+OVERRIDES = """model=local concept.placeholder_token=my-cat concept.initializer_token=toy
+data.batch_size=2 data.val_draws=4 trainer.accelerator=cpu trainer.log_every_n_steps=1 trainer.val_check_interval=2
+callbacks.export.every_n_steps=1 ~callbacks.samples""".split()
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +36,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings(inputs: Path, run: Path, *overrides: str) -> Any:
-    overrides = [*OVERRIDES, f"model.pretrained={inputs / 'model'}", f"data.folder={inputs / 'cats'}", *overrides]
-    return composed(*overrides, output_dir=str(run))
+def settings(inputs: Path, run: Path, overrides: str) -> Any:
+    """Returns the config of a run; `overrides` are separated by spaces."""
+    folders = [f"model.pretrained={inputs / 'model'}", f"data.folder={inputs / 'cats'}"]
+    return composed(*OVERRIDES, *folders, *overrides.split(), output_dir=str(run))
 
 
 def card(run: Path) -> dict[str, Any]:
@@ -60,9 +52,9 @@ def column(run: Path, name: str) -> dict[int, float]:
 
 
 def test_patience_stops_and_keep_best_gives_result_and_value(inputs, tmp_path, capsys):
-    worst = ("early_stopping.mode=max", "keep.mode=max")  # training only lowers val/loss
-    rule = ("early_stopping=patience", "early_stopping.patience=3", "keep=best", *worst)
-    value = train(settings(inputs, tmp_path, *rule, "trainer.max_steps=30"))
+    rule = "early_stopping=patience early_stopping.patience=3 keep=best"
+    worst = "early_stopping.mode=max keep.mode=max"  # training only lowers val/loss
+    value = train(settings(inputs, tmp_path, f"{rule} {worst} trainer.max_steps=30"))
     output = capsys.readouterr().out
     measured = column(tmp_path, "val/loss")
     best = max(measured, key=measured.get)
@@ -79,24 +71,12 @@ def test_patience_stops_and_keep_best_gives_result_and_value(inputs, tmp_path, c
 
 
 def test_dvar_stops_a_run_of_two_concepts_when_both_have_converged(inputs, tmp_path, capsys):
-    extra_concept = (
-        "+extra_concept@extra_concepts.dog=style",
-        f"extra_concepts.dog.data.folder={inputs / 'dogs'}",
-        "extra_concepts.dog.concept.placeholder_token=my-dog",
-        "extra_concepts.dog.concept.initializer_token=dog",
-    )
-    rule = (
-        "early_stopping=dvar",
-        "early_stopping.stride=1",
-        "early_stopping.window=3",
-        "early_stopping.threshold=0.6",
-        "keep=best",
-    )
-    train(settings(inputs, tmp_path, *rule, "trainer.max_steps=80", *extra_concept))
-    steps, curves = (
-        card(tmp_path)["steps"],
-        [column(tmp_path, f"early_stopping/loss/my-{name}") for name in ("cat", "dog")],
-    )
+    rule = "early_stopping=dvar early_stopping.stride=1 early_stopping.window=3 early_stopping.threshold=0.6 keep=best"
+    dog = f"""+extra_concept@extra_concepts.dog=style extra_concepts.dog.data.folder={inputs / "dogs"}
+        extra_concepts.dog.concept.placeholder_token=my-dog extra_concepts.dog.concept.initializer_token=dog"""
+    train(settings(inputs, tmp_path, f"{rule} trainer.max_steps=80 {dog}"))
+    steps = card(tmp_path)["steps"]
+    curves = [column(tmp_path, f"early_stopping/loss/my-{name}") for name in ("cat", "dog")]
     assert steps < 80 and [max(curve) for curve in curves] == [steps, steps]
     reason = card(tmp_path)["early_stopping"]["reason"]
     since = [int(part.rpartition("(step ")[2].rstrip(")")) for part in reason.split("; ")]
@@ -110,56 +90,53 @@ def test_dvar_stops_a_run_of_two_concepts_when_both_have_converged(inputs, tmp_p
 
 def test_stopping_rules_do_not_affect_the_training(inputs, tmp_path):
     train(settings(inputs, tmp_path / "plain", "trainer.max_steps=6"))
-    train(
-        settings(
-            inputs,
-            tmp_path / "ruled",
-            "trainer.max_steps=6",
-            "early_stopping=dvar",
-            "early_stopping.stride=2",
-            "keep=best",
-        )
-    )
+    rule = "early_stopping=dvar early_stopping.stride=2 keep=best"
+    train(settings(inputs, tmp_path / "ruled", f"{rule} trainer.max_steps=6"))
     for name in ("train/loss", "val/loss"):
         assert column(tmp_path / "plain", name) == column(tmp_path / "ruled", name)
 
 
 def test_clip_turns_on_the_evaluation(inputs, tmp_path):
     cfg = settings(inputs, tmp_path, "early_stopping=clip")
-    assert (cfg.early_stopping.monitor, cfg.early_stopping.min_delta, cfg.callbacks.evaluation.every_n_steps) == (
-        "eval/clip_i",
-        0.02,
-        50,
-    )
-    assert settings(inputs, tmp_path).callbacks.evaluation.every_n_steps is None
+    assert cfg.early_stopping.monitor == "eval/clip_i" and cfg.early_stopping.min_delta == 0.02
+    assert cfg.callbacks.evaluation.every_n_steps == 50
+    assert settings(inputs, tmp_path, "").callbacks.evaluation.every_n_steps is None
 
 
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
         (
-            ["early_stopping=patience", "early_stopping.monitor=eval/score"],
-            r"early_stopping\.monitor=eval/score: .*evaluation\.every_n_steps=50",
+            "early_stopping=patience early_stopping.monitor=eval/score",
+            r"eval/score: .*Set callbacks\.evaluation\.every_n_steps=50",
         ),
-        (["keep=best", "monitor=eval/clip_i"], r"monitor=eval/clip_i: nothing in this run measures that"),
+        ("keep=best monitor=eval/clip_i", r"monitor = eval/clip_i: this run does not measure it"),
         (
-            ["keep=best", "keep.monitor=early_stopping/loss"],
-            r"keep\.monitor=early_stopping/loss: .*; take early_stopping=dvar",
+            "keep=best keep.monitor=early_stopping/loss",
+            r"keep\.monitor = early_stopping/loss: .*Set early_stopping=dvar",
         ),
     ],
 )
 def test_a_metric_that_nothing_measures_raises_before_the_model_loads(inputs, tmp_path, extra, message):
     with pytest.raises(ConfigError, match=message):
-        preflight(settings(inputs, tmp_path, *extra))
-    preflight(settings(inputs, tmp_path, "early_stopping=dvar", "keep=best", "keep.monitor=early_stopping/loss"))
-    preflight(settings(inputs, tmp_path, "early_stopping=clip", "keep=best", "monitor=eval/score"))
+        preflight(settings(inputs, tmp_path, extra))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "early_stopping=dvar keep=best keep.monitor=early_stopping/loss",
+        "early_stopping=clip keep=best monitor=eval/score",
+    ],
+)
+def test_a_metric_that_a_callback_measures_can_be_monitored(inputs, tmp_path, extra):
+    preflight(settings(inputs, tmp_path, extra))
 
 
 def test_unknown_settings_raise_before_anything_is_loaded(inputs, tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"early_stopping\.windw: DVARStopping takes no such argument \(did you mean window\?\)"
-    ):
-        settings(inputs, tmp_path, "early_stopping=dvar", "+early_stopping.windw=3")
+    message = r"early_stopping\.windw: DVARStopping takes no such argument \(did you mean window\?\)"
+    with pytest.raises(ConfigError, match=message):
+        settings(inputs, tmp_path, "early_stopping=dvar +early_stopping.windw=3")
     assert any("dvar" in problem.text for problem in find_problems(groups(), ["early_stopping=dvr"], multirun=False))
 
 
@@ -179,23 +156,15 @@ def _run_command(inputs: Path, *overrides: str) -> dict[str, Any]:
     "rule",
     [
         "early_stopping=patience early_stopping.mode=max early_stopping.patience=2",
-        "early_stopping=dvar early_stopping.stride=1 early_stopping.window=3",
+        "early_stopping=dvar early_stopping.stride=1 early_stopping.window=3 early_stopping.threshold=0.6",
     ],
 )
 def test_two_processes_stop_at_the_same_step_as_one(inputs, rule):
-    overrides = (
-        *OVERRIDES,
-        "model.pretrained=model",
-        "data.folder=cats",
-        "trainer.max_steps=40",
-        *rule.split(),
-        "keep=best",
-    )
-    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")
-    threshold = ("early_stopping.threshold=0.6",) if "dvar" in rule else ()
+    common = [*OVERRIDES, *f"model.pretrained=model data.folder=cats trainer.max_steps=40 {rule} keep=best".split()]
+    two = "trainer=ddp trainer.accelerator=cpu trainer.devices=2 trainer.precision=32-true data.batch_size=1".split()
     kind = rule.partition(" ")[0].partition("=")[2]
-    single = _run_command(inputs, *overrides, *threshold, f"name=one-{kind}")
-    double = _run_command(inputs, *overrides, *threshold, *two, "data.batch_size=1", f"name=two-{kind}")
+    single = _run_command(inputs, *common, f"name=one-{kind}")
+    double = _run_command(inputs, *common, *two, f"name=two-{kind}")
     assert single["early_stopping"]["step"] == double["early_stopping"]["step"] < 40
     assert single["best"]["step"] == double["best"]["step"]
     assert double["out"].count("stopped at step") == double["out"].count("kept the embedding") == 1

@@ -43,12 +43,7 @@ def test_a_nonfinite_gradient_is_not_applied(tmp_path, model, value):
 def test_vectors_that_overflow_are_restored(tmp_path, model):
     start = fit(tmp_path, model, [], max_steps=1, optimizer=partial(torch.optim.SGD, lr=0.0))
     with pytest.raises(NonFiniteError, match=r"weights\.clip_l became infinite or NaN in optimizer step 1"):
-        fit(
-            tmp_path,
-            model,
-            [StopOnNonFinite(), Export(tmp_path)],
-            optimizer=Overflow,
-        )
+        fit(tmp_path, model, [StopOnNonFinite(), Export(tmp_path)], optimizer=Overflow)
     assert torch.equal(read(tmp_path).vectors["clip_l"], vectors(start))
 
 

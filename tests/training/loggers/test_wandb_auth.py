@@ -83,9 +83,7 @@ def test_the_setting_overrides_the_environment(without_account, setting, variabl
 def test_an_unreachable_server_raises_before_the_model_loads(without_account, tmp_path):
     without_account(WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_INIT_TIMEOUT="3")
     logger = WandbLogger(tmp_path / "run", name="x", mode="online")
-    logger.sweep_point = SweepPointRef(
-        "a sweep", {}
-    )  # whose points have a run even if they fail, but nobody waits for it twice
+    logger.sweep_point = SweepPointRef("a sweep", {})  # a failed point is started in finish(), but not after a timeout
     with pytest.raises(UserError, match="does not accept the run") as caught:
         logger.log_hyperparams({})
     start = time.monotonic()

@@ -31,12 +31,7 @@ class DVARStopping(StoppingRule):
     """
 
     def __init__(
-        self,
-        stride: int | None = None,
-        draws: int = 4,
-        window: int = 31,
-        threshold: float = 0.15,
-        min_steps: int = 0,
+        self, stride: int | None = None, draws: int = 4, window: int = 31, threshold: float = 0.15, min_steps: int = 0
     ):
         """Args:
         stride: optimizer steps between two evaluations; None is 10, or more for batches smaller than `draws`, so that

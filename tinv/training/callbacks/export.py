@@ -13,13 +13,7 @@ from tinv.errors import UserError, require_minimum
 from tinv.formats import EXPORT_FORMATS, FORMATS, PIPELINE, LearnedEmbedding, get_format, write
 from tinv.inference import export_pipeline
 from tinv.runs.files import write_text
-from tinv.runs.layout import (
-    CONCEPT_TYPE,
-    TOKEN_IDENTIFIER,
-    concept_dir,
-    list_step_embeddings,
-    step_embedding_path,
-)
+from tinv.runs.layout import CONCEPT_TYPE, TOKEN_IDENTIFIER, concept_dir, list_step_embeddings, step_embedding_path
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.keep_best import KeepBest
 from tinv.training.callbacks.timing import Stopwatch

@@ -73,10 +73,7 @@ class KeepBest(MetricMonitor):
         if not trainer.is_global_zero:
             return
         if not self.best:
-            print(
-                f"keep.monitor={self.monitor}: never measured; the last embedding is the result",
-                flush=True,
-            )
+            print(f"keep.monitor={self.monitor}: never measured; the last embedding is the result", flush=True)
         for name, best in self.best.items():
             prefix = f"{name}: " if name else ""
             print(f"{prefix}kept the embedding of step {best['step']}: {self.monitor} {best['value']:.4g}", flush=True)
