@@ -1,7 +1,7 @@
 """Conditioning that differs between timesteps or U-Net layers, for learned tokens with parts (see tinv/token_parts.py).
 
-Ordinary tokens need nothing of this: for them, call `model.encode_text` and `model.predict`. Training and sampling branch
-off to this module once, if `has_parts` is true of their vectors.
+Ordinary tokens need nothing of this: for them, call `model.encode_text` and `model.predict`. Training and sampling
+branch off to this module once, if `has_parts` is true of their vectors.
 
 B batch, L tokens, S conditioning slots, D width of the features, T training timesteps.
 """

@@ -35,7 +35,7 @@ def warn_of_emulation(dtype: str | None, precision: str | int | None, accelerato
     dtypes = {"model.dtype": dtype, "trainer.precision": "bfloat16" if str(precision).startswith("bf16") else None}
     if slow := [f"{name}={settings[name]}" for name, used in dtypes.items() if used and not has_matmul(used)]:
         warnings.warn(
-            f"{' and '.join(slow)}: this CPU has no instructions for this precision, so a step takes at least ten times "
-            f"as long as in float32. Set model.dtype=float32 trainer.precision=32-true.",
+            f"{' and '.join(slow)}: this CPU has no instructions for this precision, so a step takes at least ten "
+            f"times as long as in float32. Set model.dtype=float32 trainer.precision=32-true.",
             stacklevel=2,
         )

@@ -72,8 +72,8 @@ def load(
         channels, expected = modules["vae"].config.latent_channels, modules["unet"].config.in_channels
         if channels != expected:
             raise UserError(
-                f"model.vae={vae_path}: its latents have {channels} channels, but the U-Net takes {expected}. Use a VAE "
-                f"for this kind of model."
+                f"model.vae={vae_path}: its latents have {channels} channels, but the U-Net takes {expected}. Use a "
+                f"VAE for this kind of model."
             )
     model = LatentDiffusion(
         family,
@@ -139,8 +139,8 @@ def tokenizers_of(files: ModelFiles, other: str | None) -> dict[str, CLIPTokeniz
         folders = [locate_component(other, setting=setting, component=name) for name in family.tokenizers]
         if len(set(folders)) < len(folders):
             raise UserError(
-                f"model.tokenizer={other}: {family.title} needs {len(folders)} tokenizers, this is one. Give the folder "
-                f"of a pipeline."
+                f"model.tokenizer={other}: {family.title} needs {len(folders)} tokenizers, this is one. Give the "
+                f"folder of a pipeline."
             )
     tokenizers = {}
     for role, folder, config in zip(roles, folders, configs, strict=True):

