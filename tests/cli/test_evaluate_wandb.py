@@ -24,7 +24,7 @@ def run(tmp_path: Path, model: LatentDiffusion) -> Path:
     (folder / ".hydra").mkdir()
     config = {"logger": {"wandb": {"project": "mine", "entity": None, "mode": "offline"}}}
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "run.json").write_text("{}")
+    (folder / "run.json").write_text('{"seed": 0}')
     return folder
 
 

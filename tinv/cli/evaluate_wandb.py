@@ -1,4 +1,4 @@
-"""Evaluations on W&B, in the runs that they are of."""
+"""Logs the scores of an evaluation to the W&B run of its training run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ PREFIX = "evaluation"
 
 
 def log_evaluation(target: EvaluationTarget, result: Mapping[str, Any]) -> bool:
-    """Tell the run's board, if it has one; whether it has.
+    """Adds the scores to the summary of the run on W&B; returns whether there is such a run.
 
-    Numbers are in the run's summary as `evaluation/clip_i`; `evaluation/clip_i/cat-toy` in a run of several concepts.
+    The names are `evaluation/clip_i`, and `evaluation/clip_i/cat-toy` in a run of several concepts.
 
     Raises:
-        UserError: W&B does not let us.
+        UserError: W&B is not reachable.
     """
     if not target.path.is_dir() or not has_wandb_run(target.path):
         return False
