@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.folders import write_run, write_sheets, write_sweep
+from tests.report.folders import write_run, write_samples, write_sweep
 from tinv.report import write_report
 from tinv.runs.status import Status
 
@@ -26,10 +26,10 @@ DARK = {**DESKTOP, "color_scheme": "dark"}
 CONTRAST = """() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
   const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
-  const light = (colour) => [.2126, .7152, .0722].reduce((sum, share, i) => sum + share * linear(colour[i] / 255), 0);
+  const light = (color) => [.2126, .7152, .0722].reduce((sum, share, i) => sum + share * linear(color[i] / 255), 0);
   const behind = (it) => {
-    const colour = it ? parse(getComputedStyle(it).backgroundColor) : [255, 255, 255];
-    return colour[3] === 0 ? behind(it.parentElement) : colour;
+    const color = it ? parse(getComputedStyle(it).backgroundColor) : [255, 255, 255];
+    return color[3] === 0 ? behind(it.parentElement) : color;
   };
   const poor = new Set();
   for (const it of document.querySelectorAll('main *, header *, footer *')) {
@@ -57,8 +57,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     swept = [dict(zip(names, (k, lr, f"{i}{HOSTILE}"), strict=True)) for i, (k, lr) in enumerate(values)]
     folder = write_sweep(tmp_path_factory.mktemp("toy") / "sweep", swept, {2: Status("failed", reason=HOSTILE)})
     for number, losses in ((0, (0.4, 0.3, 0.2)), (1, (0.4, 0.3, 0.1)), (3, (0.4, 0.35))):
-        write_run(folder / str(number), losses=losses, word=HOSTILE, status=Status("running") if number == 3 else None)
-        write_sheets(folder / str(number), [0, 10, 20], word=HOSTILE, seeds=["seed 0", HOSTILE])
+        write_run(folder / str(number), losses=losses, token=HOSTILE, status=Status("running") if number == 3 else None)
+        write_samples(folder / str(number), [0, 10, 20], token=HOSTILE, seeds=["seed 0", HOSTILE])
     return folder
 
 
@@ -158,7 +158,7 @@ def test_one_seed_and_the_best_first(opened, sweep):
     page.locator("select[name=seed]").select_option("1")
     assert {thumb.get_attribute("data-seed") for thumb in page.locator(".thumb:visible").all()} == {"1"}
     page.locator("select[name=order]").select_option("value")
-    assert points(page, ".album-row") == ["1", "0", "3", "2"]
+    assert points(page, ".sheet-row") == ["1", "0", "3", "2"]
 
 
 def test_a_point_stands_out_everywhere(opened, sweep):
@@ -166,7 +166,7 @@ def test_a_point_stands_out_everywhere(opened, sweep):
     page.locator("tbody tr[data-point='1']").hover()
     assert page.locator("#curves-chart.dimmed path.on").count() == 1
     assert page.locator("#effects-charts circle.on").count() == 3
-    assert page.locator(".album-row.on").count() == 1
+    assert page.locator(".sheet-row.on").count() == 1
     page.locator("h1").hover()
     assert page.locator(".dimmed").count() == 0
 

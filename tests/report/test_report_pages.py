@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.folders import SEEDS, write_run, write_sheets, write_sweep
+from tests.report.folders import SEEDS, write_run, write_samples, write_sweep
 from tinv.cli import main
 from tinv.errors import UserError
 from tinv.report import write_report
@@ -20,7 +20,7 @@ VOID = {"meta", "link", "img", "input", "br"}
 
 
 class Page(HTMLParser):
-    """The elements of a page with their texts; fails where tags are not closed in their order."""
+    """The elements of a page with their texts; fails if tags are not nested correctly."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -55,13 +55,13 @@ class Page(HTMLParser):
         return [button for button in self.all("button") if button.get("class") == "thumb"]
 
 
-def page(folder: Path) -> Page:
+def write_page(folder: Path) -> Page:
     return Page(write_report(folder))
 
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Two points that ended, one that failed, one that runs, one that waits."""
+    """Two completed points, a failed one, a running one and a waiting one."""
     swept = [
         {"embedding.num_vectors": n, "optimizer.lr": lr} for n, lr in zip("12121", ("1e-3", "1e-3", "5", "1e-2", "1"))
     ]
@@ -69,13 +69,13 @@ def sweep(tmp_path):
     folder = write_sweep(tmp_path / "toy" / "sweep", swept, {2: failed})
     for number, loss in ((0, 0.2), (1, 0.1)):
         write_run(folder / str(number), losses=(0.4, 0.3, loss))
-        write_sheets(folder / str(number), [0, 10, 20])
+        write_samples(folder / str(number), [0, 10, 20])
     write_run(folder / "3", losses=(0.4, 0.35), status=Status("running"), max_steps=20)
-    write_sheets(folder / "3", [0])
+    write_samples(folder / "3", [0])
     return folder
 
 
-def test_the_command_prints_where_the_page_is(sweep, tmp_path, capsys):
+def test_the_command_prints_the_path_of_the_page(sweep, tmp_path, capsys):
     assert main(["report", str(sweep)]) == 0
     assert capsys.readouterr().out.strip() == str(sweep / "report.html")
     assert main(["report", str(sweep), "--output", str(tmp_path / "a" / "b.html")]) == 0
@@ -83,19 +83,19 @@ def test_the_command_prints_where_the_page_is(sweep, tmp_path, capsys):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_the_table_has_a_row_for_each_point_and_the_status_as_it_is_now(sweep):
-    found = page(sweep)
-    assert [row["data-point"] for row in found.all("tr") if "data-point" in row] == list("01234")
-    assert [point["status"] for point in found.data["points"]] == ["done", "done", "failed", "running", "waiting"]
-    assert [point["value"] for point in found.data["points"]] == [0.2, 0.1, None, 0.35, None]
-    assert [point["final"] for point in found.data["points"]] == [True, True, False, False, False]
-    assert "lower optimizer.lr" in found.texts["article"]
-    assert "so far" in found.texts["table"]
-    assert found.texts["table"].count("best") == 1
+def test_the_table_has_a_row_for_each_point_with_its_current_status(sweep):
+    page = write_page(sweep)
+    assert [row["data-point"] for row in page.all("tr") if "data-point" in row] == list("01234")
+    assert [point["status"] for point in page.data["points"]] == ["done", "done", "failed", "running", "waiting"]
+    assert [point["value"] for point in page.data["points"]] == [0.2, 0.1, None, 0.35, None]
+    assert [point["final"] for point in page.data["points"]] == [True, True, False, False, False]
+    assert "lower optimizer.lr" in page.texts["article"]
+    assert "so far" in page.texts["table"]
+    assert page.texts["table"].count("best") == 1
 
 
-def test_every_curve_and_every_setting_with_several_values_is_there(sweep):
-    data = page(sweep).data
+def test_the_page_has_all_curves_and_swept_settings(sweep):
+    data = write_page(sweep).data
     assert list(data["curves"])[:2] == ["val/loss", "train/loss"]
     assert [(curve["key"], curve["y"]) for curve in data["curves"]["val/loss"]] == [
         (0, [0.4, 0.3, 0.2]),
@@ -107,64 +107,66 @@ def test_every_curve_and_every_setting_with_several_values_is_there(sweep):
     assert data["axes"][1]["at"] == [1e-3, 1e-3, 5, 1e-2, 1]
 
 
-def test_the_contact_sheet_shows_the_last_step_and_holds_the_others(sweep):
-    found = page(sweep)
-    assert [thumb["data-step"] for thumb in found.thumbs] == ["20"] * 8 + ["0"] * 4
-    assert {thumb["data-prompt"] for thumb in found.thumbs} == {"a photo of a <cat>", "a <cat> on the beach"}
-    assert found.data["steps"] == [0, 10, 20]
-    assert len(found.data["frames"]) == 8
-    assert all(set(frames) == {"0", "10"} for frames in found.data["frames"].values())
+def test_the_contact_sheet_shows_the_last_step_and_contains_the_others(sweep):
+    page = write_page(sweep)
+    assert [thumb["data-step"] for thumb in page.thumbs] == ["20"] * 8 + ["0"] * 4
+    assert {thumb["data-prompt"] for thumb in page.thumbs} == {"a photo of a <cat>", "a <cat> on the beach"}
+    assert page.data["steps"] == [0, 10, 20]
+    assert len(page.data["frames"]) == 8
+    assert all(set(frames) == {"0", "10"} for frames in page.data["frames"].values())
 
 
-def test_points_whose_words_differ_share_their_columns(tmp_path):
+def test_points_with_different_tokens_share_columns(tmp_path):
     folder = write_sweep(
         tmp_path / "sweep", [{"concept.placeholder_token": "<a>"}, {"concept.placeholder_token": "<b>"}]
     )
     for number, word in enumerate(("<a>", "<b>")):
-        write_run(folder / str(number), word=word)
-        write_sheets(folder / str(number), [0], word=word)
-    found = page(folder)
-    assert {thumb["data-column"] for thumb in found.thumbs} == {"0", "1"}
-    assert {thumb["data-prompt"] for thumb in found.thumbs} >= {"a photo of a <a>", "a photo of a <b>"}
+        write_run(folder / str(number), token=word)
+        write_samples(folder / str(number), [0], token=word)
+    page = write_page(folder)
+    assert {thumb["data-column"] for thumb in page.thumbs} == {"0", "1"}
+    assert {thumb["data-prompt"] for thumb in page.thumbs} >= {"a photo of a <a>", "a photo of a <b>"}
 
 
-def test_a_run_shows_its_steps_from_top_to_bottom(tmp_path):
+def test_a_run_has_a_row_for_each_step(tmp_path):
     write_run(tmp_path / "run")
-    write_sheets(tmp_path / "run", [0, 10, 20])
-    found = page(tmp_path / "run")
-    assert [thumb["data-row"] for thumb in found.thumbs] == ["0"] * 4 + ["10"] * 4 + ["20"] * 4
-    assert list(found.data["charts"])[:2] == ["Loss", "Learning rate"]
-    assert [curve["key"] for curve in found.data["charts"]["Loss"]] == ["train/loss", "val/loss"]
-    said = found.texts["pre"]
-    assert "python train.py +experiment=cat_toy" in said
-    assert "0123456789ab, with changes" in found.texts["section"]
-    assert "no embedding yet" in found.texts["section"]
+    write_samples(tmp_path / "run", [0, 10, 20])
+    page = write_page(tmp_path / "run")
+    assert [thumb["data-row"] for thumb in page.thumbs] == ["0"] * 4 + ["10"] * 4 + ["20"] * 4
+    assert list(page.data["charts"])[:2] == ["Loss", "Learning rate"]
+    assert [curve["key"] for curve in page.data["charts"]["Loss"]] == ["train/loss", "val/loss"]
+    commands = page.texts["pre"]
+    assert "python train.py +experiment=cat_toy" in commands
+    assert "0123456789ab, with uncommitted changes" in page.texts["section"]
+    assert "no embedding yet" in page.texts["section"]
 
 
-def test_hostile_names_are_texts(tmp_path):
+def test_hostile_names_are_escaped(tmp_path):
     folder = write_sweep(
         tmp_path / "sweep", [{"name": HOSTILE}, {"name": "</script>"}], {1: Status("failed", reason=HOSTILE)}
     )
-    write_run(folder / "0", word=HOSTILE)
-    write_sheets(folder / "0", [0, 10], prompts=[HOSTILE], seeds=[HOSTILE])
+    write_run(folder / "0", token=HOSTILE)
+    write_samples(folder / "0", [0, 10], prompts=[HOSTILE], seeds=[HOSTILE])
     write_run(folder / "1", status=Status("failed", reason=HOSTILE), card={"command": HOSTILE})
-    for found in (page(folder), page(folder / "0")):
-        assert len(found.all("script")) == 2
-        assert not [attributes for _, attributes in found.elements if any(name.startswith("on") for name in attributes)]
-        assert all(image.get("src", "data:").startswith("data:") for image in found.all("img"))
-        assert "49" not in found.texts["h1"]
-    assert found.thumbs[0]["data-prompt"] == HOSTILE
+    for page in (write_page(folder), write_page(folder / "0")):
+        assert len(page.all("script")) == 2
+        assert not [attributes for _, attributes in page.elements if any(name.startswith("on") for name in attributes)]
+        assert all(image.get("src", "data:").startswith("data:") for image in page.all("img"))
+        assert "49" not in page.texts["h1"]
+    assert page.thumbs[0]["data-prompt"] == HOSTILE
 
 
-def test_pages_forbid_what_is_not_theirs(sweep):
-    policy = next(meta["content"] for meta in page(sweep).all("meta") if "http-equiv" in meta)
+def test_the_policy_of_a_page_allows_only_its_own_script(sweep):
+    policy = next(meta["content"] for meta in write_page(sweep).all("meta") if "http-equiv" in meta)
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert "unsafe" not in policy
-    assert not [attributes for _, attributes in page(sweep).elements if "style" in attributes], "the policy forbids it"
+    assert not [attributes for _, attributes in write_page(sweep).elements if "style" in attributes], (
+        "the policy forbids it"
+    )
 
 
 @pytest.mark.parametrize(
-    "break_it",
+    "damage",
     [
         lambda run: (run / "metrics.csv").write_text("step,val/loss\n0,0.4\n10,0.3\n20,0."),
         lambda run: (run / "metrics.csv").write_bytes(b"\xff\xfe\x00step,\n,,,\n\x00"),
@@ -174,79 +176,79 @@ def test_pages_forbid_what_is_not_theirs(sweep):
         lambda run: (run / "status.json").unlink(),
         lambda run: (run / "evaluation.json").write_text("[1, 2"),
         lambda run: [path.write_bytes(path.read_bytes()[:300]) for path in (run / "samples").glob("*.png")],
-        lambda run: [path.write_bytes(b"no picture") for path in (run / "samples").glob("*.png")],
+        lambda run: [path.write_bytes(b"not an image") for path in (run / "samples").glob("*.png")],
         lambda run: [path.unlink() for path in (run / "samples").glob("*.png")],
         lambda run: (run / ".hydra" / "overrides.yaml").write_text("a: [}"),
     ],
 )
-def test_a_broken_file_costs_what_is_in_it_and_no_more(sweep, break_it):
-    break_it(sweep / "1")
-    assert len(page(sweep).data["points"]) == 5
-    page(sweep / "1")
+def test_a_page_is_written_with_a_damaged_file(sweep, damage):
+    damage(sweep / "1")
+    assert len(write_page(sweep).data["points"]) == 5
+    write_page(sweep / "1")
 
 
-def test_the_last_line_of_a_half_written_table_is_left_out(sweep):
+def test_an_incomplete_last_line_of_the_metrics_is_ignored(sweep):
     (sweep / "1" / "metrics.csv").write_text("step,val/loss\n0,0.4\n10,0.3\n20,0.")
-    curve = next(curve for curve in page(sweep).data["curves"]["val/loss"] if curve["key"] == 1)
+    curve = next(curve for curve in write_page(sweep).data["curves"]["val/loss"] if curve["key"] == 1)
     assert curve["x"] == [0, 10]
 
 
-def test_a_sweep_that_has_only_begun_and_one_with_a_single_point_have_pages(tmp_path):
-    assert page(write_sweep(tmp_path / "none", [])).data["points"] == []
-    found = page(write_sweep(tmp_path / "one", [{"seed": "1"}]))
-    assert found.data["points"][0]["status"] == "waiting"
-    assert found.data["axes"] == []
+def test_a_sweep_without_points_and_a_sweep_with_one_point_have_pages(tmp_path):
+    assert write_page(write_sweep(tmp_path / "none", [])).data["points"] == []
+    page = write_page(write_sweep(tmp_path / "one", [{"seed": "1"}]))
+    assert page.data["points"][0]["status"] == "waiting"
+    assert page.data["axes"] == []
 
 
 @pytest.mark.parametrize(("monitor", "direction"), [("val/loss", "minimize"), ("eval/score", "maximize"), ("x", None)])
-def test_more_is_better_where_the_number_is_of_an_evaluation(tmp_path, monitor, direction):
+def test_the_direction_follows_from_the_monitored_metric(tmp_path, monitor, direction):
     (tmp_path / "plan.json").write_text(json.dumps({"settings": {"monitor": monitor}}))
     assert find_direction(SweepReader(tmp_path)) == direction
 
 
-def test_numbers_of_an_evaluation_stand_in_the_table(sweep):
+def test_the_scores_of_an_evaluation_are_in_the_table(sweep):
     (sweep / "0" / "evaluation.json").write_text('{"fid": 12.5, "clip": {"image": 0.75}, "note": "x", "bad": NaN}')
-    found = page(sweep)
-    assert "12.5" in found.texts["table"]
-    assert "fidclip.imagesteps" in found.texts["button"], "and neither what is no number nor what is none"
+    page = write_page(sweep)
+    assert "12.5" in page.texts["table"]
+    assert "fidclip.imagesteps" in page.texts["button"], "only finite numbers"
 
 
-def test_a_killed_process_is_what_the_sweep_says_it_is(sweep):
+def test_a_killed_point_has_the_status_in_the_results_of_the_sweep(sweep):
     write_run(sweep / "2", status=Status("running"))
-    assert page(sweep).data["points"][2]["status"] == "failed"
+    assert write_page(sweep).data["points"][2]["status"] == "failed"
 
 
 @pytest.mark.parametrize("name", ["absent", "file", "empty"])
-def test_a_folder_with_neither_is_refused(tmp_path, name):
+def test_another_folder_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty" / "2026").mkdir(parents=True)
-    with pytest.raises(UserError, match="give the folder of a sweep or of a run"):
+    with pytest.raises(UserError, match="Give the folder of a sweep or of a run"):
         write_report(tmp_path / name)
 
 
-def test_the_folder_above_runs_names_the_newest(tmp_path):
+def test_the_error_for_a_parent_folder_names_the_newest_run(tmp_path):
     write_run(tmp_path / "outputs" / "2026")
     with pytest.raises(UserError, match=r"the newest in it is .*2026"):
         write_report(tmp_path / "outputs")
 
 
-def test_seeds_are_told_apart(sweep):
-    assert {thumb["data-seed-name"] for thumb in page(sweep).thumbs} == set(SEEDS)
+def test_samples_have_the_labels_of_their_seeds(sweep):
+    assert {thumb["data-seed-name"] for thumb in write_page(sweep).thumbs} == set(SEEDS)
 
 
-def test_the_concepts_of_a_run_stand_side_by_side(tmp_path):
+def test_the_samples_of_all_concepts_are_side_by_side(tmp_path):
     run = tmp_path / "run"
     extra = [{"concept": {"placeholder_token": "<dog>", "initializer_token": "toy", "num_vectors": {"clip_l": 1}}}]
     nearest = {"nearest/cat": {"<cat>": ["cat"]}, "nearest/dog": {"<dog>": ["wolf"]}}
     write_run(run, extra_concepts=extra, result={"embedding_stats": nearest})
     for name in ("cat", "dog"):
-        write_sheets(run / "concepts" / name, [0, 10], word=f"<{name}>")
+        write_samples(run / "concepts" / name, [0, 10], token=f"<{name}>")
         (run / "concepts" / name / "learned_embeds.safetensors").write_bytes(b"")
-    found = page(run)
-    assert found.texts["h1"].strip() == "<cat>, <dog>"
-    assert [thumb["data-column"] for thumb in found.thumbs[:8]] == ["0", "0", "1", "1", "2", "2", "3", "3"]
+    page = write_page(run)
+    assert page.texts["h1"].strip() == "<cat>, <dog>"
+    assert [thumb["data-column"] for thumb in page.thumbs[:8]] == ["0", "0", "1", "1", "2", "2", "3", "3"]
     assert {"./concepts/cat/learned_embeds.safetensors", "./concepts/dog/learned_embeds.safetensors"} <= {
-        link["href"].replace("./.", ".") for link in found.all("a")
+        link["href"].replace("./.", ".") for link in page.all("a")
     }
-    assert "wolf" in found.texts["section"]
-    assert "'a {dog} on the beach'" in found.texts["pre"]
+    assert "wolf" in page.texts["section"]
+    assert "'a {dog} on the beach'" in page.texts["pre"]

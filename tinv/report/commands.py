@@ -1,4 +1,4 @@
-"""What to type: to do it again, and to use what came of it."""
+"""Commands that repeat a run, and that use its result."""
 
 import shlex
 
@@ -9,26 +9,25 @@ from tinv.runs.reader import RunReader, SweepReader
 
 
 def sweep_command(sweep: SweepReader) -> str:
-    """What was typed for a sweep."""
+    """Returns the command line of a sweep."""
     plan = sweep.plan or {}
-    typed = plan.get("command")
-    if not isinstance(typed, list):
+    overrides, config_dir = plan.get("command"), plan.get("config_dir")
+    if not isinstance(overrides, list):
         return ""
-    where = plan.get("config_dir")
-    words = [*(["--config-dir", str(where)] if where else []), "-m", *map(str, typed)]
-    return hide(f"python train.py {shlex.join(words)}")
+    options = ["--config-dir", str(config_dir)] if config_dir else []
+    return hide(f"python train.py {shlex.join([*options, '-m', *map(str, overrides)])}")
 
 
 def run_command(run: RunReader) -> str:
-    """What was typed for a run."""
-    typed = run.card.get("command")
-    if isinstance(typed, str) and typed:
-        return hide(f"python {typed}" if typed.startswith("train.py") else typed)
+    """Returns the command line of a run."""
+    command = run.card.get("command")
+    if isinstance(command, str) and command:
+        return hide(f"python {command}" if command.startswith("train.py") else command)
     return hide(f"python train.py {shlex.join(run.overrides)}") if run.overrides else ""
 
 
 def generate_command(run: RunReader) -> str:
-    """Draws with what a run learned."""
+    """Returns the command that draws with the embeddings of a run."""
     folders = concept_dirs(run.folder)
     prompts = [f"a {{{folder.name}}} on the beach" for folder in folders] if len(folders) > 1 else ["a {} on the beach"]
     if run.card_section("concept").get("kind") == "style" and len(folders) == 1:
@@ -36,13 +35,13 @@ def generate_command(run: RunReader) -> str:
     return shlex.join(["tinv", "generate", "--embedding", str(run.folder), *prompts, "--seeds", "0-3"])
 
 
-def look_command(run: RunReader) -> str:
-    """Makes the page of a run."""
+def report_command(run: RunReader) -> str:
+    """Returns the command that writes the page of a run."""
     return shlex.join(["tinv", "report", str(run.folder)])
 
 
 def python_code(run: RunReader) -> str:
-    """Python that draws with what was learned, if that is one word, there and readable."""
+    """Returns Python code that draws with the embedding; empty if there is not exactly one readable embedding."""
     from tinv import formats
     from tinv.publish.model_card import usage
 

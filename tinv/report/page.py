@@ -1,7 +1,7 @@
-"""One HTML file from a template, with its styles, scripts and numbers inside.
+"""Renders a page: one HTML file from a template, with styles, scripts and data inside.
 
-Everything that comes from a run is escaped by the template engine. Beyond that the page itself forbids the browser to
-run any script but its own, told by its hash, and to fetch anything at all.
+The template engine escapes everything that comes from a run. In addition, the content security policy of the page
+allows only its own script, by hash, and no requests.
 """
 
 import os
@@ -21,7 +21,7 @@ ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (
     "dom",
     "scale",
-    "colour",
+    "color",
     "highlight",
     "tooltip",
     "line_chart",
@@ -29,24 +29,24 @@ SCRIPTS = (
     "effects",
     "parallel",
     "table",
-    "album",
+    "contact_sheet",
     "viewer",
     "copy",
 )
-"""In the order in which they build on each other."""
+"""In the order of their dependencies."""
 
 
 def render(template: str, **context: Any) -> str:
-    """The page.
+    """Returns the page.
 
     Args:
         template: a file in assets/.
-        context: what it shows; `data` goes to the scripts.
+        context: variables of the template; `data` is for the scripts.
     """
-    style = _read("style.css")
-    script = "(() => {\n'use strict';\n" + "\n".join(_read(f"{name}.js") for name in SCRIPTS) + "\n})();"
+    style = _read_asset("style.css")
+    script = "(() => {\n'use strict';\n" + "\n".join(_read_asset(f"{name}.js") for name in SCRIPTS) + "\n})();"
     policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        f"default-src 'none'; img-src data:; style-src '{_csp_hash(style)}'; script-src '{_csp_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     engine = Environment(
@@ -56,19 +56,19 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    engine.filters |= {"duration": format_duration, "figure": figure}
+    engine.filters |= {"format_duration": format_duration, "format_number": format_number}
     engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     page = engine.get_template(template)
     return page.render(style=Markup(style), script=Markup(script), policy=policy, version=__version__, **context)
 
 
-def figure(value: float | None) -> str:
-    """A number as it is read."""
+def format_number(value: float | None) -> str:
+    """Formats a number with four significant digits, or with thousands separators."""
     return "" if value is None else f"{value:.4g}" if abs(value) < 1e4 or abs(value) >= 1e15 else f"{value:,.0f}"
 
 
 def link(target: Path, output: Path) -> str:
-    """The address of a file or folder, as seen from the page."""
+    """Returns the URL of a file or folder, relative to the page."""
     try:
         relative = os.path.relpath(target.resolve(), output.resolve().parent)
     except ValueError:  # on another drive
@@ -76,11 +76,11 @@ def link(target: Path, output: Path) -> str:
     return quote(f"./{Path(relative).as_posix()}")
 
 
-def _read(name: str) -> str:
+def _read_asset(name: str) -> str:
     text = (ASSETS / name).read_text(encoding="utf-8")
     assert "</s" not in text.lower(), f"{name} would end its own tag"
     return text
 
 
-def _digest(text: str) -> str:
+def _csp_hash(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"

@@ -1,4 +1,4 @@
-"""Pictures small enough to stand inside a page."""
+"""Images small enough to be embedded in a page."""
 
 from base64 import b64encode
 from io import BytesIO
@@ -6,39 +6,39 @@ from math import sqrt
 
 from PIL import Image
 
-LARGEST, SMALLEST = 512, 32
+MAX_SIDE, MIN_SIDE = 512, 32
 """Pixels of the longer side."""
 _QUALITIES = (92, 80, 60)
 _BYTES_PER_PIXEL = 0.05
-"""Less than any picture with something on it takes."""
+"""Less than WebP needs for any image with content."""
 
 
-def thumbnail(picture: Image.Image, most_bytes: int) -> str:
-    """The picture as a `data:` address, as large as fits.
+def thumbnail(image: Image.Image, max_bytes: int) -> str:
+    """Returns the image as a `data:` URL, as large as the limit allows.
 
     Args:
-        picture: of any size.
-        most_bytes: of the picture itself, in WebP; its address is a third longer.
+        image: of any size.
+        max_bytes: of the WebP file; the URL is a third longer.
     """
-    side = min(LARGEST, max(picture.size), max(SMALLEST, round(sqrt(most_bytes / _BYTES_PER_PIXEL))))
-    picture = picture.convert("RGB")
+    side = min(MAX_SIDE, max(image.size), max(MIN_SIDE, round(sqrt(max_bytes / _BYTES_PER_PIXEL))))
+    image = image.convert("RGB")
     while True:
-        small = picture.copy()
+        small = image.copy()
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
         for quality in _QUALITIES:
             data = _encode(small, quality)
-            if len(data) <= most_bytes:
-                return _address(data)
-        if side <= SMALLEST:
-            return _address(_encode(small, 20))
-        side = max(SMALLEST, side * 3 // 4)
+            if len(data) <= max_bytes:
+                return _data_url(data)
+        if side <= MIN_SIDE:
+            return _data_url(_encode(small, 20))
+        side = max(MIN_SIDE, side * 3 // 4)
 
 
-def _encode(picture: Image.Image, quality: int) -> bytes:
+def _encode(image: Image.Image, quality: int) -> bytes:
     file = BytesIO()
-    picture.save(file, format="webp", quality=quality, method=2)
+    image.save(file, format="webp", quality=quality, method=2)
     return file.getvalue()
 
 
-def _address(data: bytes) -> str:
+def _data_url(data: bytes) -> str:
     return f"data:image/webp;base64,{b64encode(data).decode()}"

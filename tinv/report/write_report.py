@@ -1,4 +1,4 @@
-"""`tinv report`: read a folder, write a page."""
+"""`tinv report`: reads a folder and writes its page."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +12,14 @@ from tinv.runs.reader import RunReader, SweepReader
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Write the page of a sweep or of a run; gives back where it is.
+    """Writes the page of a sweep or of a run, and returns its path.
 
     Args:
-        folder: of the sweep or the run, which may still be going on.
-        output: the page; None is `report.html` in the folder.
+        folder: of the sweep or the run, which may still be running.
+        output: the path of the page; None is `report.html` in the folder.
 
     Raises:
-        UserError: the folder holds neither, or the page cannot be written.
+        UserError: the folder holds no sweep and no run, or the page cannot be written.
     """
     output = output or folder / REPORT
     if output.is_dir():
@@ -30,14 +30,14 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     elif (run := RunReader(folder)).exists:
         page = run_page(run, output=output, as_of=as_of)
     else:
-        raise UserError(f"{folder} {_what_is_wrong(folder)}; give the folder of a sweep or of a run")
+        raise UserError(f"{folder}: {_problem(folder)}. Give the folder of a sweep or of a run.")
     write_text(output, page)
     return output
 
 
-def _what_is_wrong(folder: Path) -> str:
+def _problem(folder: Path) -> str:
     if not folder.is_dir():
-        return "is no folder" if folder.exists() else "does not exist"
+        return "not a folder" if folder.exists() else "does not exist"
     inside = [path for name in (*RUN_FILES, SWEEP_RESULTS) for path in folder.glob(f"*/{name}")]
     newest = max(inside, key=lambda path: path.stat().st_mtime, default=None)
-    return "holds no sweep and no run" + (f"; the newest in it is {newest.parent}" if newest else "")
+    return "no sweep and no run" + (f"; the newest in it is {newest.parent}" if newest else "")

@@ -1,4 +1,4 @@
-// Commands that can be taken along.
+// Buttons that copy commands.
 for (const button of findAll('[data-copy]')) {
   if (!navigator.clipboard) continue;
   button.hidden = false;

@@ -1,4 +1,4 @@
-// The section of curves: of a sweep over each other, of a run side by side.
+// The curves: of a sweep in one chart, of a run in several charts.
 const curveControls = find('[data-curves-controls]');
 if (curveControls) (report.kind === 'sweep' ? sweepCurves : runCurves)();
 
@@ -8,7 +8,7 @@ function curveOptions() {
   return { log: curveControls.elements.log.checked, smoothing };
 }
 
-function whenChosen(redraw) {
+function onOptions(redraw) {
   curveControls.addEventListener('input', redraw);
   curveControls.addEventListener('submit', (event) => event.preventDefault());
   themeChanged.push(redraw);
@@ -16,26 +16,26 @@ function whenChosen(redraw) {
 
 function sweepCurves() {
   const chart = find('#curves-chart');
-  const { metric, colour } = curveControls.elements;
+  const { metric, color } = curveControls.elements;
   const paint = lineChart(chart, { title: () => metric.value, onHover: highlight });
   const index = new Map(report.points.map((point, i) => [point.number, i]));
 
   function redraw() {
-    const colours = colouring(colour.value === '' ? null : Number(colour.value));
+    const colors = colorBy(color.value === '' ? null : Number(color.value));
     const series = report.curves[metric.value].map((curve) => {
       const i = index.get(curve.key);
       const point = report.points[i];
-      return { ...curve, name: `point ${curve.key}`, detail: point.label, short: String(curve.key), colour: colours.of(i) };
+      return { ...curve, name: `point ${curve.key}`, detail: point.label, short: String(curve.key), color: colors.of(i) };
     });
     paint(series, curveOptions());
-    showLegend(find('#curves-legend'), colours.legend);
+    showLegend(find('#curves-legend'), colors.legend);
     for (const row of findAll('tr[data-point]')) {
       const swatch = find('.swatch', row);
-      swatch.style.background = colours.of(index.get(Number(row.dataset.point)));
+      swatch.style.background = colors.of(index.get(Number(row.dataset.point)));
     }
   }
 
-  whenChosen(redraw);
+  onOptions(redraw);
   whenResized(chart, redraw);
 }
 
@@ -45,7 +45,7 @@ function runCurves() {
     const paint = lineChart(chart, { title: () => chart.dataset.chart });
     const redraw = () => {
       const options = curveOptions();
-      const series = curves.map((curve, i) => ({ ...curve, name: curve.key, short: '', colour: family(i) }));
+      const series = curves.map((curve, i) => ({ ...curve, name: curve.key, short: '', color: family(i) }));
       paint(series, chart.dataset.chart === 'Loss' ? options : { ...options, smoothing: 0 });
     };
     if (curves.length > 1) {
@@ -55,7 +55,7 @@ function runCurves() {
       themeChanged.push(relabel);
       relabel();
     }
-    whenChosen(redraw);
+    onOptions(redraw);
     whenResized(chart, redraw);
   }
 }

@@ -1,4 +1,4 @@
-// Elements, and the numbers that the page brought along.
+// DOM helpers, and the data of the page.
 const report = JSON.parse(document.getElementById('data').textContent);
 const find = (selector, within = document) => within.querySelector(selector);
 const findAll = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -19,7 +19,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-function figure(value) {
+function formatNumber(value) {
   if (value === null || value === undefined) return '';
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(2).replace(/\.?0+e/, 'e').replace('e+', 'e');

@@ -1,4 +1,4 @@
-// One point at a time stands out, in the table, in every chart and among the pictures.
+// Highlights one point in the table, in all charts and in the contact sheet.
 const highlightWatchers = [];
 let highlighted = null;
 

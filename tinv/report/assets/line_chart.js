@@ -1,4 +1,4 @@
-// Curves over steps. A series has key, name, x, y, colour.
+// Curves over steps. A series has key, name, x, y, color.
 const MARGIN = { left: 58, right: 30, top: 12, bottom: 38 };
 
 function smoothed(values, weight) {
@@ -6,7 +6,7 @@ function smoothed(values, weight) {
   let mean = 0;
   return values.map((value, i) => {
     mean = weight * mean + (1 - weight) * value;
-    return mean / (1 - weight ** (i + 1)); // as if the first value had always been there
+    return mean / (1 - weight ** (i + 1)); // bias correction
   });
 }
 
@@ -18,45 +18,45 @@ function lineChart(chart, { title, onHover = () => {} }) {
   function paint(series, { log = false, smoothing = 0 } = {}) {
     const width = chart.clientWidth;
     const height = Number(chart.dataset.height);
-    drawn = series.map((one) => ({ ...one, raw: one.y, y: smoothed(one.y, smoothing) }));
-    for (const one of drawn) one.places = one.x.map((_, i) => i).filter((i) => !log || one.y[i] > 0);
-    const ys = drawn.flatMap((one) => one.places.flatMap((i) => (showsRaw(smoothing) && (one.raw[i] > 0 || !log) ? [one.y[i], one.raw[i]] : [one.y[i]])));
-    const xs = drawn.flatMap((one) => one.places.map((i) => one.x[i]));
+    drawn = series.map((curve) => ({ ...curve, raw: curve.y, y: smoothed(curve.y, smoothing) }));
+    for (const curve of drawn) curve.places = curve.x.map((_, i) => i).filter((i) => !log || curve.y[i] > 0);
+    const ys = drawn.flatMap((curve) => curve.places.flatMap((i) => (showsRaw(smoothing) && (curve.raw[i] > 0 || !log) ? [curve.y[i], curve.raw[i]] : [curve.y[i]])));
+    const xs = drawn.flatMap((curve) => curve.places.map((i) => curve.x[i]));
     find('svg', chart)?.remove();
     find('.nothing', chart)?.remove();
     if (!ys.length) {
-      chart.prepend(make('p', { class: 'note nothing' }, log ? 'Nothing here is above zero.' : 'Nothing to draw.'));
+      chart.prepend(make('p', { class: 'note nothing' }, log ? 'No values above zero.' : 'No values.'));
       return;
     }
     scales = scalesFor(xs, ys, width, height, log);
-    const name = `${title()}: ${drawn.length} ${drawn.length === 1 ? 'curve' : 'curves'}, steps ${extent(xs).join(' to ')}, from ${extent(ys).map(figure).join(' to ')}`;
+    const name = `${title()}: ${drawn.length} ${drawn.length === 1 ? 'curve' : 'curves'}, steps ${extent(xs).join(' to ')}, from ${extent(ys).map(formatNumber).join(' to ')}`;
     const svg = draw('svg', { viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-label': name });
-    svg.append(grid(scales, width, height), ...drawn.flatMap((one) => curveMarks(one, smoothing)));
+    svg.append(grid(scales, width, height), ...drawn.flatMap((curve) => curveMarks(curve, smoothing)));
     if (drawn.length <= 12) svg.append(...endLabels(height));
     chart.prepend(svg);
   }
 
   const showsRaw = (smoothing) => smoothing > 0 && drawn.length <= 3;
 
-  function curveMarks(one, smoothing) {
+  function curveMarks(curve, smoothing) {
     const marks = [];
-    if (showsRaw(smoothing)) marks.push(draw('path', { d: pathOf(one, one.raw), class: 'curve raw', stroke: one.colour }));
-    marks.push(draw('path', { d: pathOf(one, one.y), class: 'curve', stroke: one.colour, 'data-of': one.key }));
+    if (showsRaw(smoothing)) marks.push(draw('path', { d: pathOf(curve, curve.raw), class: 'curve raw', stroke: curve.color }));
+    marks.push(draw('path', { d: pathOf(curve, curve.y), class: 'curve', stroke: curve.color, 'data-of': curve.key }));
     return marks;
   }
 
-  const pathOf = (one, ys) => one.places.filter((i) => !(ys[i] <= 0 && scales.isLog))
-    .map((i, n) => `${n ? 'L' : 'M'}${scales.x.at(one.x[i]).toFixed(1)},${scales.y.at(ys[i]).toFixed(1)}`).join('');
+  const pathOf = (curve, ys) => curve.places.filter((i) => !(ys[i] <= 0 && scales.isLog))
+    .map((i, n) => `${n ? 'L' : 'M'}${scales.x.at(curve.x[i]).toFixed(1)},${scales.y.at(ys[i]).toFixed(1)}`).join('');
 
   function endLabels(height) {
-    const ends = drawn.filter((one) => one.places.length).map((one) => {
-      const last = one.places[one.places.length - 1];
-      return { one, x: scales.x.at(one.x[last]) + 6, y: scales.y.at(one.y[last]) };
+    const ends = drawn.filter((curve) => curve.places.length).map((curve) => {
+      const last = curve.places[curve.places.length - 1];
+      return { curve, x: scales.x.at(curve.x[last]) + 6, y: scales.y.at(curve.y[last]) };
     }).sort((a, b) => a.y - b.y);
     for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 12);
     const over = ends.length ? ends[ends.length - 1].y - (height - MARGIN.bottom) : 0;
     if (over > 0) for (const end of ends) end.y -= over;
-    return ends.map(({ one, x, y }) => draw('text', { x, y: y + 4, class: 'end', 'data-of': one.key }, one.short ?? ''));
+    return ends.map(({ curve, x, y }) => draw('text', { x, y: y + 4, class: 'end', 'data-of': curve.key }, curve.short ?? ''));
   }
 
   function hover(event) {
@@ -64,16 +64,16 @@ function lineChart(chart, { title, onHover = () => {} }) {
     const box = chart.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     let nearest = null;
-    for (const one of drawn) {
-      const i = closest(one.places, (place) => Math.abs(scales.x.at(one.x[place]) - x));
+    for (const curve of drawn) {
+      const i = closest(curve.places, (place) => Math.abs(scales.x.at(curve.x[place]) - x));
       if (i === null) continue;
-      const away = Math.hypot((scales.x.at(one.x[i]) - x) * 0.3, scales.y.at(one.y[i]) - y);
-      if (!nearest || away < nearest.away) nearest = { away, one, i };
+      const away = Math.hypot((scales.x.at(curve.x[i]) - x) * 0.3, scales.y.at(curve.y[i]) - y);
+      if (!nearest || away < nearest.away) nearest = { away, curve, i };
     }
     if (!nearest || nearest.away > 60) return leave();
-    const { one, i } = nearest;
-    onHover(one.key);
-    tip.show(scales.x.at(one.x[i]), scales.y.at(one.y[i]), [one.name, `step ${one.x[i]}: ${figure(one.raw[i])}`, ...(one.detail ? [one.detail] : [])]);
+    const { curve, i } = nearest;
+    onHover(curve.key);
+    tip.show(scales.x.at(curve.x[i]), scales.y.at(curve.y[i]), [curve.name, `step ${curve.x[i]}: ${formatNumber(curve.raw[i])}`, ...(curve.detail ? [curve.detail] : [])]);
   }
 
   function leave() {
@@ -103,10 +103,10 @@ function grid(scales, width, height) {
   const group = draw('g', { class: 'grid' });
   for (const value of scales.y.ticks(5)) {
     const y = scales.y.at(value);
-    group.append(draw('line', { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }), draw('text', { x: MARGIN.left - 8, y: y + 4, 'text-anchor': 'end' }, figure(value)));
+    group.append(draw('line', { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }), draw('text', { x: MARGIN.left - 8, y: y + 4, 'text-anchor': 'end' }, formatNumber(value)));
   }
   for (const value of scales.x.ticks(Math.max(2, width / 140))) {
-    group.append(draw('text', { x: scales.x.at(value), y: height - MARGIN.bottom + 20, 'text-anchor': 'middle' }, figure(value)));
+    group.append(draw('text', { x: scales.x.at(value), y: height - MARGIN.bottom + 20, 'text-anchor': 'middle' }, formatNumber(value)));
   }
   group.append(draw('text', { x: width - MARGIN.right, y: height - 2, 'text-anchor': 'end', class: 'axis' }, 'step'));
   return group;
@@ -122,11 +122,11 @@ function extent(values) {
 }
 
 function closest(items, distance) {
-  let found = null;
+  let nearest = null;
   let least = Infinity;
   for (const item of items) {
     const away = distance(item);
-    if (away < least) [found, least] = [item, away];
+    if (away < least) [nearest, least] = [item, away];
   }
-  return found;
+  return nearest;
 }

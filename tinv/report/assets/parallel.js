@@ -1,4 +1,4 @@
-// Parallel coordinates: an axis for each setting, the monitored number last, a line for each point.
+// Parallel coordinates: an axis for each setting and for the monitored metric, a line for each point.
 const parallelPlace = find('#parallel-chart');
 if (parallelPlace) parallel();
 
@@ -22,7 +22,7 @@ function parallelChart(chart) {
     columns.push({ name: report.monitor ?? 'value', at: values, scale: { at: inner.at, ticks: inner.ticks(5), name: figure } });
   }
   const x = linearScale([0, Math.max(1, columns.length - 1)], [60, width - 70]);
-  const colours = byValue();
+  const colors = byValue();
   find('svg', chart)?.remove();
   const label = `A line for each of ${report.points.length} points over ${columns.map((column) => column.name).join(', ')}`;
   const svg = draw('svg', { viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-label': label });
@@ -30,7 +30,7 @@ function parallelChart(chart) {
   report.points.forEach((point, i) => {
     const places = columns.map((column, n) => [x.at(n), column.at[i] === null ? null : column.scale.at(column.at[i])]).filter(([, y]) => y !== null);
     const d = places.map(([px, py], n) => (n ? bend(places[n - 1], [px, py]) : `M${px.toFixed(1)},${py.toFixed(1)}`)).join('');
-    lines.append(draw('path', { d, class: 'curve', stroke: colours.of(i), 'data-of': point.number }), draw('path', { d, class: 'catch', 'data-of': point.number }));
+    lines.append(draw('path', { d, class: 'curve', stroke: colors.of(i), 'data-of': point.number }), draw('path', { d, class: 'catch', 'data-of': point.number }));
   });
   svg.append(lines);
   columns.forEach((column, n) => {

@@ -1,4 +1,4 @@
-// From numbers to places, and where the ticks are.
+// Scales from values to positions, with their ticks.
 function linearScale([low, high], [from, to]) {
   if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   return {

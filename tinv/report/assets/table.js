@@ -1,4 +1,4 @@
-// Tables that can be sorted by any column, with empty cells always last; rows that highlight their point.
+// Sorts tables by a column, with empty cells last; a row highlights its point.
 for (const table of findAll('table[data-sortable]')) {
   const heads = findAll('thead th', table);
   heads.forEach((head, column) => {
@@ -8,10 +8,10 @@ for (const table of findAll('table[data-sortable]')) {
 }
 
 function sortBy(table, heads, column) {
-  const wanted = heads[column].getAttribute('aria-sort') === 'ascending' ? 'descending' : 'ascending';
-  const sign = wanted === 'ascending' ? 1 : -1;
+  const direction = heads[column].getAttribute('aria-sort') === 'ascending' ? 'descending' : 'ascending';
+  const sign = direction === 'ascending' ? 1 : -1;
   for (const head of heads) head.removeAttribute('aria-sort');
-  heads[column].setAttribute('aria-sort', wanted);
+  heads[column].setAttribute('aria-sort', direction);
   const body = table.tBodies[0];
   const key = (row) => row.cells[column].dataset.sort ?? '';
   body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b), sign)));

@@ -1,4 +1,4 @@
-// A few lines beside the pointer.
+// A tooltip beside the pointer.
 function tooltip(chart) {
   const box = make('div', { class: 'tooltip', hidden: '' });
   chart.append(box);

@@ -1,4 +1,4 @@
-// One picture, large. Arrow keys go to its neighbours, comma and full stop through its steps.
+// An enlarged sample. Arrow keys select its neighbors, comma and full stop its steps.
 const viewer = find('#viewer');
 const GO = { ArrowLeft: 'left', ArrowRight: 'right', ArrowUp: 'up', ArrowDown: 'down', ',': 'earlier', '.': 'later' };
 let viewed = null;
@@ -23,16 +23,16 @@ function view(thumb, step, isNew = false) {
   viewed = thumb;
   viewedStep = step;
   const image = find('.stage img', viewer);
-  const picture = thumb.frames.get(step);
-  image.classList.toggle('none', !picture);
-  if (picture) image.src = picture;
+  const url = thumb.frames.get(step);
+  image.classList.toggle('none', !url);
+  if (url) image.src = url;
   else image.removeAttribute('src');
-  image.alt = picture ? `${thumb.dataset.prompt}, ${thumb.dataset.seedName}` : 'not finite';
+  image.alt = url ? `${thumb.dataset.prompt}, ${thumb.dataset.seedName}` : 'not finite';
   image.onload = () => image.classList.toggle('pixels', image.naturalWidth <= 160);
-  const point = report.points.find((one) => String(one.number) === thumb.dataset.row);
+  const point = report.points.find((other) => String(other.number) === thumb.dataset.row);
   find('#viewer-title').textContent = thumb.dataset.prompt;
   const where = report.kind === 'sweep' ? `point ${point.number}${point.label ? ` · ${point.label}` : ''} · step ${step}` : `step ${step}`;
-  const value = point && point.value !== null && report.kind === 'sweep' ? ` · ${report.monitor ?? 'value'} ${figure(point.value)}` : '';
+  const value = point && point.value !== null && report.kind === 'sweep' ? ` · ${report.monitor ?? 'value'} ${formatNumber(point.value)}` : '';
   find('[data-part=detail]', viewer).textContent = `${where} · ${thumb.dataset.seedName}${value}`;
   showSteps(thumb, step);
   if (report.kind === 'sweep') highlight(point.number);
@@ -44,13 +44,13 @@ function showSteps(thumb, step) {
   find('[data-part=step-keys]', viewer).hidden = thumb.steps.length < 2;
   strip.replaceChildren();
   if (thumb.steps.length < 2) return;
-  for (const one of thumb.steps) {
-    const button = make('button', { type: 'button', 'aria-pressed': one === step, 'aria-label': `step ${one}` });
-    if (thumb.frames.get(one)) button.append(make('img', { src: thumb.frames.get(one), alt: '' }));
-    button.append(make('span', {}, String(one)));
-    button.addEventListener('click', () => view(thumb, one));
+  for (const other of thumb.steps) {
+    const button = make('button', { type: 'button', 'aria-pressed': other === step, 'aria-label': `step ${other}` });
+    if (thumb.frames.get(other)) button.append(make('img', { src: thumb.frames.get(other), alt: '' }));
+    button.append(make('span', {}, String(other)));
+    button.addEventListener('click', () => view(thumb, other));
     strip.append(button);
-    if (one === step) button.scrollIntoView?.({ block: 'nearest', inline: 'nearest' });
+    if (other === step) button.scrollIntoView?.({ block: 'nearest', inline: 'nearest' });
   }
 }
 
@@ -65,12 +65,12 @@ function go(where) {
 }
 
 function beside(by) {
-  const row = findAll('.thumb:not([hidden])', viewed.closest('.album-row'));
+  const row = findAll('.thumb:not([hidden])', viewed.closest('.sheet-row'));
   return row[row.indexOf(viewed) + by];
 }
 
 function across(by) {
   const { column, seed } = viewed.dataset;
-  const same = findAll('.thumb:not([hidden])', album).filter((one) => one.dataset.column === column && one.dataset.seed === seed);
+  const same = findAll('.thumb:not([hidden])', sheet).filter((other) => other.dataset.column === column && other.dataset.seed === seed);
   return same[same.indexOf(viewed) + by];
 }
