@@ -39,5 +39,5 @@ def run(arguments: argparse.Namespace) -> None:
     is_told = all(node.resolution for node in nodes)
     resolution = cfg.data.resolution if is_told else native_resolution(cfg.model.pretrained, **model)
     parts = [build(node) for node in nodes]
-    seen = preview(parts, resolution=resolution, num_samples=arguments.samples, out=arguments.out)
-    print("\n".join([*seen.pictures, str(seen.sheet)]))
+    lines = preview(parts, resolution=resolution, num_samples=arguments.samples, out=arguments.out)
+    print("\n".join([*lines, str(arguments.out)]))

@@ -1,11 +1,9 @@
-"""Everything of the Hub that a run will open, fetched for a machine that has no network."""
+"""Downloads everything that a run opens from the Hub, for a machine without a network."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -17,57 +15,56 @@ from tinv.models.loading import fetch
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """What is in the cache now, of one repository at one commit."""
+class CachedRepo:
+    """The files of a repository at one commit that are in the cache."""
 
     repo: Repo
     folder: Path
     files: dict[str, int]
-    """Name -> bytes."""
+    """Bytes by name."""
     downloaded: set[str]
-    """Those that were not here before."""
+    """Names of those that were not in the cache before."""
 
     def __str__(self) -> str:
         size, new = sum(self.files.values()), sum(self.files[name] for name in self.downloaded)
-        what = f"{new / 1e6:.1f} MB fetched" if self.downloaded else "nothing to fetch"
-        return f"{self.repo.kind} {self.repo}: {len(self.files)} files, {size / 1e6:.1f} MB, {what}: {self.folder}"
+        status = f"{new / 1e6:.1f} MB downloaded" if self.downloaded else "already in the cache"
+        return f"{self.repo.kind} {self.repo}: {len(self.files)} files, {size / 1e6:.1f} MB, {status}: {self.folder}"
 
 
-def prefetch(cfg: DictConfig) -> list[Fetched]:
-    """Put the model and the pictures of a run into the Hub's cache: the files that the run opens, and no others.
+def prefetch(cfg: DictConfig) -> list[CachedRepo]:
+    """Downloads the files of the model and the training images that the run opens, and no others.
 
     Args:
-        cfg: composed and checked, as for `tinv.training.run.train`.
+        cfg: composed and checked settings.
 
     Returns:
-        The repositories that the run uses; none if all of it is on this machine anyway.
+        The repositories that the run uses; none if everything is on this machine anyway.
 
     Raises:
-        ConfigError: naming everything that cannot be had.
+        ConfigError: naming everything that cannot be downloaded.
     """
-    problems: list[str] = []
-
-    def attempt(make: Callable[[], Any]) -> None:
-        try:
-            make()
-        except UserError as error:
-            problems.append(str(error))
-
-    taken = {key: cfg.model[key] for key in signature(fetch).parameters if key in cfg.model}
-    with record_snapshots() as seen:
-        attempt(lambda: fetch(**taken))
-        for data in (cfg.data, *(node.data for node in cfg.extra_concepts.values())):
-            attempt(partial(locate_folder, data.folder, recursive=data.recursive))
+    model = {key: cfg.model[key] for key in signature(fetch).parameters if key in cfg.model}
+    folders = [cfg.data, *(node.data for node in cfg.extra_concepts.values())]
+    problems = []
+    with record_snapshots() as snapshots:
+        for download in (
+            partial(fetch, **model),
+            *(partial(locate_folder, data.folder, recursive=data.recursive) for data in folders),
+        ):
+            try:
+                download()
+            except UserError as error:
+                problems.append(str(error))
     if problems:
         raise ConfigError(problems)
-    return _joined(seen)
+    return _merge(snapshots)
 
 
-def _joined(seen: list[tuple[Repo, Snapshot]]) -> list[Fetched]:
-    """One entry a folder, however often it was looked into."""
-    found: dict[Path, Fetched] = {}
-    for repo, snapshot in seen:
-        entry = found.setdefault(snapshot.folder, Fetched(repo, snapshot.folder, {}, set()))
+def _merge(snapshots: list[tuple[Repo, Snapshot]]) -> list[CachedRepo]:
+    """Returns one entry for each folder."""
+    by_folder: dict[Path, CachedRepo] = {}
+    for repo, snapshot in snapshots:
+        entry = by_folder.setdefault(snapshot.folder, CachedRepo(repo, snapshot.folder, {}, set()))
         entry.files.update(snapshot.files)
         entry.downloaded.update(snapshot.downloaded)
-    return list(found.values())
+    return list(by_folder.values())

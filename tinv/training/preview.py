@@ -1,7 +1,4 @@
-"""What a run will see: its first samples as they are dealt, cut, mirrored, masked and captioned.
-
-Samples come from the run's own stream; only the VAE is left out.
-"""
+"""Draws the first examples of a run: cropped, flipped, masked and captioned as in training, without the VAE."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,148 +16,130 @@ from tinv.models.model_files import find_model
 from tinv.runs.files import write_atomically
 
 CELL = 224
-"""Pixels of the longer side of a picture on the sheet."""
-ACROSS = 8
-"""Pictures in a row at most."""
-_PAPER, _INK, _FAINT, _VEIL = (255, 255, 255), (40, 40, 40), (130, 130, 130), (200, 30, 90)
-_GAP, _LINE, _MOST_LINES = 8, 16, 6
+"""Pixels of the longer side of an image on the sheet."""
+MAX_COLUMNS = 8
+_BACKGROUND, _TEXT, _LIGHT_TEXT, _MASK = (255, 255, 255), (40, 40, 40), (130, 130, 130), (200, 30, 90)
+_GAP, _LINE_HEIGHT, _MAX_LINES = 8, 16, 6
 
 
 @dataclass(frozen=True)
-class Preview:
-    """What there is to be said of a run's pictures."""
+class _Row:
+    """Images side by side, with a title above and captions below."""
 
-    pictures: list[str]
-    """A line for each picture: its size, what is shown of it, how often, and how many captions it has."""
-    sheet: Path
-    """Where the samples are drawn."""
+    title: str
+    examples: Sequence[TrainingExample]
+    file_names: Sequence[str]
+    """By the examples' `index`."""
 
 
-def preview(parts: Sequence[ConceptDataModule], *, resolution: int, num_samples: int, out: Path) -> Preview:
-    """Draw the first micro-batches of a run.
+def preview(datamodules: Sequence[ConceptDataModule], *, resolution: int, num_samples: int, out: Path) -> list[str]:
+    """Draws the first micro-batches of a run as a PNG sheet; returns a line about each training image.
 
     Args:
-        parts: of each concept, not connected to a model.
-        resolution: the model's own, in pixels.
-        num_samples: how many samples of each concept; whole micro-batches are drawn.
-        out: the picture to write.
+        datamodules: of each concept; their images get encoded.
+        resolution: of the model, in pixels.
+        num_samples: examples of each concept, rounded up to whole micro-batches.
+        out: the file to write.
 
     Raises:
-        UserError: a picture cannot be read, or the sheet cannot be written.
+        UserError: an image cannot be read, or the sheet cannot be written.
     """
     rows: list[_Row] = []
     lines: list[str] = []
-    for data in parts:
-        word = f"{data.concept_images.concept.placeholder_token} " if len(parts) > 1 else ""
-        rows += _rows(word, data, first_batches(data, resolution=resolution, num_samples=num_samples))
-        lines += [f"{word}{_describe(data, index)}" for index in range(len(data.images))]
-    with write_atomically(out) as draft:
-        _sheet(rows).save(draft, format="png")
-    return Preview(lines, out)
+    for data in datamodules:
+        prefix = f"{data.concept_images.concept.placeholder_token} " if len(datamodules) > 1 else ""
+        batches = first_batches(data, resolution=resolution, num_samples=num_samples)
+        file_names = [path.name for path in data.images]
+        for number, batch in enumerate(batches):
+            height, width = batch[0].geometry[4:].tolist()
+            title = f"{prefix}micro-batch {number}: {width} x {height}"
+            chunks = [batch[i : i + MAX_COLUMNS] for i in range(0, len(batch), MAX_COLUMNS)]
+            rows += [_Row(title if k == 0 else "", chunk, file_names) for k, chunk in enumerate(chunks)]
+        lines += [f"{prefix}{_describe(data, index)}" for index in range(len(data.images))]
+    with write_atomically(out) as temporary:
+        _draw_sheet(rows).save(temporary, format="png")
+    return lines
 
 
 def first_batches(data: ConceptDataModule, *, resolution: int, num_samples: int) -> list[list[TrainingExample]]:
-    """The first micro-batches of a run, with small pictures [3, h, w] in [-1, 1] where it has moments."""
-    data.encode_images(_thumbnail, resolution=resolution)
-    samples = TrainingDataset(data.encoded_images, batch_size=data.batch_size, seed=data.seed)
-    firsts = range(0, num_samples, data.batch_size)
-    return [[samples[first + i] for i in range(data.batch_size)] for first in firsts]
+    """Returns the first micro-batches of a run, with small images [3, h, w] in [-1, 1] in place of moments."""
+    data.encode_images(_downscale, resolution=resolution)
+    dataset = TrainingDataset(data.encoded_images, batch_size=data.batch_size, seed=data.seed)
+    starts = range(0, num_samples, data.batch_size)
+    return [[dataset[start + i] for i in range(data.batch_size)] for start in starts]
 
 
 def native_resolution(pretrained: str, *, revision: str | None, config: str | None) -> int:
-    """The side of the square that a model was trained on, from its configurations alone.
+    """Returns the side in pixels of the square images that a model was trained on, from its configurations alone.
 
     Raises:
-        UserError: there is no such model here or on the Hub.
+        UserError: there is no such model on this machine or on the Hub.
     """
     folder = find_model(pretrained, revision=revision, config=config).configs
     blocks = read_json(folder / "vae" / "config.json", name=pretrained)["block_out_channels"]
     return read_json(folder / "unet" / "config.json", name=pretrained)["sample_size"] * 2 ** (len(blocks) - 1)
 
 
-def _thumbnail(pixels_13HW: Tensor) -> Tensor:
+def _downscale(pixels_13HW: Tensor) -> Tensor:
     height, width = pixels_13HW.shape[-2:]
     scale = CELL / max(height, width)
     return F.interpolate(pixels_13HW, size=(round(height * scale), round(width * scale)), mode="area")
 
 
 def _describe(data: ConceptDataModule, index: int) -> str:
-    shown = data.encoded_images[index]
-    views, captions = shown.views, shown.captions
-    height, width, _, _, high, wide = views.geometry[0].tolist()
+    image = data.encoded_images[index]
+    views, captions = image.views, image.captions
+    height, width, _, _, target_height, target_width = views.geometry[0].tolist()
     parts = [
-        f"{data.images[index].name}: {width} x {height}, shown as {wide} x {high}",
-        f"in {len(views)} ways" if len(views) > 1 else "",
-        f"{shown.repeats} times a pass" if shown.repeats > 1 else "",
-        f"{len(captions)} captions" if len(captions) > 1 else f"called {captions[0]!r}",
-        "" if views.mask is None else f"{views.mask.mean():.0%} of it counts",
+        f"{data.images[index].name}: {width} x {height}, trained at {target_width} x {target_height}",
+        f"{len(views)} views" if len(views) > 1 else "",
+        f"{image.repeats} repeats" if image.repeats > 1 else "",
+        f"{len(captions)} captions" if len(captions) > 1 else f"caption {captions[0]!r}",
+        "" if views.mask is None else f"mask {views.mask.mean():.0%}",
     ]
     return ", ".join(part for part in parts if part)
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Pictures side by side."""
-
-    title: str
-    samples: Sequence[TrainingExample]
-    names: Sequence[str]
-    """Of the files, by the samples' index."""
-
-
-def _rows(word: str, data: ConceptDataModule, batches: Sequence[Sequence[TrainingExample]]) -> list[_Row]:
-    """A row for each micro-batch, or several where it is too long."""
-    names = [path.name for path in data.images]
-    rows = []
-    for number, batch in enumerate(batches):
-        height, width = batch[0].geometry[4:].tolist()
-        title = f"{word}micro-batch {number}: {width} x {height}"
-        pieces = [batch[i : i + ACROSS] for i in range(0, len(batch), ACROSS)]
-        rows += [_Row(title * (k == 0), piece, names) for k, piece in enumerate(pieces)]
-    return rows
-
-
-def _sheet(rows: Sequence[_Row]) -> Image.Image:
+def _draw_sheet(rows: Sequence[_Row]) -> Image.Image:
     font = ImageFont.load_default(size=13)
     assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    across = max(len(row.samples) for row in rows)
-    drawn = [_draw(row, across=across, font=font) for row in rows]
-    sheet = Image.new("RGB", (drawn[0].width, sum(row.height for row in drawn)), _PAPER)
+    columns = max(len(row.examples) for row in rows)
+    images = [_draw_row(row, columns=columns, font=font) for row in rows]
+    sheet = Image.new("RGB", (images[0].width, sum(image.height for image in images)), _BACKGROUND)
     top = 0
-    for picture in drawn:
-        sheet.paste(picture, (0, top))
-        top += picture.height
+    for image in images:
+        sheet.paste(image, (0, top))
+        top += image.height
     return sheet
 
 
-def _draw(row: _Row, *, across: int, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """A row with its captions below."""
-    texts = [_wrapped(sample.caption, font)[:_MOST_LINES] for sample in row.samples]
-    tall = max(sample.moments.shape[-2] for sample in row.samples)
-    height = 2 * _LINE + tall + (1 + max(map(len, texts))) * _LINE
-    picture = Image.new("RGB", (across * (CELL + _GAP) + _GAP, height), _PAPER)
-    draw = ImageDraw.Draw(picture)
-    draw.text((_GAP, _LINE // 2), row.title, font=font, fill=_INK)
-    for column, (sample, lines) in enumerate(zip(row.samples, texts, strict=True)):
-        left, top = _GAP + column * (CELL + _GAP), 2 * _LINE
-        picture.paste(_masked(sample), (left, top))
-        draw.text((left, top + tall), row.names[sample.index], font=font, fill=_FAINT)
+def _draw_row(row: _Row, *, columns: int, font: ImageFont.FreeTypeFont) -> Image.Image:
+    captions = [_wrap(example.caption, font)[:_MAX_LINES] for example in row.examples]
+    cell_height = max(example.moments.shape[-2] for example in row.examples)
+    height = 2 * _LINE_HEIGHT + cell_height + (1 + max(map(len, captions))) * _LINE_HEIGHT
+    image = Image.new("RGB", (columns * (CELL + _GAP) + _GAP, height), _BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    draw.text((_GAP, _LINE_HEIGHT // 2), row.title, font=font, fill=_TEXT)
+    for column, (example, lines) in enumerate(zip(row.examples, captions, strict=True)):
+        left, top = _GAP + column * (CELL + _GAP), 2 * _LINE_HEIGHT
+        image.paste(_overlay_mask(example), (left, top))
+        draw.text((left, top + cell_height), row.file_names[example.index], font=font, fill=_LIGHT_TEXT)
         for i, line in enumerate(lines, start=1):
-            draw.text((left, top + tall + i * _LINE), line, font=font, fill=_INK)
-    return picture
+            draw.text((left, top + cell_height + i * _LINE_HEIGHT), line, font=font, fill=_TEXT)
+    return image
 
 
-def _masked(sample: TrainingExample) -> Image.Image:
-    """The picture, under a veil where it does not count."""
-    pixels_3HW = sample.moments / 2 + 0.5
-    if sample.mask is not None:
-        veil_311 = torch.tensor(_VEIL).view(3, 1, 1) / 255
-        weight_1HW = 0.3 + 0.7 * sample.mask
-        pixels_3HW = weight_1HW * pixels_3HW + (1 - weight_1HW) * veil_311
+def _overlay_mask(example: TrainingExample) -> Image.Image:
+    """Returns the image, tinted where the mask lowers the loss."""
+    pixels_3HW = example.moments / 2 + 0.5
+    if example.mask is not None:
+        tint_311 = torch.tensor(_MASK).view(3, 1, 1) / 255
+        weight_1HW = 0.3 + 0.7 * example.mask
+        pixels_3HW = weight_1HW * pixels_3HW + (1 - weight_1HW) * tint_311
     return Image.fromarray((pixels_3HW.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
+def _wrap(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
