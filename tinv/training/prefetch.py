@@ -1,5 +1,6 @@
 """Downloads everything that a run opens from the Hub, for a machine without a network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -44,13 +45,12 @@ def prefetch(cfg: DictConfig) -> list[CachedRepo]:
         ConfigError: naming everything that cannot be downloaded.
     """
     model = {key: cfg.model[key] for key in signature(fetch).parameters if key in cfg.model}
-    folders = [cfg.data, *(node.data for node in cfg.extra_concepts.values())]
+    downloads: list[Callable[[], object]] = [partial(fetch, **model)]
+    for data in (cfg.data, *(node.data for node in cfg.extra_concepts.values())):
+        downloads.append(partial(locate_folder, data.folder, recursive=data.recursive))
     problems = []
     with record_snapshots() as snapshots:
-        for download in (
-            partial(fetch, **model),
-            *(partial(locate_folder, data.folder, recursive=data.recursive) for data in folders),
-        ):
+        for download in downloads:
             try:
                 download()
             except UserError as error:
