@@ -13,10 +13,10 @@ from bench.runner import ROOT, Command, start_process
 from tinv import formats
 from tinv.runs.files import resolve_path, write_atomically
 from tinv.runs.text_table import align_columns
+from tinv.toybox.clip_features import FeatureExtractor
 from tinv.toybox.concepts import concept
 from tinv.toybox.recovery import Baseline, baseline, fidelity, obedience, prompt_on
 from tinv.toybox.sampling import load_pipeline, sample
-from tinv.toybox.tower import FeatureExtractor
 
 CONCEPTS = ("cat_toy", "robot", "teapot")
 PLOT = Path(__file__).parent / "results" / "quality.png"

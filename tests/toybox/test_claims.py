@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tinv.toybox.pretrain.claims import NAMELESS, UNSAID, as_tensor, claim_about, facts, truth
-from tinv.toybox.pretrain.clip_image_tower import as_generated
+from tinv.toybox.pretrain.clip_image_encoder import as_generated
 from tinv.toybox.toys import KINDS
 from tinv.toybox.world import describe
 

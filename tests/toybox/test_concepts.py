@@ -6,7 +6,7 @@ import pytest
 from tests.toybox.rendered import is_as_rendered
 from tinv.toybox import concept_images
 from tinv.toybox.concepts import ALL, TOYS, any_concept_view, any_other_view, example, resembles
-from tinv.toybox.pretrain.pictures import TRAINING_SEEDS
+from tinv.toybox.pretrain.images import TRAINING_SEEDS
 from tinv.toybox.toys import any_toy
 from tinv.toybox.views import any_view
 from tinv.toybox.world import describe

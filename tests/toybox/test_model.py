@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from tinv.toybox import CLIP, PIPELINE
+from tinv.toybox.clip_features import FeatureExtractor, pixels
 from tinv.toybox.concepts import ALL
 from tinv.toybox.measure import card_text, measure_sizes, measure_vae
 from tinv.toybox.pretrain.pca_encoder import encode, principal_components
@@ -15,7 +16,6 @@ from tinv.toybox.pretrain.settings import Recipe
 from tinv.toybox.pretrain.vae import new_vae
 from tinv.toybox.recovery import look_at
 from tinv.toybox.sampling import load_pipeline, sample
-from tinv.toybox.tower import FeatureExtractor, pixels
 from tinv.toybox.world import picture
 
 CARD = PIPELINE.parent / "card"

@@ -10,7 +10,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from tinv.toybox.pretrain import pictures, stages
+from tinv.toybox.pretrain import images as pictures
+from tinv.toybox.pretrain import stages
 from tinv.toybox.pretrain.muon import orthogonal
 from tinv.toybox.pretrain.schedule import learning_rate
 from tinv.toybox.pretrain.settings import ClipSettings, EyesSettings, Recipe, UnetSettings, VaeSettings

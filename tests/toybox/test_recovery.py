@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tinv.toybox.captions import PLACES
+from tinv.toybox.clip_features import FeatureExtractor, area_under_curve
 from tinv.toybox.concepts import ALL, concept
 from tinv.toybox.recovery import (
     CLASS_WORDS,
@@ -21,7 +22,6 @@ from tinv.toybox.recovery import (
     renders_on,
 )
 from tinv.toybox.sampling import denoising_losses, load_pipeline
-from tinv.toybox.tower import FeatureExtractor, area_under_curve
 
 SCENE_OF = {places[0]: scene for scene, places in PLACES.items()}
 

@@ -22,7 +22,7 @@ from tinv.training.preflight import preflight
 
 CLASSES = ["star", "house", "teapot", "mug", "car", "robot", "dog", "cat"]
 TOYBOX = "pkg://tinv/toybox/pipeline"
-IMAGES = Path(__file__).resolve().parents[2] / "tinv" / "toybox" / "toybench" / "pictures"
+IMAGES = Path(__file__).resolve().parents[2] / "tinv" / "toybox" / "toybench" / "images"
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from statistics import mean
 import pytest
 
 from tinv.toybox import concept_images
+from tinv.toybox.clip_features import FeatureExtractor
 from tinv.toybox.recovery import baseline, concept_of, report
 from tinv.toybox.sampling import load_pipeline
-from tinv.toybox.tower import FeatureExtractor
 
 ROOT = Path(__file__).resolve().parents[2]
 

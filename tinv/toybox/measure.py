@@ -14,15 +14,15 @@ from diffusers import AutoencoderKL
 from safetensors import safe_open
 
 from tinv.toybox import PIPELINE
+from tinv.toybox.classifier import COLOURS, Judge, Labels, agreement, labels_of, prepared_judge
+from tinv.toybox.clip_features import FeatureExtractor, pixels
 from tinv.toybox.concepts import ALL
-from tinv.toybox.judge import COLOURS, Judge, Labels, agreement, labels_of, prepared_judge
 from tinv.toybox.pretrain.checkpoint import write_json
-from tinv.toybox.pretrain.pictures import CAPTIONS, TRAINING_SEEDS, UNSEEN_SEEDS, load_captions
+from tinv.toybox.pretrain.images import CAPTIONS, TRAINING_SEEDS, UNSEEN_SEEDS, load_captions
 from tinv.toybox.pretrain.vae import psnr
 from tinv.toybox.recovery import look_at
 from tinv.toybox.sampling import GUIDANCE, STEPS, load_pipeline, sample
 from tinv.toybox.sheet import sheet
-from tinv.toybox.tower import FeatureExtractor, pixels
 from tinv.toybox.toys import KINDS
 from tinv.toybox.world import Description, describe, picture, recaption
 

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from tinv.runs.layout import concept_dirs
 from tinv.toybox.captions import PLACES
+from tinv.toybox.clip_features import FeatureExtractor, area_under_curve
 from tinv.toybox.concepts import ALL, any_concept_view, any_other_view, concept
 from tinv.toybox.sampling import denoising_losses, load_pipeline, sample
-from tinv.toybox.tower import FeatureExtractor, area_under_curve
 from tinv.toybox.views import render
 
 if TYPE_CHECKING:

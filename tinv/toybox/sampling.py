@@ -11,7 +11,7 @@ from torch import Tensor
 from tinv.models.cpu_features import autocast_bfloat16
 from tinv.silence import quiet
 from tinv.toybox import PIPELINE
-from tinv.toybox.tower import pixels
+from tinv.toybox.clip_features import pixels
 
 with quiet():  # its import advises to install torchvision
     from diffusers import StableDiffusionPipeline

@@ -18,12 +18,12 @@ from tinv.evaluation.metrics.feature_extractors import FeatureExtractors, Locate
 from tinv.evaluation.targets import EvaluationTarget
 from tinv.formats import LearnedEmbedding
 from tinv.toybox import concepts
+from tinv.toybox.clip_features import area_under_curve
 from tinv.toybox.concepts import toy_of_kind
-from tinv.toybox.tower import area_under_curve
 from tinv.toybox.toybench import class_of, fidelity
 from tinv.toybox.toybench.fidelity import EDITS, FAITHFUL, PROMPTS, SCENES, AgainstRenders, measured, renders_on
-from tinv.toybox.toybench.known import noun_of, toy_of
 from tinv.toybox.toybench.toys import TOYS, resembles
+from tinv.toybox.toybench.toys_by_name import noun_of, toy_of
 from tinv.toybox.toys import Toy
 
 DRAWING = {"model": "m", "sampling": {}}

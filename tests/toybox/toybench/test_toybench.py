@@ -13,9 +13,9 @@ from tinv.runs.files import resolve_path
 from tinv.toybox import concepts
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named
-from tinv.toybox.pretrain.pictures import TRAINING_SEEDS
+from tinv.toybox.pretrain.images import TRAINING_SEEDS
 from tinv.toybox.toybench import NAMES, class_of, concept
-from tinv.toybox.toybench.pictures import COUNT, MASKS, PICTURES, captions, example, mask, scenes
+from tinv.toybox.toybench.render_images import COUNT, MASKS, PICTURES, captions, example, mask, scenes
 from tinv.toybox.toybench.toys import TELLING, TOYS, alike, resembles
 from tinv.toybox.toys import KINDS
 from tinv.toybox.world import describe

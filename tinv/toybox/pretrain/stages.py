@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tinv.toybox.pretrain import parallel, pictures
+from tinv.toybox.pretrain import images as pictures
+from tinv.toybox.pretrain import parallel
 from tinv.toybox.pretrain.assemble import assemble, unpack
 from tinv.toybox.pretrain.clip import caption_ids, pixels, train_clip
-from tinv.toybox.pretrain.clip_image_tower import train_eyes
+from tinv.toybox.pretrain.clip_image_encoder import train_eyes
 from tinv.toybox.pretrain.pca_encoder import Components, encode, principal_components
 from tinv.toybox.pretrain.settings import Recipe
 from tinv.toybox.pretrain.tokenizer import load_tokenizer, make_tokenizer

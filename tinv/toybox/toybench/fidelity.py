@@ -38,7 +38,7 @@ from tinv.models.sampling import generate_images
 from tinv.toybox.captions import PLACES
 from tinv.toybox.palette import named
 from tinv.toybox.recovery import SCENES
-from tinv.toybox.toybench.known import noun_of, toy_of
+from tinv.toybox.toybench.toys_by_name import noun_of, toy_of
 from tinv.toybox.toys import Toy
 from tinv.toybox.views import any_view, render
 

@@ -1,7 +1,7 @@
 """What `tinv.toybox.recovery` measured, as the table of the README: a row a concept, means over its runs.
 
 python -m tinv.toybox.recovery --run outputs/*/* > results.jsonl
-python -m tinv.toybox.table < results.jsonl
+python -m tinv.toybox.recovery_table < results.jsonl
 """
 
 import json

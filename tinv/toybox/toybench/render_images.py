@@ -15,7 +15,7 @@ from tinv.toybox.toybench import NAMES
 from tinv.toybox.toybench.toys import TOYS
 from tinv.toybox.views import View, any_view, look_of, render
 
-PICTURES, MASKS = (Path(__file__).parent / folder for folder in ("pictures", "masks"))
+PICTURES, MASKS = (Path(__file__).parent / folder for folder in ("images", "masks"))
 """Where they are: a folder each."""
 COUNT = 5
 """Pictures of each; one of them is on white."""

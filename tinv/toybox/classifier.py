@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tinv.toybox.clip_features import pixels
 from tinv.toybox.palette import NAMED
 from tinv.toybox.pretrain import checkpoint
 from tinv.toybox.pretrain.muon import optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
-from tinv.toybox.tower import pixels
 from tinv.toybox.toys import KINDS
 from tinv.toybox.world import describe, picture
 

@@ -21,8 +21,8 @@ from tinv.models.cpu_features import autocast_bfloat16
 from tinv.toybox.pretrain import checkpoint
 from tinv.toybox.pretrain.claims import as_tensor, claim_about, facts, truth
 from tinv.toybox.pretrain.clip import MAX_LOGIT_SCALE, caption_ids, pixels, trimmed
+from tinv.toybox.pretrain.images import TRAINING_SEEDS
 from tinv.toybox.pretrain.muon import optimizers
-from tinv.toybox.pretrain.pictures import TRAINING_SEEDS
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
 from tinv.toybox.pretrain.settings import EyesSettings
 from tinv.toybox.world import describe
