@@ -1,10 +1,9 @@
-"""Run the studies and print their answers as tables: `python sweep/answers.py` (all of them), or with names.
+"""Run studies and print their results as tables: `python sweep/answers.py` (all of them), or with names.
 
     python sweep/answers.py num_vectors lr
 
-Each study is an ordinary sweep in outputs/study_<name>; one that is there already is taken up again, so that this can
-be stopped and started as one likes. What the words have learned is then measured by `tinv.toybox.toybench.fidelity`, in one
-process a study, and once a run.
+Each study is an ordinary sweep in outputs/study_<name>. An unfinished one is resumed, so the script can be stopped and
+started again. `tinv.toybox.toybench.fidelity` then evaluates the runs, each of them once.
 """
 
 import csv
@@ -14,37 +13,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ("seeds", "num_vectors", "lr", "init", "optuna")
-MEASURES = {"val/loss": 4, "recovery": 2, "editability": 2, "minutes": 1}
-"""The columns, and their digits."""
+COLUMNS = {"val/loss": 4, "recovery": 2, "editability": 2, "minutes": 1}
+"""The measures, and their digits."""
 REPEATED = ("seed", "concept.name")
-"""What is swept to ask the same again: with other draws, of other toys."""
+"""Swept settings over which a row of the table averages."""
 
 
 def run(study: str) -> Path:
-    """Run what is not done of a study; its folder."""
-    begun = sorted(Path("outputs", f"study_{study}").glob("*/plan.json"))
-    what = [f"sweep.resume={begun[-1].parent}"] if begun else [f"--config-dir={HERE}", f"+study={study}"]
-    subprocess.run([sys.executable, str(HERE.parent / "train.py"), *what], check=False)
+    """Runs what is left of a study, and returns its folder."""
+    started = sorted(Path("outputs", f"study_{study}").glob("*/plan.json"))
+    new = [f"--config-dir={ROOT / 'sweep'}", f"+study={study}"]
+    overrides = [f"sweep.resume={started[-1].parent}"] if started else new
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *overrides], check=False)
     return sorted(Path("outputs", f"study_{study}").glob("*/plan.json"))[-1].parent
 
 
-def measure(folder: Path) -> None:
-    """Measure the words of a study; each run's numbers are kept beside it."""
+def table(folder: Path) -> str:
+    """Returns a Markdown table with a row for each value: means over the seeds, and the minimum and maximum."""
     command = [sys.executable, "-m", "tinv.toybox.toybench.fidelity", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def measured(run: Path) -> dict[str, float]:
-    """What a run's word is worth."""
-    scores = json.loads((run / "evaluation.json").read_text())["scores"]
-    return {name: scores[name] for name in ("recovery", "editability")}
-
-
-def table(folder: Path) -> str:
-    """Markdown: a row for each value, means over the seeds and in brackets the least and the most."""
-    measure(folder)
     with (folder / "sweep.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     heads = list(rows[0])
@@ -52,21 +41,21 @@ def table(folder: Path) -> str:
     groups: dict[tuple[str, ...], list[dict[str, float]]] = {}
     for row in rows:
         if row["status"] == "done":
+            evaluation = json.loads((folder / row["folder"] / "evaluation.json").read_text(encoding="utf-8"))
             numbers = {"val/loss": float(row["val/loss"]), "minutes": float(row["seconds"]) / 60}
-            numbers |= measured(folder / row["folder"])
+            numbers |= {name: evaluation["scores"][name] for name in ("recovery", "editability")}
             groups.setdefault(tuple(row[name] for name in swept), []).append(numbers)
-    lines = [[*swept, "runs", *MEASURES], ["---"] * (len(swept) + 1 + len(MEASURES))]
+    lines = [[*swept, "runs", *COLUMNS], ["---"] * (len(swept) + 1 + len(COLUMNS))]
     for values, runs in groups.items():
-        lines.append(
-            [*values, str(len(runs)), *(spread([run[name] for run in runs], MEASURES[name]) for name in MEASURES)]
-        )
+        measures = [spread([run[name] for run in runs], digits) for name, digits in COLUMNS.items()]
+        lines.append([*values, str(len(runs)), *measures])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def spread(numbers: list[float], digits: int) -> str:
-    """`0.61 (0.58 to 0.65)`."""
-    middle = f"{statistics.mean(numbers):.{digits}f}"
-    return middle if len(numbers) == 1 else f"{middle} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})"
+    """Returns the mean, minimum and maximum as `0.61 (0.58 to 0.65)`."""
+    mean = f"{statistics.mean(numbers):.{digits}f}"
+    return mean if len(numbers) == 1 else f"{mean} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})"
 
 
 if __name__ == "__main__":

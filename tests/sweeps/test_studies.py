@@ -1,4 +1,4 @@
-"""The studies of sweep/, as a newcomer would type them."""
+"""The studies in sweep/ are what sweep/README.md lists."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def test_the_readme_lists_every_study():
 @pytest.mark.parametrize(
     "study", [pytest.param(study, marks=[pytest.mark.slow] if int(POINTS[study]) > 100 else []) for study in POINTS]
 )
-def test_a_study_brings_its_sweeper_and_has_as_many_points_as_the_readme_says(door, study):
-    said = door("--config-dir", str(STUDIES), f"+study={study}", "sweep.dry_run=true")
-    assert said.code == 0, said.err
-    assert re.search(rf"\b{POINTS[study]}\b( of {POINTS[study]})? points", said.out), said.out
+def test_a_study_sweeps_as_many_points_as_the_readme_says(door, study):
+    result = door("--config-dir", str(STUDIES), f"+study={study}", "sweep.dry_run=true")
+    assert result.code == 0, result.err
+    assert re.search(rf"\b{POINTS[study]}\b( of {POINTS[study]})? points", result.out), result.out
