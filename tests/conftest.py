@@ -66,13 +66,13 @@ def model(pipeline_folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def place(pipeline_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for runs, with that model, `model`, and three `pictures`."""
+def workspace(pipeline_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, with that `model` and three `images`."""
     from tests.tiny import tiny_images
 
-    folder = tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("workspace")
     shutil.copytree(pipeline_folder, folder / "model")
-    tiny_images(folder / "pictures")
+    tiny_images(folder / "images")
     return folder
 
 

@@ -11,7 +11,7 @@ from tests.training.loggers.reading import read_sessions
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRETS = {"WANDB_API_KEY": "0123456789abcdef" * 3, "HF_TOKEN": "hf_" + "AbCdEf0123456789" * 2}
-SETTINGS = """model=local model.pretrained=model data.folder=pictures data.batch_size=2 data.val_draws=2
+SETTINGS = """model=local model.pretrained=model data.folder=images data.batch_size=2 data.val_draws=2
 concept.placeholder_token=my-cat concept.initializer_token=toy trainer.max_steps=4 trainer.log_every_n_steps=1
 callbacks.samples.num_inference_steps=1 callbacks.samples.seeds=[0] callbacks.checkpoints.every_n_steps=2
 logger=wandb logger.wandb.mode=offline""".split()
@@ -27,10 +27,10 @@ def train(folder, *argv, code=0):
 
 
 @pytest.fixture(scope="module")
-def swept(place):
+def swept(workspace):
     """A sweep of three points, of which one fails in the training and one before, and its process."""
-    done = train(place, "-m", "trainer=cpu", "name=swept", "optimizer.lr=1e30,1e-3,1e38", code=1)
-    (sweep,) = (place / "outputs" / "swept").iterdir()
+    done = train(workspace, "-m", "trainer=cpu", "name=swept", "optimizer.lr=1e30,1e-3,1e38", code=1)
+    (sweep,) = (workspace / "outputs" / "swept").iterdir()
     return sweep, done
 
 
@@ -62,10 +62,10 @@ def test_no_secret_is_in_any_file_or_output(swept):
             assert secret.encode() not in path.read_bytes(), path
 
 
-def test_two_processes_make_one_run(place):
+def test_two_processes_make_one_run(workspace):
     two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    train(place, *two, "name=ddp", "data.batch_size=1")
-    (run,) = (place / "outputs" / "ddp").iterdir()
+    train(workspace, *two, "name=ddp", "data.batch_size=1")
+    (run,) = (workspace / "outputs" / "ddp").iterdir()
     (session,) = read_sessions(run)
     assert (session.order, session.exit_code) == ([0, 1, 2, 3, 4], 0)
     assert len(list(run.glob("wandb/offline-run-*"))) == 1
