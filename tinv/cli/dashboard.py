@@ -11,7 +11,7 @@ def add(commands: Any) -> None:
     """Describe the command and its options."""
     command = commands.add_parser(
         "dashboard",
-        help="make a workspace of W&B: loss, vitals, samples side by side, sweep plots",
+        help="make a workspace of W&B: loss, samples, embedding statistics, sweep plots",
         description="Make a workspace for the runs that logger=wandb has made, with W&B's own library, and save it "
         "there; with --output nothing is sent.",
         epilog="example: tinv dashboard --entity my-team --swept embedding.num_vectors optimizer.lr",
