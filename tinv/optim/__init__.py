@@ -1,4 +1,4 @@
-"""How the rows are moved: optimizers and schedules that no library has in this form, the rate, what is read off."""
+"""Optimizers and schedules that no library has in this form, and what the training loop asks of any optimizer."""
 
 from tinv.optim.effective_batch import EffectiveBatch
 from tinv.optim.eight_bit import adamw8bit

@@ -1,10 +1,9 @@
-"""AdamW with its state in eight bits."""
+"""AdamW with 8-bit state."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tinv.errors import UserError
 from tinv.optional_deps import remedy
@@ -17,26 +16,27 @@ def adamw8bit(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """bitsandbytes' AdamW8bit, for those who come from `--use_8bit_adam`.
+    """Returns bitsandbytes' AdamW8bit, the optimizer of `--use_8bit_adam`.
 
-    Its state shrinks to a quarter in the tensors of 4096 numbers or more, as the whole vocabulary that the reference
-    script trains. A few rows are less: bitsandbytes keeps their state in 32 bits, and there is nothing to save.
+    It quantizes the state of tensors with 4096 numbers or more, such as the whole vocabulary in diffusers' script. A
+    few vectors are smaller: their state stays in 32 bits, and no memory is saved.
 
     Args:
-        params: the rows, on a CUDA device.
+        params: tensors on a CUDA device, or parameter groups of them.
         lr: learning rate.
-        betas: decay of the gradient's running mean and of its square's.
-        eps: keeps the division finite.
-        weight_decay: pulls the rows towards zero.
+        betas: decay rates of the mean of the gradient and of its square.
+        eps: added to the denominator.
+        weight_decay: decoupled weight decay.
 
     Raises:
-        UserError: the rows are on no CUDA device, or bitsandbytes is not installed.
+        UserError: a parameter is not on a CUDA device, or bitsandbytes is not installed.
     """
-    rows = list(params)
-    if elsewhere := {row.device.type for row in _flat(rows)} - {"cuda"}:
+    groups = list(params)
+    tensors = [t for group in groups for t in (group["params"] if isinstance(group, dict) else [group])]
+    if devices := {tensor.device.type for tensor in tensors} - {"cuda"}:
         raise UserError(
-            f"optimizer=adamw8bit needs the rows on a CUDA device, they are on {', '.join(elsewhere)}; take "
-            f"optimizer=adamw, which needs no more memory for a few rows"
+            f"optimizer=adamw8bit needs a CUDA device, but the vectors are on {', '.join(devices)}. Set "
+            f"optimizer=adamw, which needs no more memory for a few vectors."
         )
     try:
         from bitsandbytes.optim import AdamW8bit
@@ -44,10 +44,4 @@ def adamw8bit(
         raise UserError(
             f"optimizer=adamw8bit needs the package bitsandbytes ({error}){remedy('bitsandbytes')}"
         ) from error
-    return AdamW8bit(rows, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
-
-
-def _flat(params: Iterable[Any]) -> Iterator[Tensor]:
-    """The parameters in a list of them, or of groups of them."""
-    for entry in params:
-        yield from entry["params"] if isinstance(entry, dict) else [entry]
+    return AdamW8bit(groups, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)

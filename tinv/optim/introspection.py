@@ -1,7 +1,7 @@
-"""The rows as an optimizer wants them read, where it steps others.
+"""What the training loop asks of any optimizer: its settings, and the averaged parameters of schedule-free ones.
 
-Schedule-free optimizers (Defazio et al. 2024, arXiv 2405.15682) take gradients at one point and learn at another: an
-average, which their `eval()` puts into the parameters and `train()` takes out again.
+Schedule-free optimizers (Defazio et al. 2024, arXiv 2405.15682) compute gradients at one point and return another, an
+average: `eval()` puts the average into the parameters, `train()` takes it out again.
 """
 
 import functools
@@ -13,29 +13,29 @@ from torch.optim import Optimizer
 
 
 def has_eval_mode(optimizer: Any) -> bool:
-    """Whether what is learned differs from what is stepped."""
+    """Whether the optimizer averages the parameters itself."""
     return callable(getattr(optimizer, "eval", None)) and callable(getattr(optimizer, "train", None))
 
 
 @contextmanager
 def eval_mode(optimizer: Optimizer) -> Iterator[None]:
-    """Inside the block the parameters are those to be read; after it they are, to the last bit, those to be stepped.
+    """Inside the block the parameters are the averaged ones; after it they are restored to the last bit.
 
-    `train()` alone would undo `eval()` up to rounding only, and a run that is looked at would learn other rows.
+    `train()` alone undoes `eval()` only up to rounding, so evaluating would change the run.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    stepped = [parameter.detach().clone() for parameter in parameters]
+    saved = [parameter.detach().clone() for parameter in parameters]
     optimizer.eval()  # type: ignore[attr-defined]
     try:
         yield
     finally:
         optimizer.train()  # type: ignore[attr-defined]
-        for parameter, rows in zip(parameters, stepped, strict=True):
-            parameter.data.copy_(rows)
+        for parameter, values in zip(parameters, saved, strict=True):
+            parameter.data.copy_(values)
 
 
 def inspect_factory(factory: Any) -> tuple[str, dict[str, Any]]:
-    """The name of what a factory builds, and the settings that it has been given, the outermost winning."""
+    """Returns the name of what a `_partial_` node builds, and its settings."""
     settings: dict[str, Any] = {}
     while isinstance(factory, functools.partial):
         settings = {**factory.keywords, **settings}
