@@ -86,6 +86,6 @@ def test_the_initializer_is_checked_in_both_tokenizers(compose, folders, tmp_pat
         "concept.placeholder_token='<cat-toy>'",
         "concept.initializer_token=toy",
     )
-    with pytest.raises(ConfigError, match=r"'toy' is 2 tokens \(`to` `y</w>`\)") as error:
+    with pytest.raises(ConfigError, match=r"'toy': 2 tokens \(`to` `y</w>`\)") as error:
         preflight(cfg)
     assert len(error.value.problems) == 1

@@ -56,7 +56,7 @@ def test_a_variant_is_used_for_every_component(folders, models, tmp_path, name, 
 
 
 def test_a_missing_variant_is_named_with_those_that_exist(folders):
-    with pytest.raises(UserError, match=r"come as null, not as fp16; set model\.variant"):
+    with pytest.raises(UserError, match=r"exist as null, not as fp16; set model\.variant"):
         load(str(folders["sd1"]), variant="fp16")
 
 
