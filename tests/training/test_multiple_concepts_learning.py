@@ -1,4 +1,4 @@
-"""Two toys in one run of the toybox as it ships: each word learns its own toy."""
+"""`+experiment=two_toys` learns both toys."""
 
 import csv
 import subprocess
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.conftest import ROOT
 from tinv.runs.layout import concept_dirs
 from tinv.toybox.recovery import held_out_denoising
 from tinv.toybox.sampling import denoising_losses, load_pipeline
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 60
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def outputs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def both(outputs):
+def two_toys(outputs):
     return train(outputs, "two_toys")
 
 
@@ -44,28 +44,26 @@ def column(run: Path, name: str) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def losses(both):
-    """The fixed-draw loss of pictures and captions, on a pipeline that knows both words."""
+def losses(two_toys):
+    """The fixed-draw loss of images and captions, on a pipeline with both tokens."""
     pipeline = load_pipeline()
-    for folder in concept_dirs(both):
+    for folder in concept_dirs(two_toys):
         pipeline.load_textual_inversion(folder / "learned_embeds.safetensors")
     return partial(denoising_losses, pipeline)
 
 
 @pytest.mark.parametrize(
-    ("name", "initializer_token", "word", "other"),
+    ("name", "initializer_token", "token", "other"),
     [("cat_toy", "toy", "<cat-toy>", "<robot-toy>"), ("robot", "robot", "<robot-toy>", "<cat-toy>")],
 )
-def test_each_word_explains_unseen_views_of_its_own_toy_and_not_of_the_other(
-    losses, name, initializer_token, word, other
-):
-    assert held_out_denoising(name, word, initializer_token, losses).sigmas >= 5
+def test_each_token_denoises_held_out_views_of_its_own_toy_alone(losses, name, initializer_token, token, other):
+    assert held_out_denoising(name, token, initializer_token, losses).sigmas >= 5
     assert held_out_denoising(name, other, initializer_token, losses).sigmas < 5
 
 
-def test_the_robot_is_the_one_that_is_learned_alone_to_the_last_bit(both, outputs):
+def test_the_robot_is_bit_identical_to_one_learned_alone(two_toys, outputs):
     alone = train(outputs, "robot")
-    rows = load_file(alone / "learned_embeds.safetensors")["<robot-toy>"]
-    ours = load_file(both / "concepts" / "robot-toy" / "learned_embeds.safetensors")["<robot-toy>"]
-    assert rows.equal(ours)
-    assert column(both, "val/loss/robot-toy") == column(alone, "val/loss")
+    expected = load_file(alone / "learned_embeds.safetensors")["<robot-toy>"]
+    learned = load_file(two_toys / "concepts" / "robot-toy" / "learned_embeds.safetensors")["<robot-toy>"]
+    assert expected.equal(learned)
+    assert column(two_toys, "val/loss/robot-toy") == column(alone, "val/loss")
