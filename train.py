@@ -1,4 +1,4 @@
-"""Learn a concept: `python train.py +experiment=cat_toy`. The door itself is tinv/training/main.py."""
+"""Trains an embedding: `python train.py +experiment=cat_toy`. See tinv/training/main.py."""
 
 from tinv.training.main import main
 

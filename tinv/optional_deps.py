@@ -1,27 +1,27 @@
-"""Packages that tinv works without, and how they are had."""
+"""Optional dependencies: which extra of tinv installs a package."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
 
-_NEEDED_BY_EXTRA = re.compile(r"([A-Za-z0-9._-]+).*extra == ['\"]([a-z0-9-]+)['\"]")
+_REQUIRED_BY_EXTRA = re.compile(r"([A-Za-z0-9._-]+).*extra == ['\"]([a-z0-9-]+)['\"]")
 
 
-def remedy(package: str) -> str:
-    """What to type where a package is missing: `; pip install "tinv[optimizers]"`, or nothing if no extra brings it.
+def install_hint(package: str) -> str:
+    """Returns `; pip install "tinv[optimizers]"` for a missing package, or an empty string if no extra has it.
 
     Args:
-        package: as it is imported, such as `lion_pytorch`.
+        package: the name to import, such as `lion_pytorch`.
     """
-    wanted = package.replace("_", "-").lower()
-    for requirement in _requirements():
-        found = _NEEDED_BY_EXTRA.match(requirement)
-        if found and found[2] != "dev" and found[1].replace("_", "-").lower() == wanted:
-            return f'; pip install "tinv[{found[2]}]"'
+    try:
+        requirements = requires("tinv") or []
+    except PackageNotFoundError:  # run from a folder, not installed
+        return ""
+    for requirement in requirements:
+        match = _REQUIRED_BY_EXTRA.match(requirement)
+        if match and match[2] != "dev" and _normalize(match[1]) == _normalize(package):
+            return f'; pip install "tinv[{match[2]}]"'
     return ""
 
 
-def _requirements() -> list[str]:
-    try:
-        return requires("tinv") or []
-    except PackageNotFoundError:  # run from a folder, not installed
-        return []
+def _normalize(package: str) -> str:
+    return package.replace("_", "-").lower()

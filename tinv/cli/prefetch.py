@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     groups = Groups(arguments.config_dir)
     if problems := find_problems(groups, arguments.overrides):
-        raise ConfigError(problem.text for problem in problems)
+        raise ConfigError(problems)
     cfg = check(groups.compose(arguments.overrides))
 
     from tinv.training.prefetch import prefetch

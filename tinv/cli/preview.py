@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--samples must be 1 or more, got {arguments.samples}")
     groups = Groups(arguments.config_dir)
     if problems := find_problems(groups, arguments.overrides):
-        raise ConfigError(problem.text for problem in problems)
+        raise ConfigError(problems)
     cfg = check(groups.compose(arguments.overrides))
     model = {key: cfg.model.get(key) for key in ("revision", "config")}
     nodes = [cfg.data, *(node.data for node in cfg.extra_concepts.values())]

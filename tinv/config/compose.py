@@ -1,4 +1,4 @@
-"""From a command to composed settings: the groups of conf/, and Hydra's way of joining them."""
+"""Composes settings: finds the groups of conf/ and merges the chosen options as Hydra does."""
 
 import os
 from collections.abc import Sequence
@@ -27,82 +27,96 @@ CONFIG_NAME = "config"
 
 
 class CompositionError(Exception):
-    """Hydra could not compose; its message, in a line."""
+    """Hydra cannot compose; the message has one line."""
 
 
 class Groups:
-    """The groups that can be chosen from: tinv's, and those in a folder of the user's."""
+    """The config groups: those of tinv and those in a folder of the user."""
 
     def __init__(self, config_dir: str | None = None) -> None:
-        """Find them.
+        """Finds the groups.
 
         Args:
-            config_dir: a further folder of groups (`--config-dir`); its files win over tinv's.
+            config_dir: a further folder of groups (`--config-dir`); its files take precedence over tinv's.
 
         Raises:
-            UserError: there is no such folder.
+            UserError: the folder does not exist.
         """
         setup_globals()
         path = create_config_search_path(str(CONF_DIR))
         if config_dir is not None:
             folder = os.path.abspath(config_dir)
             if not os.path.isdir(folder):
-                raise UserError(f"--config-dir={config_dir}: there is no such folder; name the one with your groups")
+                raise UserError(
+                    f"--config-dir={config_dir}: there is no such folder. Give the folder with your groups."
+                )
             path.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
-        self._loader = ConfigLoaderImpl(config_search_path=path)
-        self._parser = OverridesParser.create(config_loader=self._loader)
+        self.loader = ConfigLoaderImpl(config_search_path=path)
+        self._parser = OverridesParser.create(config_loader=self.loader)
         self._options: dict[str, list[str]] = {}
-        self._joined: dict[tuple[RunMode, tuple[str, ...]], DictConfig] = {}
+        self._trees: dict[tuple[bool, tuple[str, ...]], DictConfig] = {}
 
     def names(self) -> list[str]:
-        """The groups themselves: `model`, `concept`, `data` ..."""
-        return list(self._loader.list_groups(""))
+        """Returns the names of the groups: `model`, `concept`, `data` ..."""
+        return list(self.loader.list_groups(""))
 
     def options(self, group: str) -> list[str]:
-        """What can be chosen in a group; nothing if it is none."""
+        """Returns the options of a group, or an empty list if there is no such group."""
         if group not in self._options:
-            self._options[group] = sorted(self._loader.get_group_options(group, ObjectType.CONFIG))
+            self._options[group] = sorted(self.loader.get_group_options(group, ObjectType.CONFIG))
         return self._options[group]
 
     def parse(self, text: str) -> Override:
-        """An override as Hydra reads it.
+        """Parses an override.
 
         Raises:
-            HydraException: it cannot be read.
+            HydraException: the syntax is wrong.
         """
         return self._parser.parse_overrides([text])[0]
 
-    def join(self, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
-        """The tree that a command gives, Hydra's own part under `hydra`.
+    def load(self, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
+        """Returns the tree that Hydra composes for a command, including its record of the command under `hydra`.
 
-        Files are read once for each choice of options; values are set on a copy. Hydra reads all of them every time,
-        which is too slow for looking at many overrides or at the points of a sweep.
+        The result is cached: Hydra needs 0.2 s to read and merge all files.
 
         Raises:
-            CompositionError: an option is not there, a file is no YAML, a value has no place.
+            CompositionError: an option does not exist, a file is not YAML, or a value has no place.
         """
+        key = multirun, tuple(overrides)
+        if key not in self._trees:
+            self._trees[key] = self._load(*key)
+        return deepcopy(self._trees[key])
+
+    def join(self, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
+        """Returns the same settings as `load`, without Hydra's record of the command.
+
+        Loads the files once for each combination of options and sets the values on a copy, which makes it fast to
+        compose many commands.
+
+        Raises:
+            CompositionError: as for `load`.
+        """
+        if (multirun, tuple(overrides)) in self._trees:
+            return self.load(overrides, multirun=multirun)
         try:
             parsed = [self.parse(text) for text in overrides]
         except HydraException as error:
-            raise CompositionError(_in_a_line(error)) from error
-        choices = tuple(str(o.input_line) for o in parsed if self.options(o.key_or_group))
-        mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-        if (mode, choices) not in self._joined:
-            self._joined[mode, choices] = self._read(choices, mode)
-        tree = deepcopy(self._joined[mode, choices])
+            raise CompositionError(_first_lines(error)) from error
+        choices = [str(override.input_line) for override in parsed if self.options(override.key_or_group)]
+        tree = self.load(choices, multirun=multirun)
         try:
-            self._loader._apply_overrides_to_config([o for o in parsed if not self.options(o.key_or_group)], tree)
+            self.loader._apply_overrides_to_config([o for o in parsed if not self.options(o.key_or_group)], tree)
         except (HydraException, OmegaConfBaseException) as error:
-            raise CompositionError(_in_a_line(error)) from error
+            raise CompositionError(_first_lines(error)) from error
         return tree
 
     def compose(
         self, overrides: Sequence[str] = (), *, output_dir: str = "outputs", multirun: bool = False
     ) -> DictConfig:
-        """The settings of a run, not yet checked; `paths.output_dir` is `output_dir`.
+        """Returns the settings of a run, without Hydra's own, not yet checked; `paths.output_dir` is `output_dir`.
 
         Raises:
-            CompositionError: the overrides do not fit; `overrides.explain` says why.
+            CompositionError: the overrides do not fit; `override_errors.explain` says why.
         """
         tree = self.join(overrides, multirun=multirun)
         tree.hydra.runtime.output_dir = output_dir
@@ -111,21 +125,22 @@ class Groups:
         del settings["hydra"]
         return settings
 
-    def _read(self, choices: tuple[str, ...], mode: RunMode) -> DictConfig:
+    def _load(self, multirun: bool, overrides: tuple[str, ...]) -> DictConfig:
+        mode = RunMode.MULTIRUN if multirun else RunMode.RUN
         try:
-            return self._loader.load_configuration(config_name=CONFIG_NAME, overrides=list(choices), run_mode=mode)
+            return self.loader.load_configuration(CONFIG_NAME, list(overrides), mode)
         except MissingConfigException as error:
             group, _, option = (error.missing_cfg_file or "").rpartition("/")
             hint = did_you_mean(option, error.options or [])
             raise CompositionError(f"there is no {group} {option}{hint}") from error
         except YAMLError as error:
-            raise CompositionError(f"is no YAML: {' '.join(str(error).split())}") from error
+            raise CompositionError(f"not valid YAML: {' '.join(str(error).split())}") from error
         except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise CompositionError(_in_a_line(error)) from error
+            raise CompositionError(_first_lines(error)) from error
 
 
-def _in_a_line(error: BaseException) -> str:
-    """A library's message, without its advice and its links."""
-    said = [str(e).strip() for e in (error, error.__cause__) if e is not None and str(e).strip()]
-    lines = [line.strip() for line in " ".join(said).splitlines() if line.strip() and "https://" not in line]
+def _first_lines(error: BaseException) -> str:
+    """Returns a library's message in one line, without advice and links."""
+    messages = [str(e).strip() for e in (error, error.__cause__) if e is not None and str(e).strip()]
+    lines = [line.strip() for line in " ".join(messages).splitlines() if line.strip() and "https://" not in line]
     return " ".join(lines[:2]) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What is wrong with a composed tree, found by looking at it: unknown, missing and unfit settings."""
+"""Finds problems in composed settings: unknown and missing keys, and values of the wrong type."""
 
 import difflib
 import re
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from tinv.config.signatures import Signature, accepts, describe, signature
-from tinv.config.target_allowlist import check_targets, join
+from tinv.config.target_allowlist import check_target, join_path
 from tinv.errors import UserError
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
@@ -18,77 +18,82 @@ _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a setting."""
+    """A problem with a setting."""
 
     text: str
     is_missing: bool = False
-    """The setting is required and has no value yet: nothing was typed wrongly."""
+    """Whether the setting is required and not set; nothing that was typed is wrong."""
+
+    def __str__(self) -> str:
+        return self.text
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A remedy in brackets: the nearest known word, or all of them if they are few, or nothing."""
-    known = list(known)
-    if near := difflib.get_close_matches(word, known, n=1):
-        return f" (did you mean {near[0]}?)"
-    return f" (there are {', '.join(sorted(known))})" if 0 < len(known) <= 20 else ""
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Returns a hint in parentheses: the closest candidate, or all of at most 20 candidates; or an empty string."""
+    candidates = list(candidates)
+    if matches := difflib.get_close_matches(word, candidates, n=1):
+        return f" (did you mean {matches[0]}?)"
+    return f" (there are {', '.join(sorted(candidates))})" if 0 < len(candidates) <= 20 else ""
 
 
-def walk(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]:
-    """The problems in a node and below it. Nodes that are interpolated whole are looked at where they are written."""
-    taken = None
+def node_problems(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]:
+    """Yields the problems of a node and everything below it; interpolated nodes are checked where they are defined."""
+    target_signature = None
     if isinstance(node, DictConfig) and not OmegaConf.is_missing(node, "_target_") and "_target_" in node:
         target = str(node["_target_"])
-        if reason := check_targets(target):
+        if reason := check_target(target):
             yield Problem(f"{path}._target_: {reason}")
         else:
-            taken = signature(target)
-            yield from unknown(node, taken, path)
-            yield from unfit(node, taken, path)
+            target_signature = signature(target)
+            yield from argument_problems(node, target_signature, path)
     for key in list(node) if isinstance(node, DictConfig) else range(len(node)):
-        here = join(path, key)
+        key_path = join_path(path, key)
         if OmegaConf.is_missing(node, key):
-            about = taken.parameters[str(key)].about if taken and key in taken.parameters else ""
-            yield Problem(f"{here}: required, but not set{about and f': {_lower(about)}'}", is_missing=True)
+            parameter = target_signature.parameters.get(str(key)) if target_signature else None
+            about = f": {_lower(parameter.about)}" if parameter and parameter.about else ""
+            yield Problem(f"{key_path}: required, but not set{about}", is_missing=True)
             continue
         try:
             value = node[key]
         except InterpolationToMissingValueError:
-            continue  # reported where it is missing
+            continue  # reported where the value is missing
         except (OmegaConfBaseException, UserError) as error:
-            missing = re.search(r"key '(.+?)' not found", reason := _reason(error))
+            missing = re.search(r"key '(.+?)' not found", reason := _first_line(error))
             if missing is None or missing[1] in str(OmegaConf.to_container(node, resolve=False)):
-                yield Problem(f"{here}: {reason}")  # an interpolation of an interpolation is reported at the latter
+                yield Problem(f"{key_path}: {reason}")  # an interpolation of an interpolation is reported at the latter
             continue
         if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_interpolation(node, key):
-            yield from walk(value, here)
+            yield from node_problems(value, key_path)
 
 
-def unknown(node: DictConfig, taken: Signature, path: str) -> Iterator[Problem]:
-    """The settings of a node that its target does not take."""
+def argument_problems(node: DictConfig, target: Signature, path: str) -> Iterator[Problem]:
+    """Yields the settings of a node that its target does not accept: unknown names and values of the wrong type."""
     for key in map(str, node):
-        if key not in taken.parameters and key not in _HYDRA_KEYS and not taken.open_ended:
-            what = taken.target.rpartition(".")[2]
-            yield Problem(f"{join(path, key)}: {what} takes no such argument{did_you_mean(key, taken.parameters)}")
+        if key not in target.parameters and key not in _HYDRA_KEYS and not target.open_ended:
+            name = target.target.rpartition(".")[2]
+            hint = did_you_mean(key, target.parameters)
+            yield Problem(f"{join_path(path, key)}: {name} takes no such argument{hint}")
+    yield from value_problems(node, target, path)
 
 
-def unfit(node: DictConfig, taken: Signature, path: str) -> Iterator[Problem]:
-    """The settings of a node whose values its target does not take."""
-    for key, parameter in taken.parameters.items():
+def value_problems(node: DictConfig, target: Signature, path: str) -> Iterator[Problem]:
+    """Yields the settings of a node whose values have the wrong type."""
+    for key, parameter in target.parameters.items():
         if key not in node or OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
-            continue  # an interpolated value is looked at where it is written
+            continue  # an interpolated value is checked where it is defined
         value = node[key]
         if isinstance(value, DictConfig | ListConfig):
             try:
                 value = OmegaConf.to_container(value, resolve=True)
             except (OmegaConfBaseException, UserError):
-                continue  # reported by _walk
+                continue  # reported by node_problems
         if not accepts(parameter, value):
-            whole = isinstance(value, float) and value.is_integer() and accepts(parameter, int(value))
-            remedy = f"; write {int(value)}" if whole else ""
-            yield Problem(f"{join(path, key)}: must be {describe(parameter)}, got {_shown(value)}{remedy}")
+            is_integral = isinstance(value, float) and value.is_integer() and accepts(parameter, int(value))
+            remedy = f"; write {int(value)}" if is_integral else ""
+            yield Problem(f"{join_path(path, key)}: must be {describe(parameter)}, got {_format(value)}{remedy}")
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
 
 
@@ -96,5 +101,5 @@ def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:] if sentence[1:2].islower() or sentence[1:2] == " " else sentence
 
 
-def _reason(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""What settings may call: a configuration is data, often someone else's, and must not be able to call anything."""
+"""The allowlist of `_target_`: settings may come from someone else, and must not be able to call anything they like."""
 
 import os
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tinv.config.signatures import signature
-from tinv.optional_deps import remedy
+from tinv.optional_deps import install_hint
 
-TRUSTED = (
+ALLOWED_PACKAGES = (
     "tinv",
     "lightning.pytorch",
     "torch.optim",
@@ -21,49 +21,49 @@ TRUSTED = (
     "prodigyopt",
     "schedulefree",
 )
-"""Where a `_target_` may point."""
+"""The packages that a `_target_` may be in."""
 
-TRUST_VARIABLE = "TINV_TARGETS"
-"""Environment variable that adds packages of your own, separated by commas. Deliberately not a setting."""
+TARGETS_VARIABLE = "TINV_TARGETS"
+"""Environment variable with further packages, separated by commas; not a setting, because settings are not trusted."""
 
 
-def check_targets(target: str) -> str:
-    """Why a target may not be called, or nothing."""
-    own = tuple(name for name in os.environ.get(TRUST_VARIABLE, "").replace(" ", "").split(",") if name)
-    if not any(target.startswith(f"{package}.") for package in (*TRUSTED, *own)):
+def additional_packages() -> list[str]:
+    """Returns the packages that the environment variable allows."""
+    return [name for name in os.environ.get(TARGETS_VARIABLE, "").replace(" ", "").split(",") if name]
+
+
+def check_target(target: str) -> str:
+    """Returns the reason why settings may not call a target, or an empty string if they may."""
+    packages = (*ALLOWED_PACKAGES, *additional_packages())
+    if not any(target.startswith(f"{package}.") for package in packages):
         return (
-            f"{target} is none of the things that settings may call ({', '.join((*TRUSTED, *own))}); "
-            f"to allow a package of your own, put it into the environment variable {TRUST_VARIABLE}"
+            f"{target} is not in a package that settings may call ({', '.join(packages)}); "
+            f"to allow a package of yours, add it to the environment variable {TARGETS_VARIABLE}"
         )
+    top = target.partition(".")[0]
     try:
         package = signature(target).package
     except (LookupError, SyntaxError) as error:
-        return f"cannot find {target} ({str(error) or type(error).__name__}){_remedy(target)}"
-    if package != target.partition(".")[0]:
-        return f"{target} belongs to {package}; name it there"
-    return ""
-
-
-def _remedy(target: str) -> str:
-    package = target.partition(".")[0]
-    return "" if find_spec(package) else remedy(package)
+        hint = "" if find_spec(top) else install_hint(top)
+        return f"cannot find {target} ({str(error) or type(error).__name__}){hint}"
+    return "" if package == top else f"{target} is defined in {package}; use its name there"
 
 
 def disallowed_targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """The paths below a node whose targets may not be called, each with the reason."""
+    """Yields the path and the reason of each target below a node that settings may not call."""
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
     if isinstance(plain, dict):
-        if "_target_" in plain and (reason := check_targets(str(plain["_target_"]))):
+        if "_target_" in plain and (reason := check_target(str(plain["_target_"]))):
             yield path, reason
         for key, value in plain.items():
-            yield from disallowed_targets(value, join(path, key))
+            yield from disallowed_targets(value, join_path(path, key))
     elif isinstance(plain, list):
-        for position, value in enumerate(plain):
-            yield from disallowed_targets(value, join(path, position))
+        for index, value in enumerate(plain):
+            yield from disallowed_targets(value, join_path(path, index))
 
 
-def join(path: str, key: Any) -> str:
-    """The place of a key below a path: `trainer.max_steps`, `samples.seeds[0]`."""
+def join_path(path: str, key: Any) -> str:
+    """Returns the path of a key below another path: `trainer.max_steps`, `samples.seeds[0]`."""
     if isinstance(key, int):
         return f"{path}[{key}]"
     return f"{path}.{key}" if path else str(key)

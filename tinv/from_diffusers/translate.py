@@ -9,9 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from tinv.config.compose import Groups
 from tinv.config.problems import did_you_mean
 from tinv.config.validate import CONF_DIR
-from tinv.from_diffusers.command_line import flags_of, parse_flags
+from tinv.from_diffusers.command_line import flags_of
 from tinv.from_diffusers.overrides import assign, format_command
-from tinv.from_diffusers.scripts import FILE_NAMES, SCRIPTS, DiffusersCommand, Note
+from tinv.from_diffusers.scripts import FILE_NAMES, DiffusersCommand, Note
 
 ALWAYS = ("data.flip=true",)
 """What the scripts do without a flag: they mirror every image with probability 0.5."""
@@ -46,21 +46,6 @@ def translate(command: DiffusersCommand, groups: Groups) -> Translation:
         if flag.differs and flag.name in command.typed:
             notes.append(f"--{flag.name}: {flag.differs}")
     return Translation(tuple(without_defaults([*overrides, *ALWAYS], groups)), tuple(notes), command.environment)
-
-
-def translate_flags(words: Sequence[str]) -> dict[str, list[str]]:
-    """Returns the overrides, or else the reason that there are none, for each of diffusers' flags in a command of tinv.
-
-    Raises:
-        UserError: a flag's value is invalid.
-    """
-    command = parse_flags(SCRIPTS, words)
-    translations = {}
-    for flag in flags_of(command.script):
-        if flag.name in command.typed:
-            texts = flag.overrides(command.values[flag.name], command)
-            translations[flag.name] = [text for text in texts if not isinstance(text, Note)] or [flag.differs]
-    return translations
 
 
 def without_defaults(overrides: Sequence[str], groups: Groups) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from tinv.errors import UserError
-from tinv.optional_deps import remedy
+from tinv.optional_deps import install_hint
 
 
 def adamw8bit(
@@ -42,6 +42,6 @@ def adamw8bit(
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise UserError(
-            f"optimizer=adamw8bit needs the package bitsandbytes ({error}){remedy('bitsandbytes')}"
+            f"optimizer=adamw8bit needs the package bitsandbytes ({error}){install_hint('bitsandbytes')}"
         ) from error
     return AdamW8bit(groups, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinv.errors import UserError
-from tinv.optional_deps import remedy
+from tinv.optional_deps import install_hint
 from tinv.runs.files import write_json
 from tinv.runs.layout import TRIAL
 from tinv.runs.reader import RunReader
@@ -108,6 +108,6 @@ def load_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise UserError(f"hydra/sweeper=optuna: Optuna is not installed{remedy('optuna')}") from error
+        raise UserError(f"hydra/sweeper=optuna: Optuna is not installed{install_hint('optuna')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

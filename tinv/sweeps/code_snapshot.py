@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import tinv
-from tinv.config.target_allowlist import TRUST_VARIABLE
+from tinv.config.target_allowlist import additional_packages
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
 from tinv.runs.files import write_json, write_text
@@ -72,7 +72,7 @@ def _parts(config_dir: str | None) -> Iterator[tuple[str, Path]]:
         yield CONF_DIR.name, CONF_DIR
     if config_dir:
         yield "config", Path(config_dir)
-    for name in filter(None, os.environ.get(TRUST_VARIABLE, "").replace(" ", "").split(",")):
+    for name in additional_packages():
         spec = find_spec(name.partition(".")[0])
         if spec and spec.origin and "site-packages" not in spec.origin:
             origin = Path(spec.origin)

@@ -6,8 +6,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from tinv.config.compose import Groups
-from tinv.config.override_errors import points as one_change_points
-from tinv.config.problems import unfit, unknown
+from tinv.config.override_errors import sweep_points
+from tinv.config.problems import argument_problems
 from tinv.config.signatures import signature
 from tinv.config.validate import ConfigError
 from tinv.runs.reader import RunReader
@@ -31,7 +31,7 @@ def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> st
     Raises:
         UserError: the sweep cannot be run, or differs from the one that it should resume.
     """
-    hydra = groups.join(next(one_change_points(groups, overrides))).hydra
+    hydra = groups.join(next(sweep_points(groups, overrides))).hydra
     if problems := [
         *plugin_problems(hydra.launcher, "hydra.launcher"),
         *plugin_problems(hydra.sweeper, "hydra.sweeper"),
@@ -51,7 +51,7 @@ def plugin_problems(node: DictConfig, path: str) -> list[str]:
     if plugin is None:
         return []
     accepted = signature(f"{plugin.__module__}.{plugin.__name__}")
-    return [problem.text for problem in (*unknown(node, accepted, path), *unfit(node, accepted, path))]
+    return [problem.text for problem in argument_problems(node, accepted, path)]
 
 
 def _list_space(plan: SweepPlan, n_trials: int) -> str:

@@ -1,33 +1,38 @@
-"""The front door: `python train.py ...`, or `tinv-train ...` where tinv is installed.
+"""Entry point of `python train.py ...`, and of `tinv-train ...` where tinv is installed.
 
-Composes the settings, says everything that is wrong with them before a run folder exists or torch is imported, and
-hands them to `tinv.training.run.train`: once, or once for each point of a sweep (`-m`).
+Composes and checks the settings before torch is imported or a run folder exists, then calls `tinv.training.run.train`:
+once, or once for each point of a sweep (`-m`).
 
-Exit codes: 0 done; 1 the run could not start or failed; 2 the options (`--...`) are wrong; 130 interrupted.
+Exit codes: 0 success; 1 wrong settings or a failed run; 2 wrong options (`--...`); 130 interrupted.
 """
 
 import os
 import sys
 import traceback
 from argparse import Namespace
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import hydra
+from hydra import version
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobRuntime, configure_log, run_job
 from hydra.errors import HydraException
-from hydra.types import RunMode
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tinv import sweeps as sweep
-from tinv.config import startup as thrift
+from tinv import sweeps
+from tinv.config import startup
 from tinv.config.compose import CONFIG_NAME, Groups
-from tinv.config.override_errors import explain, find_problems, mode, points
+from tinv.config.override_errors import explain, find_mode, find_problems, sweep_points
 from tinv.config.problems import Problem
-from tinv.config.validate import CONF_DIR, check
+from tinv.config.validate import CONF_DIR, ConfigError, check, resolve
 from tinv.errors import UserError
 from tinv.runs.record_status import record_status
 from tinv.runs.resume import AUTO, choose_run_dir, find_checkpoint
@@ -41,183 +46,212 @@ from tinv.sweeps.subprocess_run import needs_subprocess, run_in_subprocess
 
 
 def main() -> None:
-    """Run what the command line asks for, and leave with its exit code."""
+    """Runs the command line and exits with its exit code."""
     register()
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra passes errors on instead of printing them its own way
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
+    args = None
     try:
-        args = _arguments()
-        if not _only_shows(args):
-            _look_ahead(_taken_up(args))
-        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(point)()
+        args = _parse_arguments()
+        if _is_query(args):
+            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(run_point)()
+        else:
+            _run_command(_restore_sweep_command(args))
     except KeyboardInterrupt:
-        _leave("interrupted", code=130)
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
-            _leave("interrupted", code=130)
+        _exit("interrupted", code=130)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
+            _exit("interrupted", code=130)
         raise
     except Exception as error:
-        if user := _users_own(error):
-            _leave(str(user))
-        if isinstance(error, HydraException | OmegaConfBaseException) and (found := _explain()):
-            _leave(_sentence(found))
+        if user_error := _find_user_error(error):
+            _exit(str(user_error))
+        is_config_error = isinstance(error, HydraException | OmegaConfBaseException)
+        if args and is_config_error and (problems := explain(Groups(args.config_dir), args.overrides)):
+            _exit(str(ConfigError(problems)))
         traceback.print_exc()
         sys.exit(1)
 
 
-def point(cfg: DictConfig) -> float | None:
-    """One run, as Hydra calls it; gives the monitored number to a sweeper."""
-    is_in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+def register() -> None:
+    """Registers the resolvers of conf/config.yaml with OmegaConf, and the sweepers and launchers with Hydra."""
+    version.setbase("1.3")
+    JobRuntime.instance().set("name", "tinv")
+    OmegaConf.register_new_resolver("run_dir", choose_run_dir, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", sweeps.resolve_sweep_dir, use_cache=True, replace=True)
+    sweeps.register()
+    startup.remember()
+
+
+def run_point(cfg: DictConfig) -> float | None:
+    """Runs a point of a sweep; Hydra's launchers call it. Returns the monitored metric to the sweeper."""
+    if HydraConfig.get().mode != RunMode.MULTIRUN:  # a single run with --config-name
+        return _run(cfg, check)
     try:
-        return run_in_subprocess(cfg) if is_in_sweep and needs_subprocess(cfg) else _run(cfg)
-    except UserError as error:
-        if not is_in_sweep:
-            _leave(str(error))
-        raise
-    except Exception:
-        if is_in_sweep:
+        return run_in_subprocess(cfg) if needs_subprocess(cfg) else _run(cfg, check)
+    except Exception as error:
+        if not isinstance(error, UserError):
             traceback.print_exc()
         raise
 
 
-def _run(cfg: DictConfig) -> float | None:
+def _run_checked(cfg: DictConfig) -> float | None:
+    """Runs settings that were checked before; a user's error exits here, without Hydra's message about it."""
+    try:
+        return _run(cfg, resolve)
+    except UserError as error:
+        _exit(str(error))
+
+
+def _run(cfg: DictConfig, finalize: Callable[[DictConfig], DictConfig]) -> float | None:
+    """Trains, and records the run's status.
+
+    Args:
+        cfg: the composed settings.
+        finalize: `check`, or `resolve` for settings that were checked before.
+    """
     if current_job():
-        install_handlers()  # loading takes a while, and a signal may come at any time
-    with thrift.imports():
-        from tinv.training.run import train  # torch and Lightning: only when there is something to run
+        install_handlers()  # a signal may arrive while the model loads
+    with startup.imports():
+        from tinv.training.run import train  # imports torch and Lightning
 
     exit_code = 1
     try:
         with record_status(HydraConfig.get().runtime.output_dir) as status:
-            _stop_the_clock(status.first_started)
-            OmegaConf.get_cache(cfg).pop("now", None)  # Hydra hands on what it has looked up
-            status.value = train(check(cfg))
+            _freeze_time(status.first_started)
+            OmegaConf.get_cache(cfg).pop("now", None)  # Hydra copies resolved values
+            status.value = train(finalize(cfg))
         exit_code = 0
     finally:
         _finish_wandb(exit_code)
     return status.value
 
 
-def _stop_the_clock(began: str) -> None:
-    """What `${now:...}` means stays what it was in the run's first session, wherever it is used."""
-    then = datetime.strptime(began, TIME_FORMAT).replace(tzinfo=UTC).astimezone()
+def _freeze_time(started: str) -> None:
+    """Makes `${now:...}` the time at which the run's first session started, also after a resume."""
+    then = datetime.strptime(started, TIME_FORMAT).replace(tzinfo=UTC).astimezone()
     OmegaConf.register_new_resolver("now", then.strftime, use_cache=True, replace=True)
 
 
-def register() -> None:
-    """Teach OmegaConf the resolvers that conf/config.yaml uses for folders, and Hydra our ways of sweeping."""
-    OmegaConf.register_new_resolver("run_dir", choose_run_dir, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("sweep_dir", sweep.resolve_sweep_dir, use_cache=True, replace=True)
-    sweep.register()
-    thrift.remember()
-
-
-def _look_ahead(args: Namespace) -> None:
-    """Leave with every problem that can be seen before the run: nothing has been made or imported yet."""
-    groups = Groups(args.config_dir)
-    overrides = list(args.overrides)
-    chosen = mode(groups, overrides)
-    multirun = args.multirun or chosen == RunMode.MULTIRUN
-    found = find_problems(groups, overrides, multirun=multirun)
-    if found and all(problem.is_missing for problem in found) and not overrides:
-        _leave(_invitation(groups, found))
-    if found:
-        _leave(_sentence(found))
-    cfg = groups.compose(next(points(groups, overrides)))
-    if cfg.resume not in (None, AUTO) and multirun:
-        _leave(f"resume={cfg.resume} goes on with one run, -m starts several; leave one of them out")
-    if cfg.hub.push and multirun:
-        _leave("hub.push=true and -m: the points would overwrite each other; push the one you like: tinv push RUN")
-    if cfg.resume not in (None, AUTO):
+def _run_command(args: Namespace) -> None:
+    """Checks the command, exits with all problems or the list of a dry run, or else runs it."""
+    groups, overrides = Groups(args.config_dir), list(args.overrides)
+    is_sweep = args.multirun or find_mode(groups, overrides) == RunMode.MULTIRUN
+    problems = find_problems(groups, overrides, multirun=is_sweep)
+    if problems and not overrides and all(problem.is_missing for problem in problems):
+        _exit(_introduction(groups, problems))
+    if problems:
+        raise ConfigError(problems)
+    cfg = groups.compose(next(sweep_points(groups, overrides)))
+    is_resume = cfg.resume not in (None, AUTO)
+    if is_sweep and is_resume:
+        _exit(f"resume={cfg.resume}: continues one run, but -m starts several. Remove one of them.")
+    if is_sweep and cfg.hub.push:
+        _exit("hub.push=true: the points of -m would overwrite each other. Push one run: tinv push RUN")
+    if not is_sweep and cfg.sweep.dry_run:
+        _exit("sweep.dry_run=true: lists the points of a sweep. Add -m.")
+    if not is_sweep and (conflicts := job_conflicts(cfg.trainer)):
+        raise ConfigError(map(Problem, conflicts))
+    if is_resume:
         find_checkpoint(Path(cfg.paths.root_dir) / cfg.name, cfg.resume)
-    if not multirun and (found_in_job := job_conflicts(cfg.trainer)):
-        _leave(_sentence([Problem(text) for text in found_in_job]))
-    if cfg.sweep.dry_run and not multirun:
-        _leave("sweep.dry_run=true lists the points of a sweep; add -m")
-    if multirun and (listing := check_sweep(groups, overrides, cfg)):
+    if is_sweep and (listing := check_sweep(groups, overrides, cfg)):
         print(listing)
-        sys.exit()
+        return
     HydraConfig.instance().cfg = None
-    thrift.settle_mode(chosen)
+    (_run_sweep if is_sweep else _run_once)(groups, overrides)
 
 
-def _taken_up(args: Namespace) -> Namespace:
-    """The command line; one that only takes a sweep up again (`sweep.resume=DIR`) repeats that sweep's command."""
+def _run_once(groups: Groups, overrides: list[str]) -> None:
+    """Does what Hydra does for a single run, with the settings that were composed for the check."""
+    cfg = groups.load(overrides)
+    cfg.hydra.mode = RunMode.RUN
+    configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
+    context = HydraContext(config_loader=groups.loader, callbacks=Callbacks(cfg))
+    context.callbacks.on_run_start(config=cfg, config_name=CONFIG_NAME)
+    result = run_job(_run_checked, cfg, "hydra.run.dir", None, context)
+    context.callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=result)
+    _ = result.return_value  # raises the run's exception
+
+
+def _run_sweep(groups: Groups, overrides: list[str]) -> None:
+    """Does what Hydra does for a sweep."""
+    cfg = groups.load([*overrides, "hydra.mode=MULTIRUN"], multirun=True)
+    configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
+    context = HydraContext(config_loader=groups.loader, callbacks=Callbacks(cfg))
+    context.callbacks.on_multirun_start(config=cfg, config_name=CONFIG_NAME)
+    sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=run_point)
+    sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    context.callbacks.on_multirun_end(config=cfg, config_name=CONFIG_NAME)
+
+
+def _restore_sweep_command(args: Namespace) -> Namespace:
+    """Returns the arguments; for a command that only resumes a sweep (`sweep.resume=DIR`), those of that sweep."""
     parse = Groups().parse
-    wanted = [parse(text).value() for text in args.overrides if text.startswith("sweep.resume=")]
-    if not wanted or wanted[-1] is None:
+    values = [parse(text).value() for text in args.overrides if text.startswith("sweep.resume=")]
+    if not values or values[-1] is None:
         return args
     sys.argv[1:1] = [] if args.multirun else ["-m"]
-    plan = read_plan(Path(str(wanted[-1])))
+    plan = read_plan(Path(str(values[-1])))
     if all(text.startswith("sweep.") for text in args.overrides):
         sys.argv[1:1] = [f"--config-dir={plan['config_dir']}"] if plan["config_dir"] and not args.config_dir else []
         sys.argv += plan["command"]
-    return _arguments()
+    return _parse_arguments()
 
 
-def _explain() -> list[Problem]:
-    """What is wrong with the overrides of a command that only shows something, such as `--cfg job`."""
-    args = _arguments()
-    return explain(Groups(args.config_dir), args.overrides)
+def _parse_arguments() -> Namespace:
+    """Parses the command line; options may stand before, after or between the overrides."""
+    args, unknown = get_args_parser().parse_known_intermixed_args()
+    if unknown:
+        from tinv.from_diffusers.unknown_options import explain_options
 
-
-def _arguments() -> Namespace:
-    """The command line, with options before, after or between the overrides (Hydra itself minds the order)."""
-    args = get_args_parser().parse_intermixed_args()
+        _exit(explain_options(Groups(args.config_dir), unknown, sys.argv[1:]), code=2)
     sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in args.overrides), *args.overrides]
     return args
 
 
-def _only_shows(args: Namespace) -> bool:
-    shows = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion, args.experimental_rerun)
-    return any(shows) or args.config_path is not None or args.config_name is not None
+def _is_query(args: Namespace) -> bool:
+    """Whether Hydra itself answers the command, such as `--help` or `--cfg job`."""
+    queries = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion, args.experimental_rerun)
+    return any(queries) or args.config_path is not None or args.config_name is not None
 
 
-def _sentence(found: list[Problem]) -> str:
-    return "\n  ".join(["this run cannot start:", *(problem.text for problem in found)])
-
-
-def _invitation(groups: Groups, found: list[Problem]) -> str:
-    """What to type, for somebody who typed nothing."""
-    names = groups.options("experiment")
-    first = "cat_toy" if "cat_toy" in names else next(iter(names), "NAME")
-    shipped = groups.options("data")
-    others = [name for name in names if name != first and f"toybox_{name}" in shipped]
-    settings = ", ".join(problem.text.partition(":")[0] for problem in found)
-    command = _command()
-    return f"""Nothing to learn yet. Take one of the toys that come with tinv:
+def _introduction(groups: Groups, problems: list[Problem]) -> str:
+    """Returns the message for a command without overrides."""
+    experiments = groups.options("experiment")
+    first = "cat_toy" if "cat_toy" in experiments else next(iter(experiments), "NAME")
+    data = groups.options("data")
+    others = [name for name in experiments if name != first and f"toybox_{name}" in data]
+    keys = ", ".join(problem.text.partition(":")[0] for problem in problems)
+    program = os.path.basename(sys.argv[0])
+    command = f"python {program}" if program.endswith(".py") else program
+    return f"""Nothing to learn yet. Choose one of the concepts that come with tinv:
 
   {command} +experiment={first}{f"        (or {', '.join(others)})" if others else ""}
 
-or a folder with a few pictures of your own:
+or a folder with a few images of your own:
 
-  {command} name=mug concept.placeholder_token=my-mug concept.initializer_token=mug data.folder=path/to/pictures
+  {command} name=mug concept.placeholder_token=my-mug concept.initializer_token=mug data.folder=path/to/images
 
-Not set: {settings}. For everything there is to choose: {command} --help"""
-
-
-def _command() -> str:
-    program = os.path.basename(sys.argv[0])
-    return f"python {program}" if program.endswith(".py") else program
+Not set: {keys}. All settings: {command} --help"""
 
 
 def _finish_wandb(exit_code: int) -> None:
-    """Close this point's W&B run, if it has one, or the next point would log into it."""
+    """Closes the W&B run, if there is one: otherwise the next point of a sweep logs to it."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=exit_code)
 
 
-def _leave(message: str, code: int = 1) -> NoReturn:
+def _exit(message: str, code: int = 1) -> NoReturn:
     sys.stdout.flush()
     print(message, file=sys.stderr, flush=True)
     sys.exit(code)
 
 
-def _users_own(error: BaseException | None) -> UserError | None:
-    """The user's error behind a library's, if there is one. An error of ours while handling one is not meant."""
+def _find_user_error(error: BaseException | None) -> UserError | None:
+    """Returns the UserError that caused a library's error, if there is one."""
     while error is not None and not isinstance(error, UserError):
-        wraps = isinstance(error, OmegaConfBaseException)  # without saying what: a resolver's error is its context
-        error = error.__cause__ or (error.__context__ if wraps else None)
+        is_resolver_error = isinstance(error, OmegaConfBaseException)  # OmegaConf raises it without `from`
+        error = error.__cause__ or (error.__context__ if is_resolver_error else None)
     return error
 
 

@@ -5,7 +5,7 @@ To add a tracker `x`, add two files, and its package to the extras in pyproject.
 - `tinv/training/loggers/x.py` with `class XLogger(ExperimentLogger)`. If Lightning has a logger for the tracker,
   inherit from it as well, as `tensorboard.py` does. Implement Lightning's `name`, `version`, `log_hyperparams` and
   `log_metrics`, and those of the methods below that the tracker supports, each with `@rank_zero_only`. `__init__`
-  takes `dir`, the run folder. It raises a `UserError` with `optional_deps.remedy("x")` if the package is missing.
+  takes `dir`, the run folder. It raises a `UserError` with `optional_deps.install_hint("x")` if the package is missing.
 - `conf/logger/x.yaml`, which lists `csv` in its defaults and has a node `x` with
   `_target_: tinv.training.loggers.x.XLogger` and `dir: ${paths.output_dir}`.
 

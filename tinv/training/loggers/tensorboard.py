@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from tinv.errors import UserError, error_message
-from tinv.optional_deps import remedy
+from tinv.optional_deps import install_hint
 from tinv.training.loggers.base import ExperimentLogger
 from tinv.training.loggers.run_artifacts import learned_embeddings
 
@@ -30,7 +30,9 @@ class TensorBoardLogger(LightningTensorBoardLogger, ExperimentLogger):
         try:
             super().__init__(save_dir=dir, name="tensorboard", version="")
         except ModuleNotFoundError as error:
-            raise UserError(f"logger=tensorboard needs TensorBoard, which is missing{remedy('tensorboard')}") from error
+            raise UserError(
+                f"logger=tensorboard needs TensorBoard, which is missing{install_hint('tensorboard')}"
+            ) from error
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, metrics: Any = None, step: int | None = None) -> None:

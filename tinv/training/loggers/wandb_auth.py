@@ -3,7 +3,7 @@
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.optional_deps import remedy
+from tinv.optional_deps import install_hint
 
 _OFFLINE_HINT = "or set logger.wandb.mode=offline and run `wandb sync` later"
 
@@ -17,7 +17,7 @@ def import_wandb() -> Any:
     try:
         import wandb
     except ImportError as error:
-        install = remedy("wandb") or "; pip install wandb"
+        install = install_hint("wandb") or "; pip install wandb"
         raise UserError(f"logger=wandb needs Weights & Biases, which is missing{install}") from error
     return wandb
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinv.errors import UserError
-from tinv.optional_deps import remedy
+from tinv.optional_deps import install_hint
 from tinv.training.loggers.wandb_auth import check_credentials, connection_error, import_wandb
 from tinv.training.loggers.wandb_run import STEP
 
@@ -86,6 +86,6 @@ def _import_libraries() -> tuple[Any, Any]:
         import wandb_workspaces.workspaces as ws
     except ImportError as error:
         raise UserError(
-            f"tinv dashboard needs wandb-workspaces, which is missing{remedy('wandb_workspaces')}"
+            f"tinv dashboard needs wandb-workspaces, which is missing{install_hint('wandb_workspaces')}"
         ) from error
     return ws, wr
