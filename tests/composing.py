@@ -1,4 +1,4 @@
-"""Settings as the front door composes them, from groups that are read once for all tests of a process."""
+"""Settings composed as train.py composes them, from groups that are read once for each process."""
 
 from functools import cache
 
@@ -12,13 +12,13 @@ from tinv.training.main import register
 
 @cache
 def groups() -> Groups:
-    """The groups that ship."""
+    """Returns the groups of tinv."""
     register()
     return Groups()
 
 
 def composed(*overrides: str, output_dir: str = "outputs") -> DictConfig:
-    """Checked settings, with nothing left behind in Hydra."""
+    """Returns checked settings, and resets Hydra's global config."""
     try:
         return check(groups().compose(overrides, output_dir=output_dir))
     finally:

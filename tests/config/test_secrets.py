@@ -67,11 +67,11 @@ def test_a_token_from_an_interpolation_is_refused(compose, monkeypatch):
     assert TOKEN not in str(error.value)
 
 
-def test_train_py_refuses_a_token(door):
-    said = door("+experiment=cat_toy", f"hub.token={TOKEN}")
-    assert said.code == 1
-    assert "hub.token: contains an access token" in said.err
-    assert TOKEN not in said.out + said.err
+def test_train_py_refuses_a_token(run_main):
+    output = run_main("+experiment=cat_toy", f"hub.token={TOKEN}")
+    assert output.code == 1
+    assert "hub.token: contains an access token" in output.err
+    assert TOKEN not in output.out + output.err
 
 
 def test_a_placeholder_token_is_not_a_secret():

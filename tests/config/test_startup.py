@@ -53,25 +53,25 @@ def test_the_same_is_said(argv, tmp_path):
     assert any(plain[1:])
 
 
-def test_a_file_that_has_changed_is_read_again_by_the_next_command(door, tmp_path):
+def test_a_file_that_has_changed_is_read_again_by_the_next_command(run_main, tmp_path):
     mine = tmp_path / "mine" / "experiment"
     mine.mkdir(parents=True)
     seen = []
     for steps in (3, 4):
         text = f"# @package _global_\ndefaults: [cat_toy]\ntrainer: {{max_steps: {steps}}}\nname: mine\n"
         (mine / "mine.yaml").write_text(text)
-        door("--config-dir", "mine", "+experiment=mine", train=lambda cfg: seen.append(cfg.trainer.max_steps))
+        run_main("--config-dir", "mine", "+experiment=mine", train=lambda cfg: seen.append(cfg.trainer.max_steps))
     assert seen == [3, 4]
 
 
-def test_a_file_that_asks_for_a_sweep_is_one_and_the_next_command_is_none(door, tmp_path):
+def test_a_file_that_asks_for_a_sweep_is_one_and_the_next_command_is_none(run_main, tmp_path):
     mine = tmp_path / "mine" / "study"
     mine.mkdir(parents=True)
     text = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '4,5'}}}\n"
     (mine / "seeds.yaml").write_text(text)
     seen = []
     for typed in (["--config-dir", "mine", "+study=seeds"], []):
-        door(*typed, "+experiment=cat_toy", train=lambda cfg: seen.append(cfg.seed))
+        run_main(*typed, "+experiment=cat_toy", train=lambda cfg: seen.append(cfg.seed))
     assert seen == [4, 5, 0]
 
 

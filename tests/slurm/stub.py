@@ -1,4 +1,4 @@
-"""The front door with a run that does as its seed says, and says which code it ran; it needs no torch."""
+"""train.py with a run that does as its seed says, and says which code it ran; it needs no torch."""
 
 import json
 import os

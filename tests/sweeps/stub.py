@@ -1,4 +1,4 @@
-"""The front door with a run that does as its seed says; started as a process, and by the sweep for each point."""
+"""train.py with a run that does as its seed says; started as a process, and by the sweep for each point."""
 
 import json
 import os

@@ -32,7 +32,7 @@ def states(folder: Path, name: str = "cat_toy") -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_failed_trial_survives_and_is_made_up_for_when_the_study_is_taken_up(door, tmp_path):
+def test_a_failed_trial_survives_and_is_made_up_for_when_the_study_is_taken_up(run_main, tmp_path):
     valley.seen.clear()
 
     def train(cfg):
@@ -41,38 +41,38 @@ def test_a_failed_trial_survives_and_is_made_up_for_when_the_study_is_taken_up(d
             raise UserError("the second one is unlucky")
         return valley(cfg)
 
-    said = door(*SEARCH, "hydra.sweeper.n_trials=3", train=train)
+    said = run_main(*SEARCH, "hydra.sweeper.n_trials=3", train=train)
     folder = sweep_of(tmp_path)
     assert (said.code, "1 of 3 points failed" in said.err) == (1, True)
     assert column(folder, "status") == ["done", "failed", "done"]
     assert states(folder) == ["COMPLETE", "FAIL", "COMPLETE"]
-    said = door(f"sweep.resume={folder}", train=valley)
+    said = run_main(f"sweep.resume={folder}", train=valley)
     assert said.code == 0, said.err
     assert states(folder) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert column(folder, "status") == ["done", "failed", "done", "done"]
     assert {path.name for path in (folder / "plots").iterdir()} >= {"optimization_history.png", "slice.png"}
 
 
-def test_a_trial_that_was_interrupted_is_gone_on_with(door, tmp_path):
+def test_a_trial_that_was_interrupted_is_gone_on_with(run_main, tmp_path):
     def interrupted(cfg):
         raise KeyboardInterrupt
 
-    said = door(*SEARCH, "hydra.sweeper.n_trials=1", train=interrupted)
+    said = run_main(*SEARCH, "hydra.sweeper.n_trials=1", train=interrupted)
     folder = sweep_of(tmp_path)
     assert (said.code, states(folder)) == (130, ["RUNNING"])
     valley.seen.clear()
-    assert door(f"sweep.resume={folder}", train=valley).code == 0
+    assert run_main(f"sweep.resume={folder}", train=valley).code == 0
     assert (states(folder), column(folder, "status"), column(folder, "point")) == (["COMPLETE"], ["done"], ["0"])
     told = OptunaTrialRef(str(folder / JOURNAL), "cat_toy").open().trials[0]
     assert valley.seen == [told.params["optimizer.lr"]], "exactly what the study knows"
 
 
 @pytest.mark.slow
-def test_a_search_finds_the_valley_and_the_same_way_each_time(door, tmp_path):
+def test_a_search_finds_the_valley_and_the_same_way_each_time(run_main, tmp_path):
     ways = []
     for name in ("one", "two"):
         valley.seen.clear()
-        said = door(*SEARCH, f"name={name}", "hydra.sweeper.n_trials=16", train=valley)
+        said = run_main(*SEARCH, f"name={name}", "hydra.sweeper.n_trials=16", train=valley)
         ways.append(list(valley.seen))
         best = ways[-1].index(min(ways[-1], key=lambda lr: abs(lr - 1e-2)))
         assert (said.code, f"the best is point {best} (lr=" in said.out) == (0, True)
@@ -83,7 +83,7 @@ def test_a_search_finds_the_valley_and_the_same_way_each_time(door, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_kind_of_value_can_be_searched(door, tmp_path):
+def test_every_kind_of_value_can_be_searched(run_main, tmp_path):
     seen = []
     swept = [
         "embedding.num_vectors=choice(1,2,4)",
@@ -94,7 +94,7 @@ def test_every_kind_of_value_can_be_searched(door, tmp_path):
         "tags=[a]",
     ]
     options = ["hydra.sweeper.n_trials=3", "hydra.sweeper.sampler=random"]
-    said = door(*SEARCH[:3], *swept, *options, train=lambda cfg: seen.append(cfg) or 0.0)
+    said = run_main(*SEARCH[:3], *swept, *options, train=lambda cfg: seen.append(cfg) or 0.0)
     assert said.code == 0, said.err
     for cfg in seen:
         assert cfg.embedding.num_vectors in (1, 2, 4) and cfg.seed in (0, 2, 4, 6, 8)
@@ -113,15 +113,15 @@ def test_every_kind_of_value_can_be_searched(door, tmp_path):
         ([*SEARCH[:3], "optimizer.lr=tag(log, interval(0, 1))"], "Optuna cannot search this"),
     ],
 )
-def test_what_cannot_be_searched_is_said_before_any_point_is_run(door, tmp_path, argv, expected):
-    said = door(*argv, train=pytest.fail)
+def test_what_cannot_be_searched_is_said_before_any_point_is_run(run_main, tmp_path, argv, expected):
+    said = run_main(*argv, train=pytest.fail)
     assert (said.code, "Traceback" in said.err) == (1, False)
     assert expected in said.err
     assert not list(tmp_path.glob("outputs/*/*/*"))
 
 
-def test_a_dry_run_says_what_would_be_searched(door, tmp_path):
-    said = door(*SEARCH, "sweep.dry_run=true", train=pytest.fail)
+def test_a_dry_run_says_what_would_be_searched(run_main, tmp_path):
+    said = run_main(*SEARCH, "sweep.dry_run=true", train=pytest.fail)
     assert (said.code, list(tmp_path.iterdir())) == (0, [])
     assert "20 points will be chosen\n  optimizer.lr from tag(log, interval(1e-4, 1e-1))" in said.out
 

@@ -94,14 +94,14 @@ def test_a_run_that_was_put_aside_goes_on_counting(tmp_path):
         assert again.seconds == before.seconds > 1e8
 
 
-def test_now_is_when_the_run_began(door, tmp_path):
+def test_now_is_when_the_run_began(run_main, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     began = datetime(2001, 2, 3, 12, tzinfo=UTC)
     write_status(run, Status("requeued", first_started=f"{began:%Y-%m-%dT%H:%M:%SZ}"))
     tags = []
     argv = ["+experiment=cat_toy", "tags=['${now:%Y-%m-%d}']", f"hydra.run.dir='{run.as_posix()}'", "resume=auto"]
-    said = door(*argv, train=lambda cfg: tags.extend(OmegaConf.to_container(cfg.tags)))
+    said = run_main(*argv, train=lambda cfg: tags.extend(OmegaConf.to_container(cfg.tags)))
     assert said.code == 0, said.err
     assert tags == [f"{began.astimezone():%Y-%m-%d}"]
     assert RunReader(run).status.restarts == 1

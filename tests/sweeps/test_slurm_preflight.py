@@ -79,10 +79,10 @@ def test_gpus_may_be_asked_for_in_slurms_other_words():
     check_job_shape({"devices": 1, "accelerator": "gpu"}, **ASKED, has_gpu_options=True)
 
 
-def test_a_run_in_a_job_of_another_shape_ends_before_anything_is_loaded(door, monkeypatch):
+def test_a_run_in_a_job_of_another_shape_ends_before_anything_is_loaded(run_main, monkeypatch):
     for name, value in {**STEP, "SLURM_NTASKS": "4", "SLURM_NNODES": "1"}.items():
         monkeypatch.setenv(name, value)
-    said = door("+experiment=cat_toy")
+    said = run_main("+experiment=cat_toy")
     assert said.code == 1
     assert said.err.startswith("this run cannot start:\n  the job has 4 tasks on each node")
 

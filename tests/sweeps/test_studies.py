@@ -17,7 +17,7 @@ def test_the_readme_lists_every_study():
 @pytest.mark.parametrize(
     "study", [pytest.param(study, marks=[pytest.mark.slow] if int(POINTS[study]) > 100 else []) for study in POINTS]
 )
-def test_a_study_sweeps_as_many_points_as_the_readme_says(door, study):
-    result = door("--config-dir", str(STUDIES), f"+study={study}", "sweep.dry_run=true")
+def test_a_study_sweeps_as_many_points_as_the_readme_says(run_main, study):
+    result = run_main("--config-dir", str(STUDIES), f"+study={study}", "sweep.dry_run=true")
     assert result.code == 0, result.err
     assert re.search(rf"\b{POINTS[study]}\b( of {POINTS[study]})? points", result.out), result.out

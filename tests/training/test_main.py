@@ -1,4 +1,4 @@
-"""The front door: what is typed either runs, or is answered at once with everything that is wrong with it."""
+"""A command runs, or is answered at once with everything that is wrong with it."""
 
 import os
 import subprocess
@@ -15,30 +15,30 @@ ROOT = Path(__file__).resolve().parents[2]
 CAT = "+experiment=cat_toy"
 
 
-def test_a_run_gets_checked_settings_and_a_folder_of_its_own(door, tmp_path):
+def test_a_run_gets_checked_settings_and_a_folder_of_its_own(run_main, tmp_path):
     seen = []
-    said = door(CAT, "optimizer.lr=1e-3", train=seen.append)
+    output = run_main(CAT, "optimizer.lr=1e-3", train=seen.append)
     (cfg,) = seen
-    assert (said.code, cfg.optimizer.lr) == (0, 1e-3)
+    assert (output.code, cfg.optimizer.lr) == (0, 1e-3)
     run = Path(cfg.paths.output_dir)
     assert run.parent == tmp_path / "outputs" / "cat_toy"
     assert yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text()) == [CAT, "optimizer.lr=1e-3"]
     assert [path.name for path in (tmp_path / "outputs" / "cat_toy").iterdir()] == [run.name]
 
 
-def test_the_run_folder_stays_the_same_however_often_it_is_asked_for(door):
-    """Lightning asks for hydra.run.dir again when it starts further processes."""
-    asked = []
-    door(CAT, train=lambda cfg: asked.extend([cfg.paths.output_dir, os.path.abspath(HydraConfig.get().run.dir)]))
-    assert asked[0] == asked[1]
+def test_the_run_folder_is_the_same_each_time_it_is_resolved(run_main):
+    """Lightning resolves hydra.run.dir again when it starts further processes."""
+    folders = []
+    run_main(CAT, train=lambda cfg: folders.extend([cfg.paths.output_dir, os.path.abspath(HydraConfig.get().run.dir)]))
+    assert folders[0] == folders[1]
 
 
-def test_typing_nothing_is_answered_with_what_to_type(door, tmp_path):
-    said = door()
-    assert said.code == 1
-    assert "python train.py +experiment=cat_toy" in said.err
-    assert "sepia" in said.err and "sd15" not in said.err  # only what needs no download
-    assert "data.folder" in said.err
+def test_a_command_without_overrides_is_answered_with_examples(run_main, tmp_path):
+    output = run_main()
+    assert output.code == 1
+    assert "python train.py +experiment=cat_toy" in output.err
+    assert "sepia" in output.err and "sd15" not in output.err  # only what needs no download
+    assert "data.folder" in output.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -49,57 +49,83 @@ def test_typing_nothing_is_answered_with_what_to_type(door, tmp_path):
             ["+experiment=cat_toi", "optimizer=adamv", "optimizer.lrr=1", "embedding.num_vector=2", "+foo=1", "seed="],
             ["cat_toi", "adamw?", "optimizer.lr?", "embedding.num_vectors?", "foo", "seed: must be int, got ''"],
         ),
-        ([CAT, "resume=latest"], ["resume=latest: there is no such checkpoint under outputs/cat_toy; no run under"]),
-        ([CAT, "-m", "resume=latest", "seed=1,2"], ["resume=latest goes on with one run, -m starts several"]),
-        ([CAT, "-m", "hub.push=true", "seed=1,2"], ["hub.push=true and -m", "tinv push RUN"]),
+        ([CAT, "resume=latest"], ["resume=latest: no such checkpoint under outputs/cat_toy"]),
+        ([CAT, "-m", "resume=latest", "seed=1,2"], ["resume=latest: continues one run, but -m starts several"]),
+        (
+            [CAT, "-m", "hub.push=true", "seed=1,2"],
+            ["hub.push=true: the points of -m would overwrite each other. Push one run: tinv push RUN"],
+        ),
         ([CAT, "--config-dir", "nowhere"], ["--config-dir=nowhere: there is no such folder"]),
         ([CAT, "--cfg", "job", "optimizer=adamv"], ["there is no optimizer adamv (did you mean adamw?)"]),
     ],
 )
-def test_every_mistake_is_answered_with_its_remedy_and_nothing_is_made(door, tmp_path, argv, expected):
+def test_every_mistake_is_answered_with_its_remedy_and_no_file_is_written(run_main, tmp_path, argv, expected):
     ran = []
-    said = door(*argv, train=ran.append)
-    assert said.code == 1
+    output = run_main(*argv, train=ran.append)
+    assert output.code == 1
     for text in expected:
-        assert text in said.err
-    assert len(said.err.strip().splitlines()) <= len(expected) + 1, "no more is said than what is wrong"
-    assert "Traceback" not in said.err
+        assert text in output.err
+    assert len(output.err.strip().splitlines()) <= len(expected) + 1, "nothing else is reported"
+    assert "Traceback" not in output.err
     assert (ran, list(tmp_path.iterdir())) == ([], [])
 
 
-def test_a_folder_of_ones_own_adds_groups(door, tmp_path):
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--num_vectors=4"], ["--num_vectors=4: write embedding.num_vectors=4"]),
+        (["--learning_rate", "5e-4", "--scale_lr"], ["write optimizer.lr=0.0005", "--scale_lr: write scale_lr=true"]),
+        (["--placeholder_token=<x>"], ["write 'concept.placeholder_token=\"<x>\"'", "tinv from-diffusers"]),
+        (["--hub_token=SECRET"], ["use `hf auth login`"]),
+        (["--resolution=abc"], ["--resolution: invalid int value"]),
+        (["--optimizer.lr=1e-3"], ["write optimizer.lr=1e-3"]),
+        (["--max_steps", "100"], ["there is no max_steps (did you mean trainer.max_steps?)"]),
+    ],
+)
+def test_flags_of_diffusers_and_settings_with_dashes_are_answered_with_the_override(run_main, tmp_path, argv, expected):
+    output = run_main(CAT, *argv)
+    assert output.code == 2
+    for text in expected:
+        assert text in output.err
+    assert "usage:" not in output.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_config_dir_adds_groups(run_main, tmp_path):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     text = "# @package _global_\ndefaults: [cat_toy, _self_]\nname: mine\ndata: {folder: imgs}\n"
     (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(text)
     names = []
-    said = door("--config-dir=mine", "+experiment=mine", train=lambda cfg: names.append((cfg.name, cfg.data.folder)))
-    assert (said.code, names) == (0, [("mine", "imgs")])
+    output = run_main(
+        "--config-dir=mine", "+experiment=mine", train=lambda cfg: names.append((cfg.name, cfg.data.folder))
+    )
+    assert (output.code, names) == (0, [("mine", "imgs")])
 
 
-def test_what_the_user_did_is_one_sentence_and_what_we_did_a_traceback(door):
-    def blame_the_user(cfg):
-        raise UserError("data.folder: imgs holds no pictures; add some")
+def test_a_user_error_is_one_line_and_a_bug_a_traceback(run_main):
+    def raise_user_error(cfg):
+        raise UserError("data.folder: imgs has no images. Add some.")
 
-    def blame_us(cfg):
+    def raise_bug(cfg):
         raise IndexError("list index out of range")
 
-    said = door(CAT, train=blame_the_user)
-    assert (said.code, said.err.strip()) == (1, "data.folder: imgs holds no pictures; add some")
-    said = door(CAT, train=blame_us)
-    assert said.code == 1
-    assert "blame_us" in said.err
-    assert "IndexError: list index out of range" in said.err
+    output = run_main(CAT, train=raise_user_error)
+    assert (output.code, output.err.strip()) == (1, "data.folder: imgs has no images. Add some.")
+    output = run_main(CAT, train=raise_bug)
+    assert output.code == 1
+    assert "raise_bug" in output.err
+    assert "IndexError: list index out of range" in output.err
 
 
-def test_outputs_that_cannot_be_made_are_one_sentence(door, tmp_path):
+def test_a_root_folder_that_cannot_be_created_is_one_line(run_main, tmp_path):
     (tmp_path / "file").touch()
-    said = door(CAT, "paths.root_dir=file/here")
-    assert said.code == 1
-    assert said.err.startswith("paths.root_dir: cannot make file/here")
-    assert len(said.err.splitlines()) == 1
+    output = run_main(CAT, "paths.root_dir=file/here")
+    assert output.code == 1
+    assert output.err.startswith("paths.root_dir=file/here: cannot create")
+    assert len(output.err.splitlines()) == 1
 
 
-def test_an_interrupt_is_one_word(door):
+def test_an_interrupt_is_one_line(run_main):
     def interrupt(cfg):
         raise KeyboardInterrupt
 
@@ -110,11 +136,11 @@ def test_an_interrupt_is_one_word(door):
             sys.exit(1)
 
     for train in (interrupt, interrupt_inside_lightning):
-        said = door(CAT, train=train)
-        assert (said.code, said.err.strip()) == (130, "interrupted")
+        output = run_main(CAT, train=train)
+        assert (output.code, output.err.strip()) == (130, "interrupted")
 
 
-def test_a_sweep_runs_every_point_and_loses_no_message(door, tmp_path):
+def test_a_sweep_runs_every_point_and_repeats_failures_at_the_end(run_main, tmp_path):
     runs = []
 
     def train(cfg):
@@ -123,29 +149,31 @@ def test_a_sweep_runs_every_point_and_loses_no_message(door, tmp_path):
             raise UserError("the disk is full")
         return 0.5
 
-    said = door("-m", CAT, "seed=1,2,3", "name=sweep", train=train)
-    assert said.code == 1
+    output = run_main("-m", CAT, "seed=1,2,3", "name=sweep", train=train)
+    assert output.code == 1
     assert [seed for seed, _ in runs] == [1, 2, 3]
     (sweep,) = (tmp_path / "outputs" / "sweep").iterdir()
     assert [run for _, run in runs] == [sweep / "0", sweep / "1", sweep / "2"]
-    assert said.err.count("point 1 (seed=2): the disk is full") == 2, "when it happens, and at the end"
-    assert "1 of 3 points failed" in said.err
-    assert "Traceback" not in said.err
-    assert "point 2 (seed=3)" in said.out
+    assert output.err.count("point 1 (seed=2): the disk is full") == 2, "when it happens, and at the end"
+    assert "1 of 3 points failed" in output.err
+    assert "Traceback" not in output.err
+    assert "point 2 (seed=3)" in output.out
 
 
-def test_a_file_can_bring_a_sweep_along(door, tmp_path):
+def test_a_file_can_define_a_sweep(run_main, tmp_path):
     (tmp_path / "mine" / "study").mkdir(parents=True)
     text = "# @package _global_\nname: study\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '4,5'}}}\n"
     (tmp_path / "mine" / "study" / "seeds.yaml").write_text(text)
     seen = []
-    said = door("--config-dir=mine", CAT, "+study=seeds", "optimizer.lr=1,2", train=lambda cfg: seen.append(cfg.seed))
-    assert said.code == 0, said.err
+    output = run_main(
+        "--config-dir=mine", CAT, "+study=seeds", "optimizer.lr=1,2", train=lambda cfg: seen.append(cfg.seed)
+    )
+    assert output.code == 0, output.err
     assert seen == [4, 5, 4, 5]
 
 
 @pytest.mark.slow
-def test_every_point_of_a_sweep_has_a_wandb_run_of_its_own(door, monkeypatch):
+def test_every_point_of_a_sweep_has_its_own_wandb_run(run_main, monkeypatch):
     import wandb
 
     ids, codes, finish = [], [], wandb.finish
@@ -156,34 +184,34 @@ def test_every_point_of_a_sweep_has_a_wandb_run_of_its_own(door, monkeypatch):
         if cfg.seed == 2:
             raise UserError("the disk is full")
 
-    door(CAT, "-m", "seed=1,2,3", train=train)
+    run_main(CAT, "-m", "seed=1,2,3", train=train)
     assert len(set(ids)) == 3
     assert codes == [0, 1, 0]
     assert wandb.run is None
 
 
-def test_options_may_stand_anywhere(door):
+def test_options_may_stand_anywhere(run_main):
     seeds = []
-    assert door(CAT, "-m", "seed=1,2", train=lambda cfg: seeds.append(cfg.seed)).code == 0
+    assert run_main(CAT, "-m", "seed=1,2", train=lambda cfg: seeds.append(cfg.seed)).code == 0
     assert seeds == [1, 2]
 
 
-def test_resuming_goes_on_in_the_same_folder(door, tmp_path):
+def test_a_resumed_run_continues_in_its_folder(run_main, tmp_path):
     def train(cfg):
         folder = Path(cfg.paths.output_dir) / "checkpoints"
         folder.mkdir(exist_ok=True)
         (folder / "step_000500.ckpt").touch()
 
-    door(CAT, train=train)
+    run_main(CAT, train=train)
     (run,) = (tmp_path / "outputs" / "cat_toy").iterdir()
-    places = []
+    folders = []
     for resume in ("latest", f"outputs/cat_toy/{run.name}"):
-        assert door(CAT, f"resume={resume}", train=lambda cfg: places.append(cfg.paths.output_dir)).code == 0
-    assert places == [str(run)] * 2
+        assert run_main(CAT, f"resume={resume}", train=lambda cfg: folders.append(cfg.paths.output_dir)).code == 0
+    assert folders == [str(run)] * 2
     assert list(run.parent.iterdir()) == [run]
 
 
-SHOW = """
+QUERIES = """
 import contextlib, io, os, sys, time
 os.environ.update(COMP_LINE="train.py +experiment=cat_t", COMP_POINT="26")
 from tinv.training.main import main
@@ -201,10 +229,10 @@ assert not heavy, heavy
 """
 
 
-def test_nothing_heavy_is_imported_to_show_or_to_refuse(tmp_path):
+def test_queries_and_errors_import_nothing_heavy_and_take_less_than_2_s(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", SHOW], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", QUERIES], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -215,7 +243,7 @@ def test_nothing_heavy_is_imported_to_show_or_to_refuse(tmp_path):
     )
 
 
-def test_train_py_leaves_with_the_exit_code(tmp_path):
+def test_train_py_exits_with_the_exit_code(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), "optimiser=adamw"],
         cwd=tmp_path,
