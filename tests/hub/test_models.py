@@ -94,10 +94,10 @@ def test_downloaded_files_load_without_the_hub(hub, tmp_path):
     hub.add("model", "some/pipeline", folder)
     settings = {"vae": "some/vae", "tokenizer": "some/pipeline"}
     fetch("some/model", **settings)
-    asked = len(hub.requests)
+    num_requests = len(hub.requests)
     hub.fails[".*"] = 500
     model = load("some/model", **settings)
-    assert not [path for _, path in hub.requests[asked:] if "/resolve/" in path]
+    assert not [path for _, path in hub.requests[num_requests:] if "/resolve/" in path]
     assert all(
         torch.equal(value, published("sd1").vae.state_dict()[key]) for key, value in model.vae.state_dict().items()
     )

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = """
 model=local model.pretrained=somebody/tiny data=hub data.folder=hf://datasets/somebody/cats name=cat hub.push=true
 concept.placeholder_token=my-cat concept.initializer_token=toy embedding.num_vectors=2 data.batch_size=2
-data.val_draws=2 trainer.max_steps=4 trainer.accelerator=cpu trainer.val_check_interval=2 callbacks.samples.num_inference_steps=2
+data.val_draws=2 trainer.max_steps=4 trainer.accelerator=cpu
+trainer.val_check_interval=2 callbacks.samples.num_inference_steps=2
 callbacks.samples.every_n_steps=2 callbacks.checkpoints.every_n_steps=2
 """.split()
 LOGGERS = ["logger=[tensorboard,wandb]"]

@@ -1,4 +1,4 @@
-"""In a real browser the page asks for nothing, complains of nothing, and does what its buttons say."""
+"""The pages work in a real browser, without errors and without requests."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason='Playwright is miss
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; apt-get install chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; apt-get install chromium"),
 ]
 HOSTILE = "</script><script>window.hit=1</script><img src=//evil.test/x onerror=window.hit=2>\"' onload=window.hit=3 "
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -42,11 +42,11 @@ CONTRAST = """() => {
   }
   return [...poor];
 }"""
-"""Texts that stand out less than WCAG asks for (AA)."""
+"""Texts with less contrast than WCAG AA requires."""
 NAMELESS = """() => [...document.querySelectorAll('button, input, select, a, [role=img], dialog')]
   .filter((it) => !it.textContent.trim() && !it.ariaLabel && !it.labels?.length && !it.querySelector('img[alt]'))
   .map((it) => it.outerHTML.slice(0, 80))"""
-"""What a screen reader could not name."""
+"""Controls without an accessible name."""
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +71,16 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def opened(browser: Any) -> Iterator[Callable[..., Any]]:
-    """opened(folder) -> its report in the browser; at the end nothing was asked for and nothing went wrong."""
-    problems, asked, contexts = [], [], []
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Returns a function that opens a report; at the end, checks that there were no requests and no errors."""
+    problems, requests, contexts = [], [], []
 
     def open_report(folder: Path, **options: Any) -> Any:
         contexts.append(browser.new_context(**(options or DESKTOP)))
         page = contexts[-1].new_page()
         page.on("console", lambda message: problems.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto(write_report(folder).as_uri())
         page.wait_for_function("[...document.querySelectorAll('.chart')].every((one) => one.querySelector('svg'))")
         return page
@@ -90,7 +90,7 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert problems == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     assert hits == [None] * len(hits)
 
 
@@ -103,8 +103,8 @@ def points(page: Any, rows: str) -> list[str]:
     return [row.get_attribute("data-point") for row in page.locator(f"{rows}[data-point]").all()]
 
 
-def test_tables_sort_by_number_with_what_is_missing_last(opened, sweep):
-    page = opened(sweep)
+def test_tables_sort_numerically_with_missing_values_last(open_page, sweep):
+    page = open_page(sweep)
     page.get_by_role("button", name="num_vectors").click()
     assert column(page, 1) == ["1", "2", "4", "10"]
     page.get_by_role("button", name="num_vectors").press("Enter")
@@ -116,32 +116,32 @@ def test_tables_sort_by_number_with_what_is_missing_last(opened, sweep):
     assert points(page, "tbody tr") == ["1", "0", "3", "2"]
 
 
-def test_pictures_enlarge_and_the_keyboard_leads_through_them(opened, sweep):
-    page = opened(sweep)
+def test_samples_enlarge_and_the_keyboard_selects_others(open_page, sweep):
+    page = open_page(sweep)
     page.locator(".thumb").first.focus()
     page.keyboard.press("Enter")
     viewer = page.locator("#viewer")
     assert viewer.evaluate("it => it.open")
 
-    def shown() -> tuple[str, str]:
+    def details() -> tuple[str, str]:
         return viewer.locator("[data-part=detail]").inner_text(), viewer.locator(".stage img").get_attribute("src")
 
-    seen = [shown()]
+    visited = [details()]
     for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
         page.keyboard.press(key)
-        assert shown() not in seen[1:]
-        seen.append(shown())
-    assert seen[0] == seen[4]
-    assert seen[2][0].startswith("point 1 ")
+        assert details() not in visited[1:]
+        visited.append(details())
+    assert visited[0] == visited[4]
+    assert visited[2][0].startswith("point 1 ")
     page.keyboard.press(",")
-    assert "step 10" in shown()[0]
+    assert "step 10" in details()[0]
     page.keyboard.press("Escape")
     assert not viewer.evaluate("it => it.open")
     assert page.locator(".thumb").first.evaluate("it => it === document.activeElement")
 
 
-def test_the_step_changes_all_pictures(opened, sweep):
-    page = opened(sweep)
+def test_the_step_slider_changes_all_samples(open_page, sweep):
+    page = open_page(sweep)
     before = page.locator(".thumb img").evaluate_all("all => all.map((one) => one.src)")
     slider = page.get_by_role("slider", name="Step")
     slider.focus()
@@ -153,16 +153,16 @@ def test_the_step_changes_all_pictures(opened, sweep):
     assert page.locator(".thumb img").evaluate_all("all => all.map((one) => one.src)") == before
 
 
-def test_one_seed_and_the_best_first(opened, sweep):
-    page = opened(sweep)
+def test_samples_can_be_filtered_by_seed_and_sorted_by_value(open_page, sweep):
+    page = open_page(sweep)
     page.locator("select[name=seed]").select_option("1")
     assert {thumb.get_attribute("data-seed") for thumb in page.locator(".thumb:visible").all()} == {"1"}
     page.locator("select[name=order]").select_option("value")
     assert points(page, ".sheet-row") == ["1", "0", "3", "2"]
 
 
-def test_a_point_stands_out_everywhere(opened, sweep):
-    page = opened(sweep)
+def test_a_point_is_highlighted_everywhere(open_page, sweep):
+    page = open_page(sweep)
     page.locator("tbody tr[data-point='1']").hover()
     assert page.locator("#curves-chart.dimmed path.on").count() == 1
     assert page.locator("#effects-charts circle.on").count() == 3
@@ -171,8 +171,8 @@ def test_a_point_stands_out_everywhere(opened, sweep):
     assert page.locator(".dimmed").count() == 0
 
 
-def test_curves_smooth_and_go_to_a_log_scale(opened, sweep):
-    page = opened(sweep)
+def test_curves_have_smoothing_and_a_log_scale(open_page, sweep):
+    page = open_page(sweep)
 
     def lines() -> list[str]:
         paths = page.locator("#curves-chart path[data-of]")
@@ -191,16 +191,16 @@ def test_curves_smooth_and_go_to_a_log_scale(opened, sweep):
 
 
 @pytest.mark.parametrize("options", [DESKTOP, PHONE, DARK], ids=["desktop", "phone", "dark"])
-def test_no_page_is_wider_than_its_window_and_every_text_can_be_read(opened, sweep, options):
+def test_pages_fit_the_window_and_have_accessible_texts(open_page, sweep, options):
     for folder in (sweep, sweep / "0"):
-        page = opened(folder, **options)
+        page = open_page(folder, **options)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate(CONTRAST) == []
         assert page.evaluate(NAMELESS) == []
 
 
-def test_a_sweep_without_anything_opens(opened, tmp_path):
+def test_an_empty_sweep_opens(open_page, tmp_path):
     write_sweep(tmp_path / "none", [])
-    opened(tmp_path / "none")
+    open_page(tmp_path / "none")
     write_sweep(tmp_path / "one", [{"seed": "1"}])
-    opened(tmp_path / "one")
+    open_page(tmp_path / "one")

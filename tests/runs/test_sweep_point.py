@@ -21,8 +21,8 @@ from tinv.runs.sweep_point import find_sweep_point
     ],
 )
 def test_a_point_is_labeled_with_the_swept_settings(point, swept, label):  # noqa: F811
-    found = find_sweep_point(point(swept, number=3))
-    assert (found.label, found.sweep) == (label, "2026-11-22_20-00-00-0123456789ab")
+    ref = find_sweep_point(point(swept, number=3))
+    assert (ref.label, ref.sweep) == (label, "2026-11-22_20-00-00-0123456789ab")
 
 
 def test_a_run_outside_of_a_sweep_is_no_point(point, tmp_path):  # noqa: F811

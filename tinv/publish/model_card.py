@@ -139,23 +139,21 @@ def _other_programs(learned: LearnedEmbedding, files: list[str]) -> str:
 
 
 def _training_table(facts: RunFacts, files: list[str]) -> str:
-    card, provenance = facts.card, facts.learned.provenance
+    run, provenance = facts.run, facts.learned.provenance
     loss_name = f"val/loss/{slug(facts.learned.placeholder_token)}" if facts.other_tokens else "val/loss"
-    loss = card.get("result", {}).get(loss_name)
-    training = card.get("seconds", {}).get("training")
-    earlier = sum(session.get("seconds", {}).get("training", 0) for session in card.get("earlier", []))
+    loss = run.card_section("result").get(loss_name)
     are_published = any(name.startswith(f"{CONCEPT_IMAGES}/") for name in files)
     revision = f" at {provenance['base_revision']}" if provenance.get("base_revision") else ""
     rows = {
         "base model": f"`{provenance.get('base_model', 'unknown')}`{revision}",
         "images": f"{len(facts.images)}" + (f", in `{CONCEPT_IMAGES}/`" if are_published else ", not published"),
         "steps": provenance.get("steps"),
-        "effective batch size": card.get("effective_batch"),
-        "precision": card.get("precision"),
+        "effective batch size": run.card.get("effective_batch"),
+        "precision": run.card.get("precision"),
         "seed": provenance.get("seed"),
-        "final val/loss": loss and f"{loss:.4f}",
-        "device": card.get("machine", {}).get("device_name"),
-        "training time": training and _duration(training + earlier),
+        "final val/loss": f"{loss:.4f}" if isinstance(loss, float) else None,
+        "device": run.card_section("machine").get("device_name"),
+        "training time": _duration(run.training_seconds) if run.training_seconds else None,
         "trained together with": ", ".join(f"`{token}`" for token in facts.other_tokens),
         "trained with": f"tinv {provenance.get('tinv_version', '')}".strip(),
     }

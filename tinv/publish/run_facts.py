@@ -11,6 +11,7 @@ from tinv.config.secrets import is_secret_override
 from tinv.formats import LearnedEmbedding
 from tinv.publish.run_config import RunConfig
 from tinv.runs.layout import list_samples
+from tinv.runs.reader import RunReader
 
 CONCEPT_IMAGES = "concept_images"
 _PRIVATE = re.compile(r"[+~]*(hub|paths|hydra|logger|resume|tags)\b")
@@ -25,8 +26,7 @@ class RunFacts:
     learned: LearnedEmbedding
     """Its provenance names no folder of this machine."""
     kind: str
-    card: dict[str, Any]
-    """run.json."""
+    run: RunReader
     sampling: dict[str, Any]
     """The sampling settings of the samples."""
     overrides: list[str]
@@ -61,7 +61,7 @@ def read_facts(run_dir: Path, concept_folder: Path) -> RunFacts:
             learned.placeholder_token, learned.vectors, public_provenance(learned.provenance, working_dir)
         ),
         kind=learned.provenance.get("kind", "object"),
-        card=config.reader.card,
+        run=config.reader,
         sampling={key: config.get(f"callbacks.samples.{key}") for key in sampling},
         overrides=public_overrides(config.reader.overrides or [], working_dir, image_folder=f"{data_group}.folder"),
         images=config.training_images(data_group),

@@ -69,8 +69,8 @@ def checkpoint_step(path: Path | str) -> int:
 
 def list_checkpoints(run_dir: Path | str) -> list[Path]:
     """Returns the checkpoints of a run, newest first."""
-    found = [path for path in (Path(run_dir) / CHECKPOINTS).glob("step_*.ckpt") if checkpoint_step(path) >= 0]
-    return sorted(found, key=checkpoint_step, reverse=True)
+    paths = [path for path in (Path(run_dir) / CHECKPOINTS).glob("step_*.ckpt") if checkpoint_step(path) >= 0]
+    return sorted(paths, key=checkpoint_step, reverse=True)
 
 
 def samples_path(run_dir: Path | str, step: int, concept: str = "") -> Path:
@@ -94,11 +94,11 @@ def list_step_embeddings(concept_folder: Path | str) -> dict[int, list[Path]]:
 
     An embedding has further files where the model has two text encoders or where it has negative vectors.
     """
-    found: dict[int, list[Path]] = {}
+    embeddings: dict[int, list[Path]] = {}
     for path in sorted(Path(concept_folder).glob("*.safetensors")):
         if match := _STEP_EMBEDDING.fullmatch(path.name):
-            found.setdefault(int(match[1]), []).append(path)
-    return dict(sorted(found.items()))
+            embeddings.setdefault(int(match[1]), []).append(path)
+    return dict(sorted(embeddings.items()))
 
 
 def list_embeddings(concept_folder: Path | str) -> list[Path]:

@@ -178,6 +178,14 @@ class RunReader(FolderReader):
         return section if isinstance(section, dict) else {}
 
     @property
+    def training_seconds(self) -> float:
+        """The training time of all sessions in run.json."""
+        earlier = self.card.get("earlier")
+        sessions = [self.card, *(earlier if isinstance(earlier, list) else [])]
+        times = [session.get("seconds") for session in sessions if isinstance(session, dict)]
+        return sum(_finite(time.get("training")) or 0.0 for time in times if isinstance(time, dict))
+
+    @property
     def concepts(self) -> list[dict[str, Any]]:
         """The concepts in run.json."""
         extra = self.card.get("extra_concepts")

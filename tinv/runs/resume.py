@@ -89,5 +89,5 @@ def _describe_checkpoints(folder: Path) -> str:
     steps = {
         run: [str(checkpoint_step(path)) for path in reversed(list_checkpoints(run))] for run in _list_runs(folder)
     }
-    lines = [f"{run}: {', '.join(found)}" for run, found in [*steps.items()][:3] if found]
+    lines = [f"{run}: {', '.join(numbers)}" for run, numbers in [*steps.items()][:3] if numbers]
     return f"existing steps: {'; '.join(lines)}" if lines else f"no run under {folder} has a checkpoint yet"

@@ -5,7 +5,6 @@ python -m tinv.toybox.showcase --run outputs/cat_toy/<time> --out docs/images/ca
 """
 
 import argparse
-import json
 import re
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tinv.models import LatentDiffusion, load
 from tinv.models.sampling import generate_images
 from tinv.runs.files import write_atomically
 from tinv.runs.image_grid import draw_grid
+from tinv.runs.reader import RunReader
 from tinv.toybox import concept_images
 from tinv.toybox.recovery import concept_of
 
@@ -40,7 +40,7 @@ def draw(model: LatentDiffusion, prompts: list[str], learned: LearnedEmbedding) 
 def sheet(run: Path) -> Image.Image:
     """Training pictures, samples before, halfway and after, and edits; a row each."""
     learned = formats.read(run)
-    card = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    card = RunReader(run).card
     kind, initializer = card["concept"]["kind"], card["concept"]["initializer_token"]
     model = load(learned.provenance["base_model"])
     exports = sorted(run.glob("learned_embeds-steps-*.safetensors"), key=_step)
