@@ -7,6 +7,7 @@ from tests.training.callbacks.fitting import fit, vectors
 from tinv.embeddings import EmbeddingConfig, TokenParameters
 from tinv.embeddings.averaging import EMA, TailAverage
 from tinv.errors import UserError
+from tinv.runs.layout import checkpoint_path
 from tinv.training.callbacks import Checkpoints
 from tinv.training.try_optimizer import try_optimizer
 
@@ -20,52 +21,52 @@ def averaged(average: EMA) -> torch.Tensor:
 
 
 def test_ema_is_the_recursion_in_its_docstring():
-    rows, expected = parameters(0.0, 1.0), torch.tensor([[0.0, 1.0]], dtype=torch.float64)
-    average = EMA(rows, decay=0.5)
+    current, expected = parameters(0.0, 1.0), torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    average = EMA(current, decay=0.5)
     for n in range(1, 30):
         with torch.no_grad():
-            rows.weights["clip_l"].add_(torch.tensor([[1.0, -0.5]]))
-        average.update(rows)
+            current.weights["clip_l"].add_(torch.tensor([[1.0, -0.5]]))
+        average.update(current)
         decay = min(0.5, (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * rows.weights["clip_l"].detach()
+        expected = decay * expected + (1 - decay) * current.weights["clip_l"].detach()
         torch.testing.assert_close(averaged(average), expected.float())
 
 
 def test_ema_of_constant_vectors_is_constant():
-    rows = parameters(0.3, -0.7)
-    average = EMA(rows, decay=0.999)
+    current = parameters(0.3, -0.7)
+    average = EMA(current, decay=0.999)
     for _ in range(5):
-        average.update(rows)
+        average.update(current)
     torch.testing.assert_close(averaged(average), torch.tensor([[0.3, -0.7]]))
 
 
 def test_ema_soon_forgets_the_initial_values():
-    rows = parameters(0.0)
-    average = EMA(rows, decay=0.9999)
+    current = parameters(0.0)
+    average = EMA(current, decay=0.9999)
     with torch.no_grad():
-        rows.weights["clip_l"].fill_(1.0)
+        current.weights["clip_l"].fill_(1.0)
     for _ in range(50):
-        average.update(rows)
+        average.update(current)
     assert averaged(average).item() > 0.99
 
 
 def test_ema_is_a_copy_and_ignores_numbers_that_are_not_finite():
-    rows = parameters(1.0, 2.0)
-    average = EMA(rows, decay=0.5)
+    current = parameters(1.0, 2.0)
+    average = EMA(current, decay=0.5)
     with torch.no_grad():
-        rows.weights["clip_l"].copy_(torch.tensor([[float("nan"), float("inf")]]))
+        current.weights["clip_l"].copy_(torch.tensor([[float("nan"), float("inf")]]))
     assert torch.equal(averaged(average), torch.tensor([[1.0, 2.0]]))
-    average.update(rows)
+    average.update(current)
     assert torch.equal(averaged(average), torch.tensor([[1.0, 2.0]]))
 
 
 def test_ema_restores_its_state():
-    rows = parameters(1.0)
-    saved, restored = EMA(rows, decay=0.9), EMA(parameters(0.0), decay=0.9)
+    current = parameters(1.0)
+    saved, restored = EMA(current, decay=0.9), EMA(parameters(0.0), decay=0.9)
     for _ in range(3):
         with torch.no_grad():
-            rows.weights["clip_l"].add_(1.0)
-        saved.update(rows)
+            current.weights["clip_l"].add_(1.0)
+        saved.update(current)
     restored.load_state_dict(saved.state_dict())
     for average in (saved, restored):
         average.update(parameters(-5.0))
@@ -148,10 +149,10 @@ def test_a_run_exports_the_average_and_trains_as_without_it(model, tmp_path):
 def test_a_resumed_run_is_bit_identical(model, tmp_path, at):
     checkpoints = Checkpoints(tmp_path, every_n_steps=2, total_limit=None)
     uninterrupted = fit(tmp_path, model, [checkpoints], max_steps=6, average_last=0.5)
-    resumed = fit(tmp_path, model, [], max_steps=6, average_last=0.5, resume=checkpoints.path(at))
+    resumed = fit(tmp_path, model, [], max_steps=6, average_last=0.5, resume=checkpoint_path(tmp_path, at))
     assert torch.equal(vectors(uninterrupted), vectors(resumed))
     with pytest.raises(UserError, match=r"embedding\.average_last was 0\.5 and is 0\.0"):
-        fit(tmp_path, model, [], max_steps=6, resume=checkpoints.path(at))
+        fit(tmp_path, model, [], max_steps=6, resume=checkpoint_path(tmp_path, at))
 
 
 def test_two_averages_are_an_error():

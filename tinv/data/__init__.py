@@ -1,1 +1,1 @@
-"""What is shown: pictures, their latents, and the order in which a run sees them."""
+"""Training images: reading, cropping, captions, masks, latents, and their order in a run."""

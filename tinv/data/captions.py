@@ -39,7 +39,7 @@ class TagAugmentation:
                 raise UserError(f"data.{name} = {probability}: a probability must be between 0 and 1.")
 
     def apply(self, caption: str, placeholder_token: str, generator: torch.Generator) -> str:
-        """Return the caption with its tags shuffled and dropped."""
+        """Returns the caption with its tags shuffled and dropped."""
         tags = [tag.strip() for tag in caption.split(",") if tag.strip()]
         required = [mentions(tag, placeholder_token) for tag in tags]
         order = list(range(len(tags)))
@@ -73,7 +73,7 @@ class Captions:
         return self.augmentation != TagAugmentation()
 
     def augmented(self, i: int, generator: torch.Generator) -> str:
-        """Return caption i with random changes to its tags."""
+        """Returns caption i with random changes to its tags."""
         own_caption = self.own_captions[i // len(self.templates)]
         return self._fill(i, self.augmentation.apply(own_caption, self.placeholder_token, generator))
 
@@ -110,7 +110,7 @@ class CaptionConfig:
             )
 
     def load_captions(self, images: Sequence[Path], concept: Concept) -> dict[Path, Captions]:
-        """Return the captions of each image.
+        """Returns the captions of each image.
 
         Raises:
             UserError: a required file is missing or has no usable text.
@@ -134,7 +134,7 @@ class CaptionConfig:
         return {image: Captions(token, templates, texts, self.augmentation) for image, texts in own.items()}
 
     def source_of(self, image: Path) -> str:
-        """Return the name of the file that an image's captions come from, for messages."""
+        """Returns the name of the file that an image's captions come from, for messages."""
         if "files" in self.captions:
             return next((path.name for path in _caption_files(image)), image.name)
         if "names" in self.captions:
@@ -156,7 +156,7 @@ class CaptionConfig:
 
 
 def add_caption_field(templates: Sequence[str]) -> tuple[str, ...]:
-    """Append `[caption]` to the templates that do not contain it."""
+    """Appends `[caption]` to the templates that do not contain it."""
     return tuple(text if CAPTION_FIELD in text else f"{text}, {CAPTION_FIELD}" for text in templates)
 
 
@@ -166,13 +166,13 @@ def mentions(text: str, placeholder_token: str) -> bool:
 
 
 def insert_placeholder(text: str, placeholder_token: str) -> str:
-    """Fill the placeholder token into a text's `{}`, or put it in front if the text does not mention it."""
+    """Fills the placeholder token into a text's `{}`, or puts it in front if the text does not mention it."""
     is_mentioned = mentions(text, placeholder_token)
     return text.replace(TOKEN_FIELD, placeholder_token) if is_mentioned else f"{placeholder_token}, {text}"
 
 
 def read_caption_files(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
-    """Return the lines of the `.txt` or `.caption` file beside each image; each line is a caption.
+    """Returns the lines of the `.txt` or `.caption` file beside each image; each line is a caption.
 
     Raises:
         UserError: naming the images without a caption file or with two, or an unusable file.
@@ -189,7 +189,7 @@ def read_caption_files(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
 
 
 def captions_from_names(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
-    """Return the words in each image's file name: `02_a_red-haired toy (3).jpg` gives `a red-haired toy`.
+    """Returns the words in each image's file name: `02_a_red-haired toy (3).jpg` gives `a red-haired toy`.
 
     Raises:
         UserError: naming the files whose names contain no letters.
@@ -207,7 +207,7 @@ def captions_from_names(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
 
 
 def load_templates(kind: str) -> tuple[str, ...]:
-    """Return the standard caption templates for a kind of concept, `object` or `style`.
+    """Returns the standard caption templates for a kind of concept, `object` or `style`.
 
     These are the lists that published embeddings were trained with (Gal et al. 2022, arXiv 2208.01618, appendix D):
     27 for objects; 19 for styles, two of them twice, which doubles their sampling weight.
@@ -216,7 +216,7 @@ def load_templates(kind: str) -> tuple[str, ...]:
 
 
 def read_templates(path: Path, setting: str = "data.templates_file") -> tuple[str, ...]:
-    """Return the templates in a text file: one per line, each with one `{}`; blank lines and `#` comments are skipped.
+    """Returns the templates in a text file: one per line, each with one `{}`; blank lines and `#` comments are skipped.
 
     Args:
         path: of the file.
@@ -229,8 +229,8 @@ def read_templates(path: Path, setting: str = "data.templates_file") -> tuple[st
     if not templates:
         raise UserError(f"{setting}: {path} has no template. Write one per line, such as 'a photo of a {{}}'.")
     for template in templates:
-        rest = template.replace(TOKEN_FIELD, "", 1)
-        if template == rest or "{" in rest or "}" in rest:
+        remainder = template.replace(TOKEN_FIELD, "", 1)
+        if template == remainder or "{" in remainder or "}" in remainder:
             is_a1111 = "[name]" in template or "[filewords]" in template
             hint = " AUTOMATIC1111's [name] is {} here, and [filewords] is [caption]." if is_a1111 else ""
             raise UserError(
@@ -245,7 +245,7 @@ def _caption_files(image: Path) -> list[Path]:
 
 
 def _read_lines(path: Path, setting: str = "data.captions") -> tuple[str, ...]:
-    """Return the lines of a text file that are not blank."""
+    """Returns the lines of a text file that are not blank."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

@@ -35,7 +35,7 @@ class ConceptImages:
         mask_floor: float = 0.0,
         seed: int = 0,
     ):
-        """Find the images, captions and masks; no image is decoded yet.
+        """Finds the images, captions and masks; no image is decoded yet.
 
         Args:
             concept: gives the placeholder token.
@@ -69,12 +69,12 @@ class ConceptImages:
         self.masks = find_masks(masks, self.paths, root=folder) if isinstance(masks, Path) else {}
 
     def caption_sources(self) -> dict[str, str]:
-        """Return every possible caption, with the file that it comes from."""
+        """Returns every possible caption, with the file that it comes from."""
         sources = {captions: self.caption_config.source_of(path) for path, captions in self.captions.items()}
         return {captions[i]: source for captions, source in sources.items() for i in range(len(captions))}
 
     def load_crops(self, path: Path, resolution: int) -> list[CroppedImage]:
-        """Return the crops of an image at a given resolution, without those that a mask covers completely.
+        """Returns the crops of an image at a given resolution, without those that a mask covers completely.
 
         Raises:
             UserError: naming the file and what is wrong with it.
@@ -95,7 +95,7 @@ class ConceptImages:
         return crops
 
     def encode(self, encode: Callable[[Tensor], Tensor], resolution: int) -> list[EncodedImage]:
-        """Encode the images one after the other with the frozen VAE; only their moments stay in memory.
+        """Encodes the images one after the other with the frozen VAE; only their moments stay in memory.
 
         Args:
             encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
@@ -121,7 +121,7 @@ class ConceptImages:
 
 
 def count_repeats(images: Sequence[Path], repeats: int | Mapping[str, int], *, root: Path) -> dict[Path, int]:
-    """Return how often a pass uses each image, without the images with 0 repeats.
+    """Returns how often a pass uses each image, without the images with 0 repeats.
 
     A sub-folder called `10_mugs` multiplies the repeats of its images by 10, as in kohya's trainer.
 
@@ -164,7 +164,7 @@ def _folder_repeats(path: Path) -> int:
 
 
 def _exclude_masks(masks: Path, images: list[Path], folder: Path) -> list[Path]:
-    """Return the images outside the folder of masks, which may lie inside the folder of images."""
+    """Returns the images outside the folder of masks, which may lie inside the folder of images."""
     masks_dir, images_dir = masks.absolute(), folder.absolute()
     if images_dir not in (masks_dir, *masks_dir.parents):
         return images

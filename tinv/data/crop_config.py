@@ -45,7 +45,7 @@ class CropConfig:
             )
 
     def make_crops(self, size: Size, resolution: int, *, generator: torch.Generator) -> list[Crop]:
-        """Return the crops of an image.
+        """Returns the crops of an image.
 
         Args:
             size: of the image.

@@ -31,13 +31,13 @@ class Crop:
         return right - left < self.size[0] or bottom - top < self.size[1]
 
     def flipped(self) -> "Crop":
-        """Return the same part of the mirrored image."""
+        """Returns the same part of the mirrored image."""
         left, top, right, bottom = self.box
         width = self.original_size[0]
         return Crop(self.original_size, (width - right, top, width - left, bottom), self.size)
 
     def geometry(self) -> Tensor:
-        """Return SDXL's size conditioning, [6] int64 in pixels.
+        """Returns SDXL's size conditioning, [6] int64 in pixels.
 
         Original height and width, top and left of the crop in the resized image, target height and width.
         """
@@ -48,7 +48,7 @@ class Crop:
 
 
 def center_crop(size: Size, resolution: int) -> Crop:
-    """Return the centered square."""
+    """Returns the centered square."""
     width, height = size
     side = min(size)
     left, top = (width - side) // 2, (height - side) // 2
@@ -56,12 +56,12 @@ def center_crop(size: Size, resolution: int) -> Crop:
 
 
 def squash(size: Size, resolution: int) -> Crop:
-    """Return the whole image, distorted into a square."""
+    """Returns the whole image, distorted into a square."""
     return Crop(size, (0, 0, *size), (resolution, resolution))
 
 
 def bucket_crop(size: Size, resolution: int) -> Crop:
-    """Return the centered crop that fills the bucket with the nearest aspect ratio, undistorted."""
+    """Returns the centered crop that fills the bucket with the nearest aspect ratio, undistorted."""
     width, height = size
     wide, high = min(bucket_sizes(resolution), key=lambda other: abs(log(width * other[1] / (height * other[0]))))
     left = (width - min(width, height * wide / high)) / 2
@@ -70,7 +70,7 @@ def bucket_crop(size: Size, resolution: int) -> Crop:
 
 
 def random_crops(size: Size, resolution: int, *, count: int, generator: torch.Generator) -> list[Crop]:
-    """Return up to `count` different squares: one at a random offset in each `count`-th of the longer side."""
+    """Returns up to `count` different squares: one at a random offset in each `count`-th of the longer side."""
     width, height = size
     side = min(size)
     slack = max(size) - side
@@ -81,12 +81,12 @@ def random_crops(size: Size, resolution: int, *, count: int, generator: torch.Ge
 
 
 def bucket_step(resolution: int) -> int:
-    """Return the multiple that bucket sides have: 64 pixels, or a quarter of a resolution below 256."""
+    """Returns the multiple that bucket sides have: 64 pixels, or a quarter of a resolution below 256."""
     return min(64, max(8, resolution // 4 // 8 * 8))
 
 
 def bucket_sizes(resolution: int) -> list[Size]:
-    """Return the sizes with at most resolution² pixels whose sides are multiples of `bucket_step`; the square first.
+    """Returns the sizes with at most resolution² pixels whose sides are multiples of `bucket_step`; the square first.
 
     At 1024 they are among the sizes that SDXL was trained on (Podell et al. 2023, arXiv 2307.01952, appendix I).
     """

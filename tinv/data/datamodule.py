@@ -61,7 +61,7 @@ class ConceptDataModule(LightningDataModule):
         val_draws: int = 64,
         stratified: bool = False,
     ):
-        """Find the images and check the settings; no image is decoded yet.
+        """Finds the images and check the settings; no image is decoded yet.
 
         Args:
             concept: its placeholder token fills the templates, its kind chooses them.
@@ -134,7 +134,7 @@ class ConceptDataModule(LightningDataModule):
         return self.concept_images.caption_sources()
 
     def load_crops(self, path: Path, resolution: int) -> list[CroppedImage]:
-        """Return the crops of an image at a given resolution.
+        """Returns the crops of an image at a given resolution.
 
         Raises:
             UserError: naming the file and what is wrong with it.
@@ -142,7 +142,7 @@ class ConceptDataModule(LightningDataModule):
         return self.concept_images.load_crops(path, resolution)
 
     def encode_images(self, encode: Callable[[Tensor], Tensor], *, resolution: int) -> None:
-        """Encode the images with the frozen VAE; called once, before fit.
+        """Encodes the images with the frozen VAE; called once, before fit.
 
         Args:
             encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
@@ -151,7 +151,7 @@ class ConceptDataModule(LightningDataModule):
         self.encoded_images = self.concept_images.encode(encode, resolution)
 
     def train_dataloader(self) -> DataLoader[TrainingExample]:
-        """Return the micro-batches from the trainer's current step to the end of the run."""
+        """Returns the micro-batches from the trainer's current step to the end of the run."""
         trainer = self.trainer
         assert self.encoded_images and trainer is not None, "call encode_images() before fit"
         sampler = RunBatchSampler(
@@ -171,7 +171,7 @@ class ConceptDataModule(LightningDataModule):
         return self._loader(dataset, sampler, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[TrainingExample]:
-        """Return the fixed examples of `val/loss`."""
+        """Returns the fixed examples of `val/loss`."""
         assert self.encoded_images, "call encode_images() before fit"
         dataset = ValidationDataset(self.encoded_images, num_draws=self.val_draws)
         return self._loader(dataset, dataset.batches(self.batch_size))
@@ -190,21 +190,21 @@ class MultiConceptDataModule(LightningDataModule):
     """The datamodules of a run's concepts side by side; each yields what it would yield alone."""
 
     def __init__(self, datamodules: Sequence[ConceptDataModule]):
-        """Combine datamodules, in the order of the module's learned tokens."""
+        """Combines datamodules, in the order of the module's learned tokens."""
         super().__init__()
         self.datamodules = list(datamodules)
 
     def encode_images(self, encode: Callable[[Tensor], Tensor], *, resolution: int) -> None:
-        """Encode the images of every concept; see `ConceptDataModule.encode_images`."""
+        """Encodes the images of every concept; see `ConceptDataModule.encode_images`."""
         for data in self.datamodules:
             data.encode_images(encode, resolution=resolution)
 
     def train_dataloader(self) -> CombinedLoader:
-        """Return lists with one micro-batch of each concept, from the trainer's current step to the end of the run."""
+        """Returns lists with one micro-batch of each concept, from the trainer's current step to the end of the run."""
         return CombinedLoader([data.train_dataloader() for data in self._attach_trainer()], "min_size")
 
     def val_dataloader(self) -> CombinedLoader:
-        """Return lists with one batch of fixed examples of each concept; None for a concept that has no more."""
+        """Returns lists with one batch of fixed examples of each concept; None for a concept that has no more."""
         return CombinedLoader([data.val_dataloader() for data in self._attach_trainer()], "max_size")
 
     def _attach_trainer(self) -> list[Any]:

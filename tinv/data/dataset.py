@@ -54,7 +54,7 @@ class TrainingDataset(Dataset[TrainingExample]):
     """Training example n for n = 0, 1, 2 ..., without end."""
 
     def __init__(self, images: Sequence[EncodedImage], *, batch_size: int, seed: int, num_strata: int | None = None):
-        """Prepare the order of the images.
+        """Prepares the order of the images.
 
         Args:
             images: each appears in every pass as often as it repeats.
@@ -84,7 +84,7 @@ class TrainingDataset(Dataset[TrainingExample]):
         )
 
     def _level(self, n: int, uniform: float) -> float:
-        """Return the noise level, or with strata a level in the stratum of the example."""
+        """Returns the noise level, or with strata a level in the stratum of the example."""
         if not self.num_strata:
             return uniform
         step, position = divmod(n, self.num_strata)
@@ -119,7 +119,7 @@ class ValidationDataset(Dataset[TrainingExample]):
         )
 
     def batches(self, batch_size: int) -> list[list[int]]:
-        """Return the example numbers in batches of images with one size."""
+        """Returns the example numbers in batches of images with one size."""
         return batches_by_size([self.images[i % len(self.images)].size for i in range(self.num_draws)], batch_size)
 
 
@@ -127,7 +127,7 @@ class RunBatchSampler(Sampler[list[int]]):
     """The example numbers of each micro-batch from a given one to the end of the run, for one of several processes."""
 
     def __init__(self, *, start: int, stop: int, batch_size: int, rank: int = 0, world_size: int = 1):
-        """Choose the micro-batches.
+        """Chooses the micro-batches.
 
         Args:
             start: the first micro-batch; 0 for a new run.
@@ -140,7 +140,7 @@ class RunBatchSampler(Sampler[list[int]]):
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
-        """Return the micro-batches of the whole run, including those before `start`: Lightning counts them."""
+        """Returns the micro-batches of the whole run, including those before `start`: Lightning counts them."""
         return self.stop
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -158,7 +158,7 @@ class ShuffledOrder:
     """
 
     def __init__(self, indices: Sequence[int], sizes: Sequence[Hashable], *, batch_size: int, seed: int):
-        """Group the images by size.
+        """Groups the images by size.
 
         Args:
             indices: the images of one pass; a repeated image appears several times.
@@ -172,7 +172,7 @@ class ShuffledOrder:
         self._group_of = tuple(unique.index(size) for size in sizes)
 
     def __getitem__(self, n: int) -> int:
-        """Return the index of the image in example n."""
+        """Returns the index of the image in example n."""
         batch, position = divmod(n, self.batch_size)
         number, earlier = self._choose_group(batch)
         group = self.groups[number]
@@ -180,7 +180,7 @@ class ShuffledOrder:
         return group[shuffled(self.seed, turn, len(group))[position]]
 
     def _choose_group(self, batch: int) -> tuple[int, int]:
-        """Return the group of a micro-batch, and how many earlier micro-batches used that group."""
+        """Returns the group of a micro-batch, and how many earlier micro-batches used that group."""
         if len(self.groups) == 1:
             return 0, batch
         turn, position = divmod(batch, len(self._group_of))
@@ -190,13 +190,13 @@ class ShuffledOrder:
 
 @lru_cache(maxsize=64)
 def shuffled(seed: int, turn: int, count: int, purpose: str = "order") -> tuple[int, ...]:
-    """Return a permutation of range(count) for one pass."""
+    """Returns a permutation of range(count) for one pass."""
     return tuple(torch.randperm(count, generator=generator(seed, purpose, turn)).tolist())
 
 
 @lru_cache(maxsize=2)
 def _group_order(seed: int, turn: int, group_of: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return for each micro-batch of one pass its group, and how many earlier ones in the pass used that group."""
+    """Returns for each micro-batch of one pass its group, and how many earlier ones in the pass used that group."""
     used = [0] * (max(group_of) + 1)
     order = []
     for i in shuffled(seed, turn, len(group_of), "batches"):
@@ -206,7 +206,7 @@ def _group_order(seed: int, turn: int, group_of: tuple[int, ...]) -> list[tuple[
 
 
 def batches_by_size(sizes: Sequence[Hashable], batch_size: int) -> list[list[int]]:
-    """Return the positions of `sizes` in batches of one size each, otherwise in order."""
+    """Returns the positions of `sizes` in batches of one size each, otherwise in order."""
     batches = []
     for name in dict.fromkeys(sizes):
         positions = [i for i, size in enumerate(sizes) if size == name]
@@ -215,7 +215,7 @@ def batches_by_size(sizes: Sequence[Hashable], batch_size: int) -> list[list[int
 
 
 def collate(examples: Sequence[TrainingExample]) -> Batch:
-    """Stack examples into a batch; if only some have a mask, the others get a mask of ones."""
+    """Stacks examples into a batch; if only some have a mask, the others get a mask of ones."""
     masks = [example.mask for example in examples]
     ones = torch.ones(1, *examples[0].moments.shape[-2:])
     has_mask = any(mask is not None for mask in masks)

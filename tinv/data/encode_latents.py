@@ -34,7 +34,7 @@ class EncodedViews:
 def encode_views(
     crops: Iterable[CroppedImage], encode: Callable[[Tensor], Tensor], *, flip: bool, mask_floor: float = 0.0
 ) -> EncodedViews:
-    """Return the moments of the crops of one image; each training step samples the posterior anew.
+    """Returns the moments of the crops of one image; each training step samples the posterior anew.
 
     The VAE encodes one crop at a time, so that an image's moments do not depend, even in the last bit, on the others.
 
@@ -56,7 +56,7 @@ def encode_views(
 
 
 def pack_tensors(images: Sequence[EncodedViews]) -> list[EncodedViews]:
-    """Return copies whose tensors share one block of memory each, so that the heap is not fragmented."""
+    """Returns copies whose tensors share one block of memory each, so that the heap is not fragmented."""
     moments, geometry = (_pack([getattr(views, name) for views in images]) for name in ("moments", "geometry"))
     masks = iter(_pack([views.mask for views in images if views.mask is not None]))
     return [
@@ -73,12 +73,12 @@ def _pack(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _shrink(mask_1HW: Tensor, size: torch.Size) -> Tensor:
-    """Return [1, h, w]: the mean weight over each latent pixel's area."""
+    """Returns [1, h, w]: the mean weight over each latent pixel's area."""
     return F.interpolate(mask_1HW.unsqueeze(0), size=tuple(size), mode="area").squeeze(0)
 
 
 def release_free_memory() -> None:
-    """Return freed memory to the system; does nothing where the C library has no `malloc_trim`. Takes about 1 ms.
+    """Returns freed memory to the system; does nothing where the C library has no `malloc_trim`. Takes about 1 ms.
 
     glibc's heap shrinks only at its end: memory freed below a small live tensor stays with the process.
     """

@@ -40,13 +40,13 @@ class CroppedImage:
         return self.crop.geometry()
 
     def flipped(self) -> "CroppedImage":
-        """Return the mirror image, with its mask and geometry."""
+        """Returns the mirror image, with its mask and geometry."""
         mask = None if self.mask is None else self.mask.flip(-1)
         return CroppedImage(self.path, self.pixels.flip(-1), self.crop.flipped(), mask)
 
 
 def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """Return the image files of a folder, sorted by name; warn about files of other types.
+    """Returns the image files of a folder, sorted by name; warn about files of other types.
 
     Args:
         folder: of the images.
@@ -77,7 +77,7 @@ def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def open_image(path: Path, *, background: str) -> tuple[Image.Image, Image.Image | None]:
-    """Return an upright image as RGB, and its alpha channel as `L` if it has one.
+    """Returns an upright image as RGB, and its alpha channel as `L` if it has one.
 
     Args:
         path: of the file.
@@ -98,7 +98,7 @@ def open_image(path: Path, *, background: str) -> tuple[Image.Image, Image.Image
 
 @contextmanager
 def open_upright(path: Path) -> Iterator[Image.Image]:
-    """Open an image file and rotate it as its EXIF data says.
+    """Opens an image file and rotate it as its EXIF data says.
 
     Raises:
         UserError: naming the file and what is wrong with it; also for errors raised inside the block.
@@ -126,7 +126,7 @@ def has_alpha(image: Image.Image) -> bool:
 
 
 def crop_image(path: Path, image: Image.Image, crop: Crop, mask: Image.Image | None = None) -> CroppedImage:
-    """Return a crop of an image at its training size.
+    """Returns a crop of an image at its training size.
 
     Args:
         path: for messages.
@@ -149,7 +149,7 @@ def crop_image(path: Path, image: Image.Image, crop: Crop, mask: Image.Image | N
 
 
 def check_background(background: str) -> None:
-    """Check that `data.background` is a color.
+    """Checks that `data.background` is a color.
 
     Raises:
         UserError: it is not.
@@ -161,6 +161,6 @@ def check_background(background: str) -> None:
 
 
 def format_names(names: Sequence[str]) -> str:
-    """Return the first five names, and how many more there are."""
+    """Returns the first five names, and how many more there are."""
     first = ", ".join(names[:5])
     return first if len(names) <= 5 else f"{first} and {len(names) - 5} more"

@@ -28,7 +28,7 @@ _STALE_DRAFT_S = 24 * 3600.0
 
 
 def cache_folder(setting: str | None) -> Path | None:
-    """Return the folder that `paths.cache_dir` names.
+    """Returns the folder that `paths.cache_dir` names.
 
     Args:
         setting: a path, None for no cache, or `auto`: `$TINV_CACHE`, else the user's cache folder of the system.
@@ -44,7 +44,7 @@ class LatentCache:
     """A VAE encoder that reads moments from the cache if they are there; leaving the block evicts old entries."""
 
     def __init__(self, encode: Callable[[Tensor], Tensor], folder: Path, *, encoder_id: str, max_bytes: int):
-        """Wrap an encoder.
+        """Wraps an encoder.
 
         Args:
             encode: [1, 3, H, W] in [-1, 1] -> moments [1, 2C, h, w].
@@ -57,17 +57,17 @@ class LatentCache:
         self._can_write = True
 
     def __enter__(self) -> Self:
-        """Return the encoder."""
+        """Returns the encoder."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Evict entries if any were added."""
+        """Evicts entries if any were added."""
         if self.misses:
             with suppress(OSError):
                 evict_oldest(self.folder, self.max_bytes)
 
     def __call__(self, pixels_13HW: Tensor) -> Tensor:
-        """Return the moments [1, 2C, h, w], float32 on the CPU."""
+        """Returns the moments [1, 2C, h, w], float32 on the CPU."""
         path = self.path_of(pixels_13HW)
         moments = _read(path)
         if moments is None:
@@ -79,7 +79,7 @@ class LatentCache:
         return moments
 
     def path_of(self, pixels_13HW: Tensor) -> Path:
-        """Return the file of an image's moments."""
+        """Returns the file of an image's moments."""
         digest = blake2b(self.encoder_id.encode(), digest_size=16)
         digest.update(repr(tuple(pixels_13HW.shape)).encode())
         digest.update(pixels_13HW.float().cpu().contiguous().numpy().tobytes())
@@ -105,7 +105,7 @@ class LatentCache:
 
 
 def evict_oldest(folder: Path, max_bytes: int) -> None:
-    """Delete the least recently used entries of a cache that exceeds its limit, until it is 90 % full.
+    """Deletes the least recently used entries of a cache that exceeds its limit, until it is 90 % full.
 
     Other processes may do the same, or read an entry that is deleted: they encode the image again.
     """
@@ -130,7 +130,7 @@ def evict_oldest(folder: Path, max_bytes: int) -> None:
 
 
 def _read(path: Path) -> Tensor | None:
-    """Return an entry's moments and mark it as used; None if there is no intact entry."""
+    """Returns an entry's moments and mark it as used; None if there is no intact entry."""
     try:
         content = path.read_bytes()
     except OSError:

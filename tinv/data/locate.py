@@ -22,7 +22,7 @@ _DATASET_URL = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.*)
 
 
 def locate_folder(path: Path | str, *, recursive: bool = False, setting: str = "data.folder") -> Path:
-    """Return the local folder that a setting names, downloading a dataset of the Hub if it is not in the cache.
+    """Returns the local folder that a setting names, downloading a dataset of the Hub if it is not in the cache.
 
     Raises:
         UserError: the dataset is not in the cache and cannot be downloaded, or has no images in that folder.
@@ -36,7 +36,7 @@ def locate_folder(path: Path | str, *, recursive: bool = False, setting: str = "
 def fetch_images(
     repo: Repo, subfolder: PurePosixPath, *, recursive: bool = False, setting: str = "data.folder"
 ) -> Snapshot:
-    """Return the images of a dataset's folder and their caption files, from the cache or from the Hub.
+    """Returns the images of a dataset's folder and their caption files, from the cache or from the Hub.
 
     Raises:
         UserError: as `locate_folder`.
@@ -48,14 +48,14 @@ def fetch_images(
         raise UserError(f"{setting} = {url}: {error}") from error
     except LookupError as error:
         raise UserError(
-            f"{setting} = {url}: not in the local Hub cache, and cannot be downloaded ({error.args[0]}). Check the name "
-            f"and the network, run `tinv prefetch` with the same settings on a machine with a network, or set "
+            f"{setting} = {url}: not in the local Hub cache, and cannot be downloaded ({error.args[0]}). Check the "
+            f"name and the network, run `tinv prefetch` with the same settings on a machine with a network, or set "
             f"{setting} to a local folder of images."
         ) from error
 
 
 def parse_dataset_url(url: str, *, setting: str) -> tuple[Repo, PurePosixPath]:
-    """Return the dataset and the folder in it.
+    """Returns the dataset and the folder in it.
 
     Raises:
         UserError: the URL has another form.
@@ -70,7 +70,7 @@ def parse_dataset_url(url: str, *, setting: str) -> tuple[Repo, PurePosixPath]:
 
 
 def select_images(listing: Listing, subfolder: PurePosixPath, *, recursive: bool = False) -> list[str]:
-    """Return the image files in one folder of a dataset, with the caption files beside them.
+    """Returns the image files in one folder of a dataset, with the caption files beside them.
 
     Args:
         listing: the files of the dataset.

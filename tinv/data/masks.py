@@ -16,7 +16,7 @@ _TOLERANCE = 0.02
 
 
 def find_masks(folder: Path, images: Sequence[Path], *, root: Path) -> dict[Path, Path]:
-    """Return the mask of each image that has one: the file with the same name and any image suffix.
+    """Returns the mask of each image that has one: the file with the same name and any image suffix.
 
     Args:
         folder: of the masks; an image in a sub-folder of `root` has its mask in a sub-folder of the same name.
@@ -45,7 +45,7 @@ def find_masks(folder: Path, images: Sequence[Path], *, root: Path) -> dict[Path
 
 
 def check_alpha_channels(images: Sequence[Path]) -> None:
-    """Read the images' headers and warn about those without an alpha channel; unreadable files are skipped.
+    """Reads the images' headers and warn about those without an alpha channel; unreadable files are skipped.
 
     Raises:
         UserError: no image has an alpha channel.
@@ -64,7 +64,7 @@ def check_alpha_channels(images: Sequence[Path]) -> None:
 
 
 def load_mask(path: Path, image_path: Path, image_size: Size) -> Image.Image:
-    """Return a mask as `L`, in its own size; transparent pixels are black.
+    """Returns a mask as `L`, in its own size; transparent pixels are black.
 
     Raises:
         UserError: it cannot be read, or its aspect ratio differs from the image's.

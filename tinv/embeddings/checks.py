@@ -29,8 +29,8 @@ def check_placeholder(concept: Concept, tokenizer: Any) -> None:
         )
     if token in vocabulary:
         raise UserError(
-            f"concept.placeholder_token = {token!r}: a sub-word that the tokenizer builds other words from (alone it is "
-            f"{format_tokens(pieces)}), so other programs could not load it. Choose another, such as {suggestion!r}."
+            f"concept.placeholder_token = {token!r}: a sub-word that the tokenizer builds other words from (alone it "
+            f"is {format_tokens(pieces)}), so other programs could not load it. Choose another, such as {suggestion!r}."
         )
 
 

@@ -88,13 +88,13 @@ class EmbeddingConfig:
             raise UserError(f"embedding.init_noise = {self.init_noise}: must be 0 or more.")
         if (self.init == "file") != (self.init_file is not None):
             raise UserError(
-                f"embedding.init = {self.init}, embedding.init_file = {self.init_file}: init=file needs an init_file, and "
-                f"no other init uses one. Set both or neither."
+                f"embedding.init = {self.init}, embedding.init_file = {self.init_file}: init=file needs an init_file, "
+                f"and no other init uses one. Set both or neither."
             )
         if self.init_words is not None and (self.init != "clip" or not self.init_words):
             raise UserError(
-                f"embedding.init_words = {self.init_words}, embedding.init = {self.init}: init=clip chooses from one or "
-                f"more words, and no other init uses them. Set embedding.init=clip, or embedding.init_words=null."
+                f"embedding.init_words = {self.init_words}, embedding.init = {self.init}: init=clip chooses from one "
+                f"or more words, and no other init uses them. Set embedding.init=clip, or embedding.init_words=null."
             )
         if self.norm not in get_args(Norm):
             raise UserError(f"embedding.norm = {self.norm}: must be one of {', '.join(get_args(Norm))}.")
