@@ -30,7 +30,7 @@ def parse_flags() -> argparse.Namespace:
 def load_pixels(folder: Path, resolution: int) -> Tensor:
     """[N, 3, H, W] in [-1, 1]."""
     images = [Image.open(path).convert("RGB").resize((resolution, resolution)) for path in sorted(folder.iterdir())]
-    return torch.from_numpy(np.stack([np.asarray(image, np.float32) for image in images]) / 127.5 - 1).permute(
+    return torch.from_numpy(np.stack(images, dtype=np.float32) / 127.5 - 1).permute(
         0, 3, 1, 2
     )
 

@@ -74,8 +74,8 @@ def test_resumed_run_is_bit_identical_and_must_have_the_same_parts(model, tmp_pa
     data = tiny_data(tmp_path / "data", model)
     run = run_and_resume(partial(tiny_module, model, **options), data, tmp_path, at=3, max_steps=6)
     run.assert_equal()
-    first, *rest = run.uninterrupted.export_vectors()["<cat-toy>"].values()
-    assert not any(torch.equal(first, other) for other in rest)
+    first, *remaining = run.uninterrupted.export_vectors()["<cat-toy>"].values()
+    assert not any(torch.equal(first, other) for other in remaining)
     with pytest.raises(UserError, match=message):
         fit(tiny_module(model, **others), data, resume=run.checkpoint)
 

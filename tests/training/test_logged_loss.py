@@ -71,8 +71,8 @@ def test_training_step_reads_no_number_from_the_device(model, tmp_path):
 def test_each_concept_and_all_samples_have_a_mean():
     losses = {"/cat": (1.0, 3), "/dog": (5.0, 1)}
     means = [MeanLoss(suffix, torch.tensor(loss), count) for suffix, (loss, count) in losses.items()]
-    found = mean_by_concept("train/loss", [*means, MeanLoss("/cat", torch.tensor(2.0), 1)])
-    assert {name: (mean.item(), count) for name, (mean, count) in found.items()} == {
+    result = mean_by_concept("train/loss", [*means, MeanLoss("/cat", torch.tensor(2.0), 1)])
+    assert {name: (mean.item(), count) for name, (mean, count) in result.items()} == {
         "train/loss/cat": (1.25, 4),
         "train/loss/dog": (5.0, 1),
         "train/loss": (2.0, 5),

@@ -1,4 +1,4 @@
-"""Negative vectors: how they are trained, their two files, and samples with both."""
+"""Negative vectors: how they are trained, their two files, and samples with them."""
 
 from functools import partial
 
@@ -77,17 +77,17 @@ def test_loss_is_that_of_classifier_free_guidance_with_the_negative(model, batch
 
 def test_samples_are_guided_away_from_their_prompt_with_the_negative_in_it(model, learned):
     positive, negative = learned.vectors["clip_l"], learned.vectors["clip_l/negative"]
-    both = {"<cat-toy>": {"clip_l": positive}, "<cat-toy-neg>": {"clip_l": negative}}
+    tokens = {"<cat-toy>": {"clip_l": positive}, "<cat-toy-neg>": {"clip_l": negative}}
 
     def sample(prompts, vectors, seeds, **options):
         return sample_pixels(model, prompts, vectors, seeds=seeds, **FAST, **options)
 
     samples = sample(PROMPTS, {"<cat-toy>": learned.vectors}, [1, 2])
-    guided = sample(PROMPTS[:1], both, [1], negative_prompt=NEGATIVE_PROMPT)
+    guided = sample(PROMPTS[:1], tokens, [1], negative_prompt=NEGATIVE_PROMPT)
     expected = torch.cat([guided, sample(PROMPTS[1:], {}, [2])])
     torch.testing.assert_close(samples, expected, atol=1e-4, rtol=0)
     darker = sample(PROMPTS[:1], {"<cat-toy>": learned.vectors}, [1], negative_prompt="dark")
-    expected = sample(PROMPTS[:1], both, [1], negative_prompt=f"{NEGATIVE_PROMPT}, dark")
+    expected = sample(PROMPTS[:1], tokens, [1], negative_prompt=f"{NEGATIVE_PROMPT}, dark")
     torch.testing.assert_close(darker, expected, atol=1e-4, rtol=0)
 
 
@@ -148,7 +148,7 @@ def test_diffusers_pipeline_samples_what_tinv_samples(model, pipeline_folder, le
     torch.testing.assert_close(image.float(), expected, atol=1e-4, rtol=0)
 
 
-def test_convert_and_inspect_handle_both(learned, tmp_path, capsys):
+def test_convert_and_inspect_handle_negatives(learned, tmp_path, capsys):
     write(tmp_path / "learned_embeds.safetensors", learned)
     assert main(["convert", str(tmp_path), str(tmp_path / "out"), "--to", "a1111"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cat-toy-neg.pt", "cat-toy.pt"]
@@ -170,7 +170,7 @@ def test_invalid_settings_are_rejected_by_name(settings, setting):
         EmbeddingConfig(**settings)
 
 
-def test_model_card_loads_both_files(learned):
+def test_model_card_loads_the_negative_file(learned):
     files = ["learned_embeds.safetensors", "learned_embeds-neg.safetensors"]
     assert usage(learned, repo_id="me/cat", files=files).splitlines()[-4:-1] == [
         'pipe.load_textual_inversion("me/cat")',
