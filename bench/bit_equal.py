@@ -51,13 +51,13 @@ TIMINGS = ("seconds", "per_s", "time", "peak", "memory")
 """Parts of the names of columns that differ from run to run."""
 
 
-def main(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Record the runs, or compare them with a record; exits with 1 if any number differs."""
     parser = argparse.ArgumentParser(prog="python -m bench.bit_equal", description=__doc__.partition("\n")[0])
     parser.add_argument("action", choices=("record", "compare"))
     parser.add_argument("file", type=Path)
     parser.add_argument("--only", nargs="+", choices=[*RUNS, "resume"], default=[*RUNS, "resume"])
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(argv)
     results = run_all(arguments.only)
     if arguments.action == "record":
         arguments.file.write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -83,7 +83,7 @@ def run_all(names: list[str]) -> dict[str, dict[str, Any]]:
                 train(output_dir, *settings, f"trainer.max_steps={STEPS // 2}", "scheduler.num_training_steps=12")
                 train(output_dir, *settings, f"resume={output_dir}")
             else:
-                train(output_dir, *COMMON, *(word.format(sdxl=sdxl) for word in RUNS[name]))
+                train(output_dir, *COMMON, *(override.format(sdxl=sdxl) for override in RUNS[name]))
             results[name] = {"metrics": read_metrics(output_dir), "tensors": hash_tensors(output_dir)}
     return results
 

@@ -30,9 +30,7 @@ def parse_flags() -> argparse.Namespace:
 def load_pixels(folder: Path, resolution: int) -> Tensor:
     """[N, 3, H, W] in [-1, 1]."""
     images = [Image.open(path).convert("RGB").resize((resolution, resolution)) for path in sorted(folder.iterdir())]
-    return torch.from_numpy(np.stack(images, dtype=np.float32) / 127.5 - 1).permute(
-        0, 3, 1, 2
-    )
+    return torch.from_numpy(np.stack(images, dtype=np.float32) / 127.5 - 1).permute(0, 3, 1, 2)
 
 
 def main() -> None:
