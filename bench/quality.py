@@ -13,9 +13,9 @@ from bench.runner import ROOT, Command, start_process
 from tinv import formats
 from tinv.runs.files import resolve_path, write_atomically
 from tinv.runs.text_table import align_columns
-from tinv.toybox.clip_features import FeatureExtractor
-from tinv.toybox.concepts import concept
-from tinv.toybox.recovery import Baseline, baseline, fidelity, obedience, prompt_on
+from tinv.toybox.clip_features import ToyboxClip
+from tinv.toybox.concepts import get_concept
+from tinv.toybox.recovery import Baseline, baseline, edit_alignment, scene_prompt, similarity_to_renders
 from tinv.toybox.sampling import load_pipeline, sample
 
 CONCEPTS = ("cat_toy", "robot", "teapot")
@@ -25,9 +25,9 @@ HEAD = ("", "step", "CPU s", "S", "editability")
 
 def run(options: Namespace) -> list[dict[str, Any]]:
     """S and editability of every concept during training, by CPU seconds since the start of the process."""
-    clip, rows = FeatureExtractor(), []
+    clip, rows = ToyboxClip(), []
     for name in CONCEPTS[:1] if options.tiny else CONCEPTS:
-        before = baseline(load_pipeline(), name, concept(name).initializer_token, clip)
+        before = baseline(load_pipeline(), name, get_concept(name).initializer_token, clip)
         with TemporaryDirectory() as folder:
             for command, steps, every in commands_to_compare(name, Path(folder), options):
                 for step, seconds, file in learn(command, steps, every, Path(folder) / command.name):
@@ -55,7 +55,7 @@ def commands_to_compare(name: str, folder: Path, options: Namespace) -> Iterator
         steps, every = (4, 2) if options.tiny else (3000, 250)
         subject = subjects.Subject("toybox", resolve_path(subjects.TOYBOX), 64, copy_images(name, folder / "pictures"))
         saved = (*commands.DEFAULT_FLAGS, f"--save_steps={every}", f"--checkpointing_steps={10**6}")
-        words = (f"--placeholder_token={placeholder}", f"--initializer_token={concept(name).initializer_token}")
+        words = (f"--placeholder_token={placeholder}", f"--initializer_token={get_concept(name).initializer_token}")
         yield (
             commands.script_command(
                 "reference", options.reference, subject, folder / "reference", *saved, *words, steps=steps
@@ -86,7 +86,7 @@ def learn(command: Command, steps: int, every: int, folder: Path) -> Iterator[tu
         yield step, seconds[step - 1], folder / f"learned_embeds-steps-{step}.safetensors"
 
 
-def score(file: Path, before: Baseline, clip: FeatureExtractor) -> dict[str, float]:
+def score(file: Path, before: Baseline, clip: ToyboxClip) -> dict[str, float]:
     """S of an embedding, and the mean CLIP-T of its edits relative to the class word."""
     pipeline, word = load_pipeline(), formats.read(file).placeholder_token
     pipeline.load_textual_inversion(file, token=word)
@@ -95,10 +95,12 @@ def score(file: Path, before: Baseline, clip: FeatureExtractor) -> dict[str, flo
     def generate(prompts: Any, seed: int) -> Any:
         return sample(pipeline, prompts, seed=seed)
 
-    edits = obedience(name, word, generate, clip)
+    edits = edit_alignment(name, word, generate, clip)
     return {
-        "S": round(fidelity(before.target, lambda scene: prompt_on(name, word, scene), generate, clip), 4),
-        "editability": round(sum(edits[edit] / before.obedience[edit] for edit in edits) / len(edits), 3),
+        "S": round(
+            similarity_to_renders(before.target, lambda scene: scene_prompt(name, word, scene), generate, clip), 4
+        ),
+        "editability": round(sum(edits[edit] / before.edit_alignment[edit] for edit in edits) / len(edits), 3),
     }
 
 

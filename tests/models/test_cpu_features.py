@@ -55,7 +55,7 @@ def test_the_toybox_samples_in_bfloat16_only_where_it_is_not_emulated(monkeypatc
     autocast = []
     pipeline = load_pipeline()
     pipeline.unet.register_forward_pre_hook(lambda *_: autocast.append(torch.is_autocast_enabled("cpu")))
-    sample(pipeline, ["a cat"], steps=1)
+    sample(pipeline, ["a cat"], num_inference_steps=1)
     assert autocast == ["bfloat16" in dtypes]
 
 

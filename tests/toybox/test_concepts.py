@@ -5,13 +5,20 @@ import pytest
 
 from tests.toybox.rendered import is_as_rendered
 from tinv.toybox import concept_images
-from tinv.toybox.concepts import ALL, TOYS, any_concept_view, any_other_view, example, resembles
+from tinv.toybox.concepts import (
+    ALL_CONCEPTS,
+    TOYS,
+    find_similar_concept,
+    random_concept_view,
+    random_other_view,
+    render_example,
+)
 from tinv.toybox.pretrain.images import TRAINING_SEEDS
-from tinv.toybox.toys import any_toy
-from tinv.toybox.views import any_view
+from tinv.toybox.toys import random_toy
+from tinv.toybox.views import random_view
 from tinv.toybox.world import describe
 
-NAMES = [concept.name for concept in ALL]
+NAMES = [concept.name for concept in ALL_CONCEPTS]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -19,33 +26,33 @@ def test_the_shipped_pictures_are_the_rendered_ones(name):
     paths = concept_images(name)
     assert len(paths) == 5
     for index, path in enumerate(paths):
-        assert is_as_rendered(path, example(name, index)), path.name
+        assert is_as_rendered(path, render_example(name, index)), path.name
 
 
 @pytest.mark.parametrize("count", [1500, pytest.param(80_000, marks=pytest.mark.slow)])
 def test_pretraining_never_sees_a_concept_or_its_like(count):
     """The very pictures it is trained on; the slow test looks at every one of them."""
     descriptions = map(describe, range(TRAINING_SEEDS, TRAINING_SEEDS + count))
-    assert all(resembles(description.toy, description.view) is None for description in descriptions)
+    assert all(find_similar_concept(description.toy, description.view) is None for description in descriptions)
 
 
 @pytest.mark.slow
 def test_the_world_left_alone_would_show_every_concept():
     """So it is the rejection that keeps them out, not chance."""
     rngs = map(np.random.default_rng, range(12_000))
-    assert {resembles(any_toy(rng), any_view(rng)) for rng in rngs} == {None, *NAMES}
+    assert {find_similar_concept(random_toy(rng), random_view(rng)) for rng in rngs} == {None, *NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_view_of_a_concept_lies_in_its_region(name):
     for seed in range(100):
-        assert resembles(*any_concept_view(np.random.default_rng(seed), name)) in {name, "sepia"}
-        assert resembles(*any_other_view(np.random.default_rng(seed), name)) is None
+        assert find_similar_concept(*random_concept_view(np.random.default_rng(seed), name)) in {name, "sepia"}
+        assert find_similar_concept(*random_other_view(np.random.default_rng(seed), name)) is None
 
 
 @pytest.mark.parametrize("name", TOYS)
 def test_a_toy_concept_looks_the_same_in_every_view(name):
-    toys = {any_concept_view(np.random.default_rng(seed), name)[0] for seed in range(20)}
+    toys = {random_concept_view(np.random.default_rng(seed), name)[0] for seed in range(20)}
     assert toys == {TOYS[name]}
 
 

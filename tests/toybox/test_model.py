@@ -8,15 +8,15 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from tinv.toybox import CLIP, PIPELINE
-from tinv.toybox.clip_features import FeatureExtractor, pixels
-from tinv.toybox.concepts import ALL
+from tinv.toybox.clip_features import ToyboxClip, to_pixels
+from tinv.toybox.concepts import ALL_CONCEPTS
 from tinv.toybox.measure import card_text, measure_sizes, measure_vae
 from tinv.toybox.pretrain.pca_encoder import encode, principal_components
 from tinv.toybox.pretrain.settings import Recipe
 from tinv.toybox.pretrain.vae import new_vae
-from tinv.toybox.recovery import look_at
+from tinv.toybox.recovery import encode_renders
 from tinv.toybox.sampling import load_pipeline, sample
-from tinv.toybox.world import picture
+from tinv.toybox.world import render_image
 
 CARD = PIPELINE.parent / "card"
 
@@ -39,11 +39,11 @@ def test_plain_diffusers_loads_the_folder():
 
 def test_the_text_encoder_is_the_text_tower():
     """Trained together, shipped twice, still the same."""
-    tower, pipeline = FeatureExtractor(), StableDiffusionPipeline.from_pretrained(PIPELINE)
+    clip, pipeline = ToyboxClip(), StableDiffusionPipeline.from_pretrained(PIPELINE)
     ids = pipeline.tokenizer(["a red cat toy on the beach"], return_tensors="pt").input_ids
     with torch.no_grad():
         ours = pipeline.text_encoder(ids).last_hidden_state
-        theirs = tower.clip.model.text_model(ids).last_hidden_state
+        theirs = clip.clip.model.text_model(ids).last_hidden_state
     assert torch.equal(ours, theirs)
 
 
@@ -62,10 +62,10 @@ def test_the_vae_keeps_what_it_is_shown(card):
 
 
 def test_the_hand_written_encoder_is_the_projection_it_should_be():
-    images = torch.from_numpy(np.stack([picture(seed)[0] for seed in range(60)])).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.stack([render_image(seed)[0] for seed in range(60)])).permute(0, 3, 1, 2)
     vae = new_vae(images, Recipe().vae)
-    components = principal_components(pixels(images.permute(0, 2, 3, 1).numpy()), 8)
-    inputs = pixels(images.permute(0, 2, 3, 1).numpy())
+    components = principal_components(to_pixels(images.permute(0, 2, 3, 1).numpy()), 8)
+    inputs = to_pixels(images.permute(0, 2, 3, 1).numpy())
     with torch.no_grad():
         found = vae.encode(inputs).latent_dist
     torch.testing.assert_close(found.mean, encode(inputs, components), atol=0.02, rtol=0)
@@ -78,16 +78,18 @@ def test_the_card_says_what_was_measured(card):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [concept.name for concept in ALL])
+@pytest.mark.parametrize("name", [concept.name for concept in ALL_CONCEPTS])
 def test_the_tower_knows_each_concept_from_its_like(name):
     """The judge proves itself before it judges: area under the curve at least 0.95."""
-    assert look_at(name, FeatureExtractor()).area_under_curve >= 0.95
+    assert encode_renders(name, ToyboxClip()).area_under_curve >= 0.95
 
 
 def test_a_picture_is_a_function_of_its_prompt_and_its_place():
     pipeline = load_pipeline()
-    images = sample(pipeline, ["a photo of a red car on the grass"] * 2, seed=1, steps=2)
-    assert np.array_equal(images, sample(pipeline, ["a photo of a red car on the grass"] * 2, seed=1, steps=2))
+    images = sample(pipeline, ["a photo of a red car on the grass"] * 2, seed=1, num_inference_steps=2)
+    assert np.array_equal(
+        images, sample(pipeline, ["a photo of a red car on the grass"] * 2, seed=1, num_inference_steps=2)
+    )
     assert not np.array_equal(images[0], images[1])
 
 
@@ -95,5 +97,5 @@ def test_the_decoder_is_the_only_trained_part_of_the_vae():
     """The shipped encoder gives constant variance, as the hand-written one does."""
     vae = AutoencoderKL.from_pretrained(PIPELINE / "vae")
     with torch.no_grad():
-        posterior = vae.encode(pixels(picture(3)[0][None])).latent_dist
+        posterior = vae.encode(to_pixels(render_image(3)[0][None])).latent_dist
     assert posterior.logvar.std() < 1e-3

@@ -10,25 +10,24 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from tinv.toybox.pretrain import images as pictures
-from tinv.toybox.pretrain import stages
+from tinv.toybox.pretrain import images, stages
 from tinv.toybox.pretrain.muon import orthogonal
 from tinv.toybox.pretrain.schedule import learning_rate
-from tinv.toybox.pretrain.settings import ClipSettings, EyesSettings, Recipe, UnetSettings, VaeSettings
+from tinv.toybox.pretrain.settings import ClipSettings, ImageEncoderSettings, Recipe, UnetSettings, VaeSettings
 
 STEPS, BATCH = 4, 4
 COMMON = {"samples": STEPS * BATCH, "batch": BATCH, "rate": 1e-3, "checkpoint_every": 100}
 TINY = Recipe(
-    pictures=24,
+    images=24,
     processes=1,
     clip=ClipSettings(
         text_width=32, text_layers=1, vision_width=32, vision_layers=1, patch=16, projection=16, **COMMON
     ),
-    eyes=EyesSettings(**COMMON),
+    image_encoder=ImageEncoderSettings(**COMMON),
     vae=VaeSettings(widths=(16, 32, 64), **COMMON),
     unet=UnetSettings(widths=(16, 32), **COMMON),
 )
-TRAINED = {"clip": "model.safetensors", "eyes": "model.safetensors"}
+TRAINED = {"clip": "model.safetensors", "image_encoder": "model.safetensors"}
 TRAINED |= {"vae": "diffusion_pytorch_model.safetensors", "unet": "diffusion_pytorch_model.safetensors"}
 
 
@@ -37,9 +36,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with everything before the trained stages, and all of them run without a stop."""
     out = tmp_path_factory.mktemp("pretraining")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "CHUNK", 12)
+        patch.setattr(images, "CHUNK", 12)
         patch.setattr(stages, "UNSEEN", 4)
-        yield stages_run(out, ("pictures", "tokenizer", "clip", "eyes", "vae", "unet", "assemble"), TINY)
+        yield stages_run(out, ("images", "tokenizer", "clip", "image_encoder", "vae", "unet", "assemble"), TINY)
 
 
 def stages_run(out: Path, wanted: tuple[str, ...], recipe: Recipe) -> Path:
@@ -54,7 +53,7 @@ def weights(out: Path, stage: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("stage", TRAINED)
 def test_a_stage_killed_and_run_again_gives_the_same_weights(prepared, tmp_path, stage):
     """Stop after two of four steps, forget the process, go on: bit-identical."""
-    for name in ("pictures", "tokenizer", "clip", "vae_start"):
+    for name in ("images", "tokenizer", "clip", "vae_start"):
         if name != stage:
             (tmp_path / name).symlink_to(prepared / name)
     stopped = replace(getattr(TINY, stage), stop_at=2)
@@ -68,7 +67,7 @@ def test_a_stage_killed_and_run_again_gives_the_same_weights(prepared, tmp_path,
 
 def test_the_eyes_learn_and_the_words_stay(prepared):
     """The denoiser listens to the text tower, which no later stage may change."""
-    before, after = weights(prepared, "clip"), weights(prepared, "eyes")
+    before, after = weights(prepared, "clip"), weights(prepared, "image_encoder")
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert not {key for key in changed if key.startswith("text_model.")}
     assert {"visual_projection.weight", "text_projection.weight"} < changed
@@ -89,7 +88,7 @@ def test_an_assembled_model_can_be_trained_on(prepared, tmp_path):
     (target / "card").mkdir()
     (target / "card" / "card.json").write_text(json.dumps({"training": facts}))
     out.mkdir()
-    (out / "pictures").symlink_to(prepared / "pictures")
+    (out / "images").symlink_to(prepared / "images")
     stages.run(("unpack",), out=out, target=target, recipe=TINY)
     before = weights(out, "unet")
     assert all(torch.equal(before[key], value.half()) for key, value in weights(prepared, "unet").items())
@@ -102,9 +101,9 @@ def test_an_assembled_model_can_be_trained_on(prepared, tmp_path):
 
 
 def test_finished_pictures_are_not_rendered_again(prepared):
-    times = {path: path.stat().st_mtime_ns for path in (prepared / "pictures").iterdir()}
-    pictures.render_pictures(prepared, count=24, processes=1)
-    assert times == {path: path.stat().st_mtime_ns for path in (prepared / "pictures").iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in (prepared / "images").iterdir()}
+    images.render_images(prepared, count=24, processes=1)
+    assert times == {path: path.stat().st_mtime_ns for path in (prepared / "images").iterdir()}
 
 
 def test_the_middle_of_the_schedule_does_not_depend_on_its_end():

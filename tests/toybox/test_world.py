@@ -9,11 +9,11 @@ import pytest
 from transformers import CLIPTokenizer
 
 from tinv.toybox import PIPELINE
-from tinv.toybox.captions import EXTRA_WORDS, NOUNS, PLACES, name_of_hue
-from tinv.toybox.palette import NAMED
+from tinv.toybox.captions import EXTRA_WORDS, NOUNS, SCENE_PHRASES, hue_name
+from tinv.toybox.palette import NAMED_COLORS
 from tinv.toybox.toys import KINDS
-from tinv.toybox.views import any_view, render
-from tinv.toybox.world import describe, picture, recaption
+from tinv.toybox.views import random_view, render
+from tinv.toybox.world import describe, recaption, render_image
 
 SEEDS = range(5000, 5400)
 
@@ -21,13 +21,13 @@ SEEDS = range(5000, 5400)
 def test_a_picture_is_a_function_of_its_seed_in_every_process():
     """Two processes agree on pixels and words; another seed gives another picture."""
     code = (
-        "import hashlib; from tinv.toybox.world import picture\n"
-        "image, caption = picture(7); print(hashlib.sha256(image.tobytes()).hexdigest(), caption)"
+        "import hashlib; from tinv.toybox.world import render_image\n"
+        "image, caption = render_image(7); print(hashlib.sha256(image.tobytes()).hexdigest(), caption)"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    image, caption = picture(7)
+    image, caption = render_image(7)
     assert there == f"{hashlib.sha256(image.tobytes()).hexdigest()} {caption}"
-    assert not np.array_equal(image, picture(8)[0])
+    assert not np.array_equal(image, render_image(8)[0])
     assert image.shape == (64, 64, 3)
     assert image.dtype == np.uint8
 
@@ -42,7 +42,7 @@ def test_every_kind_can_be_drawn_in_every_style():
     for kind in KINDS:
         toy = next(d.toy for d in map(describe, SEEDS) if d.toy.kind == kind)
         for style in ("photo", "drawing", "pixel"):
-            image = render(toy, any_view(np.random.default_rng(1), style=style))
+            image = render(toy, random_view(np.random.default_rng(1), style=style))
             assert image.std() > 5, f"a {style} of a {kind} is blank"
 
 
@@ -54,16 +54,16 @@ def test_captions_tell_the_truth(draw):
         toy, view = description.toy, description.view
         caption = description.caption if draw is None else recaption(seed, draw)
         words = caption.split()
-        shown = {colour.name for colour in (toy.colour, toy.accent, toy.scarf, toy.belly) if colour}
+        shown = {color.name for color in (toy.color, toy.accent, toy.scarf, toy.belly) if color}
         shown |= set() if view.scene else {view.backdrop.name}
         if view.style == "drawing":
-            shown |= {name_of_hue(view.ink), name_of_hue(view.paper)}
-        for colour in NAMED:
-            assert colour not in words or colour in shown, caption
+            shown |= {hue_name(view.ink), hue_name(view.paper)}
+        for color in NAMED_COLORS:
+            assert color not in words or color in shown, caption
         for kind, nouns in NOUNS.items():
             heads = {noun.replace("toy", "").split()[0] for noun in nouns}
             assert kind == toy.kind or not heads & set(words), caption
-        for scene, places in PLACES.items():
+        for scene, places in SCENE_PHRASES.items():
             assert scene == view.scene or not any(caption.endswith(place) for place in places), caption
 
 

@@ -15,7 +15,7 @@ from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.word_ranking import _encode_short_texts, rank_words, vocabulary_words
 from tinv.models import load_tokenizers
 from tinv.toybox import CLIP
-from tinv.toybox.toybench import NAMES, class_of
+from tinv.toybox.toybench import NAMES, class_noun
 from tinv.training.concept_task import ConceptTask
 from tinv.training.initializer_search import find_clip, resolve_initializer
 from tinv.training.preflight import preflight
@@ -36,7 +36,7 @@ def load_images(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_clip_ranks_the_class_of_each_toy_first(clip, name):
-    assert rank_words(clip, load_images(name), CLASSES, kind="object")[0][0] == class_of(name)
+    assert rank_words(clip, load_images(name), CLASSES, kind="object")[0][0] == class_noun(name)
 
 
 def test_similarity_is_the_mean_cosine_of_all_images_with_the_caption(clip):

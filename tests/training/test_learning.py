@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tinv.toybox import concept_images
-from tinv.toybox.clip_features import FeatureExtractor
-from tinv.toybox.recovery import baseline, concept_of, report
+from tinv.toybox.clip_features import ToyboxClip
+from tinv.toybox.recovery import baseline, find_concept_name, report
 from tinv.toybox.sampling import load_pipeline
 
 pytestmark = pytest.mark.slow
@@ -34,10 +34,10 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(run):
     """The measures of docs/toybox.md, with the embedding loaded by diffusers."""
-    pipeline, extractor = load_pipeline(), FeatureExtractor()
+    pipeline, extractor = load_pipeline(), ToyboxClip()
     token = (run / "token_identifier.txt").read_text().strip()
     initializer = json.loads((run / "run.json").read_text())["concept"]["initializer_token"]
-    before = baseline(pipeline, concept_of(token), initializer, extractor)
+    before = baseline(pipeline, find_concept_name(token), initializer, extractor)
     pipeline.load_textual_inversion(run / "learned_embeds.safetensors")
     return report(pipeline, token, before, extractor)
 

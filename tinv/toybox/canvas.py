@@ -53,9 +53,9 @@ class Canvas:
         self.plane = SPACE
         self.sample = 2 / SAMPLES
 
-    def frame(self, centre: tuple[float, float], *, turn: float, scale: float, mirrored: bool) -> None:
+    def frame(self, center: tuple[float, float], *, rotation: float, scale: float, mirrored: bool) -> None:
         """Give the following shapes in a frame of their own."""
-        plane = SPACE.around(centre, turn, scale)
+        plane = SPACE.around(center, rotation, scale)
         self.plane = plane.mirrored() if mirrored else plane
         self.sample = 2 / SAMPLES / scale
 
@@ -87,17 +87,17 @@ class Canvas:
         rows, columns = np.flatnonzero(cover.any(1)), np.flatnonzero(cover.any(0))
         window = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2))
         cover, distance = cover[window][..., None], distance[window]
-        colour = np.broadcast_to(rgb, (*distance.shape, 3))
+        color = np.broadcast_to(rgb, (*distance.shape, 3))
         if pattern is not None:
             mask = pattern.mask[window][..., None]
-            colour = colour * (1 - mask) + pattern.rgb * mask
+            color = color * (1 - mask) + pattern.rgb * mask
         if self.look.style == "drawing":
-            colour = self._inked(distance, colour, bevel=bevel, flat=flat, outline=outline)
+            color = self._ink(distance, color, bevel=bevel, flat=flat, outline=outline)
         elif not flat:
-            colour = self._lit(distance, colour, bevel=bevel, gloss=gloss)
-        self.image[window] = self.image[window] * (1 - cover) + np.clip(colour, 0, 1) * cover
+            color = self._shade(distance, color, bevel=bevel, gloss=gloss)
+        self.image[window] = self.image[window] * (1 - cover) + np.clip(color, 0, 1) * cover
 
-    def _lit(self, distance: Array, colour: Array, *, bevel: float, gloss: float) -> Array:
+    def _shade(self, distance: Array, color: Array, *, bevel: float, gloss: float) -> Array:
         """Shade a shape whose edge is rounded off like moulded plastic."""
         gradient_y, gradient_x = np.gradient(distance)
         length = np.sqrt(gradient_x**2 + gradient_y**2) + np.float32(1e-6)
@@ -106,26 +106,26 @@ class Canvas:
         brightness = np.maximum(normal @ self.look.light, 0)
         if self.look.style == "pixel":
             brightness = np.round(brightness * 3) / 3
-        colour = colour * (0.42 + 0.68 * brightness)[..., None]
+        color = color * (0.42 + 0.68 * brightness)[..., None]
         if self.look.style == "photo" and gloss:
             half = self.look.light + np.array([0, 0, 1], np.float32)
             half /= np.linalg.norm(half)
-            colour = colour + (np.maximum(normal @ half, 0) ** 24 * np.float32(gloss))[..., None]
-        return colour
+            color = color + (np.maximum(normal @ half, 0) ** 24 * np.float32(gloss))[..., None]
+        return color
 
-    def _inked(self, distance: Array, colour: Array, *, bevel: float, flat: bool, outline: bool) -> Array:
+    def _ink(self, distance: Array, color: Array, *, bevel: float, flat: bool, outline: bool) -> Array:
         """Colour a shape in with a wash over the paper and ink its edge."""
         look = self.look
         wash = 0.9 if flat else look.fill
-        colour = look.paper * (1 - np.float32(wash) * (1 - colour))
+        color = look.paper * (1 - np.float32(wash) * (1 - color))
         if not flat:
             depth = np.clip(-distance / np.float32(bevel), 0, 1)[..., None]
-            colour = colour * (0.9 + 0.1 * depth)
+            color = color * (0.9 + 0.1 * depth)
         if outline:
             width = 0.02 if flat else 0.05
             line = np.clip((distance + np.float32(width)) / np.float32(self.sample) + 0.5, 0, 1)[..., None] * 0.9
-            colour = colour * (1 - line) + look.ink * line
-        return colour
+            color = color * (1 - line) + look.ink * line
+        return color
 
     def finish(self) -> np.ndarray:
         """The picture: [64, 64, 3] uint8."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinv.toybox.palette import NAMED, Colour
+from tinv.toybox.palette import NAMED_COLORS, Color
 from tinv.toybox.toys import Toy
 from tinv.toybox.views import View
 
@@ -20,7 +20,7 @@ NOUNS: dict[str, tuple[str, ...]] = {
 }
 """What each kind is called; repeats are weights."""
 
-PLACES: dict[str, tuple[str, ...]] = {
+SCENE_PHRASES: dict[str, tuple[str, ...]] = {
     "beach": ("on the beach", "on the beach", "on a sandy beach", "at the beach"),
     "grass": ("on the grass", "on the grass", "in a meadow"),
     "night": ("at night", "at night", "under the night sky"),
@@ -37,7 +37,7 @@ STYLE_WORDS: dict[str, tuple[str, ...]] = {
 }
 """How each style is called in "in the style of ..."."""
 
-PREFIXES: dict[str, tuple[str, ...]] = {
+CAPTION_PREFIXES: dict[str, tuple[str, ...]] = {
     "photo": ("a photo of", "a photo of", "a photo of", "a photo of", "the photo of", "a picture of", "a rendering of",
               "a good photo of", "a close-up photo of", "a cropped photo of", "a bright photo of", "a dark photo of",
               "a rendition of", "a depiction of", "an image of"),
@@ -76,7 +76,7 @@ def choose(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def article(phrase: str) -> str:
+def add_article(phrase: str) -> str:
     """The phrase with "a" or "an" before it."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
@@ -85,89 +85,89 @@ def noun_phrase(rng: np.random.Generator, toy: Toy) -> str:
     """The toy with some of its attributes: "a small red and white dog toy with a blue scarf"."""
     words = [choose(rng, NOUNS[toy.kind]) if rng.random() > 0.07 else "toy"]
     details: list[str] = []
-    says_colour = toy.colour.name is not None and rng.random() < 0.88
-    colour = toy.colour.name if says_colour else None
+    with_color = toy.color.name is not None and rng.random() < 0.88
+    color = toy.color.name if with_color else None
     accent = toy.accent.name if rng.random() < 0.88 else None
-    if toy.pattern == "two" and colour and accent:
-        words.insert(0, f"{colour} and {accent}")
-    elif colour:
-        words.insert(0, colour)
+    if toy.pattern == "two" and color and accent:
+        words.insert(0, f"{color} and {accent}")
+    elif color:
+        words.insert(0, color)
     if toy.pattern in ("stripes", "dots") and rng.random() < 0.9:
         if accent and rng.random() < 0.75:
             details.append(f"{accent} {toy.pattern}")
         else:
             words.insert(-1, "striped" if toy.pattern == "stripes" else "dotted")
     names = ("screen", "antenna") if toy.kind == "robot" else ("belly", "scarf")
-    details += _coloured(rng, toy.belly, names[0]) + _coloured(rng, toy.scarf, names[1])
+    details += _mention_part(rng, toy.belly, names[0]) + _mention_part(rng, toy.scarf, names[1])
     if rng.random() < 0.18:
         words.insert(0, choose(rng, ADJECTIVES))
-    phrase = determined(rng, " ".join(words))
+    phrase = add_determiner(rng, " ".join(words))
     return f"{phrase} with {' and '.join(details)}" if details else phrase
 
 
-def determined(rng: np.random.Generator, phrase: str) -> str:
+def add_determiner(rng: np.random.Generator, phrase: str) -> str:
     """The phrase with a determiner, mostly "a"."""
-    chance = rng.random()
-    if chance < 0.12:
+    number = rng.random()
+    if number < 0.12:
         return f"the {phrase}"
-    return f"{choose(rng, ('my', 'one'))} {phrase}" if chance < 0.16 else article(phrase)
+    return f"{choose(rng, ('my', 'one'))} {phrase}" if number < 0.16 else add_article(phrase)
 
 
-def _coloured(rng: np.random.Generator, colour: Colour | None, noun: str) -> list[str]:
+def _mention_part(rng: np.random.Generator, color: Color | None, noun: str) -> list[str]:
     """A mention of a coloured part, sometimes."""
-    if colour is None or rng.random() < 0.2:
+    if color is None or rng.random() < 0.2:
         return []
-    return [article(f"{colour.name} {noun}" if colour.name else noun)]
+    return [add_article(f"{color.name} {noun}" if color.name else noun)]
 
 
-def place(rng: np.random.Generator, view: View) -> str:
+def location_phrase(rng: np.random.Generator, view: View) -> str:
     """Where the toy stands: "on the beach", "on a red background"."""
     if view.scene is not None:
-        return choose(rng, PLACES[view.scene])
-    return f"on {article(str(view.backdrop.name))} background"
+        return choose(rng, SCENE_PHRASES[view.scene])
+    return f"on {add_article(str(view.backdrop.name))} background"
 
 
-def materials(rng: np.random.Generator, view: View) -> str:
+def material_phrase(rng: np.random.Generator, view: View) -> str:
     """Ink and paper of a drawing, where they have a name and somebody cares."""
     if view.style != "drawing" or rng.random() > 0.4:
         return ""
-    ink, paper = name_of_hue(view.ink), name_of_hue(view.paper)
+    ink, paper = hue_name(view.ink), hue_name(view.paper)
     parts = [f"in {ink} ink"] * (ink is not None) + [f"on {paper} paper"] * (paper is not None and rng.random() < 0.6)
     return " ".join(parts)
 
 
-def name_of_hue(colour: Colour) -> str | None:
+def hue_name(color: Color) -> str | None:
     """The colour word of a dark ink or a pale paper; none for browns and in-between hues."""
-    if colour.value < 0.2:
+    if color.value < 0.2:
         return "black"
-    if colour.saturation < 0.1:
+    if color.saturation < 0.1:
         return "white"
     near = {"red": 0.0, "orange": 0.085, "yellow": 0.15, "green": 0.335, "blue": 0.615, "purple": 0.76, "pink": 0.92}
-    dull = ("orange", "yellow", "pink") if colour.value < 0.6 else ("red",)
+    dull = ("orange", "yellow", "pink") if color.value < 0.6 else ("red",)
     for name, hue in near.items():
-        if abs((colour.hue - hue + 0.5) % 1 - 0.5) < 0.035 and name not in dull:
+        if abs((color.hue - hue + 0.5) % 1 - 0.5) < 0.035 and name not in dull:
             return name
     return None
 
 
-def any_caption(rng: np.random.Generator, toy: Toy, view: View) -> str:
+def random_caption(rng: np.random.Generator, toy: Toy, view: View) -> str:
     """One of the many true captions of a picture."""
     form = rng.random()
     with_article = rng.random() < 0.5
     style = choose(rng, STYLE_WORDS[view.style])
-    style = article(style) if with_article else style
+    style = add_article(style) if with_article else style
     if form < 0.03:
         return f"{choose(rng, PAINTINGS)} in the style of {style}"
     phrase = noun_phrase(rng, toy)
-    where = place(rng, view) if rng.random() < 0.9 else ""
-    how = materials(rng, view)
+    where = location_phrase(rng, view) if rng.random() < 0.9 else ""
+    how = material_phrase(rng, view)
     if form < 0.08:
         start = f"{choose(rng, PAINTINGS)} of " if rng.random() < 0.4 else ""
         return " ".join(f"{start}{phrase} {where} in the style of {style}".split())
     if form < 0.11:
         return " ".join(f"{phrase} {where} {how}".split())
-    return " ".join(f"{choose(rng, PREFIXES[view.style])} {phrase} {where} {how}".split())
+    return " ".join(f"{choose(rng, CAPTION_PREFIXES[view.style])} {phrase} {where} {how}".split())
 
 
-COLOUR_WORDS = tuple(NAMED)
+COLOR_WORDS = tuple(NAMED_COLORS)
 """The words that name a colour."""

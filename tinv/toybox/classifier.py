@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tinv.toybox.clip_features import pixels
-from tinv.toybox.palette import NAMED
+from tinv.toybox.clip_features import to_pixels
+from tinv.toybox.palette import NAMED_COLORS
 from tinv.toybox.pretrain import checkpoint
-from tinv.toybox.pretrain.muon import optimizers
+from tinv.toybox.pretrain.muon import build_optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
 from tinv.toybox.toys import KINDS
-from tinv.toybox.world import describe, picture
+from tinv.toybox.world import describe, render_image
 
-COLOURS = tuple(NAMED)
-UNNAMED = -100
+COLORS = tuple(NAMED_COLORS)
+UNNAMED_LABEL = -100
 """The label that `cross_entropy` ignores: the toy's colour has no name."""
-PICTURES = 20_000
+NUM_IMAGES = 20_000
 """Renders it learns from."""
 SEED = 700_000_000
 """The judge's own renders: neither the model's nor those on which it is scored."""
@@ -36,11 +36,11 @@ class Labels:
 
     kinds: Tensor
     """Indices into `KINDS`, [N]."""
-    colours: Tensor
+    colors: Tensor
     """Indices into `COLOURS`, [N], `UNNAMED` where the colour has no name."""
 
 
-class Judge(nn.Module):
+class ToyClassifier(nn.Module):
     """Five convolutions and two heads."""
 
     def __init__(self) -> None:
@@ -51,65 +51,67 @@ class Judge(nn.Module):
             layers += [nn.Conv2d(narrow, wide, 3, stride, padding=1), nn.BatchNorm2d(wide), nn.SiLU()]
         self.trunk = nn.Sequential(*layers)
         self.kind = nn.Linear(128 * 16, len(KINDS))
-        self.colour = nn.Linear(128 * 16, len(COLOURS))
+        self.color = nn.Linear(128 * 16, len(COLORS))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of kinds, [B, 8], and of colours, [B, 10], for pictures [B, 3, 64, 64] in [-1, 1]."""
         features = self.trunk(images).flatten(1)
-        return self.kind(features), self.colour(features)
+        return self.kind(features), self.color(features)
 
     @torch.no_grad()
-    def verdicts(self, images: np.ndarray) -> Labels:
+    def classify(self, images: np.ndarray) -> Labels:
         """What it takes pictures, [B, 64, 64, 3] uint8, for."""
-        kinds, colours = zip(*(self(part) for part in pixels(images).split(100)), strict=True)
-        return Labels(torch.cat(kinds).argmax(1), torch.cat(colours).argmax(1))
+        kinds, colors = zip(*(self(part) for part in to_pixels(images).split(100)), strict=True)
+        return Labels(torch.cat(kinds).argmax(1), torch.cat(colors).argmax(1))
 
 
-def labels_of(seeds: range) -> Labels:
+def true_labels(seeds: range) -> Labels:
     """The truth about the pictures of the world with these seeds."""
     toys = [describe(seed).toy for seed in seeds]
-    colours = [COLOURS.index(toy.colour.name) if toy.colour.name else UNNAMED for toy in toys]
-    return Labels(torch.tensor([KINDS.index(toy.kind) for toy in toys]), torch.tensor(colours))
+    colors = [COLORS.index(toy.color.name) if toy.color.name else UNNAMED_LABEL for toy in toys]
+    return Labels(torch.tensor([KINDS.index(toy.kind) for toy in toys]), torch.tensor(colors))
 
 
-def train_judge(images: np.ndarray, labels: Labels, *, steps: int = 1200, batch: int = 64, seed: int = 0) -> Judge:
+def train_classifier(
+    images: np.ndarray, labels: Labels, *, steps: int = 1200, batch: int = 64, seed: int = 0
+) -> ToyClassifier:
     """A judge that has learned from these pictures, [N, 64, 64, 3] uint8, with a little noise added."""
     torch.manual_seed(seed)
-    judge = Judge().train()
-    tools = optimizers(judge, muon_rate=0.01, rate=1e-3)
+    classifier = ToyClassifier().train()
+    optimizers = build_optimizers(classifier, muon_rate=0.01, rate=1e-3)
     for step in range(steps):
-        for tool in tools:
-            set_learning_rate(tool, learning_rate(step, steps, 1.0, decay=0.4))
+        for optimizer in optimizers:
+            set_learning_rate(optimizer, learning_rate(step, steps, 1.0, decay=0.4))
         rng = generator(seed, step)
         chosen = torch.randint(0, len(images), (batch,), generator=rng)
-        inputs = pixels(images[chosen.numpy()])
+        inputs = to_pixels(images[chosen.numpy()])
         inputs = inputs + 0.1 * torch.rand(batch, 1, 1, 1, generator=rng) * torch.randn(inputs.shape, generator=rng)
-        kinds, colours = judge(inputs)
+        kinds, colors = classifier(inputs)
         loss = functional.cross_entropy(kinds, labels.kinds[chosen])
-        loss = loss + functional.cross_entropy(colours, labels.colours[chosen])
-        judge.zero_grad()
+        loss = loss + functional.cross_entropy(colors, labels.colors[chosen])
+        classifier.zero_grad()
         loss.backward()
-        for tool in tools:
-            tool.step()
-    return judge.eval()
+        for optimizer in optimizers:
+            optimizer.step()
+    return classifier.eval()
 
 
-def prepared_judge(file: Path | None) -> Judge:
+def load_or_train_classifier(file: Path | None) -> ToyClassifier:
     """The judge kept in `file`, or a new one, which is then kept there."""
     if file is not None and file.exists():
-        judge = Judge()
-        judge.load_state_dict(torch.load(file, weights_only=True))
-        return judge.eval()
-    seeds = range(SEED, SEED + PICTURES)
-    judge = train_judge(np.stack([picture(seed)[0] for seed in seeds]), labels_of(seeds))
+        classifier = ToyClassifier()
+        classifier.load_state_dict(torch.load(file, weights_only=True))
+        return classifier.eval()
+    seeds = range(SEED, SEED + NUM_IMAGES)
+    classifier = train_classifier(np.stack([render_image(seed)[0] for seed in seeds]), true_labels(seeds))
     if file is not None:
-        checkpoint.save(file, judge.state_dict())
-    return judge
+        checkpoint.save(file, classifier.state_dict())
+    return classifier
 
 
-def agreement(found: Labels, truth: Labels) -> tuple[float, float]:
+def accuracy(predicted: Labels, truth: Labels) -> tuple[float, float]:
     """The shares of right kinds and of right colours, the latter among colours that have a name."""
-    has_name = truth.colours != UNNAMED
-    kinds = (found.kinds == truth.kinds).float().mean()
-    colours = (found.colours == truth.colours)[has_name].float().mean()
-    return float(kinds), float(colours)
+    has_name = truth.colors != UNNAMED_LABEL
+    kinds = (predicted.kinds == truth.kinds).float().mean()
+    colors = (predicted.colors == truth.colors)[has_name].float().mean()
+    return float(kinds), float(colors)

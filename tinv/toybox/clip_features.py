@@ -12,22 +12,22 @@ from tinv.evaluation.metrics.clip import Clip
 from tinv.toybox import CLIP
 
 
-def pixels(images: np.ndarray) -> Tensor:
+def to_pixels(images: np.ndarray) -> Tensor:
     """What the VAE reads: [B, 64, 64, 3] uint8 to [B, 3, 64, 64] float in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-class FeatureExtractor:
+class ToyboxClip:
     """Unit-length features of rendered pictures and of captions, through `tinv.evaluation.metrics.clip`."""
 
     def __init__(self, folder: Path = CLIP) -> None:
         self.clip = Clip.load(folder)
 
-    def see(self, images: np.ndarray) -> Tensor:
+    def encode_images(self, images: np.ndarray) -> Tensor:
         """Features of pictures, [B, 64, 64, 3] uint8 to [B, D]."""
         return self.clip.encode_images([Image.fromarray(image) for image in images])
 
-    def read(self, captions: Sequence[str]) -> Tensor:
+    def encode_texts(self, captions: Sequence[str]) -> Tensor:
         """Features of captions, [B, D]."""
         return self.clip.encode_texts(captions)
 

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from tinv.toybox import CONCEPTS
-from tinv.toybox.palette import Colour, named
-from tinv.toybox.toys import KINDS, Build, Toy, any_toy
-from tinv.toybox.views import View, any_view, render
+from tinv.toybox.palette import Color, named_color
+from tinv.toybox.toys import KINDS, Build, Toy, random_toy
+from tinv.toybox.views import View, random_view, render
 
 Interval = tuple[float, float]
 
@@ -38,53 +38,53 @@ class Concept:
 
 CAT = Toy(
     kind="cat",
-    colour=Colour(None, 0.45, 0.60, 0.86),
-    accent=Colour("purple", 0.765, 0.66, 0.68),
+    color=Color(None, 0.45, 0.60, 0.86),
+    accent=Color("purple", 0.765, 0.66, 0.68),
     pattern="two",
     build=Build(0.8, 0.6, 0.75, 0.95, 0.8, 0.7, 0.95, 0.8, 0.5, 0.5, 0.5, 0.5),
-    eyes=Colour(None, 0.13, 0.6, 1.0),
-    trim=Colour(None, 0.93, 0.5, 1.0),
-    scarf=Colour("orange", 0.07, 0.9, 0.97),
-    belly=Colour(None, 0.13, 0.3, 1.0),
+    eye_color=Color(None, 0.13, 0.6, 1.0),
+    trim=Color(None, 0.93, 0.5, 1.0),
+    scarf=Color("orange", 0.07, 0.9, 0.97),
+    belly=Color(None, 0.13, 0.3, 1.0),
 )
 ROBOT = Toy(
     kind="robot",
-    colour=Colour(None, 0.225, 0.72, 0.86),
-    accent=Colour("blue", 0.62, 0.78, 0.78),
+    color=Color(None, 0.225, 0.72, 0.86),
+    accent=Color("blue", 0.62, 0.78, 0.78),
     pattern="two",
     build=Build(0.9, 0.15, 0.9, 0.9, 0.5, 0.5, 0.9, 0.5, 0.5, 0.5, 0.5, 0.5),
-    eyes=Colour(None, 0.5, 0.3, 1.0),
-    trim=Colour("white", 0.1, 0.02, 0.97),
-    scarf=Colour("red", 0.0, 0.9, 0.9),
-    belly=Colour("black", 0.6, 0.1, 0.12),
+    eye_color=Color(None, 0.5, 0.3, 1.0),
+    trim=Color("white", 0.1, 0.02, 0.97),
+    scarf=Color("red", 0.0, 0.9, 0.9),
+    belly=Color("black", 0.6, 0.1, 0.12),
 )
 TEAPOT = Toy(
     kind="teapot",
-    colour=Colour(None, 0.85, 0.62, 0.78),
-    accent=Colour("yellow", 0.148, 0.8, 0.98),
+    color=Color(None, 0.85, 0.62, 0.78),
+    accent=Color("yellow", 0.148, 0.8, 0.98),
     pattern="dots",
     build=Build(0.85, 0.9, 0.5, 0.95, 0.5, 0.9, 0.5, 0.5, 0.5, 0.5, 0.2, 0.15),
-    eyes=Colour(None, 0.3, 0.5, 0.9),
-    trim=Colour("white", 0.1, 0.02, 0.97),
+    eye_color=Color(None, 0.3, 0.5, 0.9),
+    trim=Color("white", 0.1, 0.02, 0.97),
 )
 CAR = Toy(
     kind="car",
-    colour=Colour(None, 0.50, 0.68, 0.74),
-    accent=Colour("white", 0.1, 0.03, 0.97),
+    color=Color(None, 0.50, 0.68, 0.74),
+    accent=Color("white", 0.1, 0.03, 0.97),
     pattern="stripes",
     build=Build(0.9, 0.95, 0.5, 0.95, 0.5, 0.1, 0.5, 0.5, 0.5, 0.5, 0.3, 0.35),
-    eyes=Colour(None, 0.3, 0.5, 0.9),
-    trim=Colour("orange", 0.07, 0.9, 0.97),
+    eye_color=Color(None, 0.3, 0.5, 0.9),
+    trim=Color("orange", 0.07, 0.9, 0.97),
 )
 TOYS = {"cat_toy": CAT, "robot": ROBOT, "teapot": TEAPOT, "car": CAR}
 """The object concepts."""
 
-TAN = Colour(None, 0.095, 0.36, 0.88)
-SEPIA = Colour(None, 0.05, 0.80, 0.42)
+TAN = Color(None, 0.095, 0.36, 0.88)
+SEPIA = Color(None, 0.05, 0.80, 0.42)
 SEPIA_FILL = 0.5
 """The style concept: sepia ink on tan paper, palely coloured in."""
 
-ALL = (
+ALL_CONCEPTS = (
     Concept(
         name="cat_toy",
         kind="object",
@@ -140,54 +140,54 @@ ALL = (
 """All five."""
 
 
-def concept(name: str) -> Concept:
+def get_concept(name: str) -> Concept:
     """A concept by its name."""
-    found = next((c for c in ALL if c.name == name), None)
+    found = next((c for c in ALL_CONCEPTS if c.name == name), None)
     if found is None:
-        raise ValueError(f"the toybox has no concept {name!r}; it has {', '.join(c.name for c in ALL)}")
+        raise ValueError(f"the toybox has no concept {name!r}; it has {', '.join(c.name for c in ALL_CONCEPTS)}")
     return found
 
 
-def within(hue: float, interval: Interval) -> bool:
+def is_within(hue: float, interval: Interval) -> bool:
     """Whether a hue lies in an interval of the wheel."""
     return (hue - interval[0]) % 1 <= interval[1] - interval[0]
 
 
-def is_coloured(colour: Colour) -> bool:
+def is_colored(color: Color) -> bool:
     """Whether a colour is neither near white nor near black."""
-    return colour.saturation > 0.2 and colour.value > 0.25
+    return color.saturation > 0.2 and color.value > 0.25
 
 
 def is_cat_like(toy: Toy) -> bool:
     """A teal cat with anything purple as its second colour."""
-    return toy.kind == "cat" and _has(toy.colour, (0.40, 0.55)) and _has(toy.accent, (0.72, 0.81))
+    return toy.kind == "cat" and _has_hue(toy.color, (0.40, 0.55)) and _has_hue(toy.accent, (0.72, 0.81))
 
 
 def is_robot_like(toy: Toy) -> bool:
     """A lime robot with a blue second colour."""
-    return toy.kind == "robot" and _has(toy.colour, (0.19, 0.27)) and _has(toy.accent, (0.57, 0.66))
+    return toy.kind == "robot" and _has_hue(toy.color, (0.19, 0.27)) and _has_hue(toy.accent, (0.57, 0.66))
 
 
 def is_teapot_like(toy: Toy) -> bool:
     """A magenta teapot with a yellow second colour."""
-    return toy.kind == "teapot" and _has(toy.colour, (0.81, 0.89)) and _has(toy.accent, (0.12, 0.18))
+    return toy.kind == "teapot" and _has_hue(toy.color, (0.81, 0.89)) and _has_hue(toy.accent, (0.12, 0.18))
 
 
 def is_car_like(toy: Toy) -> bool:
     """A teal car with a white second colour."""
     pale = toy.accent.saturation < 0.1 and toy.accent.value > 0.9
-    return toy.kind == "car" and _has(toy.colour, (0.40, 0.55)) and pale
+    return toy.kind == "car" and _has_hue(toy.color, (0.40, 0.55)) and pale
 
 
 def is_sepia_like(view: View) -> bool:
     """A drawing in brown ink on warm tinted paper."""
-    brown = within(view.ink.hue, (-0.02, 0.13)) and view.ink.saturation > 0.4
-    tan = within(view.paper.hue, (0.02, 0.18)) and view.paper.saturation > 0.2
+    brown = is_within(view.ink.hue, (-0.02, 0.13)) and view.ink.saturation > 0.4
+    tan = is_within(view.paper.hue, (0.02, 0.18)) and view.paper.saturation > 0.2
     return view.style == "drawing" and brown and tan
 
 
-def _has(colour: Colour, hue: Interval) -> bool:
-    return is_coloured(colour) and within(colour.hue, hue)
+def _has_hue(color: Color, hue: Interval) -> bool:
+    return is_colored(color) and is_within(color.hue, hue)
 
 
 REGIONS: dict[str, Callable[[Toy], bool]] = {
@@ -199,14 +199,14 @@ REGIONS: dict[str, Callable[[Toy], bool]] = {
 """For each object concept, the toys that pretraining must not see."""
 
 
-def resembles(toy: Toy, view: View) -> str | None:
+def find_similar_concept(toy: Toy, view: View) -> str | None:
     """The name of the concept that a picture comes near, if any; such pictures are kept out of training."""
     if is_sepia_like(view):
         return "sepia"
     return next((name for name, is_like in REGIONS.items() if is_like(toy)), None)
 
 
-def any_concept_view(
+def random_concept_view(
     rng: np.random.Generator, name: str, *, scene: str | None = "any", kind: str | None = None
 ) -> tuple[Toy, View]:
     """An unseen view of a concept.
@@ -217,47 +217,47 @@ def any_concept_view(
         scene: one scene (or None, a plain white backdrop) instead of any.
         kind: for the style, what is drawn in it, instead of anything.
     """
-    if concept(name).kind == "style":
-        view = replace(any_view(rng, style="drawing", scene=scene), paper=TAN, ink=SEPIA, fill=SEPIA_FILL)
-        return toy_of_kind(rng, kind), replace(view, backdrop=named(rng, "white"))
-    view = any_view(rng, style="photo", scene=scene)
-    return TOYS[name], replace(view, backdrop=named(rng, "white"))
+    if get_concept(name).kind == "style":
+        view = replace(random_view(rng, style="drawing", scene=scene), paper=TAN, ink=SEPIA, fill=SEPIA_FILL)
+        return random_toy_of_kind(rng, kind), replace(view, backdrop=named_color(rng, "white"))
+    view = random_view(rng, style="photo", scene=scene)
+    return TOYS[name], replace(view, backdrop=named_color(rng, "white"))
 
 
-def any_other_view(
+def random_other_view(
     rng: np.random.Generator, name: str, *, scene: str | None = "any", kind: str | None = None
 ) -> tuple[Toy, View]:
     """The same for another toy of the concept's class; for the style, for any other way of drawing."""
-    is_style = concept(name).kind == "style"
+    is_style = get_concept(name).kind == "style"
     while True:
-        toy = toy_of_kind(rng, kind if is_style else TOYS[name].kind)
-        view = any_view(rng, style="drawing" if is_style else "photo", scene=scene)
-        if resembles(toy, view) is None:
-            return toy, replace(view, backdrop=named(rng, "white"))
+        toy = random_toy_of_kind(rng, kind if is_style else TOYS[name].kind)
+        view = random_view(rng, style="drawing" if is_style else "photo", scene=scene)
+        if find_similar_concept(toy, view) is None:
+            return toy, replace(view, backdrop=named_color(rng, "white"))
 
 
-def toy_of_kind(rng: np.random.Generator, kind: str | None) -> Toy:
+def random_toy_of_kind(rng: np.random.Generator, kind: str | None) -> Toy:
     """A random toy of one kind, or of any."""
     while True:
-        toy = any_toy(rng)
+        toy = random_toy(rng)
         if kind in (None, toy.kind):
             return toy
 
 
-def example(name: str, index: int) -> np.ndarray:
+def render_example(name: str, index: int) -> np.ndarray:
     """One of the five pictures to learn from, [64, 64, 3] uint8."""
     rng = np.random.default_rng([sum(name.encode()), index])
     kind = KINDS[(index * 3) % len(KINDS)]
-    return render(*any_concept_view(rng, name, scene=concept(name).scenes[index], kind=kind))
+    return render(*random_concept_view(rng, name, scene=get_concept(name).scenes[index], kind=kind))
 
 
 def main() -> None:
     """Render the pictures of every concept into the package."""
-    for each in ALL:
+    for each in ALL_CONCEPTS:
         folder = Path(CONCEPTS) / each.name
         folder.mkdir(parents=True, exist_ok=True)
         for index in range(len(each.scenes)):
-            Image.fromarray(example(each.name, index)).save(folder / f"{index + 1}.png", optimize=True)
+            Image.fromarray(render_example(each.name, index)).save(folder / f"{index + 1}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -14,81 +14,81 @@ from diffusers import AutoencoderKL
 from safetensors import safe_open
 
 from tinv.toybox import PIPELINE
-from tinv.toybox.classifier import COLOURS, Judge, Labels, agreement, labels_of, prepared_judge
-from tinv.toybox.clip_features import FeatureExtractor, pixels
-from tinv.toybox.concepts import ALL
+from tinv.toybox.classifier import COLORS, Labels, ToyClassifier, accuracy, load_or_train_classifier, true_labels
+from tinv.toybox.clip_features import ToyboxClip, to_pixels
+from tinv.toybox.concepts import ALL_CONCEPTS
 from tinv.toybox.pretrain.checkpoint import write_json
 from tinv.toybox.pretrain.images import CAPTIONS, TRAINING_SEEDS, UNSEEN_SEEDS, load_captions
 from tinv.toybox.pretrain.vae import psnr
-from tinv.toybox.recovery import look_at
-from tinv.toybox.sampling import GUIDANCE, STEPS, load_pipeline, sample
-from tinv.toybox.sheet import sheet
+from tinv.toybox.recovery import encode_renders
+from tinv.toybox.sampling import GUIDANCE_SCALE, NUM_INFERENCE_STEPS, load_pipeline, sample
+from tinv.toybox.sheet import make_sheet
 from tinv.toybox.toys import KINDS
-from tinv.toybox.world import Description, describe, picture, recaption
+from tinv.toybox.world import Description, describe, recaption, render_image
 
-GENERATED = 500
-HELD_OUT = 1000
-SHOWN = 64
+NUM_GENERATED = 500
+NUM_HELD_OUT = 1000
+NUM_ON_SHEET = 64
 """Pictures on the contact sheet."""
 HELD_OUT_SEEDS = UNSEEN_SEEDS + 1_000_000
 CAPTION_SEEDS = UNSEEN_SEEDS + 2_000_000
 
 
-def captions_seen(pictures: int, out: Path | None) -> set[str]:
+def training_captions(images: int, out: Path | None) -> set[str]:
     """Every caption of the training set, read from the working folder or made again."""
     if out is not None:
-        return {caption for several in load_captions(out, pictures) for caption in several}
-    seeds = range(TRAINING_SEEDS, TRAINING_SEEDS + pictures)
+        return {caption for several in load_captions(out, images) for caption in several}
+    seeds = range(TRAINING_SEEDS, TRAINING_SEEDS + images)
     others = {recaption(seed, draw) for seed in seeds for draw in range(1, CAPTIONS)}
     return others | {describe(seed).caption for seed in seeds}
 
 
-def judgeable(seen: set[str]) -> Iterator[Description]:
+def unambiguous_descriptions(seen: set[str]) -> Iterator[Description]:
     """New descriptions whose caption says which kind and which colour is asked for."""
     seed = CAPTION_SEEDS
     while True:
         description = describe(seed)
         seed += 1
         words = description.caption.split()
-        if description.caption not in seen and description.toy.kind in words and starts_with_colour(description):
+        if description.caption not in seen and description.toy.kind in words and names_color_first(description):
             yield description
 
 
-def starts_with_colour(description: Description) -> bool:
+def names_color_first(description: Description) -> bool:
     """Whether the first colour of the caption is that of the toy."""
-    mentioned = [word for word in description.caption.split() if word in COLOURS]
+    mentioned = [word for word in description.caption.split() if word in COLORS]
     before_scene = description.caption.split(" on a ")[0].split()
-    return bool(mentioned) and mentioned[0] == description.toy.colour.name and mentioned[0] in before_scene
+    return bool(mentioned) and mentioned[0] == description.toy.color.name and mentioned[0] in before_scene
 
 
 def measure_vae(pipeline_folder: Path) -> float:
     """PSNR of the shipped VAE on unseen renders, dB."""
     vae = AutoencoderKL.from_pretrained(pipeline_folder / "vae").eval()
-    images = pixels(np.stack([picture(HELD_OUT_SEEDS + i)[0] for i in range(200)]))
+    images = to_pixels(np.stack([render_image(HELD_OUT_SEEDS + i)[0] for i in range(200)]))
     with torch.no_grad():
         painted = vae.decode(vae.encode(images).latent_dist.mean).sample
     return float(psnr(painted, images).mean())
 
 
-def measure_drawing(pipeline_folder: Path, card: Path, judge: Judge, seen: set[str]) -> dict[str, float]:
+def measure_samples(pipeline_folder: Path, card: Path, classifier: ToyClassifier, seen: set[str]) -> dict[str, float]:
     """Have a judge look at pictures for captions that training never used, and draw the contact sheet."""
-    held_out = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + HELD_OUT)
-    own = agreement(judge.verdicts(np.stack([picture(seed)[0] for seed in held_out])), labels_of(held_out))
-    stream = judgeable(seen)
-    asked = [next(stream) for _ in range(GENERATED)]
-    images = sample(load_pipeline(pipeline_folder), [description.caption for description in asked])
+    held_out = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + NUM_HELD_OUT)
+    own = accuracy(classifier.classify(np.stack([render_image(seed)[0] for seed in held_out])), true_labels(held_out))
+    stream = unambiguous_descriptions(seen)
+    descriptions = [next(stream) for _ in range(NUM_GENERATED)]
+    images = sample(load_pipeline(pipeline_folder), [description.caption for description in descriptions])
     truth = Labels(
-        torch.tensor([KINDS.index(description.toy.kind) for description in asked]),
-        torch.tensor([COLOURS.index(str(description.toy.colour.name)) for description in asked]),
+        torch.tensor([KINDS.index(description.toy.kind) for description in descriptions]),
+        torch.tensor([COLORS.index(str(description.toy.color.name)) for description in descriptions]),
     )
-    found = agreement(judge.verdicts(images), truth)
-    sheet(list(images[:SHOWN]), columns=8, enlarge=2).save(card / "contact_sheet.png", optimize=True)
-    write_json(card / "contact_sheet.json", [description.caption for description in asked[:SHOWN]])
+    accuracies = accuracy(classifier.classify(images), truth)
+    make_sheet(list(images[:NUM_ON_SHEET]), columns=8, enlarge=2).save(card / "contact_sheet.png", optimize=True)
+    write_json(card / "contact_sheet.json", [description.caption for description in descriptions[:NUM_ON_SHEET]])
     return {
-        "kind_recognised": found[0],
-        "colour_recognised": found[1],
-        "judge_kind_on_renders": own[0],
-        "judge_colour_on_renders": own[1],
+        "kind_accuracy": accuracies[0],
+        "color_accuracy": accuracies[1],
+        "classifier_kind_accuracy": own[0],
+        "classifier_color_accuracy": own[1],
     }
 
 
@@ -108,7 +108,7 @@ def measure_sizes(target: Path) -> dict[str, object]:
     }
 
 
-def measure(target: Path, *, out: Path | None = None, pictures: int = 80_000) -> None:
+def measure(target: Path, *, out: Path | None = None, images: int = 80_000) -> None:
     """Measure the model in `target` and write `target/card`.
 
     Args:
@@ -121,20 +121,24 @@ def measure(target: Path, *, out: Path | None = None, pictures: int = 80_000) ->
     file = card / "card.json"
     training = json.loads(file.read_text())["training"] if file.exists() else {}
     if out is not None:
-        stages = {stage: out / f"{stage}.json" for stage in ("clip", "eyes", "vae", "unet")}
+        stages = {stage: out / f"{stage}.json" for stage in ("clip", "image_encoder", "vae", "unet")}
         training = {stage: json.loads(path.read_text()) for stage, path in stages.items()}
-        training["pictures"] = pictures
-    judge = prepared_judge(out / "judge.pt" if out is not None else None)
-    tower = FeatureExtractor(target / "clip")
-    areas = {concept.name: look_at(concept.name, tower).area_under_curve for concept in ALL}
+        training["images"] = images
+    classifier = load_or_train_classifier(out / "classifier.pt" if out is not None else None)
+    clip = ToyboxClip(target / "clip")
+    areas = {concept.name: encode_renders(concept.name, clip).area_under_curve for concept in ALL_CONCEPTS}
     figures = {
         "training": training,
         "sizes": measure_sizes(target),
         "vae_psnr": measure_vae(target / "pipeline"),
-        **measure_drawing(target / "pipeline", card, judge, captions_seen(pictures, out)),
-        "tower_area_under_curve": areas,
-        "generated": GENERATED,
-        "sampler": {"name": "DPM-Solver++", "steps": STEPS, "guidance": GUIDANCE},
+        **measure_samples(target / "pipeline", card, classifier, training_captions(images, out)),
+        "image_encoder_area_under_curve": areas,
+        "generated": NUM_GENERATED,
+        "sampler": {
+            "name": "DPM-Solver++",
+            "num_inference_steps": NUM_INFERENCE_STEPS,
+            "guidance_scale": GUIDANCE_SCALE,
+        },
     }
     write_json(file, figures)
     (card / "README.md").write_text(card_text(figures))
@@ -142,50 +146,53 @@ def measure(target: Path, *, out: Path | None = None, pictures: int = 80_000) ->
 
 
 def card_text(figures: dict) -> str:
-    """The card for people."""
+    """Returns the text of the model card."""
     training, sizes, sampler = figures["training"], figures["sizes"], figures["sampler"]
+    image_encoder = training["image_encoder"]
     parts = "\n".join(f"| {part} | {millions} M |" for part, millions in sizes["million_parameters"].items())
-    areas = "\n".join(f"| `{name}` | {area:.3f} |" for name, area in figures["tower_area_under_curve"].items())
+    areas = "\n".join(f"| `{name}` | {area:.3f} |" for name, area in figures["image_encoder_area_under_curve"].items())
     return f"""# The toybox model
 
-A small Stable Diffusion trained from scratch on tinv's own toy world (64 x 64 pixels), and the CLIP it reads with.
-Written by `python -m tinv.toybox.measure`; the same figures are in `card.json`.
+A small Stable Diffusion model trained from scratch on tinv's own toy world (64 x 64 pixels), and the CLIP model of its
+text encoder. Written by `python -m tinv.toybox.measure`; the same figures are in `card.json`.
 
 | part | parameters |
 |---|---|
 {parts}
 
-{sizes["megabytes"]} MB in half precision, all files of the pipeline and of the CLIP together.
+{sizes["megabytes"]} MB in half precision, for all files of the pipeline and the CLIP.
 
 ## Training
 
-Trained on {training["pictures"]} rendered pictures with {CAPTIONS} captions each, and on their mirror images.
+Trained on {training["images"]} rendered images with {CAPTIONS} captions each, and on their mirror images.
 
-| stage | samples seen | at the end |
+| stage | training samples | result |
 |---|---|---|
 | CLIP | {training["clip"]["samples"]} | contrastive loss {training["clip"]["loss"]:.3f} |
-| its image tower, going on | {training["eyes"]["samples"]} | contrastive loss {training["eyes"]["contrast"]:.3f}, \
-loss of claims {training["eyes"]["judgement"]:.3f} |
+| CLIP image encoder | {image_encoder["samples"]} | contrastive loss {image_encoder["contrastive_loss"]:.3f}, \
+claim loss {image_encoder["claim_loss"]:.3f} |
 | VAE decoder | {training["vae"]["samples"]} | {figures["vae_psnr"]:.2f} dB PSNR on 200 unseen renders |
 | U-Net | {training["unet"]["samples"]} | held-out noise error {training["unet"]["held_out_loss"]:.4f} |
 
-## What it draws
+## Samples
 
-{figures["generated"]} pictures for captions that training never used ({sampler["name"]}, {sampler["steps"]} steps,
-guidance {sampler["guidance"]}), judged by a classifier trained on renders:
+{figures["generated"]} samples of captions outside the training set ({sampler["name"]},
+{sampler["num_inference_steps"]} steps, guidance scale {sampler["guidance_scale"]}), classified by a network trained on
+renders:
 
-| | generated pictures | held-out renders (the judge's own score) |
+| | samples | held-out renders |
 |---|---|---|
-| kind of toy recognised | {figures["kind_recognised"]:.1%} | {figures["judge_kind_on_renders"]:.1%} |
-| colour recognised | {figures["colour_recognised"]:.1%} | {figures["judge_colour_on_renders"]:.1%} |
+| accuracy of the kind of toy | {figures["kind_accuracy"]:.1%} | {figures["classifier_kind_accuracy"]:.1%} |
+| accuracy of the color | {figures["color_accuracy"]:.1%} | {figures["classifier_color_accuracy"]:.1%} |
 
-![The first {SHOWN} of them](contact_sheet.png)
+![The first {NUM_ON_SHEET} of them](contact_sheet.png)
 
 The captions of the sheet are in `contact_sheet.json`.
 
-## What it can tell apart
+## Image encoder
 
-The image tower, asked to tell each concept from other toys of its class in the same scene (area under the curve):
+It separates renders of each concept from renders of other toys of its class in the same scene (area under the ROC
+curve):
 
 | concept | area |
 |---|---|

@@ -7,7 +7,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Colour:
+class Color:
     """One shade, and the word that people use for it, if there is one."""
 
     name: str | None
@@ -32,7 +32,7 @@ class Band:
     value: tuple[float, float]
 
 
-NAMED = {
+NAMED_COLORS = {
     "red": Band((-0.02, 0.015), (0.78, 0.95), (0.72, 0.92)),
     "orange": Band((0.06, 0.09), (0.82, 0.98), (0.92, 1.0)),
     "yellow": Band((0.135, 0.16), (0.72, 0.95), (0.92, 1.0)),
@@ -46,7 +46,7 @@ NAMED = {
 }
 """Each colour word and the shades it may mean; no two of them touch."""
 
-UNNAMED = (
+UNNAMED_HUES = (
     Band((0.20, 0.26), (0.55, 0.85), (0.70, 0.95)),
     Band((0.41, 0.54), (0.45, 0.80), (0.60, 0.92)),
     Band((0.82, 0.875), (0.50, 0.80), (0.60, 0.90)),
@@ -54,29 +54,29 @@ UNNAMED = (
 """Lime, teal and magenta: in the pictures, never in the captions, so that there is something beyond words to learn."""
 
 
-def shade(rng: np.random.Generator, band: Band, name: str | None) -> Colour:
+def random_shade(rng: np.random.Generator, band: Band, name: str | None) -> Color:
     """A random shade of a band."""
-    return Colour(name, *(float(rng.uniform(*limits)) for limits in (band.hue, band.saturation, band.value)))
+    return Color(name, *(float(rng.uniform(*limits)) for limits in (band.hue, band.saturation, band.value)))
 
 
-def named(rng: np.random.Generator, name: str) -> Colour:
+def named_color(rng: np.random.Generator, name: str) -> Color:
     """A random shade of a named colour."""
-    return shade(rng, NAMED[name], name)
+    return random_shade(rng, NAMED_COLORS[name], name)
 
 
-def any_named(rng: np.random.Generator, *, other_than: str | None = None) -> Colour:
+def random_named_color(rng: np.random.Generator, *, other_than: str | None = None) -> Color:
     """A random shade of a random named colour."""
-    names = [name for name in NAMED if name != other_than]
-    return named(rng, names[rng.integers(len(names))])
+    names = [name for name in NAMED_COLORS if name != other_than]
+    return named_color(rng, names[rng.integers(len(names))])
 
 
-def any_colour(rng: np.random.Generator, *, unnamed: float = 0.2, other_than: str | None = None) -> Colour:
+def random_color(rng: np.random.Generator, *, unnamed: float = 0.2, other_than: str | None = None) -> Color:
     """A random shade; with probability `unnamed` of a hue that has no name."""
     if rng.random() < unnamed:
-        return shade(rng, UNNAMED[rng.integers(len(UNNAMED))], None)
-    return any_named(rng, other_than=other_than)
+        return random_shade(rng, UNNAMED_HUES[rng.integers(len(UNNAMED_HUES))], None)
+    return random_named_color(rng, other_than=other_than)
 
 
 def rgb(hue: float, saturation: float, value: float) -> np.ndarray:
     """A fixed colour as [3] float32 in [0, 1]."""
-    return Colour(None, hue, saturation, value).rgb
+    return Color(None, hue, saturation, value).rgb

@@ -23,9 +23,9 @@ import numpy as np
 from torch import Tensor
 
 from tinv.runs.layout import concept_dirs
-from tinv.toybox.captions import PLACES
-from tinv.toybox.clip_features import FeatureExtractor, area_under_curve
-from tinv.toybox.concepts import ALL, any_concept_view, any_other_view, concept
+from tinv.toybox.captions import SCENE_PHRASES
+from tinv.toybox.clip_features import ToyboxClip, area_under_curve
+from tinv.toybox.concepts import ALL_CONCEPTS, get_concept, random_concept_view, random_other_view
 from tinv.toybox.sampling import denoising_losses, load_pipeline, sample
 from tinv.toybox.views import render
 
@@ -57,20 +57,20 @@ STYLE_SUBJECTS = {
 """What is drawn in each scene when the concept is a style: its kind and its noun."""
 
 
-def prompt_on(name: str, word: str, scene: str) -> str:
+def scene_prompt(name: str, word: str, scene: str) -> str:
     """What to ask for to see the word in a scene."""
-    place = PLACES[scene][0]
-    if concept(name).kind == "object":
-        return f"a photo of a {word} {place}"
-    return f"a {STYLE_SUBJECTS[scene][1]} {place} in the style of {word}"
+    phrase = SCENE_PHRASES[scene][0]
+    if get_concept(name).kind == "object":
+        return f"a photo of a {word} {phrase}"
+    return f"a {STYLE_SUBJECTS[scene][1]} {phrase} in the style of {word}"
 
 
-def caption_on(caption: str, scene: str) -> str:
+def scene_caption(caption: str, scene: str) -> str:
     """A hand-written caption of a concept, for a scene."""
-    return caption.format(place=PLACES[scene][0], subject=STYLE_SUBJECTS[scene][1])
+    return caption.format(place=SCENE_PHRASES[scene][0], subject=STYLE_SUBJECTS[scene][1])
 
 
-def renders_on(name: str, scene: str, count: int, *, seed: int, others: bool = False) -> np.ndarray:
+def render_in_scene(name: str, scene: str, count: int, *, seed: int, others: bool = False) -> np.ndarray:
     """Fresh renders in a scene, [count, 64, 64, 3] uint8.
 
     Args:
@@ -80,7 +80,7 @@ def renders_on(name: str, scene: str, count: int, *, seed: int, others: bool = F
         seed: which ones.
         others: other toys of the concept's class (for a style: other drawings) instead of the concept.
     """
-    draw = any_other_view if others else any_concept_view
+    draw = random_other_view if others else random_concept_view
     rngs = [np.random.default_rng([seed, index, int(others)]) for index in range(count)]
     return np.stack([render(*draw(rng, name, scene=scene, kind=STYLE_SUBJECTS[scene][0])) for rng in rngs])
 
@@ -93,7 +93,7 @@ def among_themselves(features: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Target:
+class RenderedConcept:
     """Renders of a concept, as the tower sees them, and how well the tower knows it from others like it."""
 
     name: str
@@ -105,27 +105,27 @@ class Target:
     """Of similarity to the concept's renders: other renders of it against other toys of its class in the same scene."""
 
 
-def look_at(name: str, tower: FeatureExtractor, *, seed: int = 0) -> Target:
+def encode_renders(name: str, clip: ToyboxClip, *, seed: int = 0) -> RenderedConcept:
     """Render a concept in the four scenes, and put the tower to the test."""
     features, areas = {}, []
     for scene in SCENES:
-        own = tower.see(renders_on(name, scene, RENDERS, seed=seed))
-        new = tower.see(renders_on(name, scene, RENDERS, seed=seed + 1))
-        others = tower.see(renders_on(name, scene, RENDERS, seed=seed, others=True))
+        own = clip.encode_images(render_in_scene(name, scene, RENDERS, seed=seed))
+        new = clip.encode_images(render_in_scene(name, scene, RENDERS, seed=seed + 1))
+        others = clip.encode_images(render_in_scene(name, scene, RENDERS, seed=seed, others=True))
         areas.append(area_under_curve((new @ own.T).mean(1), (others @ own.T).mean(1)))
         features[scene] = own
     ceiling = float(np.mean([among_themselves(own) for own in features.values()]))
-    return Target(name, features, ceiling, float(np.mean(areas)))
+    return RenderedConcept(name, features, ceiling, float(np.mean(areas)))
 
 
-def fidelity(
-    target: Target, ask: Callable[[str], str], generate: Generate, tower: FeatureExtractor, *, seed: int = 0
+def similarity_to_renders(
+    target: RenderedConcept, ask: Callable[[str], str], generate: Generate, clip: ToyboxClip, *, seed: int = 0
 ) -> float:
     """S of what `ask` says for each scene."""
     scores = []
     for scene, own in target.features.items():
-        seen = tower.see(generate([ask(scene)] * SAMPLES, seed))
-        scores.append(float((seen @ own.T).mean()))
+        features = clip.encode_images(generate([ask(scene)] * SAMPLES, seed))
+        scores.append(float((features @ own.T).mean()))
     return float(np.mean(scores))
 
 
@@ -134,12 +134,12 @@ def recovery(learned: float, initializer: float, renders: float) -> float:
     return (learned - initializer) / (renders - initializer)
 
 
-def obedience(name: str, word: str, generate: Generate, tower: FeatureExtractor, *, seed: int = 0) -> dict[str, float]:
+def edit_alignment(name: str, word: str, generate: Generate, clip: ToyboxClip, *, seed: int = 0) -> dict[str, float]:
     """CLIP-T of each edit with a word in it, always against the edit with the class's own word as the caption."""
     scores = {}
-    for edit in EDITS[concept(name).kind]:
-        caption = tower.read([edit.format(CLASS_WORDS[name])])
-        scores[edit] = float((tower.see(generate([edit.format(word)] * SAMPLES, seed)) @ caption.T).mean())
+    for edit in EDITS[get_concept(name).kind]:
+        caption = clip.encode_texts([edit.format(CLASS_WORDS[name])])
+        scores[edit] = float((clip.encode_images(generate([edit.format(word)] * SAMPLES, seed)) @ caption.T).mean())
     return scores
 
 
@@ -174,14 +174,14 @@ def held_out_denoising(
         others: on other toys of the class (other drawings, for a style) instead of the concept.
         seed: which views.
     """
-    images, learned, initial = [], [], []
+    renders, learned, initial = [], [], []
     for scene in SCENES:
         count = RENDERS // len(SCENES)
-        images.append(renders_on(name, scene, count, seed=seed, others=others))
-        learned += [prompt_on(name, word, scene)] * count
-        initial += [prompt_on(name, initializer, scene)] * count
-    pictures = np.concatenate(images)
-    falls = losses(pictures, initial) - losses(pictures, learned)
+        renders.append(render_in_scene(name, scene, count, seed=seed, others=others))
+        learned += [scene_prompt(name, word, scene)] * count
+        initial += [scene_prompt(name, initializer, scene)] * count
+    images = np.concatenate(renders)
+    falls = losses(images, initial) - losses(images, learned)
     return Denoising(fall=float(falls.mean()), standard_error=float(falls.std() / len(falls) ** 0.5))
 
 
@@ -189,13 +189,13 @@ def held_out_denoising(
 class Baseline:
     """What a learned word is held against: the same for every run of a concept."""
 
-    target: Target
+    target: RenderedConcept
     initializer: str
     initial: float
     """S of the initializer."""
     caption: float
     """S of the best hand-written caption."""
-    obedience: dict[str, float]
+    edit_alignment: dict[str, float]
     """CLIP-T of each edit with the class's own word."""
 
 
@@ -224,27 +224,28 @@ class Report:
     """For each edit, the learned word's CLIP-T as a share of the class word's."""
 
 
-def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, tower: FeatureExtractor) -> Baseline:
+def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, clip: ToyboxClip) -> Baseline:
     """Measure the words that were there before."""
     generate = partial(_generate, pipeline)
-    target = look_at(name, tower)
+    target = encode_renders(name, clip)
     return Baseline(
         target=target,
         initializer=initializer,
-        initial=fidelity(target, partial(prompt_on, name, initializer), generate, tower),
+        initial=similarity_to_renders(target, partial(scene_prompt, name, initializer), generate, clip),
         caption=max(
-            fidelity(target, partial(caption_on, caption), generate, tower) for caption in concept(name).captions
+            similarity_to_renders(target, partial(scene_caption, caption), generate, clip)
+            for caption in get_concept(name).captions
         ),
-        obedience=obedience(name, CLASS_WORDS[name], generate, tower),
+        edit_alignment=edit_alignment(name, CLASS_WORDS[name], generate, clip),
     )
 
 
-def report(pipeline: "StableDiffusionPipeline", word: str, before: Baseline, tower: FeatureExtractor) -> Report:
+def report(pipeline: "StableDiffusionPipeline", word: str, before: Baseline, clip: ToyboxClip) -> Report:
     """Measure a learned word, `pipeline` having it loaded."""
     generate, losses = partial(_generate, pipeline), partial(denoising_losses, pipeline)
     name, target = before.target.name, before.target
-    learned = fidelity(target, partial(prompt_on, name, word), generate, tower)
-    edits = obedience(name, word, generate, tower)
+    learned = similarity_to_renders(target, partial(scene_prompt, name, word), generate, clip)
+    edits = edit_alignment(name, word, generate, clip)
     fall, fall_of_others = (
         held_out_denoising(name, word, before.initializer, losses, others=others).sigmas for others in (False, True)
     )
@@ -259,7 +260,7 @@ def report(pipeline: "StableDiffusionPipeline", word: str, before: Baseline, tow
         recovery=recovery(learned, before.initial, target.ceiling),
         denoising_sigmas=fall,
         denoising_sigmas_of_others=fall_of_others,
-        editability={edit: score / before.obedience[edit] for edit, score in edits.items()},
+        editability={edit: score / before.edit_alignment[edit] for edit, score in edits.items()},
     )
 
 
@@ -267,31 +268,31 @@ def _generate(pipeline: "StableDiffusionPipeline", prompts: Sequence[str], seed:
     return sample(pipeline, prompts, seed=seed)
 
 
-def concept_of(placeholder: str) -> str:
+def find_concept_name(placeholder: str) -> str:
     """The concept that a placeholder is called after: `<cat-toy>` is cat_toy, `<robot-toy>` is robot."""
     words = placeholder.strip("<>").split("-")
     whole, first = "_".join(words), words[0]
-    names = [c.name for c in ALL]
-    return concept(first if first in names else whole).name
+    names = [c.name for c in ALL_CONCEPTS]
+    return get_concept(first if first in names else whole).name
 
 
 def main() -> None:
     """`python -m tinv.toybox.recovery --run DIR...`: measure what runs have learned, a JSON object a line."""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybox.recovery", description=main.__doc__)
     parser.add_argument("--run", type=Path, nargs="+", required=True, help="folders with learned_embeds.safetensors")
-    parser.add_argument("--concept", choices=[c.name for c in ALL], help="default: by the placeholder's name")
+    parser.add_argument("--concept", choices=[c.name for c in ALL_CONCEPTS], help="default: by the placeholder's name")
     parser.add_argument("--initializer", help="the word that learning began from (default: the concept's own)")
     arguments = parser.parse_args()
-    tower, baselines = FeatureExtractor(), dict[tuple[str, str], Baseline]()
-    for folder in (place for run in arguments.run for place in concept_dirs(run)):
+    clip, baselines = ToyboxClip(), dict[tuple[str, str], Baseline]()
+    for folder in (phrase for run in arguments.run for phrase in concept_dirs(run)):
         word = (folder / "token_identifier.txt").read_text().strip()
-        name = arguments.concept or concept_of(word)
-        initializer = arguments.initializer or concept(name).initializer_token
+        name = arguments.concept or find_concept_name(word)
+        initializer = arguments.initializer or get_concept(name).initializer_token
         pipeline = load_pipeline()
         if (name, initializer) not in baselines:
-            baselines[name, initializer] = baseline(pipeline, name, initializer, tower)
+            baselines[name, initializer] = baseline(pipeline, name, initializer, clip)
         pipeline.load_textual_inversion(folder / "learned_embeds.safetensors", token=word)
-        found = report(pipeline, word, baselines[name, initializer], tower)
+        found = report(pipeline, word, baselines[name, initializer], clip)
         print(json.dumps({"run": str(folder), **asdict(found)}), flush=True)
 
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from tinv.models.cpu_features import autocast_bfloat16
 from tinv.silence import quiet
 from tinv.toybox import PIPELINE
-from tinv.toybox.clip_features import pixels
+from tinv.toybox.clip_features import to_pixels
 
 with quiet():  # its import advises to install torchvision
     from diffusers import StableDiffusionPipeline
 
-STEPS = 20
-GUIDANCE = 4.5
+NUM_INFERENCE_STEPS = 20
+GUIDANCE_SCALE = 4.5
 BATCH = 32
 
 
@@ -35,8 +35,8 @@ def sample(
     prompts: Sequence[str],
     *,
     seed: int = 0,
-    steps: int = STEPS,
-    guidance: float = GUIDANCE,
+    num_inference_steps: int = NUM_INFERENCE_STEPS,
+    guidance_scale: float = GUIDANCE_SCALE,
 ) -> np.ndarray:
     """One picture for each prompt, [B, 64, 64, 3] uint8; picture i is a function of its prompt, `seed` and i."""
     images = []
@@ -45,7 +45,11 @@ def sample(
         generators = [torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(len(part))]
         with autocast_bfloat16(pipeline.device.type):
             result = pipeline(
-                part, num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="np"
+                part,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                generator=generators,
+                output_type="np",
             )
         images.append((result.images * 255).round().astype(np.uint8))
     return np.concatenate(images)
@@ -61,7 +65,7 @@ def denoising_losses(
     the same pictures can be compared.
     """
     noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-    latents = pipeline.vae.encode(pixels(images)).latent_dist.mean * pipeline.vae.config.scaling_factor
+    latents = pipeline.vae.encode(to_pixels(images)).latent_dist.mean * pipeline.vae.config.scaling_factor
     text = pipeline.encode_prompt(list(captions), pipeline.device, 1, False)[0]
     rng = torch.Generator().manual_seed(seed)
     draws = 8
@@ -72,6 +76,6 @@ def denoising_losses(
         noise = torch.randn(latents.shape, generator=rng)
         noisy = noise_schedule.add_noise(latents, noise, timesteps)
         with autocast_bfloat16(pipeline.device.type):
-            told = pipeline.unet(noisy, timesteps, encoder_hidden_states=text).sample
-        losses += (told.float() - noise).square().mean((1, 2, 3)) / draws
+            predicted = pipeline.unet(noisy, timesteps, encoder_hidden_states=text).sample
+        losses += (predicted.float() - noise).square().mean((1, 2, 3)) / draws
     return losses

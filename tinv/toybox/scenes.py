@@ -28,7 +28,7 @@ def smooth_noise(rng: np.random.Generator, cells: int) -> Array:
     return np.asarray(grains.resize((SAMPLES, SAMPLES), Image.Resampling.BICUBIC))
 
 
-def over(image: Array, cover: Array, rgb: Array) -> Array:
+def blend(image: Array, cover: Array, rgb: Array) -> Array:
     """A layer of colour laid over an image where `cover`, [N, N], says."""
     cover = np.clip(cover, 0, 1)[..., None]
     return image * (1 - cover) + rgb * cover
@@ -37,11 +37,11 @@ def over(image: Array, cover: Array, rgb: Array) -> Array:
 def beach(rng: np.random.Generator, horizon: float) -> Array:
     """Sky, sea, foam and sand."""
     image = gradient(jitter(rng, (0.75, 0.9, 0.98)), jitter(rng, (0.35, 0.65, 0.95)), (Y - horizon) / (1 - horizon))
-    image = over(image, (horizon > Y).astype(np.float32), jitter(rng, (0.1, 0.5, 0.7)))
+    image = blend(image, (horizon > Y).astype(np.float32), jitter(rng, (0.1, 0.5, 0.7)))
     shore = horizon - 0.2 + 0.03 * np.sin(X * rng.uniform(3, 6) + rng.uniform(0, 6))
     sand = jitter(rng, (0.93, 0.82, 0.58)) * (0.94 + 0.1 * smooth_noise(rng, 40))[..., None]
-    image = over(image, (shore - Y) / 0.03, sand)
-    return over(image, np.exp(-(((Y - shore) / 0.03) ** 2)) * 0.8, np.ones(3, np.float32))
+    image = blend(image, (shore - Y) / 0.03, sand)
+    return blend(image, np.exp(-(((Y - shore) / 0.03) ** 2)) * 0.8, np.ones(3, np.float32))
 
 
 def grass(rng: np.random.Generator, horizon: float) -> Array:
@@ -49,7 +49,7 @@ def grass(rng: np.random.Generator, horizon: float) -> Array:
     image = gradient(jitter(rng, (0.85, 0.94, 1.0)), jitter(rng, (0.45, 0.72, 0.98)), (Y - horizon) / (1 - horizon))
     meadow = gradient(jitter(rng, (0.45, 0.75, 0.28)), jitter(rng, (0.2, 0.5, 0.12)), horizon - Y)
     meadow = meadow * (0.82 + 0.36 * smooth_noise(rng, 44))[..., None]
-    return over(image, (horizon + 0.03 * np.sin(X * 3 + rng.uniform(0, 6)) - Y) / 0.03, meadow)
+    return blend(image, (horizon + 0.03 * np.sin(X * 3 + rng.uniform(0, 6)) - Y) / 0.03, meadow)
 
 
 def night(rng: np.random.Generator, horizon: float) -> Array:
@@ -59,8 +59,8 @@ def night(rng: np.random.Generator, horizon: float) -> Array:
         x, y, size = rng.uniform(-1, 1), rng.uniform(horizon, 1), rng.uniform(0.0002, 0.0006)
         image = image + (np.exp(-((X - x) ** 2 + (Y - y) ** 2) / size) * 0.9)[..., None]
     moon = circle(SPACE, (rng.uniform(-0.8, 0.8), rng.uniform(0.62, 0.8)), 0.15)
-    image = over(image, 0.5 - moon / 0.016, np.array([1.0, 0.96, 0.8], np.float32))
-    return over(image, (horizon - Y) / 0.02, jitter(rng, (0.12, 0.14, 0.19), 0.02))
+    image = blend(image, 0.5 - moon / 0.016, np.array([1.0, 0.96, 0.8], np.float32))
+    return blend(image, (horizon - Y) / 0.02, jitter(rng, (0.12, 0.14, 0.19), 0.02))
 
 
 def table(rng: np.random.Generator, horizon: float) -> Array:
@@ -68,17 +68,17 @@ def table(rng: np.random.Generator, horizon: float) -> Array:
     image = gradient(jitter(rng, (0.88, 0.84, 0.76)), jitter(rng, (0.78, 0.74, 0.68)), Y)
     grain = 0.5 + 0.5 * np.sin(Y * 26 + smooth_noise(rng, 6) * 6)
     wood = jitter(rng, (0.64, 0.42, 0.24)) * (0.84 + 0.22 * grain)[..., None]
-    return over(image, (horizon - Y) / 0.02, wood)
+    return blend(image, (horizon - Y) / 0.02, wood)
 
 
 def snow(rng: np.random.Generator, horizon: float) -> Array:
     """Snow on the ground and in the air."""
     image = gradient(jitter(rng, (0.82, 0.87, 0.94)), jitter(rng, (0.6, 0.71, 0.86)), Y - horizon)
     hills = horizon + 0.06 * np.sin(X * 2.5 + rng.uniform(0, 6))
-    image = over(image, (hills - Y) / 0.03, jitter(rng, (0.95, 0.97, 1.0), 0.02))
+    image = blend(image, (hills - Y) / 0.03, jitter(rng, (0.95, 0.97, 1.0), 0.02))
     for _ in range(rng.integers(14, 24)):
         x, y = rng.uniform(-1, 1, 2)
-        image = over(image, np.exp(-((X - x) ** 2 + (Y - y) ** 2) / 0.001), np.ones(3, np.float32))
+        image = blend(image, np.exp(-((X - x) ** 2 + (Y - y) ** 2) / 0.001), np.ones(3, np.float32))
     return image
 
 
@@ -91,8 +91,8 @@ def brick(rng: np.random.Generator, horizon: float) -> Array:
     tone = (np.sin(np.floor(shifted) * 12.9 + row * 78.2) * 43758.5) % 1
     image = jitter(rng, (0.64, 0.29, 0.2)) * (0.88 + 0.22 * tone)[..., None]
     mortar = ((across > 0.455) | (up > 0.41)).astype(np.float32)
-    image = over(image, mortar, jitter(rng, (0.76, 0.71, 0.67)))
-    return over(image, ((horizon - 0.5) - Y) / 0.02, jitter(rng, (0.52, 0.52, 0.53)))
+    image = blend(image, mortar, jitter(rng, (0.76, 0.71, 0.67)))
+    return blend(image, ((horizon - 0.5) - Y) / 0.02, jitter(rng, (0.52, 0.52, 0.53)))
 
 
 SCENES: dict[str, Callable[[np.random.Generator, float], Array]] = {

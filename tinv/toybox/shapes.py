@@ -32,11 +32,11 @@ class Plane:
         x, y = np.meshgrid(ticks, -ticks)
         return cls(x.astype(np.float32), y.astype(np.float32))
 
-    def around(self, centre: Point, turn: float = 0.0, scale: float = 1.0) -> "Plane":
+    def around(self, center: Point, rotation: float = 0.0, scale: float = 1.0) -> "Plane":
         """The same points as seen from a frame at `centre`, turned by `turn` radians and `scale` times as large."""
-        x, y = self.x - np.float32(centre[0]), self.y - np.float32(centre[1])
-        if turn:
-            c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+        x, y = self.x - np.float32(center[0]), self.y - np.float32(center[1])
+        if rotation:
+            c, s = np.float32(np.cos(rotation)), np.float32(np.sin(rotation))
             x, y = x * c + y * s, y * c - x * s
         return Plane(x / np.float32(scale), y / np.float32(scale))
 
@@ -45,26 +45,26 @@ class Plane:
         return Plane(-self.x, self.y)
 
 
-def ellipse(plane: Plane, centre: Point, radii: Point, turn: float = 0.0) -> Array:
+def ellipse(plane: Plane, center: Point, radii: Point, rotation: float = 0.0) -> Array:
     """Distance to an ellipse; exact for circles, close near the edge otherwise."""
-    p = plane.around(centre, turn)
+    p = plane.around(center, rotation)
     rx, ry = np.float32(radii[0]), np.float32(radii[1])
     return (np.sqrt((p.x / rx) ** 2 + (p.y / ry) ** 2) - 1) * min(rx, ry)
 
 
-def circle(plane: Plane, centre: Point, radius: float) -> Array:
+def circle(plane: Plane, center: Point, radius: float) -> Array:
     """Distance to a circle."""
-    return ellipse(plane, centre, (radius, radius))
+    return ellipse(plane, center, (radius, radius))
 
 
-def ring(plane: Plane, centre: Point, radii: Point, width: float) -> Array:
+def ring(plane: Plane, center: Point, radii: Point, width: float) -> Array:
     """Distance to the outline of an ellipse drawn `2 * width` thick."""
-    return np.abs(ellipse(plane, centre, radii)) - np.float32(width)
+    return np.abs(ellipse(plane, center, radii)) - np.float32(width)
 
 
-def box(plane: Plane, centre: Point, half: Point, corner: float = 0.0, turn: float = 0.0) -> Array:
+def box(plane: Plane, center: Point, half: Point, corner: float = 0.0, rotation: float = 0.0) -> Array:
     """Distance to a rectangle of half sides `half` with corners rounded by `corner`."""
-    p = plane.around(centre, turn)
+    p = plane.around(center, rotation)
     x = np.abs(p.x) - np.float32(half[0] - corner)
     y = np.abs(p.y) - np.float32(half[1] - corner)
     outside = np.sqrt(np.maximum(x, 0) ** 2 + np.maximum(y, 0) ** 2)
@@ -102,11 +102,11 @@ def polygon(plane: Plane, points: Sequence[Point], corner: float = 0.0) -> Array
     return sign * np.sqrt(squared) - np.float32(corner)
 
 
-def star(plane: Plane, centre: Point, outer: float, inner: float, corner: float = 0.0) -> Array:
+def star(plane: Plane, center: Point, outer: float, inner: float, corner: float = 0.0) -> Array:
     """Distance to a five-pointed star with one point up."""
     radii = [outer, inner] * 5
     angles = [np.pi / 2 + i * np.pi / 5 for i in range(10)]
     points = [
-        (centre[0] + r * float(np.cos(a)), centre[1] + r * float(np.sin(a))) for r, a in zip(radii, angles, strict=True)
+        (center[0] + r * float(np.cos(a)), center[1] + r * float(np.sin(a))) for r, a in zip(radii, angles, strict=True)
     ]
     return polygon(plane, points, corner)

@@ -9,7 +9,7 @@ GAP = 2
 """Pixels between pictures."""
 
 
-def sheet(images: Sequence[np.ndarray], *, columns: int, enlarge: int = 2) -> Image.Image:
+def make_sheet(images: Sequence[np.ndarray], *, columns: int, enlarge: int = 2) -> Image.Image:
     """Pictures, [H, W, 3] uint8 each, in rows of `columns`, enlarged without smoothing."""
     height, width = images[0].shape[:2]
     rows = -(-len(images) // columns)
@@ -18,5 +18,5 @@ def sheet(images: Sequence[np.ndarray], *, columns: int, enlarge: int = 2) -> Im
         row, column = divmod(index, columns)
         top, left = row * (height + GAP), column * (width + GAP)
         paper[top : top + height, left : left + width] = image
-    whole = Image.fromarray(paper)
-    return whole.resize((whole.width * enlarge, whole.height * enlarge), Image.Resampling.NEAREST)
+    grid = Image.fromarray(paper)
+    return grid.resize((grid.width * enlarge, grid.height * enlarge), Image.Resampling.NEAREST)

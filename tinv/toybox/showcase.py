@@ -18,7 +18,7 @@ from tinv.runs.files import write_atomically
 from tinv.runs.image_grid import draw_grid
 from tinv.runs.reader import RunReader
 from tinv.toybox import concept_images
-from tinv.toybox.recovery import concept_of
+from tinv.toybox.recovery import find_concept_name
 
 COLUMNS = 5
 SAMPLING = {"num_inference_steps": 25, "guidance_scale": 3.5}
@@ -37,7 +37,7 @@ def draw(model: LatentDiffusion, prompts: list[str], learned: LearnedEmbedding) 
     )
 
 
-def sheet(run: Path) -> Image.Image:
+def make_sheet(run: Path) -> Image.Image:
     """Training pictures, samples before, halfway and after, and edits; a row each."""
     learned = formats.read(run)
     card = RunReader(run).card
@@ -48,14 +48,18 @@ def sheet(run: Path) -> Image.Image:
     plain = PLAIN[kind]
     before = plain.format(initializer)
     rows: dict[str, list[Image.Image]] = {
-        "five pictures to learn from": list(map(Image.open, concept_images(concept_of(learned.placeholder_token)))),
+        "five pictures to learn from": list(
+            map(Image.open, concept_images(find_concept_name(learned.placeholder_token)))
+        ),
         f"before: {before}": generate_images(model, [before] * COLUMNS, {}, seeds=range(COLUMNS), **SAMPLING),
         f"step {_step(halfway)}: {plain}": draw(model, [plain] * COLUMNS, formats.read(halfway)),
         f"step {learned.provenance['steps']}: {plain}": draw(model, [plain] * COLUMNS, learned),
         ", ".join(EDITS[kind]): draw(model, list(EDITS[kind]), learned),
     }
     headings = [heading.replace("{}", learned.placeholder_token) for heading in rows]
-    return draw_grid([picture for row in rows.values() for picture in row], rows=headings, columns=[""] * COLUMNS)
+    return draw_grid(
+        [render_image for row in rows.values() for render_image in row], rows=headings, columns=[""] * COLUMNS
+    )
 
 
 def _step(path: Path) -> int:
@@ -69,7 +73,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the picture to write")
     arguments = parser.parse_args()
     with write_atomically(arguments.out) as draft:
-        sheet(arguments.run).save(draft, format="png", optimize=True)
+        make_sheet(arguments.run).save(draft, format="png", optimize=True)
 
 
 if __name__ == "__main__":

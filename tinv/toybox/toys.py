@@ -4,13 +4,13 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from tinv.toybox.palette import Colour, any_colour
+from tinv.toybox.palette import Color, random_color
 
 KINDS = ("cat", "dog", "robot", "car", "mug", "teapot", "house", "star")
 """The eight kinds of toy; a judge tells them apart by their outlines."""
 PATTERNS = ("plain", "two", "stripes", "dots")
 """How a toy wears its second colour; `two` gives ears, roofs, handles ... the second colour."""
-DRESSED = ("cat", "dog", "robot")
+CLOTHED_KINDS = ("cat", "dog", "robot")
 """Kinds that may wear a scarf (a robot: a coloured lamp) and have a belly (a robot: a screen) of another colour."""
 
 
@@ -24,7 +24,7 @@ class Build:
     ears: float
     ear_width: float
     ear_tilt: float
-    eyes: float
+    eye_size: float
     tail: float
     curl: float
     variant: float
@@ -40,42 +40,42 @@ class Toy:
 
     kind: str
     """One of `KINDS`."""
-    colour: Colour
-    accent: Colour
+    color: Color
+    accent: Color
     """The second colour; without effect on a plain toy."""
     pattern: str
     """One of `PATTERNS`."""
     build: Build
-    eyes: Colour
-    trim: Colour
+    eye_color: Color
+    trim: Color
     """Roof of a one-coloured house, inside of an ear: seen, never named."""
-    scarf: Colour | None = None
-    belly: Colour | None = None
+    scarf: Color | None = None
+    belly: Color | None = None
 
     @property
     def extremities(self) -> np.ndarray:
         """Colour of ears, paws, handles, roofs: [3]."""
-        return self.accent.rgb if self.pattern == "two" else self.colour.rgb
+        return self.accent.rgb if self.pattern == "two" else self.color.rgb
 
 
-def any_build(rng: np.random.Generator) -> Build:
+def random_build(rng: np.random.Generator) -> Build:
     """Random proportions."""
     return Build(*(float(rng.uniform()) for _ in fields(Build)))
 
 
-def any_toy(rng: np.random.Generator) -> Toy:
+def random_toy(rng: np.random.Generator) -> Toy:
     """A random toy of any kind; it may resemble a concept (`tinv.toybox.concepts` tells)."""
     kind = KINDS[rng.integers(len(KINDS))]
-    colour = any_colour(rng)
-    dressed = kind in DRESSED
+    color = random_color(rng)
+    is_clothed = kind in CLOTHED_KINDS
     return Toy(
         kind=kind,
-        colour=colour,
-        accent=any_colour(rng, other_than=colour.name),
+        color=color,
+        accent=random_color(rng, other_than=color.name),
         pattern=PATTERNS[rng.choice(len(PATTERNS), p=(0.4, 0.3, 0.15, 0.15))],
-        build=any_build(rng),
-        eyes=Colour(None, float(rng.uniform(0.1, 0.6)), float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.8, 1.0))),
-        trim=any_colour(rng),
-        scarf=any_colour(rng) if dressed and rng.random() < 0.35 else None,
-        belly=any_colour(rng) if dressed and rng.random() < 0.3 else None,
+        build=random_build(rng),
+        eye_color=Color(None, float(rng.uniform(0.1, 0.6)), float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.8, 1.0))),
+        trim=random_color(rng),
+        scarf=random_color(rng) if is_clothed and rng.random() < 0.35 else None,
+        belly=random_color(rng) if is_clothed and rng.random() < 0.3 else None,
     )

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinv.toybox.captions import any_caption
-from tinv.toybox.concepts import resembles
-from tinv.toybox.toys import Toy, any_toy
-from tinv.toybox.views import View, any_view, render
+from tinv.toybox.captions import random_caption
+from tinv.toybox.concepts import find_similar_concept
+from tinv.toybox.toys import Toy, random_toy
+from tinv.toybox.views import View, random_view, render
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ def describe(seed: int) -> Description:
     """What picture number `seed` shows; never a concept, nor anything near one."""
     rng = np.random.default_rng(seed)
     while True:
-        toy, view = any_toy(rng), any_view(rng)
-        if resembles(toy, view) is None:
-            return Description(toy, view, any_caption(rng, toy, view))
+        toy, view = random_toy(rng), random_view(rng)
+        if find_similar_concept(toy, view) is None:
+            return Description(toy, view, random_caption(rng, toy, view))
 
 
-def picture(seed: int) -> tuple[np.ndarray, str]:
+def render_image(seed: int) -> tuple[np.ndarray, str]:
     """Picture number `seed`, [64, 64, 3] uint8, and its caption."""
     description = describe(seed)
     return render(description.toy, description.view), description.caption
@@ -37,4 +37,4 @@ def picture(seed: int) -> tuple[np.ndarray, str]:
 def recaption(seed: int, draw: int) -> str:
     """Another true caption of picture number `seed`; which one is a pure function of `draw`."""
     description = describe(seed)
-    return any_caption(np.random.default_rng([seed, draw]), description.toy, description.view)
+    return random_caption(np.random.default_rng([seed, draw]), description.toy, description.view)

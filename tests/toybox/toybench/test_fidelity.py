@@ -19,11 +19,19 @@ from tinv.evaluation.targets import EvaluationTarget
 from tinv.formats import LearnedEmbedding
 from tinv.toybox import concepts
 from tinv.toybox.clip_features import area_under_curve
-from tinv.toybox.concepts import toy_of_kind
-from tinv.toybox.toybench import class_of, fidelity
-from tinv.toybox.toybench.fidelity import EDITS, FAITHFUL, PROMPTS, SCENES, AgainstRenders, measured, renders_on
-from tinv.toybox.toybench.toys import TOYS, resembles
-from tinv.toybox.toybench.toys_by_name import noun_of, toy_of
+from tinv.toybox.concepts import random_toy_of_kind
+from tinv.toybox.toybench import class_noun, fidelity
+from tinv.toybox.toybench.fidelity import (
+    EDITS,
+    PROMPTS,
+    SCENE_PROMPTS,
+    SCENES,
+    RenderMetrics,
+    evaluate_toys,
+    render_in_scene,
+)
+from tinv.toybox.toybench.toys import TOYS, find_similar_toy
+from tinv.toybox.toybench.toys_by_name import class_noun_of, find_toy
 from tinv.toybox.toys import Toy
 
 DRAWING = {"model": "m", "sampling": {}}
@@ -40,8 +48,8 @@ def target(word: str) -> EvaluationTarget:
 
 def shown(toy: Toy, prompt: str, seed: int) -> list[Image.Image]:
     """What a perfect generator draws: the toy, in the scene of the prompt if it has one."""
-    scene = next((scene for scene, text in FAITHFUL.items() if text == prompt), "table")
-    return renders_on(toy, scene, 4, seed=seed)
+    scene = next((scene for scene, text in SCENE_PROMPTS.items() if text == prompt), "table")
+    return render_in_scene(toy, scene, 4, seed=seed)
 
 
 class Generator:
@@ -60,14 +68,14 @@ class Generator:
 
 def other_mug() -> Toy:
     rng = np.random.default_rng(0)
-    return next(toy for toy in iter(lambda: toy_of_kind(rng, "mug"), None) if resembles(toy) is None)
+    return next(toy for toy in iter(lambda: random_toy_of_kind(rng, "mug"), None) if find_similar_toy(toy) is None)
 
 
 def test_the_toy_itself_recovers_wholly_and_the_plain_noun_not_at_all(
     extractors: FeatureExtractors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fidelity, "generate_images", Generator.generate)
-    also, model = AgainstRenders(seeds=range(4)), Generator(other_mug())
+    also, model = RenderMetrics(seeds=range(4)), Generator(other_mug())
     options = {"extractors": extractors, "model": model, "drawing": DRAWING}
     perfect = also(target("<teal-mug>"), {p: shown(TOYS["teal_mug"], p, 7) for p in PROMPTS}, **options)
     plain = also(target("<teal-mug>"), {p: shown(model.toy, p, 50) for p in PROMPTS}, **options)
@@ -79,11 +87,11 @@ def test_the_toy_itself_recovers_wholly_and_the_plain_noun_not_at_all(
 
 
 def test_words_find_their_toys_and_others_are_refused() -> None:
-    assert toy_of("<teal-mug>") == TOYS["teal_mug"]
-    assert toy_of("<cat-toy>") == concepts.CAT
-    assert toy_of("<robot-toy>") == concepts.ROBOT
+    assert find_toy("<teal-mug>") == TOYS["teal_mug"]
+    assert find_toy("<cat-toy>") == concepts.CAT
+    assert find_toy("<robot-toy>") == concepts.ROBOT
     with pytest.raises(UserError, match="<sepia-ink> is none of the toys that can be rendered"):
-        toy_of("<sepia-ink>")
+        find_toy("<sepia-ink>")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +105,7 @@ def test_words_find_their_toys_and_others_are_refused() -> None:
     ],
 )
 def test_the_noun_is_that_of_the_class_whatever_the_word_was_started_from(word: str, noun: str) -> None:
-    assert noun_of(word) == noun
+    assert class_noun_of(word) == noun
 
 
 def test_two_toys_in_a_folder_are_held_against_their_own_nouns_and_starts_do_not_matter(tmp_path: Path) -> None:
@@ -108,12 +116,12 @@ def test_two_toys_in_a_folder_are_held_against_their_own_nouns_and_starts_do_not
         learned = LearnedEmbedding(word, {"clip_l": torch.zeros(1, 128)}, told)
         formats.write(tmp_path / str(point) / "learned_embeds.safetensors", learned)
     toys = find_targets([tmp_path])[tmp_path]
-    done = measured(toys, seeds=(0,), num_inference_steps=1)
+    done = evaluate_toys(toys, seeds=(0,), num_inference_steps=1)
     assert {result["placeholder_token"]: result["class_noun"] for result in done} == words
     assert all(result["scores"]["recovery"] is not None for result in done)
     again = [json.loads((tmp_path / str(point) / "evaluation.json").read_text()) for point in range(2)]
     assert again == done
-    assert measured(toys, seeds=(0,), num_inference_steps=1) == done
+    assert evaluate_toys(toys, seeds=(0,), num_inference_steps=1) == done
 
 
 def test_edits_and_places_are_asked_for_once_each() -> None:
@@ -127,11 +135,11 @@ def test_the_tower_tells_each_from_other_toys_of_its_class(name: str, extractors
     """Before it may judge, as for the five."""
     rng, areas = np.random.default_rng(1), []
     for scene in SCENES:
-        own = extractors.clip.encode_images(renders_on(TOYS[name], scene, seed=0))
-        new = extractors.clip.encode_images(renders_on(TOYS[name], scene, seed=1))
-        others = [toy_of_kind(rng, class_of(name)) for _ in range(40)]
+        own = extractors.clip.encode_images(render_in_scene(TOYS[name], scene, seed=0))
+        new = extractors.clip.encode_images(render_in_scene(TOYS[name], scene, seed=1))
+        others = [random_toy_of_kind(rng, class_noun(name)) for _ in range(40)]
         unlike = extractors.clip.encode_images(
-            [renders_on(toy, scene, 1, seed=2 + i)[0] for i, toy in enumerate(others)]
+            [render_in_scene(toy, scene, 1, seed=2 + i)[0] for i, toy in enumerate(others)]
         )
         areas.append(area_under_curve((new @ own.T).mean(1), (unlike @ own.T).mean(1)))
     assert np.mean(areas) >= 0.95

@@ -11,36 +11,36 @@ from tinv.concept import Concept
 from tinv.config.validate import build
 from tinv.runs.files import resolve_path
 from tinv.toybox import concepts
-from tinv.toybox.captions import PLACES
-from tinv.toybox.palette import named
+from tinv.toybox.captions import SCENE_PHRASES
+from tinv.toybox.palette import named_color
 from tinv.toybox.pretrain.images import TRAINING_SEEDS
-from tinv.toybox.toybench import NAMES, class_of, concept
-from tinv.toybox.toybench.render_images import COUNT, MASKS, PICTURES, captions, example, mask, scenes
-from tinv.toybox.toybench.toys import TELLING, TOYS, alike, resembles
+from tinv.toybox.toybench import NAMES, class_noun, make_concept
+from tinv.toybox.toybench.render_images import COUNT, IMAGES, MASKS, captions, mask, render_example, scenes
+from tinv.toybox.toybench.toys import TOYS, VISIBLE_PROPORTIONS, are_similar, find_similar_toy
 from tinv.toybox.toys import KINDS
 from tinv.toybox.world import describe
 
 
 def test_there_are_twelve_of_every_kind_and_each_stands_in_a_drawer_of_its_own():
     assert len(NAMES) == len(set(NAMES)) == len(TOYS) == 12
-    assert {class_of(name) for name in NAMES} == {toy.kind for toy in TOYS.values()} == set(KINDS)
-    assert all(TOYS[name].kind == class_of(name) for name in NAMES)
+    assert {class_noun(name) for name in NAMES} == {toy.kind for toy in TOYS.values()} == set(KINDS)
+    assert all(TOYS[name].kind == class_noun(name) for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_shipped_files_are_the_rendered_ones(name):
     for index in range(COUNT):
-        assert is_as_rendered(PICTURES / name / f"{index + 1}.png", example(name, index))
+        assert is_as_rendered(IMAGES / name / f"{index + 1}.png", render_example(name, index))
         assert is_as_rendered(MASKS / name / f"{index + 1}.png", mask(name, index))
-        lines = (PICTURES / name / f"{index + 1}.txt").read_text(encoding="utf-8").splitlines()
+        lines = (IMAGES / name / f"{index + 1}.txt").read_text(encoding="utf-8").splitlines()
         assert lines == captions(name, index)
-    assert {path.stem for folder in (PICTURES, MASKS) for path in (folder / name).iterdir()} == set("12345")
+    assert {path.stem for folder in (IMAGES, MASKS) for path in (folder / name).iterdir()} == set("12345")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_captions_say_where_the_picture_was_taken_and_nothing_else_about_it(name):
     places = [captions(name, index)[1].removeprefix("a {} ") for index in range(COUNT)]
-    assert places == [PLACES[scene][0] if scene else "on a white background" for scene in scenes(name)]
+    assert places == [SCENE_PHRASES[scene][0] if scene else "on a white background" for scene in scenes(name)]
     assert len(set(places)) == COUNT
     hues = {"lime", "teal", "magenta", *KINDS}
     assert not hues & {word for index in range(COUNT) for line in captions(name, index) for word in line.split()}
@@ -49,14 +49,16 @@ def test_captions_say_where_the_picture_was_taken_and_nothing_else_about_it(name
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mask_is_the_toy(name):
     """Outside of it the picture is the background, which does not depend on the toy's colour."""
-    other = replace(TOYS[name], colour=named(np.random.default_rng(0), "red"))
+    other = replace(TOYS[name], color=named_color(np.random.default_rng(0), "red"))
     for index in range(COUNT):
         inside = mask(name, index)
         assert 0.05 < (inside == 255).mean() < 0.6
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(TOYS, name, other)
-            before = np.asarray(Image.open(PICTURES / name / f"{index + 1}.png")).astype(int)
-            changed = np.abs(example(name, index) - before).max(2) > 1  # an edge may cover less than 8 bits can say
+            before = np.asarray(Image.open(IMAGES / name / f"{index + 1}.png")).astype(int)
+            changed = (
+                np.abs(render_example(name, index) - before).max(2) > 1
+            )  # an edge may cover less than 8 bits can say
         assert changed.any()
         assert not (changed & (inside == 0)).any()
 
@@ -65,35 +67,35 @@ def test_a_mask_is_the_toy(name):
 def test_pretraining_never_sees_any_of_them_or_its_like(count):
     """The very pictures it is trained on; the slow test looks at every one of them."""
     descriptions = map(describe, range(TRAINING_SEEDS, TRAINING_SEEDS + count))
-    assert not [seed for seed, description in enumerate(descriptions) if resembles(description.toy)]
+    assert not [seed for seed, description in enumerate(descriptions) if find_similar_toy(description.toy)]
 
 
 @pytest.mark.slow
 def test_the_training_pictures_come_near_to_other_toys_of_the_same_hues():
     """So it is the choice of the twelve that keeps them out: a toy that wears what is common is met again and again."""
-    common = replace(TOYS["lime_star"], pattern="two", accent=named(np.random.default_rng(0), "white"))
+    common = replace(TOYS["lime_star"], pattern="two", accent=named_color(np.random.default_rng(0), "white"))
     seen = (describe(seed).toy for seed in range(TRAINING_SEEDS, TRAINING_SEEDS + 80_000))
-    assert sum(alike(toy, common) for toy in seen) > 2
+    assert sum(are_similar(toy, common) for toy in seen) > 2
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_none_comes_near_another_or_one_of_the_five(name):
     toy = TOYS[name]
-    assert resembles(toy) == name
+    assert find_similar_toy(toy) == name
     assert not any(is_like(toy) for is_like in concepts.REGIONS.values())
 
 
 def test_proportions_count_where_colours_alone_do_not_tell():
     mug = TOYS["teal_mug"]
-    shape = {part: (getattr(mug.build, part) + 0.5) % 1 for part in TELLING["mug"]}
-    assert not alike(replace(mug, build=replace(mug.build, **shape)), mug)
-    assert alike(replace(mug, build=replace(mug.build, variant=1 - mug.build.variant)), mug)
+    shape = {part: (getattr(mug.build, part) + 0.5) % 1 for part in VISIBLE_PROPORTIONS["mug"]}
+    assert not are_similar(replace(mug, build=replace(mug.build, **shape)), mug)
+    assert are_similar(replace(mug, build=replace(mug.build, variant=1 - mug.build.variant)), mug)
 
 
 def test_the_experiment_says_all_of_it_by_one_name(compose):
     cfg = compose("+experiment=toybench", "concept.name=teal_mug")
     assert build(cfg.concept) == Concept(placeholder_token="<teal-mug>", initializer_token="mug", kind="object")
-    assert resolve_path(cfg.data.folder) == PICTURES / "teal_mug"
+    assert resolve_path(cfg.data.folder) == IMAGES / "teal_mug"
     data = build(cfg.data, concept=build(cfg.concept))
     assert len(data.images) == COUNT
     assert all("<teal-mug>" in caption for caption in data.captions)
@@ -102,8 +104,8 @@ def test_the_experiment_says_all_of_it_by_one_name(compose):
 def test_its_masks_fit_its_pictures(compose):
     cfg = compose("+experiment=toybench", "data.masks=pkg://tinv/toybox/toybench/masks/${concept.name}")
     data = build(cfg.data, concept=build(cfg.concept))
-    opened = [picture for path in data.images for picture in data.load_crops(path, 64)]
-    assert all(picture.mask is not None and 0 < picture.mask.mean() < 0.7 for picture in opened)
+    opened = [render_image for path in data.images for render_image in data.load_crops(path, 64)]
+    assert all(render_image.mask is not None and 0 < render_image.mask.mean() < 0.7 for render_image in opened)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(compose):
@@ -112,4 +114,4 @@ def test_an_unknown_name_is_refused_with_the_known_ones(compose):
 
 
 def test_it_may_start_from_another_word():
-    assert concept("lime_cat", initializer_token="toy").initializer == "toy"
+    assert make_concept("lime_cat", initializer_token="toy").initializer_token == "toy"

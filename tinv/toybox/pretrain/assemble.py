@@ -58,7 +58,7 @@ def assemble(out: Path, target: Path) -> None:
     checkpoint.replace_folder(partial, target / "pipeline")
 
     partial = target / "clip.part"
-    CLIPModel.from_pretrained(out / "eyes").half().save_pretrained(partial)
+    CLIPModel.from_pretrained(out / "image_encoder").half().save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     load_as_single_precision(partial / "config.json")
     checkpoint.write_json(partial / "preprocessor_config.json", PREPROCESSING)
@@ -69,12 +69,12 @@ def assemble(out: Path, target: Path) -> None:
 def unpack(target: Path, out: Path) -> None:
     """The reverse: lay the parts of an assembled model out in a working folder, to go on training from them."""
     pipeline, facts = target / "pipeline", json.loads((target / "card" / "card.json").read_text())["training"]
-    places = {"tokenizer": pipeline / "tokenizer", "clip": target / "clip", "eyes": target / "clip"}
-    places |= {"unet": pipeline / "unet", "vae": pipeline / "vae", "vae_start": pipeline / "vae"}
-    for name, source in places.items():
+    sources = {"tokenizer": pipeline / "tokenizer", "clip": target / "clip", "image_encoder": target / "clip"}
+    sources |= {"unet": pipeline / "unet", "vae": pipeline / "vae", "vae_start": pipeline / "vae"}
+    for name, source in sources.items():
         if not (out / name).exists():
             shutil.copytree(source, out / name)
-    for stage in ("clip", "eyes", "vae", "unet"):
+    for stage in ("clip", "image_encoder", "vae", "unet"):
         checkpoint.write_json(out / f"{stage}.json", facts[stage])
 
 
@@ -88,7 +88,7 @@ def load_as_single_precision(config: Path) -> None:
 
 
 def forget_paths(folder: Path) -> None:
-    """Drop the places from which the parts were loaded."""
+    """Drop the sources from which the parts were loaded."""
     for config in folder.rglob("*.json"):
         content = json.loads(config.read_text())
         if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:

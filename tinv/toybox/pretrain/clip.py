@@ -14,7 +14,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, C
 
 from tinv.models.cpu_features import autocast_bfloat16
 from tinv.toybox.pretrain import checkpoint
-from tinv.toybox.pretrain.muon import optimizers
+from tinv.toybox.pretrain.muon import build_optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
 from tinv.toybox.pretrain.settings import ClipSettings
 
@@ -61,15 +61,15 @@ def trimmed(ids: Tensor, eos: int) -> Tensor:
     return ids[:, :length].long()
 
 
-def pixels(images: Tensor) -> Tensor:
+def to_pixels(images: Tensor) -> Tensor:
     """What the image tower reads: [B, 3, 64, 64] uint8 to float in [-1, 1]."""
     return images.float() / 127.5 - 1
 
 
-def contrast(model: CLIPModel, ids: Tensor, images: Tensor, *, device: str) -> tuple[Tensor, Tensor]:
+def contrastive_loss(model: CLIPModel, ids: Tensor, images: Tensor, *, device: str) -> tuple[Tensor, Tensor]:
     """The symmetric contrastive loss of a batch and the share of captions whose own picture fits best."""
     with autocast_bfloat16(device):
-        output = model(input_ids=ids, pixel_values=pixels(images))
+        output = model(input_ids=ids, pixel_values=to_pixels(images))
     logits = output.logits_per_text.float()
     own = torch.arange(len(ids), device=logits.device)
     loss = (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
@@ -91,34 +91,38 @@ def train_clip(out: Path, images: Tensor, ids: Tensor, tokenizer: CLIPTokenizer,
     torch.manual_seed(settings.seed)
     device = settings.device
     model = new_clip(settings, tokenizer).to(device)
-    tools = optimizers(model, muon_rate=settings.muon_rate, rate=settings.rate)
+    optimizers = build_optimizers(model, muon_rate=settings.muon_rate, rate=settings.rate)
     steps, step = settings.samples // settings.batch, 0
     state = checkpoint.load(out / "clip.pt")
     if state is not None:
         model.load_state_dict(state["model"])
-        for tool, saved in zip(tools, state["tools"], strict=True):
-            tool.load_state_dict(saved)
+        for optimizer, saved in zip(optimizers, state["tools"], strict=True):
+            optimizer.load_state_dict(saved)
         step = state["step"]
     recent: list[float] = []
     while step < steps:
-        for tool in tools:
-            set_learning_rate(tool, learning_rate(step, steps, 1.0, decay=settings.decay))
+        for optimizer in optimizers:
+            set_learning_rate(optimizer, learning_rate(step, steps, 1.0, decay=settings.decay))
         rng = generator(settings.seed, step)
         chosen = torch.randint(0, len(images), (settings.batch,), generator=rng)
         wording = torch.randint(0, ids.shape[1], (settings.batch,), generator=rng)
         batch_ids = trimmed(ids[chosen, wording], tokenizer.eos_token_id)
-        loss, _ = contrast(model, batch_ids.to(device), images[chosen].to(device), device=device)
+        loss, _ = contrastive_loss(model, batch_ids.to(device), images[chosen].to(device), device=device)
         model.zero_grad()
         loss.backward()
-        for tool in tools:
-            tool.step()
+        for optimizer in optimizers:
+            optimizer.step()
         model.logit_scale.data.clamp_(0, MAX_LOGIT_SCALE)
         step += 1
         recent.append(loss.item())
         if step % 50 == 0:
             print(f"clip: step {step}/{steps}, loss {np.mean(recent[-50:]):.3f}", flush=True)
         if step % settings.checkpoint_every == 0 or step == settings.stop_at:
-            state = {"model": model.state_dict(), "tools": [tool.state_dict() for tool in tools], "step": step}
+            state = {
+                "model": model.state_dict(),
+                "tools": [optimizer.state_dict() for optimizer in optimizers],
+                "step": step,
+            }
             checkpoint.save(out / "clip.pt", state)
         if step == settings.stop_at:
             return

@@ -19,19 +19,19 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from tinv.models.cpu_features import autocast_bfloat16
 from tinv.toybox.pretrain import checkpoint
-from tinv.toybox.pretrain.claims import as_tensor, claim_about, facts, truth
-from tinv.toybox.pretrain.clip import MAX_LOGIT_SCALE, caption_ids, pixels, trimmed
+from tinv.toybox.pretrain.claims import as_tensor, encode_attributes, match_claims, random_claim
+from tinv.toybox.pretrain.clip import MAX_LOGIT_SCALE, caption_ids, to_pixels, trimmed
 from tinv.toybox.pretrain.images import TRAINING_SEEDS
-from tinv.toybox.pretrain.muon import optimizers
+from tinv.toybox.pretrain.muon import build_optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
-from tinv.toybox.pretrain.settings import EyesSettings
+from tinv.toybox.pretrain.settings import ImageEncoderSettings
 from tinv.toybox.world import describe
 
 TRUE, FALSE = 0.6, 0.3
 """The cosine of a picture and a claim that is true of it, and the most that one may have with a false one."""
 
 
-class Eyes(nn.Module):
+class FrozenTextClip(nn.Module):
     """A CLIP whose text tower is fixed."""
 
     def __init__(self, clip: CLIPModel) -> None:
@@ -40,40 +40,46 @@ class Eyes(nn.Module):
         for name, weight in clip.named_parameters():
             weight.requires_grad_(not name.startswith("text_model."))
 
-    def read(self, ids: Tensor) -> Tensor:
+    def encode_texts(self, ids: Tensor) -> Tensor:
         """Unit-length features of captions, [B, L] to [B, D]."""
         return functional.normalize(self.clip.get_text_features(input_ids=ids).pooler_output.float(), dim=-1)
 
-    def see(self, images: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor) -> Tensor:
         """Unit-length features of pictures in [-1, 1], [B, 3, 64, 64] to [B, D]."""
         return functional.normalize(self.clip.get_image_features(pixel_values=images).pooler_output.float(), dim=-1)
 
-    def contrast(self, seen: Tensor, read: Tensor) -> Tensor:
+    def contrastive_loss(self, seen: Tensor, encode_texts: Tensor) -> Tensor:
         """The symmetric contrastive loss of pictures and their own captions."""
-        logits = self.clip.logit_scale.exp() * seen @ read.T
+        logits = self.clip.logit_scale.exp() * seen @ encode_texts.T
         own = torch.arange(len(seen), device=seen.device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
-    def judgement(self, seen: Tensor, read: Tensor, said: Tensor, known: Tensor) -> Tensor:
+    def claim_loss(
+        self, seen: Tensor, encode_texts: Tensor, claim_attributes: Tensor, image_attributes: Tensor
+    ) -> Tensor:
         """How far the cosines of claims [C] with pictures [B] are from `TRUE` if true, and above `FALSE` if not."""
-        true, told = truth(said, known)
-        cosines = read @ seen.T
-        return (cosines[true & told] - TRUE).square().mean() + (cosines[~true & told] - FALSE).relu().square().mean()
+        true, is_decidable = match_claims(claim_attributes, image_attributes)
+        cosines = encode_texts @ seen.T
+        return (cosines[true & is_decidable] - TRUE).square().mean() + (
+            cosines[~true & is_decidable] - FALSE
+        ).relu().square().mean()
 
 
-def as_generated(images: Tensor, rng: torch.Generator) -> Tensor:
+def degrade(images: Tensor, rng: torch.Generator) -> Tensor:
     """Mirror, blur and grain at random, picture by picture: [B, 3, H, W] in [-1, 1]."""
     count, side = len(images), images.shape[-1]
-    chance = torch.rand(4, count, generator=rng)
-    images = torch.where((chance[0] < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
+    uniform = torch.rand(4, count, generator=rng)
+    images = torch.where((uniform[0] < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
     small = functional.interpolate(images, size=int(side * 0.625), mode="bilinear", antialias=True)
     blurred = functional.interpolate(small, size=side, mode="bicubic").clamp(-1, 1)
-    strength = torch.where(chance[1] < 0.5, chance[2], 0.0).view(-1, 1, 1, 1)
-    grain = torch.randn(images.shape, generator=rng) * (0.1 * (chance[3] - 0.5).clamp_min(0)).view(-1, 1, 1, 1)
+    strength = torch.where(uniform[1] < 0.5, uniform[2], 0.0).view(-1, 1, 1, 1)
+    grain = torch.randn(images.shape, generator=rng) * (0.1 * (uniform[3] - 0.5).clamp_min(0)).view(-1, 1, 1, 1)
     return images.lerp(blurred, strength) + grain
 
 
-def train_eyes(out: Path, images: Tensor, ids: Tensor, tokenizer: CLIPTokenizer, settings: EyesSettings) -> None:
+def train_image_encoder(
+    out: Path, images: Tensor, ids: Tensor, tokenizer: CLIPTokenizer, settings: ImageEncoderSettings
+) -> None:
     """Train the image tower of `out/clip` on, into `out/eyes`.
 
     Args:
@@ -83,59 +89,70 @@ def train_eyes(out: Path, images: Tensor, ids: Tensor, tokenizer: CLIPTokenizer,
         tokenizer: that of the text tower.
         settings: length and rates.
     """
-    if (out / "eyes").exists():
+    if (out / "image_encoder").exists():
         return
     torch.manual_seed(settings.seed)
-    known = as_tensor([facts(describe(TRAINING_SEEDS + index)) for index in range(len(images))])
-    eyes = Eyes(CLIPModel.from_pretrained(out / "clip")).to(settings.device)
-    tools = optimizers(eyes, muon_rate=settings.muon_rate, rate=settings.rate)
-    average = checkpoint.Average(eyes)
+    image_attributes = as_tensor([encode_attributes(describe(TRAINING_SEEDS + index)) for index in range(len(images))])
+    image_encoder = FrozenTextClip(CLIPModel.from_pretrained(out / "clip")).to(settings.device)
+    optimizers = build_optimizers(image_encoder, muon_rate=settings.muon_rate, rate=settings.rate)
+    average = checkpoint.Average(image_encoder)
     steps, step = settings.samples // settings.batch, 0
-    state = checkpoint.load(out / "eyes.pt")
+    state = checkpoint.load(out / "image_encoder.pt")
     if state is not None:
-        eyes.load_state_dict(state["model"])
+        image_encoder.load_state_dict(state["model"])
         average.restore(state["average"])
-        for tool, saved in zip(tools, state["tools"], strict=True):
-            tool.load_state_dict(saved)
+        for optimizer, saved in zip(optimizers, state["tools"], strict=True):
+            optimizer.load_state_dict(saved)
         step = state["step"]
     recent: list[tuple[float, float]] = []
     while step < steps:
-        for tool in tools:
-            set_learning_rate(tool, learning_rate(step, steps, 1.0, decay=settings.decay))
+        for optimizer in optimizers:
+            set_learning_rate(optimizer, learning_rate(step, steps, 1.0, decay=settings.decay))
         rng = generator(settings.seed + 1, step)
         chosen = torch.randint(0, len(images), (settings.batch,), generator=rng)
         wording = torch.randint(0, ids.shape[1], (settings.batch,), generator=rng)
         writer = np.random.default_rng([settings.seed, step])
-        claims = [claim_about(writer, own) for own in known[chosen].tolist()]
+        claims = [random_claim(writer, own) for own in image_attributes[chosen].tolist()]
         brief = caption_ids(tokenizer, [[claim.caption] for claim in claims])[:, 0]
-        said = as_tensor([claim.said for claim in claims])
-        shown = as_generated(pixels(images[chosen]), rng).to(settings.device)
+        claim_attributes = as_tensor([claim.attributes for claim in claims])
+        shown = degrade(to_pixels(images[chosen]), rng).to(settings.device)
         with autocast_bfloat16(settings.device):
-            seen = eyes.see(shown)
-            whole = eyes.read(trimmed(ids[chosen, wording], tokenizer.eos_token_id).to(settings.device))
-            words = eyes.read(trimmed(brief, tokenizer.eos_token_id).to(settings.device))
-        contrast = eyes.contrast(seen, whole)
-        judgement = eyes.judgement(seen, words, said.to(settings.device), known[chosen].to(settings.device))
-        eyes.zero_grad()
-        (contrast + settings.claims * judgement).backward()
-        for tool in tools:
-            tool.step()
-        eyes.clip.logit_scale.data.clamp_(0, MAX_LOGIT_SCALE)
+            seen = image_encoder.encode_images(shown)
+            whole = image_encoder.encode_texts(
+                trimmed(ids[chosen, wording], tokenizer.eos_token_id).to(settings.device)
+            )
+            words = image_encoder.encode_texts(trimmed(brief, tokenizer.eos_token_id).to(settings.device))
+        contrastive_loss = image_encoder.contrastive_loss(seen, whole)
+        claim_loss = image_encoder.claim_loss(
+            seen, words, claim_attributes.to(settings.device), image_attributes[chosen].to(settings.device)
+        )
+        image_encoder.zero_grad()
+        (contrastive_loss + settings.claims * claim_loss).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        image_encoder.clip.logit_scale.data.clamp_(0, MAX_LOGIT_SCALE)
         average.update(step)
         step += 1
-        recent.append((contrast.item(), judgement.item()))
+        recent.append((contrastive_loss.item(), claim_loss.item()))
         if step % 50 == 0:
             means = np.mean(recent[-50:], axis=0)
-            print(f"eyes: step {step}/{steps}, contrast {means[0]:.3f}, judgement {means[1]:.3f}", flush=True)
+            print(f"image_encoder: step {step}/{steps}, loss {means[0]:.3f}, claims {means[1]:.3f}", flush=True)
         if step % settings.checkpoint_every == 0 or step == settings.stop_at:
-            tensors = {"model": eyes.state_dict(), "average": average.state()}
-            checkpoint.save(out / "eyes.pt", tensors | {"tools": [tool.state_dict() for tool in tools], "step": step})
+            tensors = {"model": image_encoder.state_dict(), "average": average.state()}
+            checkpoint.save(
+                out / "image_encoder.pt",
+                tensors | {"tools": [optimizer.state_dict() for optimizer in optimizers], "step": step},
+            )
         if step == settings.stop_at:
             return
     average.swap()
-    partial = out / "eyes.part"
-    eyes.clip.save_pretrained(partial)
-    partial.rename(out / "eyes")
-    contrast_mean, judgement_mean = (float(mean) for mean in np.mean(recent[-50:], axis=0))
-    facts_of_stage = {"samples": steps * settings.batch, "contrast": contrast_mean, "judgement": judgement_mean}
-    checkpoint.write_json(out / "eyes.json", facts_of_stage)
+    partial = out / "image_encoder.part"
+    image_encoder.clip.save_pretrained(partial)
+    partial.rename(out / "image_encoder")
+    contrastive_loss_mean, claim_loss_mean = (float(mean) for mean in np.mean(recent[-50:], axis=0))
+    facts_of_stage = {
+        "samples": steps * settings.batch,
+        "contrastive_loss": contrastive_loss_mean,
+        "claim_loss": claim_loss_mean,
+    }
+    checkpoint.write_json(out / "image_encoder.json", facts_of_stage)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinv.toybox.world import picture, recaption
+from tinv.toybox.world import recaption, render_image
 
 CHUNK = 1000
 """Pictures in a file."""
@@ -24,7 +24,7 @@ def write_chunk(folder: Path, index: int) -> None:
     seeds = range(TRAINING_SEEDS + index * CHUNK, TRAINING_SEEDS + (index + 1) * CHUNK)
     images, captions = [], []
     for seed in seeds:
-        image, caption = picture(seed)
+        image, caption = render_image(seed)
         images.append(image)
         captions.append([caption, *(recaption(seed, draw) for draw in range(1, CAPTIONS))])
     partial = folder / f"{index:04d}.part"
@@ -35,31 +35,31 @@ def write_chunk(folder: Path, index: int) -> None:
     os.replace(partial, folder / f"{index:04d}.npy")
 
 
-def render_pictures(out: Path, *, count: int, processes: int) -> None:
+def render_images(out: Path, *, count: int, processes: int) -> None:
     """Render `count` pictures (rounded up to whole chunks) into `out/pictures`; finished chunks are kept."""
-    folder = out / "pictures"
+    folder = out / "images"
     folder.mkdir(parents=True, exist_ok=True)
     missing = [i for i in range(-(-count // CHUNK)) if not (folder / f"{i:04d}.npy").exists()]
-    print(f"pictures: {len(missing)} chunks of {CHUNK} to render", flush=True)
+    print(f"images: {len(missing)} chunks of {CHUNK} to render", flush=True)
     with ProcessPoolExecutor(processes) as pool:
         for done, _ in enumerate(pool.map(write_chunk, [folder] * len(missing), missing), start=1):
             if done % 10 == 0:
-                print(f"pictures: {done} of {len(missing)} chunks", flush=True)
+                print(f"images: {done} of {len(missing)} chunks", flush=True)
 
 
-def load_pictures(out: Path, count: int) -> np.ndarray:
+def load_images(out: Path, count: int) -> np.ndarray:
     """The first `count` training pictures, [count, 64, 64, 3] uint8."""
-    files = [out / "pictures" / f"{i:04d}.npy" for i in range(-(-count // CHUNK))]
+    files = [out / "images" / f"{i:04d}.npy" for i in range(-(-count // CHUNK))]
     return np.concatenate([np.load(file) for file in files])[:count]
 
 
 def load_captions(out: Path, count: int) -> list[list[str]]:
     """The captions of the first `count` training pictures."""
-    files = [out / "pictures" / f"{i:04d}.json" for i in range(-(-count // CHUNK))]
+    files = [out / "images" / f"{i:04d}.json" for i in range(-(-count // CHUNK))]
     return [captions for file in files for captions in json.loads(file.read_text())][:count]
 
 
-def unseen_pictures(count: int) -> tuple[np.ndarray, list[str]]:
+def unseen_images(count: int) -> tuple[np.ndarray, list[str]]:
     """Pictures that no stage trains on, [count, 64, 64, 3] uint8, with a caption each."""
-    pairs = [picture(UNSEEN_SEEDS + i) for i in range(count)]
+    pairs = [render_image(UNSEEN_SEEDS + i) for i in range(count)]
     return np.stack([image for image, _ in pairs]), [caption for _, caption in pairs]

@@ -47,7 +47,7 @@ class Muon(torch.optim.Optimizer):
                 parameter.add_(direction, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
 
-def optimizers(module: nn.Module, *, muon_rate: float, rate: float) -> list[torch.optim.Optimizer]:
+def build_optimizers(module: nn.Module, *, muon_rate: float, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices and kernels of a module, AdamW for everything else: embeddings, norms, biases."""
     tables = {id(p) for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
     trained = [p for p in module.parameters() if p.requires_grad]

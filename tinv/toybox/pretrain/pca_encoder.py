@@ -102,8 +102,8 @@ def _gather(convolution: nn.Conv2d) -> None:
     _silence(convolution)
     for row in (0, 1):
         for column in (0, 1):
-            for colour in range(3):
-                convolution.weight[(row * 2 + column) * 3 + colour, colour, row, column] = 1
+            for color in range(3):
+                convolution.weight[(row * 2 + column) * 3 + color, color, row, column] = 1
 
 
 def _project(convolution: nn.Conv2d, components: Components) -> None:

@@ -37,7 +37,7 @@ class ClipSettings(StageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EyesSettings(StageSettings):
+class ImageEncoderSettings(StageSettings):
     """The image tower, while the text tower stays."""
 
     claims: float = 40.0
@@ -65,9 +65,9 @@ class UnetSettings(StageSettings):
 class Recipe:
     """The whole pretraining."""
 
-    pictures: int = 80_000
+    images: int = 80_000
     processes: int = 2
     clip: ClipSettings = ClipSettings(samples=1_000_000, batch=128, rate=1e-3)
-    eyes: EyesSettings = EyesSettings(samples=160_000, batch=128, rate=5e-4, muon_rate=0.01)
+    image_encoder: ImageEncoderSettings = ImageEncoderSettings(samples=160_000, batch=128, rate=5e-4, muon_rate=0.01)
     vae: VaeSettings = VaeSettings(samples=100_000, batch=16, rate=1.5e-3)
     unet: UnetSettings = UnetSettings(samples=1_000_000, batch=96, rate=1e-3, decay=0.2)

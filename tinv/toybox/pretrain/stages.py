@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tinv.toybox.pretrain import images as pictures
+from tinv.toybox.pretrain import images as image_files
 from tinv.toybox.pretrain import parallel
 from tinv.toybox.pretrain.assemble import assemble, unpack
-from tinv.toybox.pretrain.clip import caption_ids, pixels, train_clip
-from tinv.toybox.pretrain.clip_image_encoder import train_eyes
+from tinv.toybox.pretrain.clip import caption_ids, to_pixels, train_clip
+from tinv.toybox.pretrain.clip_image_encoder import train_image_encoder
 from tinv.toybox.pretrain.pca_encoder import Components, encode, principal_components
 from tinv.toybox.pretrain.settings import Recipe
 from tinv.toybox.pretrain.tokenizer import load_tokenizer, make_tokenizer
@@ -22,31 +22,31 @@ UNSEEN = 400
 """Pictures on which the denoiser's held-out loss is measured."""
 
 
-def run(wanted: Sequence[str], *, out: Path, target: Path, recipe: Recipe) -> None:
+def run(requested: Sequence[str], *, out: Path, target: Path, recipe: Recipe) -> None:
     """Run the wanted stages in order."""
     out.mkdir(parents=True, exist_ok=True)
     target.mkdir(parents=True, exist_ok=True)
-    if "pictures" in wanted:
-        pictures.render_pictures(out, count=recipe.pictures, processes=recipe.processes)
-    if "unpack" in wanted:
+    if "images" in requested:
+        image_files.render_images(out, count=recipe.images, processes=recipe.processes)
+    if "unpack" in requested:
         unpack(target, out)
-    if "tokenizer" in wanted:
-        make_tokenizer(out, pictures.load_captions(out, recipe.pictures))
-    if "clip" in wanted or "eyes" in wanted:
+    if "tokenizer" in requested:
+        make_tokenizer(out, image_files.load_captions(out, recipe.images))
+    if "clip" in requested or "image_encoder" in requested:
         tokenizer = load_tokenizer(out)
-        ids = caption_ids(tokenizer, pictures.load_captions(out, recipe.pictures))
+        ids = caption_ids(tokenizer, image_files.load_captions(out, recipe.images))
         images = load_images(out, recipe)
-        if "clip" in wanted:
+        if "clip" in requested:
             train_clip(out, images, ids, tokenizer, recipe.clip)
-        if "eyes" in wanted:
-            train_eyes(out, images, ids, tokenizer, recipe.eyes)
-    if "vae" in wanted:
+        if "image_encoder" in requested:
+            train_image_encoder(out, images, ids, tokenizer, recipe.image_encoder)
+    if "vae" in requested:
         train_vae(out, load_images(out, recipe), recipe.vae)
-    if "unet" in wanted:
+    if "unet" in requested:
         run_unet(out, recipe)
-    if "assemble" in wanted:
+    if "assemble" in requested:
         assemble(out, target)
-    if "measure" in wanted:
+    if "measure" in requested:
         from tinv.toybox.measure import measure
 
         measure(target, out=out)
@@ -54,7 +54,7 @@ def run(wanted: Sequence[str], *, out: Path, target: Path, recipe: Recipe) -> No
 
 def load_images(out: Path, recipe: Recipe) -> Tensor:
     """All training pictures, [N, 3, 64, 64] uint8."""
-    return torch.from_numpy(pictures.load_pictures(out, recipe.pictures)).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(image_files.load_images(out, recipe.images)).permute(0, 3, 1, 2).contiguous()
 
 
 def run_unet(out: Path, recipe: Recipe) -> None:
@@ -63,23 +63,27 @@ def run_unet(out: Path, recipe: Recipe) -> None:
     tokenizer = load_tokenizer(out)
     images = load_images(out, recipe)
     scaling = start_vae(out, images, recipe.vae).config.scaling_factor
-    components = principal_components(pixels(images[:EXAMPLES]), recipe.vae.latent_channels)
-    captions = pictures.load_captions(out, recipe.pictures)
-    lessons = build_training_set(images, captions, tokenizer, components, scaling)
-    new_images, new_captions = pictures.unseen_pictures(UNSEEN)
+    components = principal_components(to_pixels(images[:EXAMPLES]), recipe.vae.latent_channels)
+    captions = image_files.load_captions(out, recipe.images)
+    training_set = build_training_set(images, captions, tokenizer, components, scaling)
+    new_images, new_captions = image_files.unseen_images(UNSEEN)
     unseen_images = torch.from_numpy(new_images).permute(0, 3, 1, 2)
     unseen = build_training_set(unseen_images, [[c] for c in new_captions], tokenizer, components, scaling)
     text_encoder = CLIPTextModel.from_pretrained(out / "clip").eval().to(recipe.unet.device)
     text_encoder.requires_grad_(False)
-    train_unet(out, lessons, unseen, text_encoder, recipe.unet)
+    train_unet(out, training_set, unseen, text_encoder, recipe.unet)
 
 
 def build_training_set(
     images: Tensor, captions: list[list[str]], tokenizer: CLIPTokenizer, components: Components, scaling: float
 ) -> TrainingSet:
     """Latents of pictures and of their mirror images, and their captions as ids."""
-    both = (images, images.flip(3))
-    latents = [(encode(pixels(part), components) * scaling).bfloat16() for half in both for part in half.split(1000)]
+    versions = (images, images.flip(3))
+    latents = [
+        (encode(to_pixels(part), components) * scaling).bfloat16()
+        for version in versions
+        for part in version.split(1000)
+    ]
     length = tokenizer.model_max_length
     ids = caption_ids(tokenizer, captions)
     padding = ids.new_full((*ids.shape[:2], length - ids.shape[2]), tokenizer.pad_token_id)

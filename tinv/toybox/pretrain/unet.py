@@ -15,7 +15,7 @@ from transformers import CLIPTextModel
 from tinv.diffusion.process import DDPMProcess
 from tinv.models.cpu_features import autocast_bfloat16
 from tinv.toybox.pretrain import checkpoint, parallel
-from tinv.toybox.pretrain.muon import optimizers
+from tinv.toybox.pretrain.muon import build_optimizers
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
 from tinv.toybox.pretrain.settings import UnetSettings
 
@@ -72,8 +72,8 @@ def new_unet(settings: UnetSettings, *, latent_channels: int, text_width: int) -
     )
 
 
-def draw_exercise(
-    lessons: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings, chosen: Tensor, rng: torch.Generator
+def draw_batch(
+    training_set: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings, chosen: Tensor, rng: torch.Generator
 ) -> NoisyBatch:
     """Noise, timesteps and captions for the chosen pictures, all from one generator; of these, this process's share.
 
@@ -85,40 +85,40 @@ def draw_exercise(
         rng: decides everything random.
     """
     size, device = len(chosen), settings.device
-    latents = lessons.latents[chosen].float()
-    latents = latents + lessons.scaling * POSTERIOR_STD * torch.randn(latents.shape, generator=rng)
-    wording = torch.randint(0, lessons.ids.shape[1], (size,), generator=rng)
-    ids = lessons.ids[chosen % len(lessons.ids), wording].long()
-    ids[torch.rand(size, generator=rng) < settings.caption_dropout] = lessons.empty.long()
+    latents = training_set.latents[chosen].float()
+    latents = latents + training_set.scaling * POSTERIOR_STD * torch.randn(latents.shape, generator=rng)
+    wording = torch.randint(0, training_set.ids.shape[1], (size,), generator=rng)
+    ids = training_set.ids[chosen % len(training_set.ids), wording].long()
+    ids[torch.rand(size, generator=rng) < settings.caption_dropout] = training_set.empty.long()
     timesteps = torch.randint(0, TIMESTEPS, (size,), generator=rng)
     noise = torch.randn(latents.shape, generator=rng)
     noisy = DDPMScheduler(**BETAS).add_noise(latents, noise, timesteps)
-    noisy, noise, timesteps, ids = (parallel.share(whole).to(device) for whole in (noisy, noise, timesteps, ids))
+    noisy, noise, timesteps, ids = (parallel.share(tensor).to(device) for tensor in (noisy, noise, timesteps, ids))
     with torch.no_grad(), autocast_bfloat16(device):
         text = text_encoder(ids).last_hidden_state
     return NoisyBatch(noisy, noise, timesteps, text)
 
 
-def errors(unet: UNet2DConditionModel, exercise: NoisyBatch) -> Tensor:
+def noise_errors(unet: UNet2DConditionModel, batch: NoisyBatch) -> Tensor:
     """Mean squared error of the predicted noise for each sample, [B]."""
-    with autocast_bfloat16(exercise.noisy.device.type):
-        told = unet(exercise.noisy, exercise.timesteps, encoder_hidden_states=exercise.text).sample
-    return (told.float() - exercise.noise).square().mean((1, 2, 3))
+    with autocast_bfloat16(batch.noisy.device.type):
+        predicted = unet(batch.noisy, batch.timesteps, encoder_hidden_states=batch.text).sample
+    return (predicted.float() - batch.noise).square().mean((1, 2, 3))
 
 
 @torch.no_grad()
 def held_out_error(
-    unet: UNet2DConditionModel, lessons: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings
+    unet: UNet2DConditionModel, training_set: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings
 ) -> float:
     """Mean squared error on unseen pictures with fixed draws."""
     rng = generator(settings.seed + 1, 0)
-    parts = torch.arange(len(lessons.ids)).split(100)
-    exercises = (draw_exercise(lessons, text_encoder, settings, part, rng) for part in parts)
-    return parallel.mean(torch.cat([errors(unet, exercise) for exercise in exercises]).mean())
+    parts = torch.arange(len(training_set.ids)).split(100)
+    batches = (draw_batch(training_set, text_encoder, settings, part, rng) for part in parts)
+    return parallel.mean(torch.cat([noise_errors(unet, batch) for batch in batches]).mean())
 
 
 def train_unet(
-    out: Path, lessons: TrainingSet, unseen: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings
+    out: Path, training_set: TrainingSet, unseen: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings
 ) -> None:
     """Train the denoiser into `out/unet`.
 
@@ -129,7 +129,7 @@ def train_unet(
     """
     torch.manual_seed(settings.seed)
     text_width = text_encoder.config.hidden_size
-    unet = new_unet(settings, latent_channels=lessons.latents.shape[1], text_width=text_width).to(settings.device)
+    unet = new_unet(settings, latent_channels=training_set.latents.shape[1], text_width=text_width).to(settings.device)
     if settings.device == "cpu":
         unet.to(memory_format=torch.channels_last)
         unet.set_attn_processor(AttnProcessor())
@@ -139,28 +139,28 @@ def train_unet(
     if state is None and (out / "unet").exists():
         unet.load_state_dict(UNet2DConditionModel.from_pretrained(out / "unet").state_dict())
         seen = json.loads((out / "unet.json").read_text())["samples"]
-    tools = optimizers(unet, muon_rate=settings.muon_rate, rate=settings.rate)
+    optimizers = build_optimizers(unet, muon_rate=settings.muon_rate, rate=settings.rate)
     average = checkpoint.Average(unet)
     if state is not None:
         unet.load_state_dict(state["unet"])
         average.restore(state["average"])
-        for tool, saved in zip(tools, state["tools"], strict=True):
-            tool.load_state_dict(saved)
+        for optimizer, saved in zip(optimizers, state["tools"], strict=True):
+            optimizer.load_state_dict(saved)
         step, seen = state["step"], state["samples"]
     recent: list[float] = []
     while step < steps:
-        for tool in tools:
-            set_learning_rate(tool, learning_rate(step, steps, 1.0, decay=settings.decay))
+        for optimizer in optimizers:
+            set_learning_rate(optimizer, learning_rate(step, steps, 1.0, decay=settings.decay))
         rng = generator(settings.seed, step)
-        chosen = torch.randint(0, len(lessons.latents), (settings.batch,), generator=rng)
-        exercise = draw_exercise(lessons, text_encoder, settings, chosen, rng)
-        error = errors(unet, exercise)
+        chosen = torch.randint(0, len(training_set.latents), (settings.batch,), generator=rng)
+        batch = draw_batch(training_set, text_encoder, settings, chosen, rng)
+        error = noise_errors(unet, batch)
         unet.zero_grad()
-        weights = process.min_snr_weights(exercise.timesteps, settings.snr_gamma)
+        weights = process.min_snr_weights(batch.timesteps, settings.snr_gamma)
         (error * weights).mean().backward()
         parallel.average_gradients(unet)
-        for tool in tools:
-            tool.step()
+        for optimizer in optimizers:
+            optimizer.step()
         average.update(step)
         step, seen = step + 1, seen + settings.batch
         recent.append(float(error.detach().mean()))
@@ -170,7 +170,7 @@ def train_unet(
             state = {
                 "unet": unet.state_dict(),
                 "average": average.state(),
-                "tools": [tool.state_dict() for tool in tools],
+                "tools": [optimizer.state_dict() for optimizer in optimizers],
                 "step": step,
                 "samples": seen,
             }

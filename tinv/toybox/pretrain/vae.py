@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tinv.toybox.pretrain import checkpoint
-from tinv.toybox.pretrain.clip import pixels
-from tinv.toybox.pretrain.muon import optimizers
+from tinv.toybox.pretrain.clip import to_pixels
+from tinv.toybox.pretrain.muon import build_optimizers
 from tinv.toybox.pretrain.pca_encoder import principal_components, write_encoder
 from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning_rate
 from tinv.toybox.pretrain.settings import VaeSettings
@@ -36,7 +36,7 @@ def new_vae(images: Tensor, settings: VaeSettings) -> AutoencoderKL:
         sample_size=64,
         mid_block_add_attention=False,
     )
-    examples = pixels(images[:EXAMPLES])
+    examples = to_pixels(images[:EXAMPLES])
     write_encoder(vae, principal_components(examples, settings.latent_channels))
     with torch.no_grad():
         deviation = vae.encode(examples[:500]).latent_dist.mean.std()
@@ -80,23 +80,23 @@ def train_vae(out: Path, images: Tensor, settings: VaeSettings) -> None:
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     vae.post_quant_conv.requires_grad_(False)
-    tools = optimizers(vae.decoder, muon_rate=settings.muon_rate, rate=settings.rate)
+    optimizers = build_optimizers(vae.decoder, muon_rate=settings.muon_rate, rate=settings.rate)
     average = checkpoint.Average(vae.decoder, 0.998)
     steps, step = settings.samples // settings.batch, 0
     state = checkpoint.load(out / "vae.pt")
     if state is not None:
         vae.decoder.load_state_dict(state["decoder"])
         average.restore(state["average"])
-        for tool, saved in zip(tools, state["tools"], strict=True):
-            tool.load_state_dict(saved)
+        for optimizer, saved in zip(optimizers, state["tools"], strict=True):
+            optimizer.load_state_dict(saved)
         step = state["step"]
     recent: list[float] = []
     while step < steps:
-        for tool in tools:
-            set_learning_rate(tool, learning_rate(step, steps, 1.0, decay=settings.decay))
+        for optimizer in optimizers:
+            set_learning_rate(optimizer, learning_rate(step, steps, 1.0, decay=settings.decay))
         rng = generator(settings.seed, step)
         chosen = torch.randint(0, len(images), (settings.batch,), generator=rng)
-        batch = pixels(images[chosen]).to(device)
+        batch = to_pixels(images[chosen]).to(device)
         with torch.no_grad():
             posterior = vae.encode(batch).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=rng).to(device)
@@ -104,8 +104,8 @@ def train_vae(out: Path, images: Tensor, settings: VaeSettings) -> None:
         loss = repaint_loss(painted, batch)
         vae.decoder.zero_grad()
         loss.backward()
-        for tool in tools:
-            tool.step()
+        for optimizer in optimizers:
+            optimizer.step()
         average.update(step)
         step += 1
         recent.append(psnr(painted.detach(), batch).mean().item())
@@ -115,7 +115,7 @@ def train_vae(out: Path, images: Tensor, settings: VaeSettings) -> None:
             state = {
                 "decoder": vae.decoder.state_dict(),
                 "average": average.state(),
-                "tools": [tool.state_dict() for tool in tools],
+                "tools": [optimizer.state_dict() for optimizer in optimizers],
                 "step": step,
             }
             checkpoint.save(out / "vae.pt", state)

@@ -24,7 +24,7 @@ Name = Literal[
 NAMES: tuple[Name, ...] = get_args(Name)
 
 
-def concept(name: Name, initializer_token: str | None = None) -> Concept:
+def make_concept(name: Name, initializer_token: str | None = None) -> Concept:
     """What is learned of one of the twelve: `<lime-cat>`, from "cat".
 
     Args:
@@ -32,10 +32,10 @@ def concept(name: Name, initializer_token: str | None = None) -> Concept:
         initializer: the word that it starts from; None is the plain name of its class.
     """
     return Concept(
-        placeholder_token=f"<{name.replace('_', '-')}>", initializer_token=initializer_token or class_of(name)
+        placeholder_token=f"<{name.replace('_', '-')}>", initializer_token=initializer_token or class_noun(name)
     )
 
 
-def class_of(name: str) -> str:
+def class_noun(name: str) -> str:
     """The plain name of what it is one of: "cat"."""
     return name.rpartition("_")[2]

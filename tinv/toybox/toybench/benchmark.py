@@ -8,8 +8,8 @@ from tinv.evaluation import find_targets
 from tinv.evaluation.dreambench.subject_runs import folder_overrides, train_subjects, training_command
 from tinv.evaluation.dreambench.summary import write_summary
 from tinv.evaluation.results import Result
-from tinv.toybox.toybench import NAMES, Name, concept
-from tinv.toybox.toybench.fidelity import PROMPTS, RENDERS, measured
+from tinv.toybox.toybench import NAMES, Name, make_concept
+from tinv.toybox.toybench.fidelity import PROMPTS, RENDERS, evaluate_toys
 
 FILE = "toybench.json"
 _NO_SHEETS = "callbacks.samples.every_n_steps=null"
@@ -41,12 +41,12 @@ def toybench(
     Raises:
         UserError: a setting is wrong, the sweep could not begin, or no run came to its end.
     """
-    folder = train_subjects(out, typed(out, toys, overrides))
-    names = {concept(name).placeholder_token: name for name in toys}
+    folder = train_subjects(out, sweep_arguments(out, toys, overrides))
+    names = {make_concept(name).placeholder_token: name for name in toys}
     targets = [target for target in find_targets([folder])[folder] if target.token in names]
     if not targets:
         raise UserError(f"{folder} has no word for any of the toys; look at its log.txt files")
-    evaluations = measured(targets, seeds=seeds, num_inference_steps=num_inference_steps, device=device)
+    evaluations = evaluate_toys(targets, seeds=seeds, num_inference_steps=num_inference_steps, device=device)
     protocol = {
         "name": "toybench",
         "subjects": len(toys),
@@ -58,12 +58,12 @@ def toybench(
     return write_summary(out / FILE, list(zip(targets, evaluations, strict=True)), names, protocol)
 
 
-def planned(out: Path, overrides: Sequence[str], *, toys: Sequence[Name] = NAMES) -> list[str]:
+def plan_command(out: Path, overrides: Sequence[str], *, toys: Sequence[Name] = NAMES) -> list[str]:
     """The command that trains, for whoever wants to type it elsewhere."""
-    return training_command(out, typed(out, toys, overrides))
+    return training_command(out, sweep_arguments(out, toys, overrides))
 
 
-def typed(out: Path, toys: Sequence[Name], overrides: Sequence[str]) -> list[str]:
+def sweep_arguments(out: Path, toys: Sequence[Name], overrides: Sequence[str]) -> list[str]:
     """What is typed behind `train.py`.
 
     Raises:

@@ -39,12 +39,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     with quiet():
         from tinv.evaluation.dreambench.summary import format_summary
-        from tinv.toybox.toybench.benchmark import FILE, planned, toybench
+        from tinv.toybox.toybench.benchmark import FILE, plan_command, toybench
 
     if arguments.only_print:
-        print(shlex.join(planned(arguments.out, arguments.overrides, toys=arguments.toys)))
+        print(shlex.join(plan_command(arguments.out, arguments.overrides, toys=arguments.toys)))
         return
-    whole = toybench(
+    summary = toybench(
         arguments.out,
         arguments.overrides,
         toys=arguments.toys,
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         num_inference_steps=arguments.num_inference_steps,
         device=arguments.device,
     )
-    print(format_summary(whole))
+    print(format_summary(summary))
     print(arguments.out / FILE)
 
 

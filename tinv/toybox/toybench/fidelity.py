@@ -35,33 +35,33 @@ from tinv.evaluation.results import Result
 from tinv.evaluation.table import print_result, print_summary
 from tinv.evaluation.targets import EvaluationTarget
 from tinv.models.sampling import generate_images
-from tinv.toybox.captions import PLACES
-from tinv.toybox.palette import named
+from tinv.toybox.captions import SCENE_PHRASES
+from tinv.toybox.palette import named_color
 from tinv.toybox.recovery import SCENES
-from tinv.toybox.toybench.toys_by_name import noun_of, toy_of
+from tinv.toybox.toybench.toys_by_name import class_noun_of, find_toy
 from tinv.toybox.toys import Toy
-from tinv.toybox.views import any_view, render
+from tinv.toybox.views import random_view, render
 
 RENDERS = 40
 """Of the toy in each scene."""
-FAITHFUL = {scene: f"a photo of a {{}} {PLACES[scene][0]}" for scene in SCENES}
+SCENE_PROMPTS = {scene: f"a photo of a {{}} {SCENE_PHRASES[scene][0]}" for scene in SCENES}
 """What is compared with renders."""
 EDITS = ("a {} on the beach", "a {} at night", "a red {}", "a drawing of a {}")
 """What must still be obeyed."""
-PROMPTS = (*FAITHFUL.values(), *EDITS)
+PROMPTS = (*SCENE_PROMPTS.values(), *EDITS)
 
 
-def renders_on(toy: Toy, scene: str, count: int = RENDERS, *, seed: int = 0) -> list[Image.Image]:
+def render_in_scene(toy: Toy, scene: str, count: int = RENDERS, *, seed: int = 0) -> list[Image.Image]:
     """Fresh renders of a toy in a scene."""
-    views = [any_view(np.random.default_rng([seed, i]), style="photo", scene=scene) for i in range(count)]
-    white = [named(np.random.default_rng([seed, i, 1]), "white") for i in range(count)]
+    views = [random_view(np.random.default_rng([seed, i]), style="photo", scene=scene) for i in range(count)]
+    white = [named_color(np.random.default_rng([seed, i, 1]), "white") for i in range(count)]
     return [
-        Image.fromarray(render(toy, replace(view, backdrop=colour))) for view, colour in zip(views, white, strict=True)
+        Image.fromarray(render(toy, replace(view, backdrop=color))) for view, color in zip(views, white, strict=True)
     ]
 
 
 @dataclass(frozen=True)
-class _Known:
+class _ToyReference:
     """What is the same for every word of a toy."""
 
     renders: dict[str, Tensor]
@@ -70,11 +70,11 @@ class _Known:
     """S(renders)."""
     start: float
     """S(noun)."""
-    obedience: dict[str, float]
+    edit_alignment: dict[str, float]
     """CLIP-T of each edit with the noun."""
 
 
-class AgainstRenders:
+class RenderMetrics:
     """Measures `matched`, `recovery` and `editability`; what does not depend on the word is done once a toy."""
 
     def __init__(self, *, seeds: Sequence[int] = range(8)) -> None:
@@ -83,7 +83,7 @@ class AgainstRenders:
         """
         self.seeds = list(seeds)
         self.settings = {"renders": RENDERS, "scenes": [*SCENES], "edits": [*EDITS], "version": 1}
-        self._known: dict[str, _Known] = {}
+        self._references: dict[str, _ToyReference] = {}
 
     def __call__(
         self,
@@ -96,56 +96,61 @@ class AgainstRenders:
     ) -> Scores:
         """The three numbers of a word."""
         word = target.token
-        noun = noun_of(word)
+        noun = class_noun_of(word)
         key = f"{word} {drawing['model']} {drawing['sampling']}"
-        if key not in self._known:
-            self._known[key] = self._look(toy_of(word), noun, extractors, model, drawing["sampling"])
-        known = self._known[key]
-        matched = _matched(samples, known.renders, extractors)
-        obeyed = _obeyed(samples, noun, extractors)
+        if key not in self._references:
+            self._references[key] = self._measure_reference(
+                find_toy(word), noun, extractors, model, drawing["sampling"]
+            )
+        reference = self._references[key]
+        matched = _similarity_to_renders(samples, reference.renders, extractors)
+        alignment = _edit_alignment(samples, noun, extractors)
         return {
             "matched": matched,
-            "recovery": (matched - known.start) / (known.ceiling - known.start),
-            "editability": mean(obeyed[edit] / known.obedience[edit] for edit in EDITS),
+            "recovery": (matched - reference.start) / (reference.ceiling - reference.start),
+            "editability": mean(alignment[edit] / reference.edit_alignment[edit] for edit in EDITS),
         }
 
-    def _look(
+    def _measure_reference(
         self, toy: Toy, noun: str, extractors: FeatureExtractors, model: Any, sampling: Mapping[str, Any]
-    ) -> _Known:
-        renders = {scene: extractors.clip.encode_images(renders_on(toy, scene)) for scene in SCENES}
+    ) -> _ToyReference:
+        renders = {scene: extractors.clip.encode_images(render_in_scene(toy, scene)) for scene in SCENES}
         plain = {
             prompt: generate_images(
                 model, [insert_class_noun(prompt, noun)] * len(self.seeds), {}, seeds=self.seeds, **sampling
             )
             for prompt in PROMPTS
         }
-        return _Known(
+        return _ToyReference(
             renders,
             mean(mean_pairwise_cosine(features) for features in renders.values()),
-            _matched(plain, renders, extractors),
-            _obeyed(plain, noun, extractors),
+            _similarity_to_renders(plain, renders, extractors),
+            _edit_alignment(plain, noun, extractors),
         )
 
 
-def _matched(
+def _similarity_to_renders(
     samples: Mapping[str, Sequence[Image.Image]], renders: Mapping[str, Tensor], extractors: FeatureExtractors
 ) -> float:
     return mean(
-        image_similarity(extractors.clip.encode_images(samples[FAITHFUL[scene]]), renders[scene]) for scene in SCENES
+        image_similarity(extractors.clip.encode_images(samples[SCENE_PROMPTS[scene]]), renders[scene])
+        for scene in SCENES
     )
 
 
-def _obeyed(samples: Mapping[str, Sequence[Image.Image]], noun: str, extractors: FeatureExtractors) -> dict[str, float]:
+def _edit_alignment(
+    samples: Mapping[str, Sequence[Image.Image]], noun: str, extractors: FeatureExtractors
+) -> dict[str, float]:
     found = {}
     for edit in EDITS:
-        seen = extractors.clip.encode_images(samples[edit])
+        features = extractors.clip.encode_images(samples[edit])
         found[edit] = text_alignment(
-            seen, extractors.clip.encode_texts([insert_class_noun(edit, noun)]).expand_as(seen)
+            features, extractors.clip.encode_texts([insert_class_noun(edit, noun)]).expand_as(features)
         )
     return found
 
 
-def measured(
+def evaluate_toys(
     targets: Sequence[EvaluationTarget],
     *,
     seeds: Sequence[int] = range(8),
@@ -163,8 +168,8 @@ def measured(
     Raises:
         UserError: a word is none of the toys.
     """
-    nouns = [noun_of(target.token) for target in targets]
-    evaluator, evaluations = Evaluator(AgainstRenders(seeds=seeds)), []
+    nouns = [class_noun_of(target.token) for target in targets]
+    evaluator, evaluations = Evaluator(RenderMetrics(seeds=seeds)), []
     common = EvaluationConfig(
         prompts=PROMPTS,
         seeds=list(seeds),
@@ -191,7 +196,7 @@ def main() -> int:
         by_path = find_targets(arguments.paths)
         targets = [target for of_path in by_path.values() for target in of_path]
         options = {"seeds": arguments.seeds, "num_inference_steps": arguments.num_inference_steps}
-        print_summary(by_path, measured(targets, **options))
+        print_summary(by_path, evaluate_toys(targets, **options))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -6,26 +6,26 @@ of the training set comes near; the tests look at every one of them.
 
 import numpy as np
 
-from tinv.toybox.palette import NAMED, UNNAMED, Colour, shade
+from tinv.toybox.palette import NAMED_COLORS, UNNAMED_HUES, Color, random_shade
 from tinv.toybox.toybench import NAMES
-from tinv.toybox.toys import Toy, any_build
+from tinv.toybox.toys import Toy, random_build
 
-HUES = dict(zip(("lime", "teal", "magenta"), UNNAMED, strict=True))
+HUES = dict(zip(("lime", "teal", "magenta"), UNNAMED_HUES, strict=True))
 """What people might call the hues that no caption names."""
-TELLING = {
+VISIBLE_PROPORTIONS = {
     "car": ("girth", "head", "ears", "ear_tilt"),
     "mug": ("girth", "head", "ears"),
     "teapot": ("girth", "head", "ears", "ear_tilt"),
     "star": ("girth", "variant"),
 }
 """Kinds that wear nothing but two colours, and the proportions that one sees of them."""
-NEAR = 0.3
+MAX_DIFFERENCE = 0.3
 """How far proportions are apart, from 0 to 1, of toys of the same shape."""
 
 
 def _toy(
     kind: str,
-    colour: str,
+    color: str,
     accent: str,
     pattern: str,
     *,
@@ -37,16 +37,16 @@ def _toy(
     """A toy of these colours; its shades and its proportions are drawn."""
     rng = np.random.default_rng(seed)
 
-    def drawn(word: str) -> Colour:
-        return shade(rng, HUES[word], None) if word in HUES else shade(rng, NAMED[word], word)
+    def drawn(word: str) -> Color:
+        return random_shade(rng, HUES[word], None) if word in HUES else random_shade(rng, NAMED_COLORS[word], word)
 
     return Toy(
         kind=kind,
-        colour=drawn(colour),
+        color=drawn(color),
         accent=drawn(accent),
         pattern=pattern,
-        build=any_build(rng),
-        eyes=Colour(None, float(rng.uniform(0.1, 0.6)), float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.8, 1.0))),
+        build=random_build(rng),
+        eye_color=Color(None, float(rng.uniform(0.1, 0.6)), float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.8, 1.0))),
         trim=drawn(trim),
         scarf=drawn(scarf) if scarf else None,
         belly=drawn(belly) if belly else None,
@@ -69,25 +69,25 @@ TOYS: dict[str, Toy] = {
 }
 
 
-def resembles(toy: Toy) -> str | None:
+def find_similar_toy(toy: Toy) -> str | None:
     """The name of the one that a toy comes near, if any."""
-    return next((name for name in NAMES if alike(toy, TOYS[name])), None)
+    return next((name for name in NAMES if are_similar(toy, TOYS[name])), None)
 
 
-def alike(one: Toy, other: Toy) -> bool:
+def are_similar(toy: Toy, other: Toy) -> bool:
     """Whether two toys are of the same kind, pattern and colours, and of the same shape as far as one goes by that."""
-    if (one.kind, one.pattern) != (other.kind, other.pattern) or _word(one.colour) != _word(other.colour):
+    if (toy.kind, toy.pattern) != (other.kind, other.pattern) or _hue_name(toy.color) != _hue_name(other.color):
         return False
-    has_accent, has_roof = one.pattern != "plain", one.kind == "house" and one.pattern != "two"
+    has_accent, has_roof = toy.pattern != "plain", toy.kind == "house" and toy.pattern != "two"
     parts = [("accent", has_accent), ("scarf", True), ("belly", True), ("trim", has_roof)]
-    if any(_word(getattr(one, part)) != _word(getattr(other, part)) for part, counts in parts if counts):
+    if any(_hue_name(getattr(toy, part)) != _hue_name(getattr(other, part)) for part, counts in parts if counts):
         return False
-    shapes = ((getattr(one.build, part), getattr(other.build, part)) for part in TELLING.get(one.kind, ()))
-    return all(abs(mine - theirs) <= NEAR for mine, theirs in shapes)
+    shapes = ((getattr(toy.build, part), getattr(other.build, part)) for part in VISIBLE_PROPORTIONS.get(toy.kind, ()))
+    return all(abs(mine - theirs) <= MAX_DIFFERENCE for mine, theirs in shapes)
 
 
-def _word(colour: Colour | None) -> str | None:
+def _hue_name(color: Color | None) -> str | None:
     """What people would call a colour."""
-    if colour is None or colour.name:
-        return colour.name if colour else None
-    return next(word for word, band in HUES.items() if band.hue[0] <= colour.hue <= band.hue[1])
+    if color is None or color.name:
+        return color.name if color else None
+    return next(word for word, band in HUES.items() if band.hue[0] <= color.hue <= band.hue[1])

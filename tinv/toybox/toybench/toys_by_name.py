@@ -1,37 +1,36 @@
-"""Which toy of the toybox's world a word stands for, and what people who cannot learn words call it."""
+"""Finds the toy that a placeholder token is named after, and its class noun."""
 
 from tinv.errors import UserError
 from tinv.toybox import concepts
-from tinv.toybox.toybench import class_of
+from tinv.toybox.toybench import class_noun
 from tinv.toybox.toybench.toys import TOYS
 from tinv.toybox.toys import Toy
 
-_ALL = {**concepts.TOYS, **TOYS}
+_TOYS = {**concepts.TOYS, **TOYS}
 
 
-def toy_of(placeholder: str) -> Toy:
-    """The toy that a word stands for: one of the twelve, or of the toybox's own four.
+def find_toy(token: str) -> Toy:
+    """Returns the toy of a token: one of the twelve of toybench, or one of the four of the toybox.
 
     Raises:
         UserError: it is none of them.
     """
-    return _ALL[_name_of(placeholder)]
+    return _TOYS[_find_name(token)]
 
 
-def noun_of(placeholder: str) -> str:
-    """The plain name of what it is one of, wherever learning began: "cat" for `<lime-cat>`, "toy" for `<cat-toy>`.
+def class_noun_of(token: str) -> str:
+    """Returns the class noun, whatever the initializer token was: "cat" for `<lime-cat>`, "toy" for `<cat-toy>`.
 
     Raises:
         UserError: as `toy_of`.
     """
-    name = _name_of(placeholder)
-    return class_of(name) if name in TOYS else concepts.concept(name).initializer_token
+    name = _find_name(token)
+    return class_noun(name) if name in TOYS else concepts.get_concept(name).initializer_token
 
 
-def _name_of(placeholder: str) -> str:
-    parts = placeholder.strip("<>").split("-")
-    found = next((name for name in ("_".join(parts), parts[0]) if name in _ALL), None)
-    if found is None:
-        known = ", ".join(_ALL)
-        raise UserError(f"{placeholder} is none of the toys that can be rendered ({known}); use tinv evaluate")
-    return found
+def _find_name(token: str) -> str:
+    parts = token.strip("<>").split("-")
+    name = next((name for name in ("_".join(parts), parts[0]) if name in _TOYS), None)
+    if name is None:
+        raise UserError(f"{token} is none of the toys that can be rendered ({', '.join(_TOYS)}). Use tinv evaluate.")
+    return name
