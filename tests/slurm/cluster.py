@@ -1,8 +1,8 @@
-"""A private Slurm on loopback, from Debian's packages: no systemd, no cgroups, nothing under /etc, any user.
+"""A private Slurm on the loopback interface: no systemd, no cgroups, no files in /etc, any user.
 
-    python -m tests.slurm.cluster FOLDER        start one, wait for Ctrl-C, stop it
+    python -m tests.slurm.cluster FOLDER        starts one, waits for Ctrl-C, stops it
 
-Partitions: `main`, and `low`, whose jobs are requeued when one of `high` needs their place.
+Partitions: `main`, `high`, and `low`, whose jobs are preempted and requeued for jobs of `high`.
 """
 
 import getpass
@@ -22,11 +22,11 @@ from types import TracebackType
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 PACKAGES = "slurmctld slurmd slurm-client munge"
 GRACE_S = 20
-"""Between the SIGTERM of a pre-emption and its SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL of a preemption."""
 KILL_WAIT_S = 5
-"""Between the SIGTERM and the SIGKILL of everything else."""
+"""Seconds between SIGTERM and SIGKILL otherwise."""
 HOLD_S = 5
-"""How long a requeued job is held: as long as Slurm's credentials are valid; 120 s unless told, 5 is the least."""
+"""Seconds for which Slurm holds a requeued job: the lifetime of its credentials, at least 5 (default 120)."""
 
 CONF = """
 ClusterName=tinv
@@ -54,7 +54,7 @@ ReturnToService=2
 RebootProgram=/bin/true
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-# believe the CPUs and the memory below, whatever the machine has
+# use the CPUs and memory below instead of the machine's
 SlurmdParameters=config_overrides
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
@@ -79,20 +79,20 @@ NODE = (
 )
 
 
-def why_not() -> str | None:
-    """Why no cluster can be started here, or None if one can."""
+def reason_unavailable() -> str | None:
+    """Returns why no cluster can start here, or None."""
     missing = [name for name in PROGRAMS if not _program(name)]
     return f"{', '.join(missing)} not found; on Debian: apt-get install {PACKAGES}" if missing else None
 
 
 class Cluster:
-    """Runs while the block does; whatever happens, none of its processes is left."""
+    """A cluster that runs during a `with` block and leaves no process behind."""
 
     def __init__(self, folder: Path, *, nodes: int = 2, cpus: int = 2):
         """Args:
-        folder: for its state, its sockets and its logs; sockets want a short path.
-        nodes: each is a slurmd of its own on this machine.
-        cpus: of each node, as jobs see it.
+        folder: for state, sockets and logs; a socket needs a short path.
+        nodes: number of nodes; each is a slurmd on this machine.
+        cpus: CPUs of each node.
         """
         self.folder, self.nodes, self.cpus = folder.resolve(), nodes, cpus
         self.env = {**os.environ, "SLURM_CONF": str(self.folder / "etc" / "slurm.conf")}
@@ -109,25 +109,27 @@ class Cluster:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop()
 
-    def say(self, *command: str, check: bool = True) -> str:
-        """What a client of Slurm's prints: `say("squeue", "-h")`."""
+    def run_command(self, *command: str, check: bool = True) -> str:
+        """Runs a command of Slurm, and returns its output."""
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.stderr}"
         return done.stdout.strip()
 
-    def lose(self, node: int) -> None:
-        """What happens to a node whose power fails: all of its processes are gone, and Slurm hears nothing of it."""
+    def power_off(self, node: int) -> None:
+        """Ends all processes of a node at once, without a report to Slurm."""
         daemon = self._daemons.pop(f"slurmd.{node}")
-        for number in (signal.SIGSTOP, signal.SIGKILL):  # nobody is to see, and report, that another is gone
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stop all first, so that none reports the end of another
             for pid in _processes(self.folder, node):
                 _signal(pid, number)
         daemon.wait()
-        self.say("scontrol", "update", f"nodename=node{node}", "state=down", "reason=lost")
+        self.run_command("scontrol", "update", f"nodename=node{node}", "state=down", "reason=lost")
 
-    def bring_back(self, node: int) -> None:
-        """The node starts again."""
+    def power_on(self, node: int) -> None:
+        """Starts the node again."""
         self._slurmd(node)
-        _until(lambda: self.say("sinfo", "-h", "-n", f"node{node}", "-p", "main", "-o", "%t") in ("idle", "mix"))
+        _until(
+            lambda: self.run_command("sinfo", "-h", "-n", f"node{node}", "-p", "main", "-o", "%t") in ("idle", "mix")
+        )
 
     def _start(self) -> None:
         for name in ("etc", "run", "log", "state", *(f"spool.node{i}" for i in self._numbers())):
@@ -138,8 +140,8 @@ class Cluster:
         key.write_bytes(secrets.token_bytes(128))
         host, port, user = socket.gethostname().partition(".")[0], _free_port(self.nodes + 1), getpass.getuser()
         nodes = [NODE.format(i=i, host=host, port=port + i, cpus=self.cpus) for i in self._numbers()]
-        told = {"folder": self.folder, "host": host, "port": port, "user": user, "nodes": "\n".join(nodes)}
-        text = CONF.format(**told, hold=HOLD_S, kill_wait=KILL_WAIT_S, grace=GRACE_S)
+        shape = {"folder": self.folder, "host": host, "port": port, "user": user, "nodes": "\n".join(nodes)}
+        text = CONF.format(**shape, hold=HOLD_S, kill_wait=KILL_WAIT_S, grace=GRACE_S)
         (self.folder / "etc" / "slurm.conf").write_text(text)
         (self.folder / "etc" / "plugstack.conf").touch()
         run = self.folder / "run"
@@ -155,15 +157,15 @@ class Cluster:
         for i in self._numbers():
             self._slurmd(i)
         idle = ("sinfo", "-h", "-N", "-p", "main", "-t", "idle", "-o", "%N")
-        _until(lambda: len(set(self.say(*idle).split())) == self.nodes)
+        _until(lambda: len(set(self.run_command(*idle).split())) == self.nodes)
 
     def _stop(self) -> None:
         if "slurmctld" in self._daemons:
             subprocess.run(["scancel", "--me", "--full"], env=self.env, capture_output=True, timeout=30, check=False)
             try:
-                _until(lambda: not self.say("squeue", "-h", "--me", check=False), seconds=4 * KILL_WAIT_S)
+                _until(lambda: not self.run_command("squeue", "-h", "--me", check=False), seconds=4 * KILL_WAIT_S)
             except TimeoutError:
-                print("jobs are left", file=sys.stderr)
+                print("some jobs did not end", file=sys.stderr)
         left = [pid for node in self._numbers() for pid in _processes(self.folder, node)]
         for daemon in reversed(self._daemons.values()):
             daemon.terminate()
@@ -205,7 +207,7 @@ def _program(name: str) -> str | None:
 
 
 def _free_port(count: int) -> int:
-    """The first of `count` ports in a row that are free, as far as one can tell."""
+    """The first of `count` consecutive ports that seem to be free."""
     for _ in range(100):
         first = 20000 + secrets.randbelow(10000)
         if all(_is_free(first + i) for i in range(count)):
@@ -222,22 +224,22 @@ def _until(is_so: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > end:
-            raise TimeoutError("Slurm does not come to it; see its logs")
+            raise TimeoutError("timeout; see the logs of Slurm")
         time.sleep(0.05)
 
 
 def _processes(folder: Path, node: int) -> list[int]:
-    """All that runs on a node: its daemon and the keepers of its jobs, which write its log, and the jobs themselves."""
+    """The processes of a node: its slurmd and slurmstepd, which write its log, and its jobs."""
     log, marks = f"{folder}/log/slurmd.node{node}.log", (f"SLURMD_NODENAME=node{node}\0".encode(), str(folder).encode())
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             if entry.name.isdigit() and (
                 log in {os.readlink(link) for link in (entry / "fd").iterdir()}
                 or all(mark in (entry / "environ").read_bytes() for mark in marks)
             ):
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""One private Slurm for all of these tests."""
+"""A private Slurm for all tests of this folder."""
 
 import os
 import shutil
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, why_not
-from tests.slurm.jobs import BatchJob, Place
+from tests.slurm.cluster import Cluster, reason_unavailable
+from tests.slurm.jobs import BatchJob, Workspace
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder want a Slurm; where there is none they say why they are left out."""
-    reason = why_not()
+    """Skips the tests of this folder where Slurm is not installed."""
+    reason = reason_unavailable()
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test as often as `make stress-slurm` asks for it."""
+    """Repeats every test as often as `make stress-slurm` sets it."""
     if rounds := int(os.environ.get("TINV_STRESS", "0")):
         metafunc.fixturenames.append("round")
         metafunc.parametrize("round", range(rounds))
@@ -31,7 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """Two nodes with two cores each; sockets want a shorter path than pytest's."""
+    """Two nodes with two cores each. A socket needs a shorter path than pytest's."""
     folder = Path(tempfile.mkdtemp(prefix="slurm."))
     folder.chmod(0o755)
     try:
@@ -42,14 +42,14 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Where the runs are submitted."""
-    return Place(tmp_path_factory.mktemp("place"), cluster)
+def workspace(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The folder from which runs are submitted."""
+    return Workspace(tmp_path_factory.mktemp("workspace"), cluster)
 
 
 @pytest.fixture(scope="session")
-def unbroken(place: Place) -> BatchJob:
-    """A run that nobody interferes with."""
-    job = place.sbatch(settings=["callbacks.trace.seconds=0"])
-    assert job.until_state("COMPLETED", "FAILED") == "COMPLETED", job.said()
+def uninterrupted(workspace: Workspace) -> BatchJob:
+    """A run that nothing interrupts."""
+    job = workspace.sbatch(settings=["callbacks.trace.seconds=0"])
+    assert job.until_state("COMPLETED", "FAILED") == "COMPLETED", job.output()
     return job

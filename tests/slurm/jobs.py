@@ -1,4 +1,4 @@
-"""Runs on a tiny model as batch jobs, slow enough to be interfered with, and what they leave behind."""
+"""Batch jobs that train a tiny model slowly enough to be interrupted, and their results."""
 
 import csv
 import subprocess
@@ -17,7 +17,7 @@ from tests.tiny import tiny_images, tiny_pipeline
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 40
 TRACE = '''
-"""Writes down every step that is made; takes its time over it until the job has been requeued."""
+"""Records every step, and slows the run down until its job is requeued."""
 import os
 import time
 
@@ -35,7 +35,7 @@ class Trace(Callback):
         time.sleep(0 if restarts else self.seconds)
 '''
 SETTINGS = [
-    *["model=local", "model.pretrained=model", "data.folder=pictures", "data.val_draws=4", "trainer=cpu"],
+    *["model=local", "model.pretrained=model", "data.folder=images", "data.val_draws=4", "trainer=cpu"],
     *["concept.placeholder_token=my-cat", "concept.initializer_token=toy", f"trainer.max_steps={STEPS}"],
     *["trainer.val_check_interval=10", "trainer.log_every_n_steps=1", "~callbacks.samples"],
     *["callbacks.checkpoints.every_n_steps=10", "callbacks.export.every_n_steps=null"],
@@ -48,32 +48,32 @@ SETTINGS = [
 ON_TWO_NODES = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.devices=1"]
 ON_TWO_NODES += ["+trainer.num_nodes=2"]
 PATIENCE_S = 300
-"""A start of two nodes on two cores that do other things besides takes minutes."""
-COUNTED = ("train/loss", "train/lr", "val/loss")
+"""Starting two nodes on two busy cores takes minutes."""
+METRICS = ("train/loss", "train/lr", "val/loss")
 
 
-class Place:
-    """A folder with a model, pictures and the callback, on a machine that has a Slurm."""
+class Workspace:
+    """A folder with a model, training images and the callback."""
 
     def __init__(self, folder: Path, cluster: Cluster):
-        """Fill the folder."""
+        """Writes the files."""
         self.folder, self.cluster = folder, cluster
         tiny_pipeline(folder / "model")
-        tiny_images(folder / "pictures")
+        tiny_images(folder / "images")
         (folder / "tracing.py").write_text(TRACE)
         (folder / "train.py").write_text((ROOT / "train.py").read_text())
         self.env = {
             **cluster.env,
             "OMP_NUM_THREADS": "1",
-            "MASTER_ADDR": "127.0.0.1",  # node1 and node2 are names that nobody knows
+            "MASTER_ADDR": "127.0.0.1",  # no DNS knows node1 and node2
             "PYTHON": sys.executable,
             "PYTHONPATH": f"{folder}:{ROOT}",
             "TINV_TARGETS": "tracing",
             "HF_HUB_OFFLINE": "1",
         }
 
-    def say(self, *command: str, timeout: float = 60) -> str:
-        """What a command prints."""
+    def run_command(self, *command: str, timeout: float = 60) -> str:
+        """Runs a command, and returns its output."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -81,55 +81,55 @@ class Place:
         return done.stdout.strip()
 
     def sbatch(self, *options: str, settings: list[str]) -> "BatchJob":
-        """A run through sweep/slurm/train.sbatch."""
+        """Submits a run with sweep/slurm/train.sbatch."""
         script = str(ROOT / "sweep" / "slurm" / "train.sbatch")
-        told = ["--parsable", "--cpus-per-task=1", "--mem=500", "--time=10", "--signal=USR2@20", *options]
-        id = self.say("sbatch", *told, script, *SETTINGS, *settings)
+        options = ["--parsable", "--cpus-per-task=1", "--mem=500", "--time=10", "--signal=USR2@20", *options]
+        id = self.run_command("sbatch", *options, script, *SETTINGS, *settings)
         return BatchJob(self, id)
 
 
 class BatchJob:
-    """A job, and the folder of its run."""
+    """A job and its run folder."""
 
-    def __init__(self, place: Place, id: str, run: Path | None = None):
-        self.place, self.id, self.run = place, id, run or place.folder / "outputs" / "slurm" / id
+    def __init__(self, workspace: Workspace, id: str, run: Path | None = None):
+        self.workspace, self.id, self.run = workspace, id, run or workspace.folder / "outputs" / "slurm" / id
 
     def state(self) -> str:
-        """As squeue has it, also for a while after its end."""
-        return self.place.cluster.say("squeue", "-h", "-t", "all", "-j", self.id, "-o", "%T", check=False)
+        """The state in squeue, which lists ended jobs for some time."""
+        return self.workspace.cluster.run_command("squeue", "-h", "-t", "all", "-j", self.id, "-o", "%T", check=False)
 
     def steps(self, rank: int = 0) -> list[int]:
-        """Every step that was made, in order."""
+        """The recorded steps, in order."""
         return [int(line.split()[0]) for line in self._trace(rank)]
 
     def restarts(self) -> list[int]:
-        """How often the job had been requeued, at each of them."""
+        """The number of restarts at each step."""
         return [int(line.split()[1]) for line in self._trace(0)]
 
     def pid(self, rank: int = 0) -> int:
-        """Of the process that made the last step."""
+        """The process that made the last step."""
         return int(self._trace(rank)[-1].split()[2])
 
     def until_step(self, step: int) -> None:
-        """Wait until a step has been made."""
-        until(lambda: bool(self.steps()) and self.steps()[-1] >= step, explain=self.said)
+        """Waits until the run reaches a step."""
+        until(lambda: bool(self.steps()) and self.steps()[-1] >= step, explain=self.output)
 
     def until_state(self, *states: str) -> str:
-        """Wait until Slurm says so."""
-        until(lambda: self.state() in states, explain=self.said)
+        """Waits until the job has one of the states."""
+        until(lambda: self.state() in states, explain=self.output)
         return self.state()
 
     def end(self) -> None:
-        """Wait until it has run well."""
-        assert self.until_state("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT") == "COMPLETED", self.said()
+        """Waits until the job has completed."""
+        assert self.until_state("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT") == "COMPLETED", self.output()
 
     def node(self) -> int:
-        """The number of the node that it runs on."""
-        return int(self.place.cluster.say("squeue", "-h", "-j", self.id, "-o", "%N").removeprefix("node"))
+        """The number of the job's node."""
+        return int(self.workspace.cluster.run_command("squeue", "-h", "-j", self.id, "-o", "%N").removeprefix("node"))
 
-    def said(self) -> str:
-        """Its log."""
-        logs = [self.place.folder / f"slurm-{self.id}.txt", self.run / "log.txt"]
+    def output(self) -> str:
+        """The job's output."""
+        logs = [self.workspace.folder / f"slurm-{self.id}.txt", self.run / "log.txt"]
         return "\n".join([f"job {self.id}: {self.state()}", *(log.read_text() for log in logs if log.is_file())])
 
     def _trace(self, rank: int) -> list[str]:
@@ -138,19 +138,19 @@ class BatchJob:
 
 
 def until(is_so: Callable[[], Any], timeout: float = PATIENCE_S, explain: Callable[[], str] = str) -> None:
-    """Wait for something."""
+    """Waits for a condition."""
     end = time.monotonic() + timeout
     while not is_so():
         assert time.monotonic() < end, explain()
         time.sleep(0.1)
 
 
-def learned(run: Path) -> Tensor:
-    """The rows that a run ended with."""
+def learned_vectors(run: Path) -> Tensor:
+    """The vectors that a run learned."""
     return load_file(run / "learned_embeds.safetensors")["my-cat"]
 
 
-def numbers(run: Path) -> list[tuple[str, ...]]:
-    """The rows of its metrics.csv; what a run says of itself where it begins and goes on is left out."""
+def logged_metrics(run: Path) -> list[tuple[str, ...]]:
+    """The metrics of a run by step, without those that a resumed session logs at its start."""
     with (run / "metrics.csv").open(newline="") as file:
-        return [(row["step"], *(row[name] for name in COUNTED)) for row in csv.DictReader(file)]
+        return [(row["step"], *(row[name] for name in METRICS)) for row in csv.DictReader(file)]

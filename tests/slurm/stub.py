@@ -1,4 +1,4 @@
-"""train.py with a run that does as its seed says, and says which code it ran; it needs no torch."""
+"""train.py with a run whose seed selects what it does, and that records which code it ran; it needs no torch."""
 
 import json
 import os
@@ -12,7 +12,7 @@ CONSTANT = "submitted"
 
 
 def train(cfg):
-    """0 and 1 take a moment, 2 fails, 3 is killed, 4 ends its job without a word, 9 waits until it may go on."""
+    """Succeeds for 0 and 1; 2 fails, 3 is killed, 4 exits without a status, 9 waits for a file."""
     from tinv.errors import UserError
 
     run = Path(cfg.paths.output_dir)
@@ -24,8 +24,8 @@ def train(cfg):
         os._exit(0)
     while cfg.seed == 9 and not (run.parent / "go").exists():
         time.sleep(0.1)
-    told = {"constant": CONSTANT, "tags": list(cfg.tags), "file": __file__, "argv": sys.argv}
-    (run / "seen.json").write_text(json.dumps(told))
+    contents = {"constant": CONSTANT, "tags": list(cfg.tags), "file": __file__, "argv": sys.argv}
+    (run / "seen.json").write_text(json.dumps(contents))
     return cfg.seed / 10
 
 

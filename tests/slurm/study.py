@@ -1,8 +1,8 @@
-"""A study of twelve points on the toybox through a Slurm that takes two places away and loses a node on the way.
+"""A study of twelve points on the toybox in a Slurm that preempts two jobs and loses a node.
 
-Afterwards metrics.csv and W&B's own files (offline) must have every step of every point once.
+Afterwards metrics.csv and W&B's files (offline) must have every step of every point exactly once.
 
-python -m tests.slurm.study FOLDER      the sweep stays in FOLDER/outputs, the figures are printed
+python -m tests.slurm.study FOLDER      keeps the sweep in FOLDER/outputs and prints the numbers
 """
 
 import csv
@@ -31,11 +31,11 @@ COMMAND = [
     *["hydra/launcher=slurm", "hydra.launcher.partition=low", "hydra.launcher.cpus_per_task=2"],
     *["hydra.launcher.mem_gb=3", "hydra.launcher.timeout_min=60", "hydra.launcher.poll_s=2"],
 ]
-PRE_EMPTIONS = 2
+PREEMPTIONS = 2
 
 
 def main(folder: Path) -> None:
-    """Run it."""
+    """Runs the study."""
     with Cluster(folder / "slurm") as cluster:
         began = time.monotonic()
         env = {**cluster.env, "OMP_NUM_THREADS": "1"}
@@ -52,54 +52,57 @@ def main(folder: Path) -> None:
 
 
 def check(sweep: Path) -> None:
-    """Nothing was lost, and nothing is there twice."""
-    found = read_progress(sweep)
-    print(format_progress(found))
-    for one in found:
-        assert one.status.status == "done", one
-        with (sweep / one.name / "metrics.csv").open(newline="") as file:
+    """Checks that no step was lost or logged twice."""
+    runs = read_progress(sweep)
+    print(format_progress(runs))
+    for run in runs:
+        assert run.status.status == "done", run
+        with (sweep / run.name / "metrics.csv").open(newline="") as file:
             steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
-        assert steps == list(range(STEPS)), f"point {one.name}: {steps}"
-        kept = read_sessions(sweep / one.name)
-        assert len({session.run.run_id for session in kept if session.run}) == 1, f"point {one.name}: {kept}"
-        logged = [step for session in kept for step in session.order]
-        assert logged == list(range(STEPS + 1)), f"point {one.name}, W&B: {logged}"
-    restarts = sum(one.status.restarts for one in found)
-    print(f"{restarts} restarts; every point has {STEPS} losses, each once, also in its one run of W&B; see {sweep}")
+        assert steps == list(range(STEPS)), f"point {run.name}: {steps}"
+        wandb_sessions = read_sessions(sweep / run.name)
+        assert len({session.run.run_id for session in wandb_sessions if session.run}) == 1, (
+            f"point {run.name}: {wandb_sessions}"
+        )
+        logged = [step for session in wandb_sessions for step in session.order]
+        assert logged == list(range(STEPS + 1)), f"point {run.name}, W&B: {logged}"
+    restarts = sum(run.status.restarts for run in runs)
+    print(f"{restarts} restarts; every point has {STEPS} losses, each once, also in its single W&B run; see {sweep}")
 
 
-def _interfere(cluster: Cluster, place: Path, run: "subprocess.Popen[bytes]") -> Path:
-    """Two jobs of a better partition, and a node without power, each while a point is in the middle."""
+def _interfere(cluster: Cluster, outputs: Path, run: "subprocess.Popen[bytes]") -> Path:
+    """Submits two jobs with higher priority and powers off a node, each while a point is in the middle."""
     until = _Until(run)
-    until(lambda: list(place.glob("*/plan.json")))
-    (sweep,) = [path.parent for path in place.glob("*/plan.json")]
+    until(lambda: list(outputs.glob("*/plan.json")))
+    (sweep,) = [path.parent for path in outputs.glob("*/plan.json")]
     disturbed: set[str] = set()
 
     def in_the_middle() -> RunProgress | None:
-        running = (one for one in read_progress(sweep) if one.status.status == "running" and one.name not in disturbed)
-        return next((one for one in running if 12 <= one.progress.get("step", 0) < STEPS - 10), None)
+        points = [point for point in read_progress(sweep) if point.status.status == "running" and point.progress]
+        middle = (p for p in points if p.name not in disturbed and p.progress and 12 <= p.progress.step < STEPS - 10)
+        return next(middle, None)
 
-    for turn in range(PRE_EMPTIONS + 1):
+    for turn in range(PREEMPTIONS + 1):
         until(in_the_middle)
         point = in_the_middle()
-        assert point is not None and point.status.job is not None
+        assert point is not None and point.status.job is not None and point.progress is not None
         disturbed.add(point.name)
-        node = cluster.say("squeue", "-h", "-j", point.status.job, "-o", "%N")
-        where = f"point {point.name} on {node} at step {point.progress['step']}"
-        if turn < PRE_EMPTIONS:
+        node = cluster.run_command("squeue", "-h", "-j", point.status.job, "-o", "%N")
+        where = f"point {point.name} on {node} at step {point.progress.step}"
+        if turn < PREEMPTIONS:
             options = ["--partition=high", "--exclusive", f"--nodelist={node}", "--output=/dev/null", "--wrap=sleep 2"]
-            cluster.say("sbatch", *options)
-            print(f"a better job takes the place of {where}", flush=True)
+            cluster.run_command("sbatch", *options)
+            print(f"a job with higher priority preempts {where}", flush=True)
         else:
-            cluster.lose(int(node.removeprefix("node")))
+            cluster.power_off(int(node.removeprefix("node")))
             time.sleep(5)
-            cluster.bring_back(int(node.removeprefix("node")))
+            cluster.power_on(int(node.removeprefix("node")))
             print(f"the node was lost under {where}", flush=True)
     return sweep
 
 
 class _Until:
-    """Waits for something, as long as the sweep goes on."""
+    """Waits for a condition as long as the sweep runs."""
 
     def __init__(self, run: "subprocess.Popen[bytes]"):
         self.run = run

@@ -1,4 +1,4 @@
-"""Sweeps through Slurm as they are typed; the runs themselves are stand-ins that need no torch."""
+"""Sweeps with hydra/launcher=slurm, with runs that do not import torch."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import PATIENCE_S, ROOT, until
-from tests.sweeps.test_grid_sweeper import column, sweep_of
+from tests.sweeps.outputs import column, sweep_dir
 from tinv.cli import main as tinv
 
 STUB = Path(__file__).with_name("stub.py")
@@ -22,12 +22,12 @@ CAT = "+experiment=cat_toy"
 
 
 @pytest.fixture
-def desk(cluster: Cluster, tmp_path: Path) -> "Desk":
-    return Desk(cluster, tmp_path)
+def submission(cluster: Cluster, tmp_path: Path) -> "Submission":
+    return Submission(cluster, tmp_path)
 
 
-class Desk:
-    """Where sweeps are typed."""
+class Submission:
+    """Starts sweeps in a folder."""
 
     def __init__(self, cluster: Cluster, folder: Path):
         self.cluster, self.folder = cluster, folder
@@ -51,106 +51,111 @@ class Desk:
 
     @property
     def outputs(self) -> Path:
-        return sweep_of(self.folder)
+        return sweep_dir(self.folder)
 
     def seen(self, point: int) -> dict[str, str]:
-        told: dict[str, str] = json.loads((self.outputs / str(point) / "seen.json").read_text())
-        return told
+        lines: dict[str, str] = json.loads((self.outputs / str(point) / "seen.json").read_text())
+        return lines
 
 
-def test_every_point_is_a_task_of_one_array_and_a_dead_one_is_a_failed_one(desk):
-    out, err = desk.sweep("seed=0,1,2,3,4", code=1)
-    assert column(desk.outputs, "status") == ["done", "done", "failed", "failed", "failed"]
-    assert column(desk.outputs, "val/loss") == ["0.0", "0.1", "", "", ""]
-    reasons = column(desk.outputs, "reason")
+def test_every_point_is_a_task_of_one_job_array_and_a_killed_point_has_failed(submission):
+    out, err = submission.sweep("seed=0,1,2,3,4", code=1)
+    assert column(submission.outputs, "status") == ["done", "done", "failed", "failed", "failed"]
+    assert column(submission.outputs, "val/loss") == ["0.0", "0.1", "", "", ""]
+    reasons = column(submission.outputs, "reason")
     assert reasons[2] == "seed 2 is unlucky"
     assert "ended as FAILED and left no result" in reasons[3]
     assert "ended as COMPLETED and left no result" in reasons[4]
-    assert "seed 2 is unlucky" in (desk.outputs / "2" / "log.txt").read_text()
+    assert "seed 2 is unlucky" in (submission.outputs / "2" / "log.txt").read_text()
     jobs = re.findall(r"is job (\d+)_\d: ", out)
     assert len(jobs) == 5 and len(set(jobs)) == 1
     assert "3 of 5 points failed" in err and "Traceback" not in err
 
 
-def test_a_cancelled_point_ends_the_waiting_although_nobody_keeps_accounts(desk):
-    run = desk.start("seed=9,1")
-    until(lambda: (desk.folder / "outputs").exists() and list(desk.outputs.glob("0/status.json")))
-    until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "running")
-    job = json.loads((desk.outputs / "0" / "status.json").read_text())["job"]
-    desk.cluster.say("scancel", "--signal=KILL", "--full", job)
-    desk.cluster.say("scancel", job)
+def test_a_canceled_point_has_failed_on_a_cluster_without_accounting(submission):
+    run = submission.start("seed=9,1")
+    until(lambda: (submission.folder / "outputs").exists() and list(submission.outputs.glob("0/status.json")))
+    until(lambda: json.loads((submission.outputs / "0" / "status.json").read_text())["status"] == "running")
+    job = json.loads((submission.outputs / "0" / "status.json").read_text())["job"]
+    submission.cluster.run_command("scancel", "--signal=KILL", "--full", job)
+    submission.cluster.run_command("scancel", job)
     _, err = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 1
-    assert column(desk.outputs, "status") == ["failed", "done"]
+    assert column(submission.outputs, "status") == ["failed", "done"]
     assert f"job {job} ended as" in err
 
 
 @pytest.mark.parametrize(
-    ("asked", "remedy"),
+    ("override", "remedy"),
     [
         ("hydra.launcher.timeout_min=1000", "change hydra.launcher.timeout_min"),
         ("hydra.launcher.partition=nowhere", "change hydra.launcher.partition"),
-        ("hydra.launcher.mem_gb=1000", "mem_gb"),  # "memory" or "node configuration", as Slurm happens to find
+        (
+            "hydra.launcher.mem_gb=1000",
+            "mem_gb",
+        ),  # "memory" or "node configuration", depending on which check of Slurm comes first
         ("hydra.launcher.cpus_per_task=64", "change hydra.launcher.cpus_per_task"),
         ("hydra.launcher.options={licenses: dongle}", "icense"),
     ],
 )
-def test_what_slurm_refuses_is_said_with_the_line_to_change(desk, asked, remedy):
-    _, err = desk.sweep("seed=0", asked, code=1)
+def test_an_error_of_sbatch_names_the_setting_to_change(submission, override, remedy):
+    _, err = submission.sweep("seed=0", override, code=1)
     assert "sbatch: " in err and remedy in err
     assert "Traceback" not in err
 
 
-def test_submit_comes_back_at_once_and_the_jobs_run_what_was_submitted(desk, capsys):
-    what = ["seed=9,1", "tags=['${now:%f}']"]
-    blocker = desk.cluster.say("sbatch", "--parsable", "--exclusive", "-N2", "-o", "/dev/null", "--wrap", "sleep 600")
+def test_without_wait_the_command_returns_at_once_and_the_jobs_run_the_submitted_code(submission, capsys):
+    overrides = ["seed=9,1", "tags=['${now:%f}']"]
+    blocker = submission.cluster.run_command(
+        "sbatch", "--parsable", "--exclusive", "-N2", "-o", "/dev/null", "--wrap", "sleep 600"
+    )
     try:
-        out, _ = desk.sweep(*what, "hydra.launcher.wait=false")
-        assert "tinv status " in out and f"{desk.outputs.name}\n" in out
-        assert column(desk.outputs, "status") == ["queued", "queued"]
-        again = desk.start(*what, f"sweep.resume={desk.outputs}")
+        out, _ = submission.sweep(*overrides, "hydra.launcher.wait=false")
+        assert "tinv status " in out and f"{submission.outputs.name}\n" in out
+        assert column(submission.outputs, "status") == ["queued", "queued"]
+        again = submission.start(*overrides, f"sweep.resume={submission.outputs}")
         assert again.stdout is not None
-        told = "".join(again.stdout.readline() for _ in range(2))
-        assert told.count("already") == 2, "the jobs are waited for, not submitted a second time"
-        stub = Path(desk.script)
+        lines = "".join(again.stdout.readline() for _ in range(2))
+        assert lines.count("already") == 2, "the command waits for the jobs and does not submit them again"
+        stub = Path(submission.script)
         stub.write_text(stub.read_text().replace('CONSTANT = "submitted"', 'CONSTANT = "edited"'))
     finally:
-        desk.cluster.say("scancel", blocker)
-    (desk.outputs / "go").touch()
+        submission.cluster.run_command("scancel", blocker)
+    (submission.outputs / "go").touch()
     out, err = again.communicate(timeout=2 * PATIENCE_S)
     assert again.returncode == 0, out + err
-    assert [desk.seen(point)["constant"] for point in (0, 1)] == ["submitted"] * 2
-    assert str(desk.outputs / "source") in desk.seen(0)["file"]
-    assert tinv(["status", str(desk.outputs)]) == 0
+    assert [submission.seen(point)["constant"] for point in (0, 1)] == ["submitted"] * 2
+    assert str(submission.outputs / "source") in submission.seen(0)["file"]
+    assert tinv(["status", str(submission.outputs)]) == 0
     assert "2 done" in capsys.readouterr().out
 
 
-def test_jobs_outlive_the_command_that_submitted_them(desk):
-    run = desk.start("seed=9")
-    until(lambda: (desk.folder / "outputs").exists() and list(desk.outputs.glob("0/status.json")))
-    until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "running")
+def test_jobs_continue_when_the_command_is_interrupted(submission):
+    run = submission.start("seed=9")
+    until(lambda: (submission.folder / "outputs").exists() and list(submission.outputs.glob("0/status.json")))
+    until(lambda: json.loads((submission.outputs / "0" / "status.json").read_text())["status"] == "running")
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 130
     assert "The jobs go on" in out and "scancel" in out
-    (desk.outputs / "go").touch()
-    until(lambda: json.loads((desk.outputs / "0" / "status.json").read_text())["status"] == "done")
-    desk.sweep(f"sweep.resume={desk.outputs}", "seed=9")
-    assert column(desk.outputs, "status") == ["done"]
+    (submission.outputs / "go").touch()
+    until(lambda: json.loads((submission.outputs / "0" / "status.json").read_text())["status"] == "done")
+    submission.sweep(f"sweep.resume={submission.outputs}", "seed=9")
+    assert column(submission.outputs, "status") == ["done"]
 
 
-def test_a_search_asks_for_points_as_there_is_room(desk):
+def test_a_search_submits_points_as_there_is_room(submission):
     pytest.importorskip("optuna")
-    desk.sweep(
+    submission.sweep(
         *["hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "seed=range(10,20)", "hydra.launcher.array_parallelism=2"]
     )
-    assert column(desk.outputs, "status") == ["done"] * 4
-    scripts = sorted(path.name for path in (desk.outputs / "slurm").iterdir())
+    assert column(submission.outputs, "status") == ["done"] * 4
+    scripts = sorted(path.name for path in (submission.outputs / "slurm").iterdir())
     assert scripts[0] == "points_0-1.sh" and len(scripts) > 1
-    assert len(list((desk.outputs / "source").iterdir())) == 1
+    assert len(list((submission.outputs / "source").iterdir())) == 1
 
 
-def test_what_contradicts_itself_is_refused_before_anything_is_queued(desk):
-    _, err = desk.sweep("seed=1", "hydra.launcher.tasks_per_node=2", "hydra.launcher.gpus_per_node=4", code=1)
+def test_contradicting_settings_are_an_error_before_a_job_is_submitted(submission):
+    _, err = submission.sweep("seed=1", "hydra.launcher.tasks_per_node=2", "hydra.launcher.gpus_per_node=4", code=1)
     assert "set hydra.launcher.tasks_per_node=1 or trainer.devices=2" in err
-    assert not desk.cluster.say("squeue", "-h", "--me")
+    assert not submission.cluster.run_command("squeue", "-h", "--me")

@@ -1,4 +1,4 @@
-"""train.py with a run that does as its seed says; started as a process, and by the sweep for each point."""
+"""train.py with a run whose seed selects what it does; a test starts it as a process, and the sweep for each point."""
 
 import json
 import os
@@ -12,8 +12,8 @@ from tinv.errors import UserError
 
 
 def train(cfg):
-    """0 and 1 take a moment, 2 fails, 3 is killed, 4 crashes, 9 waits until it is told to end."""
-    began = time.time()
+    """Succeeds for 0 and 1; 2 fails, 3 is killed, 4 crashes, 9 waits until it is terminated."""
+    started = time.time()
     run = Path(cfg.paths.output_dir)
     if cfg.seed == 2:
         raise UserError("seed 2 is unlucky")
@@ -24,7 +24,7 @@ def train(cfg):
         time.sleep(120)
     time.sleep(0.5)
     env = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
-    (run / "seen.json").write_text(json.dumps({"began": began, "ended": time.time(), **env}))
+    (run / "seen.json").write_text(json.dumps({"started": started, "ended": time.time(), **env}))
     return cfg.seed / 10
 
 

@@ -1,4 +1,4 @@
-"""A process of its own, and that nothing is left of it."""
+"""Points in processes of their own."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ def ended(child: ChildProcess) -> ChildProcess:
         ("", "ended with exit code 0 and left no result"),
     ],
 )
-def test_a_point_without_a_last_word_has_failed_and_it_is_said_of_what(tmp_path, line, reason):
+def test_a_point_whose_process_wrote_no_result_has_failed_with_its_cause(tmp_path, line, reason):
     write_status(tmp_path, Status("running"))
     status = finalize_status(tmp_path, ended(ChildProcess(python(line), log=tmp_path / "log.txt")))
     assert status.status == "failed"
@@ -41,12 +41,12 @@ def test_a_point_without_a_last_word_has_failed_and_it_is_said_of_what(tmp_path,
     assert RunReader(tmp_path).status == status
 
 
-def test_the_points_own_last_word_counts(tmp_path):
+def test_the_status_that_the_process_wrote_is_kept(tmp_path):
     write_status(tmp_path, Status("done", value=0.5))
     assert finalize_status(tmp_path, ended(ChildProcess(python("import sys; sys.exit(1)")))).value == 0.5
 
 
-def test_what_it_says_is_in_its_log(tmp_path):
+def test_the_output_of_a_process_is_in_its_log(tmp_path):
     ended(
         ChildProcess(
             python("import sys", "print('a')", "print('b', file=sys.stderr)"), log=tmp_path / "run" / "log.txt"
@@ -55,7 +55,7 @@ def test_what_it_says_is_in_its_log(tmp_path):
     assert sorted((tmp_path / "run" / "log.txt").read_text().split()) == ["a", "b"]
 
 
-def test_an_end_that_is_not_heeded_is_final_for_all_that_it_started(tmp_path):
+def test_a_process_that_ignores_sigterm_is_killed_with_its_children(tmp_path):
     lines = [
         "import os, signal, subprocess, sys, time",
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
@@ -71,10 +71,10 @@ def test_an_end_that_is_not_heeded_is_final_for_all_that_it_started(tmp_path):
     child.terminate()
     child.stop(grace_s=0.1)
     assert finalize_status(tmp_path, child, interrupted=True).status == "interrupted"
-    assert not _lives(int(pid.read_text()))
+    assert not _is_alive(int(pid.read_text()))
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     for _ in range(100):
         stat = Path(f"/proc/{pid}/stat")
         if not stat.exists() or stat.read_text().split()[2] == "Z":
@@ -83,18 +83,18 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def test_a_point_is_run_by_what_runs_the_sweep(monkeypatch, tmp_path):
+def test_the_command_of_a_point_has_the_script_of_the_sweep(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["there/train.py", "-m", "seed=1,2"])
     run = tmp_path / "it's here" / "0"
-    typed = point_command(["seed=1"], run, config_dir="mine")
-    assert typed[:4] == [sys.executable, "there/train.py", "--config-dir=mine", "seed=1"]
-    assert typed[4:] == [f"hydra.run.dir={quote_path(run)}", "hydra.mode=RUN"]
+    command = point_command(["seed=1"], run, config_dir="mine")
+    assert command[:4] == [sys.executable, "there/train.py", "--config-dir=mine", "seed=1"]
+    assert command[4:] == [f"hydra.run.dir={quote_path(run)}", "hydra.mode=RUN"]
     monkeypatch.setattr(sys, "argv", ["bin/tinv-train"])
     assert point_command([], run, config_dir=None)[1:3] == ["-m", "tinv.training.main"]
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "it's", "a,b=[c]{d}", "ü", "10% (new)"])
-def test_any_folder_can_be_said_in_an_override(tmp_path, name):
+def test_any_path_can_be_quoted_in_an_override(tmp_path, name):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     (override,) = OverridesParser.create().parse_overrides([f"hydra.run.dir={quote_path(tmp_path / name)}"])

@@ -1,4 +1,4 @@
-"""What a job runs is a copy of what there was when it was submitted."""
+"""Jobs run a copy of the code."""
 
 import json
 import subprocess
@@ -14,44 +14,46 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def taken(tmp_path, monkeypatch):
+def take_snapshot(tmp_path, monkeypatch):
     own, groups = tmp_path / "own", tmp_path / "mine"
     own.mkdir()
-    (own / "ownwords.py").write_text("VALUE = 1\n")
+    (own / "ownpackage.py").write_text("VALUE = 1\n")
     (groups / "experiment").mkdir(parents=True)
     (groups / "experiment" / "mug.yaml").write_text("# @package _global_\nname: mug\n")
     monkeypatch.syspath_prepend(str(own))
-    monkeypatch.setenv("TINV_TARGETS", "ownwords")
+    monkeypatch.setenv("TINV_TARGETS", "ownpackage")
     monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
     return lambda: snapshot.take_snapshot(tmp_path / "sweep", config_dir=str(groups))
 
 
-def test_the_copy_runs_by_itself_with_the_users_groups_and_packages(taken, tmp_path):
-    copy = taken()
+def test_the_copy_contains_the_users_groups_and_packages(take_snapshot, tmp_path):
+    copy = take_snapshot()
     (tmp_path / "mine" / "experiment" / "mug.yaml").write_text("# @package _global_\nname: jug\n")
-    what = "import tinv.config.validate as c, ownwords; print(c.__file__); print(c.CONF_DIR); print(ownwords.__file__)"
-    said = subprocess.run(
-        [sys.executable, "-c", what], cwd=copy.folder, capture_output=True, text=True, check=True
+    code = (
+        "import tinv.config.validate as c, ownpackage; print(c.__file__); print(c.CONF_DIR); print(ownpackage.__file__)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=copy.folder, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert all(Path(line).is_relative_to(copy.folder) for line in said), said
+    assert all(Path(line).is_relative_to(copy.folder) for line in result), result
     assert (copy.config_dir / "experiment" / "mug.yaml").read_text().endswith("name: mug\n")
     assert copy.script.read_text() == (ROOT / "train.py").read_text()
     assert (copy.folder / "tinv" / "toybox" / "pipeline").is_dir()
 
 
-def test_the_same_code_is_copied_once_and_an_edit_makes_another_copy(taken, tmp_path):
-    first = taken()
-    assert taken() == first
-    (tmp_path / "own" / "ownwords.py").write_text("VALUE = 2\n")
-    second = taken()
+def test_the_same_code_is_copied_once_and_edited_code_again(take_snapshot, tmp_path):
+    first = take_snapshot()
+    assert take_snapshot() == first
+    (tmp_path / "own" / "ownpackage.py").write_text("VALUE = 2\n")
+    second = take_snapshot()
     assert second.folder != first.folder
-    assert (first.folder / "ownwords.py").read_text() == "VALUE = 1\n"
+    assert (first.folder / "ownpackage.py").read_text() == "VALUE = 1\n"
     assert not list((tmp_path / "sweep" / "source").glob(".*"))
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A small package that goes for tinv's own."""
+    """A small package in place of tinv."""
     folder = tmp_path / "checkout" / "tinv"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("VALUE = 1\n")
@@ -67,33 +69,33 @@ def git(folder, *arguments):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_the_commit_and_what_differs_from_it_are_kept(taken, package):
+def test_the_commit_and_the_changes_are_saved(take_snapshot, package):
     git(package, "init", "--quiet")
     git(package, "add", ".")
     git(package, "commit", "--quiet", "--message", "one")
     commit = git(package, "rev-parse", "HEAD")
-    clean = taken().folder
+    clean = take_snapshot().folder
     assert json.loads((clean / "git.json").read_text()) == {"commit": commit, "dirty": False}
     assert (clean / "changes.patch").read_text() == ""
     (package / "__init__.py").write_text("VALUE = 2\n")
-    edited = taken().folder
+    edited = take_snapshot().folder
     assert json.loads((edited / "git.json").read_text()) == {"commit": commit, "dirty": True}
     assert "-VALUE = 1\n+VALUE = 2\n" in (edited / "changes.patch").read_text()
 
 
 @pytest.mark.parametrize("installed_in_a_checkout", [False, True])
-def test_of_code_that_git_does_not_track_no_commit_is_told(taken, package, installed_in_a_checkout):
+def test_code_that_git_does_not_track_has_no_commit(take_snapshot, package, installed_in_a_checkout):
     if installed_in_a_checkout:
         (package.parent / "theirs.py").touch()
         git(package.parent, "init", "--quiet")
         git(package.parent, "add", "theirs.py")
         git(package.parent, "commit", "--quiet", "--message", "one")
-    copy = taken().folder
+    copy = take_snapshot().folder
     assert (copy / "tinv" / "__init__.py").is_file()
     assert not (copy / "git.json").exists()
 
 
-def test_a_command_that_is_no_script_of_the_users_gets_a_door(taken, monkeypatch):
+def test_a_command_that_is_not_a_script_gets_one(take_snapshot, monkeypatch):
     for argv in (["/usr/bin/tinv"], [str(ROOT / "tinv" / "cli" / "__main__.py")]):
         monkeypatch.setattr(sys, "argv", argv)
-        assert "from tinv.training.main import main" in taken().script.read_text()
+        assert "from tinv.training.main import main" in take_snapshot().script.read_text()

@@ -1,4 +1,4 @@
-"""Who gets which device, and that nobody gets another's."""
+"""Which devices runs get."""
 
 import pytest
 
@@ -13,23 +13,23 @@ def eight_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
-def test_each_device_is_one_slot_and_cores_are_shared_out():
-    made = device_slots([0, "GPU-1f"], n_jobs=None)
-    assert [slot.name for slot in made] == ["device 0", "device GPU-1f"]
-    assert [slot.env for slot in made] == [
+def test_each_device_is_a_slot_with_its_share_of_the_cores():
+    slots = device_slots([0, "GPU-1f"], n_jobs=None)
+    assert [slot.name for slot in slots] == ["device 0", "device GPU-1f"]
+    assert [slot.env for slot in slots] == [
         {"CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "4"},
         {"CUDA_VISIBLE_DEVICES": "GPU-1f", "OMP_NUM_THREADS": "4"},
     ]
     assert [slot.name for slot in device_slots([3, 5, 7], n_jobs=2)] == ["device 3", "device 5"]
 
 
-def test_on_the_cpu_jobs_are_slots():
-    made = device_slots([], n_jobs=3)
-    assert [slot.env for slot in made] == [{"OMP_NUM_THREADS": "2"}] * 3
+def test_on_the_cpu_each_job_is_a_slot():
+    slots = device_slots([], n_jobs=3)
+    assert [slot.env for slot in slots] == [{"OMP_NUM_THREADS": "2"}] * 3
     assert len(device_slots([], n_jobs=None)) == 2, "one for each four cores"
 
 
-def test_threads_that_the_user_set_are_left_alone(monkeypatch):
+def test_the_users_number_of_threads_is_kept(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert device_slots([0], n_jobs=None)[0].env["OMP_NUM_THREADS"] == "1"
 
@@ -49,6 +49,6 @@ def test_two_runs_never_share_a_device(names, n_jobs, expected):
 
 
 @pytest.mark.parametrize(("visible", "expected"), [("2,3", ["2", "3"]), ("", []), ("-1", []), ("GPU-1f", ["GPU-1f"])])
-def test_devices_that_are_hidden_are_not_used(monkeypatch, visible, expected):
+def test_hidden_devices_are_not_used(monkeypatch, visible, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert visible_devices() == expected

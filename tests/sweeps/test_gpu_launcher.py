@@ -1,4 +1,4 @@
-"""Several points at once, each in a process of its own."""
+"""Sweeps with hydra/launcher=gpus."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps.test_grid_sweeper import column, sweep_of, table
+from tests.sweeps.outputs import column, sweep_dir, table
 
 STUB = Path(__file__).with_name("stub.py")
 CAT = "+experiment=cat_toy"
@@ -25,28 +25,28 @@ def start(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_every_point_has_a_device_of_its_own_and_a_dead_one_is_a_failed_one(tmp_path):
-    run = start(tmp_path, "seed=0,3,1,2,4,5", "hydra.launcher.devices=[6,7]")
-    out, err = run.communicate(timeout=600)
-    folder = sweep_of(tmp_path)
-    assert run.returncode == 1
+def test_points_at_once_have_different_devices_and_a_killed_point_has_failed(tmp_path):
+    sweep = start(tmp_path, "seed=0,3,1,2,4,5", "hydra.launcher.devices=[6,7]")
+    out, err = sweep.communicate(timeout=600)
+    folder = sweep_dir(tmp_path)
+    assert sweep.returncode == 1
     assert column(folder, "status") == ["done", "failed", "done", "failed", "failed", "done"]
     reasons = column(folder, "reason")
     assert "killed by SIGKILL" in reasons[1] and "killed by SIGSEGV" in reasons[4]
     assert reasons[3] == "seed 2 is unlucky"
     assert column(folder, "val/loss")[2] == "0.1"
     seen = [json.loads((folder / number / "seen.json").read_text()) for number in ("0", "2", "5")]
-    assert {one["CUDA_VISIBLE_DEVICES"] for one in seen} <= {"6", "7"}
-    for one in seen:
-        others = [o for o in seen if o is not one and o["CUDA_VISIBLE_DEVICES"] == one["CUDA_VISIBLE_DEVICES"]]
-        assert all(o["began"] >= one["ended"] or o["ended"] <= one["began"] for o in others)
+    assert {run["CUDA_VISIBLE_DEVICES"] for run in seen} <= {"6", "7"}
+    for run in seen:
+        others = [o for o in seen if o is not run and o["CUDA_VISIBLE_DEVICES"] == run["CUDA_VISIBLE_DEVICES"]]
+        assert all(o["started"] >= run["ended"] or o["ended"] <= run["started"] for o in others)
     assert "point 1 (seed=3) starts on device" in out
     assert "seed 2 is unlucky" in (folder / "3" / "log.txt").read_text()
     assert "3 of 6 points failed" in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_nothing_goes_on_when_the_sweep_is_ended(tmp_path, number):
+def test_all_points_end_with_the_sweep(tmp_path, number):
     run = start(
         tmp_path, "seed=9", "optimizer.lr=1e-3,2e-3,3e-3", "hydra.launcher.devices=[]", "hydra.launcher.n_jobs=2"
     )
@@ -55,7 +55,7 @@ def test_nothing_goes_on_when_the_sweep_is_ended(tmp_path, number):
         time.sleep(0.1)
     run.send_signal(number)
     _, err = run.communicate(timeout=60)
-    folder = sweep_of(tmp_path)
+    folder = sweep_dir(tmp_path)
     assert run.returncode == 128 + number
     assert [row["status"] for row in table(folder)] == ["interrupted", "interrupted", "waiting"]
     for point in ("0", "1"):

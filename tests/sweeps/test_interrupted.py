@@ -1,4 +1,4 @@
-"""A sweep that is ended in the middle, twice, and taken up again: what is learned is what would have been."""
+"""A sweep that is interrupted and resumed."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.sweeps.test_grid_sweeper import column
+from tests.sweeps.outputs import column
 from tests.tiny import tiny_images, tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +19,7 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SWEEP = [
     *["-m", "seed=1,2,3", "+debug=fast", "~callbacks.samples", "model=local", "model.pretrained=model", "trainer=cpu"],
     *[
-        "data.folder=pictures",
+        "data.folder=images",
         "concept.placeholder_token=my-cat",
         "concept.initializer_token=toy",
         "trainer.max_steps=40",
@@ -30,21 +30,21 @@ SWEEP = [
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")]
 
 
-def start(place: Path, *argv: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, *argv: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(ROOT / "train.py"), *argv]
-    return subprocess.Popen(command, cwd=place, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, cwd=folder, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def until(run: subprocess.Popen[bytes], place: Path, pattern: str) -> None:
-    while not list(place.glob(pattern)):
+def until(run: subprocess.Popen[bytes], folder: Path, pattern: str) -> None:
+    while not list(folder.glob(pattern)):
         assert run.poll() is None
         time.sleep(0.01)
 
 
-def test_what_is_learned_does_not_depend_on_where_a_sweep_was_ended(tmp_path):
+def test_a_sweep_that_is_interrupted_twice_learns_the_same(tmp_path):
     tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "pictures")
-    assert start(tmp_path, *SWEEP, "name=whole").wait(timeout=900) == 0
+    tiny_images(tmp_path / "images")
+    assert start(tmp_path, *SWEEP, "name=uninterrupted").wait(timeout=900) == 0
 
     run = start(tmp_path, *SWEEP, "name=ended")
     until(run, tmp_path, "outputs/ended/*/0/checkpoints/step_000010.ckpt")
@@ -60,19 +60,23 @@ def test_what_is_learned_does_not_depend_on_where_a_sweep_was_ended(tmp_path):
     assert column(ended, "status") == ["done", "waiting", "waiting"]
 
     assert start(tmp_path, f"sweep.resume={ended}").wait(timeout=900) == 0
-    (whole,) = (tmp_path / "outputs" / "whole").iterdir()
+    (uninterrupted,) = (tmp_path / "outputs" / "uninterrupted").iterdir()
     assert column(ended, "status") == ["done"] * 3
-    assert column(ended, "val/loss") == column(whole, "val/loss")
+    assert column(ended, "val/loss") == column(uninterrupted, "val/loss")
     for point in ("0", "1", "2"):
-        one, other = (load_file(folder / point / "learned_embeds.safetensors")["my-cat"] for folder in (whole, ended))
-        assert torch.equal(one, other)
+        expected, actual = (
+            load_file(folder / point / "learned_embeds.safetensors")["my-cat"] for folder in (uninterrupted, ended)
+        )
+        assert torch.equal(expected, actual)
 
 
-def test_a_disk_that_is_full_is_said_and_the_table_is_printed(tmp_path):
+def test_a_full_disk_is_a_clear_error_and_the_table_is_printed(tmp_path):
     tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "pictures")
+    tiny_images(tmp_path / "images")
     limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); sys.argv.pop(0); "
-    limited += "runpy.run_path(sys.argv[0], run_name='__main__')"  # room for settings, not for checkpoints
+    limited += (
+        "runpy.run_path(sys.argv[0], run_name='__main__')"  # enough for the configuration, too little for a checkpoint
+    )
     command = [sys.executable, "-c", limited, str(ROOT / "train.py"), *SWEEP, "name=full", "embedding.num_vectors=16"]
     done = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=900, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)

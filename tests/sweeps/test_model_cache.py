@@ -1,4 +1,4 @@
-"""A sweep whose points run one after the other loads the frozen model once, and nobody can tell from the results."""
+"""The points of a sweep share the frozen model, with the same results as single runs."""
 
 import sys
 from contextlib import suppress
@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.sweeps.test_grid_sweeper import column
+from tests.sweeps.outputs import column
 from tests.tiny import tiny_images, tiny_model, tiny_pipeline
 from tinv import models
 from tinv.sweeps import model_cache
@@ -18,7 +18,7 @@ TINY = [
     "+debug=fast",
     "model=local",
     "model.pretrained=model",
-    "data.folder=pictures",
+    "data.folder=images",
     "concept.placeholder_token=my-cat",
     "concept.initializer_token=toy",
     "trainer=cpu",
@@ -30,50 +30,49 @@ TINY = [
 
 
 @pytest.fixture
-def go(monkeypatch, tmp_path):
-    """go("-m", "seed=1,2") -> how often a model was loaded."""
+def count_loads(monkeypatch, tmp_path):
+    """count_loads("-m", "seed=1,2") runs train.py and returns how often it loaded a model."""
     tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "pictures")
+    tiny_images(tmp_path / "images")
     monkeypatch.chdir(tmp_path)
     loads, load = [], models.load
     monkeypatch.setattr(models, "load", lambda **settings: loads.append(settings) or load(**settings))
 
-    def walk(*argv):
+    def run(*argv):
         loads.clear()
         monkeypatch.setattr(sys, "argv", ["train.py", *TINY, *argv])
         with suppress(SystemExit):
             main()
         return len(loads)
 
-    return walk
+    return run
 
 
-def learned(folder: Path) -> torch.Tensor:
+def learned_vectors(folder: Path) -> torch.Tensor:
     return load_file(folder / "learned_embeds.safetensors")["my-cat"]
 
 
 @pytest.mark.slow
-def test_points_share_one_model_and_learn_what_they_would_alone(go, tmp_path):
-    assert go("-m", "name=together", "seed=1,2,3") == 1
+def test_points_share_a_model_and_learn_the_same_as_single_runs(count_loads, tmp_path):
+    assert count_loads("-m", "name=together", "seed=1,2,3") == 1
     (together,) = (tmp_path / "outputs" / "together").iterdir()
     for number, seed in enumerate((1, 2, 3)):
-        assert go(f"name=alone{seed}", f"seed={seed}") == 1
+        assert count_loads(f"name=alone{seed}", f"seed={seed}") == 1
         (alone,) = (tmp_path / "outputs" / f"alone{seed}").iterdir()
-        assert torch.equal(learned(together / str(number)), learned(alone))
+        assert torch.equal(learned_vectors(together / str(number)), learned_vectors(alone))
         assert (together / str(number) / "metrics.csv").read_text() == (alone / "metrics.csv").read_text()
 
 
 @pytest.mark.slow
-def test_a_point_that_failed_spoils_nothing_for_the_next(go, tmp_path):
-    assert go("-m", "name=together", "optimizer.lr=1e-3,1e30,2e-3") == 2, "the one that failed keeps its model"
+def test_a_failed_point_does_not_affect_the_next(count_loads, tmp_path):
+    assert count_loads("-m", "name=together", "optimizer.lr=1e-3,1e30,2e-3") == 2, (
+        "the failed point does not return its model"
+    )
     (together,) = (tmp_path / "outputs" / "together").iterdir()
     assert column(together, "status") == ["done", "failed", "done"]
-    go("name=alone", "optimizer.lr=2e-3")
+    count_loads("name=alone", "optimizer.lr=2e-3")
     (alone,) = (tmp_path / "outputs" / "alone").iterdir()
-    assert torch.equal(learned(together / "2"), learned(alone))
-
-
-# --- the shelf itself -------------------------------------------------------------------------------------------------
+    assert torch.equal(learned_vectors(together / "2"), learned_vectors(alone))
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def model(tmp_path):
     return tiny_model(tmp_path / "model")
 
 
-def test_without_a_sweep_nothing_is_kept(model):
+def test_outside_of_a_sweep_no_model_is_kept(model):
     other = object()
     assert model_cache.get("settings", lambda: model) is model
     model_cache.put(model)
@@ -94,7 +93,7 @@ def add_one(tensor):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "is_kept"),
+    ("change", "is_kept"),
     [
         (lambda model: model.to("cpu"), True),
         (lambda model: model.encode_images(torch.zeros(1, 3, 32, 32)), True),
@@ -106,20 +105,20 @@ def add_one(tensor):
         (lambda model: add_one(next(model.vae.parameters())), False),
     ],
 )
-def test_what_a_run_can_do_to_a_model_is_noticed(model, spoil, is_kept):
+def test_a_changed_model_is_not_kept(model, change, is_kept):
     fresh = object()
     with model_cache.keep_model():
-        spoil(model_cache.get("settings", lambda: model))
+        change(model_cache.get("settings", lambda: model))
         model_cache.put(model)
-        with suppress(AttributeError):  # a fresh one would be looked at
+        with suppress(AttributeError):  # object() has no modules
             fresh = model_cache.get("settings", object)
         assert (fresh is model) == is_kept
 
 
-def test_a_model_is_lent_to_one_run_and_for_its_settings_only(model, tmp_path):
+def test_a_model_is_given_to_one_run_at_a_time_with_the_same_settings(model, tmp_path):
     other = tiny_model(tmp_path / "other")
     with model_cache.keep_model():
         assert model_cache.get("settings", lambda: model) is model
-        assert model_cache.get("settings", lambda: other) is other, "the first is away"
+        assert model_cache.get("settings", lambda: other) is other, "the first has not been put back"
         model_cache.put(other)
         assert model_cache.get("other settings", lambda: model) is model

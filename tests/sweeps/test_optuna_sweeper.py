@@ -1,4 +1,4 @@
-"""A search: each point is chosen by how those before it went, by any number of processes."""
+"""Sweeps with hydra/sweeper=optuna."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps.test_grid_sweeper import column, sweep_of
+from tests.sweeps.outputs import column, sweep_dir
 from tests.tiny import tiny_images, tiny_pipeline
 from tinv.errors import UserError
 from tinv.runs.trial import OptunaTrialRef
@@ -18,7 +18,7 @@ SEARCH = ["-m", "+experiment=cat_toy", "hydra/sweeper=optuna", "optimizer.lr=tag
 
 
 def valley(cfg):
-    """The closer to 1e-2 the better."""
+    """Returns the distance of the learning rate from 1e-2."""
     valley.seen.append(cfg.optimizer.lr)
     return abs(cfg.optimizer.lr - 1e-2)
 
@@ -32,58 +32,58 @@ def states(folder: Path, name: str = "cat_toy") -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_failed_trial_survives_and_is_made_up_for_when_the_study_is_taken_up(run_main, tmp_path):
+def test_a_resumed_search_replaces_a_failed_trial(run_main, tmp_path):
     valley.seen.clear()
 
     def train(cfg):
         if len(valley.seen) == 1:
             valley.seen.append(None)
-            raise UserError("the second one is unlucky")
+            raise UserError("the second trial is unlucky")
         return valley(cfg)
 
-    said = run_main(*SEARCH, "hydra.sweeper.n_trials=3", train=train)
-    folder = sweep_of(tmp_path)
-    assert (said.code, "1 of 3 points failed" in said.err) == (1, True)
+    result = run_main(*SEARCH, "hydra.sweeper.n_trials=3", train=train)
+    folder = sweep_dir(tmp_path)
+    assert (result.code, "1 of 3 points failed" in result.err) == (1, True)
     assert column(folder, "status") == ["done", "failed", "done"]
     assert states(folder) == ["COMPLETE", "FAIL", "COMPLETE"]
-    said = run_main(f"sweep.resume={folder}", train=valley)
-    assert said.code == 0, said.err
+    result = run_main(f"sweep.resume={folder}", train=valley)
+    assert result.code == 0, result.err
     assert states(folder) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert column(folder, "status") == ["done", "failed", "done", "done"]
     assert {path.name for path in (folder / "plots").iterdir()} >= {"optimization_history.png", "slice.png"}
 
 
-def test_a_trial_that_was_interrupted_is_gone_on_with(run_main, tmp_path):
+def test_a_resumed_search_continues_an_interrupted_trial(run_main, tmp_path):
     def interrupted(cfg):
         raise KeyboardInterrupt
 
-    said = run_main(*SEARCH, "hydra.sweeper.n_trials=1", train=interrupted)
-    folder = sweep_of(tmp_path)
-    assert (said.code, states(folder)) == (130, ["RUNNING"])
+    result = run_main(*SEARCH, "hydra.sweeper.n_trials=1", train=interrupted)
+    folder = sweep_dir(tmp_path)
+    assert (result.code, states(folder)) == (130, ["RUNNING"])
     valley.seen.clear()
     assert run_main(f"sweep.resume={folder}", train=valley).code == 0
     assert (states(folder), column(folder, "status"), column(folder, "point")) == (["COMPLETE"], ["done"], ["0"])
-    told = OptunaTrialRef(str(folder / JOURNAL), "cat_toy").open().trials[0]
-    assert valley.seen == [told.params["optimizer.lr"]], "exactly what the study knows"
+    trial = OptunaTrialRef(str(folder / JOURNAL), "cat_toy").open().trials[0]
+    assert valley.seen == [trial.params["optimizer.lr"]], "exactly as in the study"
 
 
 @pytest.mark.slow
-def test_a_search_finds_the_valley_and_the_same_way_each_time(run_main, tmp_path):
-    ways = []
-    for name in ("one", "two"):
+def test_a_search_approaches_the_minimum_and_is_reproducible(run_main, tmp_path):
+    searches = []
+    for name in ("first", "second"):
         valley.seen.clear()
-        said = run_main(*SEARCH, f"name={name}", "hydra.sweeper.n_trials=16", train=valley)
-        ways.append(list(valley.seen))
-        best = ways[-1].index(min(ways[-1], key=lambda lr: abs(lr - 1e-2)))
-        assert (said.code, f"the best is point {best} (lr=" in said.out) == (0, True)
-    assert ways[0] == ways[1]
-    assert len(set(ways[0])) == 16
-    late, early = ways[0][-4:], ways[0][:4]
+        result = run_main(*SEARCH, f"name={name}", "hydra.sweeper.n_trials=16", train=valley)
+        searches.append(list(valley.seen))
+        best = searches[-1].index(min(searches[-1], key=lambda lr: abs(lr - 1e-2)))
+        assert (result.code, f"the best is point {best} (lr=" in result.out) == (0, True)
+    assert searches[0] == searches[1]
+    assert len(set(searches[0])) == 16
+    late, early = searches[0][-4:], searches[0][:4]
     assert sum(abs(lr - 1e-2) for lr in late) < sum(abs(lr - 1e-2) for lr in early)
 
 
 @pytest.mark.slow
-def test_every_kind_of_value_can_be_searched(run_main, tmp_path):
+def test_every_kind_of_sweep_can_be_searched(run_main, tmp_path):
     seen = []
     swept = [
         "embedding.num_vectors=choice(1,2,4)",
@@ -94,13 +94,13 @@ def test_every_kind_of_value_can_be_searched(run_main, tmp_path):
         "tags=[a]",
     ]
     options = ["hydra.sweeper.n_trials=3", "hydra.sweeper.sampler=random"]
-    said = run_main(*SEARCH[:3], *swept, *options, train=lambda cfg: seen.append(cfg) or 0.0)
-    assert said.code == 0, said.err
+    result = run_main(*SEARCH[:3], *swept, *options, train=lambda cfg: seen.append(cfg) or 0.0)
+    assert result.code == 0, result.err
     for cfg in seen:
         assert cfg.embedding.num_vectors in (1, 2, 4) and cfg.seed in (0, 2, 4, 6, 8)
         assert 0 <= cfg.optimizer.weight_decay <= 0.1 and cfg.data.batch_size in (1, 2, 3, 4)
     assert len({cfg.optimizer.weight_decay for cfg in seen}) == 3
-    assert len(column(sweep_of(tmp_path), "loss")) == 3
+    assert len(column(sweep_dir(tmp_path), "loss")) == 3
 
 
 @pytest.mark.parametrize(
@@ -113,26 +113,26 @@ def test_every_kind_of_value_can_be_searched(run_main, tmp_path):
         ([*SEARCH[:3], "optimizer.lr=tag(log, interval(0, 1))"], "Optuna cannot search this"),
     ],
 )
-def test_what_cannot_be_searched_is_said_before_any_point_is_run(run_main, tmp_path, argv, expected):
-    said = run_main(*argv, train=pytest.fail)
-    assert (said.code, "Traceback" in said.err) == (1, False)
-    assert expected in said.err
+def test_a_wrong_search_is_an_error_before_the_first_point(run_main, tmp_path, argv, expected):
+    result = run_main(*argv, train=pytest.fail)
+    assert (result.code, "Traceback" in result.err) == (1, False)
+    assert expected in result.err
     assert not list(tmp_path.glob("outputs/*/*/*"))
 
 
-def test_a_dry_run_says_what_would_be_searched(run_main, tmp_path):
-    said = run_main(*SEARCH, "sweep.dry_run=true", train=pytest.fail)
-    assert (said.code, list(tmp_path.iterdir())) == (0, [])
-    assert "20 points will be chosen\n  optimizer.lr from tag(log, interval(1e-4, 1e-1))" in said.out
+def test_a_dry_run_prints_the_search_space(run_main, tmp_path):
+    result = run_main(*SEARCH, "sweep.dry_run=true", train=pytest.fail)
+    assert (result.code, list(tmp_path.iterdir())) == (0, [])
+    assert "20 points will be chosen\n  optimizer.lr from tag(log, interval(1e-4, 1e-1))" in result.out
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_study_and_end_early_what_is_worse(tmp_path):
+def test_two_processes_share_a_study_and_prune_trials(tmp_path):
     tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "pictures")
+    tiny_images(tmp_path / "images")
     command = [
         *[sys.executable, str(ROOT / "train.py"), "-m", "hydra/sweeper=optuna", "+debug=fast", "~callbacks.samples"],
-        *["model=local", "model.pretrained=model", "data.folder=pictures", "trainer=cpu", "name=shared"],
+        *["model=local", "model.pretrained=model", "data.folder=images", "trainer=cpu", "name=shared"],
         *[
             "concept.placeholder_token=my-cat",
             "concept.initializer_token=toy",
@@ -141,7 +141,7 @@ def test_two_processes_share_a_study_and_end_early_what_is_worse(tmp_path):
         ],
         *["hydra.sweeper.storage=study.journal", "hydra.sweeper.sampler=random", "hydra.sweeper.n_trials=8"],
         "hydra.sweeper.pruner_startup_trials=1",
-        "hydra.sweeper.seed=10",  # the first five are good ones, the last three are not
+        "hydra.sweeper.seed=10",  # draws five good trials, then three bad ones
     ]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     runs = [subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -163,13 +163,13 @@ def test_two_processes_share_a_study_and_end_early_what_is_worse(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_a_search_on_several_slots_goes_on_after_one_is_killed(tmp_path):
+def test_a_search_on_several_devices_continues_after_a_killed_trial(tmp_path):
     stub = Path(__file__).with_name("stub.py")
     command = [sys.executable, str(stub), *SEARCH[:3], "seed=choice(0,3)", "hydra/launcher=gpus"]
     command += ["hydra.launcher.devices=[0,1]", "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler=random"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900, check=False)
-    folder = sweep_of(tmp_path)
+    folder = sweep_dir(tmp_path)
     fate = {"0": "done", "1": "done", "3": "failed"}
     assert column(folder, "status") == [fate[seed] for seed in column(folder, "seed")]
     assert len(column(folder, "status")) == 6

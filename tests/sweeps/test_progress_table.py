@@ -1,4 +1,4 @@
-"""`tinv status` reads files, and nothing else."""
+"""`tinv status`."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tinv.runs.reader import RunReader
 from tinv.runs.record_status import record_status, set_status, write_status
 from tinv.runs.status import Status
 
-TOLD = {
+PROGRESS = {
     "step": 620,
     "max_steps": 1000,
     "steps_per_s": 3.1,
@@ -24,7 +24,7 @@ TOLD = {
 }
 
 
-def a_sweep(folder: Path, **statuses: Status) -> Path:
+def write_sweep(folder: Path, **statuses: Status) -> Path:
     rows = [{"point": i, "key": str(i), "swept": {"seed": str(i)}, "differs": {}} for i in range(5)]
     (folder / "plan.json").write_text(json.dumps({"id": "x", "command": [], "points": rows}))
     for name, status in statuses.items():
@@ -32,12 +32,12 @@ def a_sweep(folder: Path, **statuses: Status) -> Path:
         run.mkdir()
         write_status(run, status)
         if status.status != "queued":
-            (run / "progress.json").write_text(json.dumps(TOLD))
+            (run / "progress.json").write_text(json.dumps(PROGRESS))
     return folder
 
 
-def test_every_point_is_there_with_step_rate_time_left_restarts_and_loss(tmp_path, capsys):
-    a_sweep(
+def test_the_table_has_the_progress_of_every_point(tmp_path, capsys):
+    write_sweep(
         tmp_path,
         p0=Status("done", value=0.5, job="71_0"),
         p1=Status("running", restarts=2, job="71_1"),
@@ -58,29 +58,29 @@ def test_every_point_is_there_with_step_rate_time_left_restarts_and_loss(tmp_pat
     assert (rows[1]["step"], rows[1]["restarts"], rows[1]["is_silent"]) == (620, 2, False)
 
 
-def test_a_run_that_has_written_nothing_for_long_is_doubted(tmp_path, capsys):
-    a_sweep(tmp_path, p0=Status("running"))
+def test_a_run_that_wrote_nothing_for_long_is_marked(tmp_path, capsys):
+    write_sweep(tmp_path, p0=Status("running"))
     long_ago = time.time() - 7500
     for path in (tmp_path / "0").iterdir():
         os.utime(path, (long_ago, long_ago))
     assert tinv(["status", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "running?" in said and "0: wrote nothing for 2h05m" in said
+    result = capsys.readouterr().out
+    assert "running?" in result and "0: wrote nothing for 2h05m" in result
 
 
-def test_a_single_run_is_a_table_of_one_line(tmp_path, capsys):
+def test_a_run_is_a_table_of_one_line(tmp_path, capsys):
     with record_status(tmp_path):
         assert tinv(["status", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == [tmp_path.name, "running"]
 
 
-def test_a_folder_of_something_else_is_refused_in_words(tmp_path, capsys):
+def test_a_folder_that_is_no_run_or_sweep_is_an_error(tmp_path, capsys):
     assert tinv(["status", str(tmp_path)]) == 1
     assert "neither a sweep (plan.json) nor a run" in capsys.readouterr().err
     assert tinv(["status", str(tmp_path / "nowhere")]) == 1
 
 
-def test_a_run_that_was_put_aside_goes_on_counting(tmp_path):
+def test_a_requeued_run_counts_its_restarts_and_seconds(tmp_path):
     with pytest.raises(SystemExit), record_status(tmp_path):
         status = RunReader(tmp_path).status
         status.started = "2001-01-01T00:00:00Z"
@@ -94,14 +94,14 @@ def test_a_run_that_was_put_aside_goes_on_counting(tmp_path):
         assert again.seconds == before.seconds > 1e8
 
 
-def test_now_is_when_the_run_began(run_main, tmp_path):
+def test_now_is_the_start_of_the_first_session(run_main, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     began = datetime(2001, 2, 3, 12, tzinfo=UTC)
     write_status(run, Status("requeued", first_started=f"{began:%Y-%m-%dT%H:%M:%SZ}"))
     tags = []
     argv = ["+experiment=cat_toy", "tags=['${now:%Y-%m-%d}']", f"hydra.run.dir='{run.as_posix()}'", "resume=auto"]
-    said = run_main(*argv, train=lambda cfg: tags.extend(OmegaConf.to_container(cfg.tags)))
-    assert said.code == 0, said.err
+    result = run_main(*argv, train=lambda cfg: tags.extend(OmegaConf.to_container(cfg.tags)))
+    assert result.code == 0, result.err
     assert tags == [f"{began.astimezone():%Y-%m-%d}"]
     assert RunReader(run).status.restarts == 1

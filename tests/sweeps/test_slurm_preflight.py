@@ -1,4 +1,4 @@
-"""What contradicts itself in a job's shape is said in a line that names what to change; no Slurm is needed for that."""
+"""Checks of Slurm jobs, and their scripts, without Slurm."""
 
 import subprocess
 from pathlib import Path
@@ -15,45 +15,49 @@ from tinv.sweeps.slurm_script import batch_script, job_options
 
 BATCH = {"SLURM_JOB_ID": "7", "ENVIRONMENT": "BATCH", "SLURM_JOB_NAME": "tinv"}
 STEP = {**BATCH, "SLURM_STEP_ID": "0"}
-ASKED = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": None}
+JOB_SHAPE = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": None}
 ROOT = Path(__file__).resolve().parents[2]
-ONE, TWO = {"devices": 1}, {"devices": 2}
+ONE_DEVICE, TWO_DEVICES = {"devices": 1}, {"devices": 2}
 
 
 @pytest.mark.parametrize(
     ("trainer", "env", "remedies"),
     [
-        (ONE, {}, []),
-        (ONE, {**STEP, "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, []),
-        (TWO, {**STEP, "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}, []),
+        (ONE_DEVICE, {}, []),
+        (ONE_DEVICE, {**STEP, "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, []),
+        (TWO_DEVICES, {**STEP, "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}, []),
         ({"devices": 2, "num_nodes": 2}, {**STEP, "SLURM_NTASKS": "4", "SLURM_NNODES": "2"}, []),
         ({"devices": "auto"}, {**STEP, "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}, []),
-        (ONE, {**STEP, "SLURM_NTASKS": "4", "SLURM_NNODES": "1"}, ["trainer.devices=4", "--ntasks-per-node=1"]),
-        (TWO, {**STEP, "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, ["--ntasks-per-node=2", "trainer.devices=1"]),
-        (ONE, {**STEP, "SLURM_NTASKS": "2", "SLURM_NNODES": "2"}, ["+trainer.num_nodes=2", "--nodes=1"]),
+        (ONE_DEVICE, {**STEP, "SLURM_NTASKS": "4", "SLURM_NNODES": "1"}, ["trainer.devices=4", "--ntasks-per-node=1"]),
+        (TWO_DEVICES, {**STEP, "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, ["--ntasks-per-node=2", "trainer.devices=1"]),
+        (ONE_DEVICE, {**STEP, "SLURM_NTASKS": "2", "SLURM_NNODES": "2"}, ["+trainer.num_nodes=2", "--nodes=1"]),
         ({"devices": 1, "num_nodes": 2}, {**STEP, "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, ["trainer.num_nodes=1"]),
-        (TWO, {**BATCH, "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}, ["start it with srun"]),
-        (ONE, {**BATCH, "ENVIRONMENT": "", "SLURM_NTASKS": "3", "SLURM_NNODES": "1"}, ["trainer.devices=3", "srun"]),
-        (TWO, {**BATCH, "SLURM_JOB_NAME": "bash", "ENVIRONMENT": "", "SLURM_NTASKS": "1"}, []),
+        (TWO_DEVICES, {**BATCH, "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}, ["start it with srun"]),
+        (
+            ONE_DEVICE,
+            {**BATCH, "ENVIRONMENT": "", "SLURM_NTASKS": "3", "SLURM_NNODES": "1"},
+            ["trainer.devices=3", "srun"],
+        ),
+        (TWO_DEVICES, {**BATCH, "SLURM_JOB_NAME": "bash", "ENVIRONMENT": "", "SLURM_NTASKS": "1"}, []),
         ({"devices": 1, "accelerator": "gpu"}, {**STEP, "SLURM_NTASKS": "1"}, ["--gpus-per-node", "trainer=cpu"]),
         ({"devices": 1, "accelerator": "gpu"}, {**STEP, "SLURM_NTASKS": "1", "SLURM_GPUS_ON_NODE": "1"}, []),
     ],
 )
-def test_inside_of_a_job(trainer, env, remedies):
-    found = "\n".join(job_conflicts(trainer, env))
-    assert bool(found) == bool(remedies), found
+def test_a_conflict_inside_of_a_job_names_the_remedies(trainer, env, remedies):
+    problems = "\n".join(job_conflicts(trainer, env))
+    assert bool(problems) == bool(remedies), problems
     for remedy in remedies:
-        assert remedy in found
+        assert remedy in problems
 
 
 @pytest.mark.parametrize(
     ("trainer", "shape", "remedies"),
     [
-        (ONE, (1, 1, None), []),
+        (ONE_DEVICE, (1, 1, None), []),
         ({"devices": 2, "accelerator": "gpu"}, (1, 2, "a100:2"), []),
         ({"devices": [0, 1]}, (1, 2, None), []),
-        (ONE, (2, 1, None), ["hydra.launcher.nodes=1", "+trainer.num_nodes=2"]),
-        (ONE, (1, 4, None), ["hydra.launcher.tasks_per_node=1", "trainer.devices=4"]),
+        (ONE_DEVICE, (2, 1, None), ["hydra.launcher.nodes=1", "+trainer.num_nodes=2"]),
+        (ONE_DEVICE, (1, 4, None), ["hydra.launcher.tasks_per_node=1", "trainer.devices=4"]),
         ({"devices": "auto"}, (1, 2, None), ["trainer.devices=2"]),
         ({"devices": 1, "accelerator": "gpu"}, (1, 1, None), ["hydra.launcher.gpus_per_node=1", "trainer=cpu"]),
         ({"devices": 1, "accelerator": "cpu"}, (1, 1, 1), ["hydra.launcher.gpus_per_node=null"]),
@@ -64,31 +68,31 @@ def test_inside_of_a_job(trainer, env, remedies):
         ),
     ],
 )
-def test_before_a_job_is_submitted(trainer, shape, remedies):
-    told = dict(zip(("nodes", "tasks_per_node", "gpus_per_node"), shape))
+def test_a_conflict_before_submission_names_the_remedies(trainer, shape, remedies):
+    options = dict(zip(("nodes", "tasks_per_node", "gpus_per_node"), shape))
     if not remedies:
-        check_job_shape(trainer, **told)
+        check_job_shape(trainer, **options)
         return
     with pytest.raises(UserError) as refused:
-        check_job_shape(trainer, **told)
+        check_job_shape(trainer, **options)
     for remedy in remedies:
         assert remedy in str(refused.value)
 
 
-def test_gpus_may_be_asked_for_in_slurms_other_words():
-    check_job_shape({"devices": 1, "accelerator": "gpu"}, **ASKED, has_gpu_options=True)
+def test_further_options_can_request_gpus():
+    check_job_shape({"devices": 1, "accelerator": "gpu"}, **JOB_SHAPE, has_gpu_options=True)
 
 
-def test_a_run_in_a_job_of_another_shape_ends_before_anything_is_loaded(run_main, monkeypatch):
+def test_a_run_in_a_job_of_another_shape_ends_at_once(run_main, monkeypatch):
     for name, value in {**STEP, "SLURM_NTASKS": "4", "SLURM_NNODES": "1"}.items():
         monkeypatch.setenv(name, value)
-    said = run_main("+experiment=cat_toy")
-    assert said.code == 1
-    assert said.err.startswith("this run cannot start:\n  the job has 4 tasks on each node")
+    result = run_main("+experiment=cat_toy")
+    assert result.code == 1
+    assert result.err.startswith("this run cannot start:\n  the job has 4 tasks on each node")
 
 
 @pytest.mark.parametrize("launcher", ["slurm", "my_cluster"])
-def test_a_site_file_fits_the_launcher_and_a_misspelt_line_is_named(launcher):
+def test_a_site_file_fits_the_launcher_and_a_misspelled_setting_is_an_error(launcher):
     groups = Groups(str(ROOT / "sweep"))
     assert not plugin_problems(groups.join([f"hydra/launcher={launcher}"]).hydra.launcher, "hydra.launcher")
     wrong = groups.join([f"hydra/launcher={launcher}", "+hydra.launcher.mem_gbs=3"])
@@ -104,34 +108,34 @@ def test_a_site_file_fits_the_launcher_and_a_misspelt_line_is_named(launcher):
         ({"options": {"mem-per-cpu": "2G"}}, "mem-per-cpu limits the same memory"),
     ],
 )
-def test_settings_of_the_launcher_that_contradict_each_other_are_refused(settings, reason):
+def test_contradicting_settings_of_the_launcher_are_an_error(settings, reason):
     with pytest.raises(UserError, match=reason):
         SlurmLauncher(**settings)
 
 
-def test_a_job_is_known_by_the_number_that_slurm_takes_and_a_shell_on_loan_is_none():
+def test_a_job_has_the_id_of_squeue_and_an_interactive_shell_is_no_job():
     array = {**BATCH, "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "2"}
     assert (current_job(array).id, current_job(array).restarts) == ("5_3", 2)
     assert current_job(BATCH).id == "7"
     assert current_job({"SLURM_JOB_ID": "7"}) is None and current_job({}) is None
 
 
-def test_options_that_are_not_set_are_left_to_the_cluster_and_those_of_a_site_win():
-    told = {"partition": None, "account": "lab", "time": 60, "signal": "USR2@90", "nodes": 1, "tasks_per_node": 1}
+def test_unset_options_are_omitted_and_further_options_override():
+    options = {"partition": None, "account": "lab", "time": 60, "signal": "USR2@90", "nodes": 1, "tasks_per_node": 1}
     more = {"gpus_per_node": None, "cpus_per_task": 4, "mem_gb": 0.5}
-    found = job_options(**told, **more, extra_options={"qos": "long", "mem": "1G", "exclusive": None})
-    assert "partition" not in found and "gpus-per-node" not in found
-    assert (found["account"], found["mem"], found["qos"], found["exclusive"]) == ("lab", "1G", "long", None)
-    assert found["requeue"] is None and found["signal"] == "USR2@90"
+    problems = job_options(**options, **more, extra_options={"qos": "long", "mem": "1G", "exclusive": None})
+    assert "partition" not in problems and "gpus-per-node" not in problems
+    assert (problems["account"], problems["mem"], problems["qos"], problems["exclusive"]) == ("lab", "1G", "long", None)
+    assert problems["requeue"] is None and problems["signal"] == "USR2@90"
 
 
-def test_a_script_passes_on_every_argument_as_it_is(tmp_path):
-    odd = ["a b", "it's", '"x"', "$HOME", "tags=['${now:%f}']"]
+def test_a_batch_script_passes_arguments_unchanged(tmp_path):
+    arguments = ["a b", "it's", '"x"', "$HOME", "tags=['${now:%f}']"]
     fake = tmp_path / "srun"
     fake.write_text('#!/bin/bash\nwhile [ "$1" != - ]; do shift; done; shift; printf "%s\\n" "$@"\n')
     fake.chmod(0o755)
     script = tmp_path / "job.sh"
-    script.write_text(batch_script({0: ["no"], 3: ["echo", *odd]}, cpus_per_task=1, source=tmp_path / "a folder"))
+    script.write_text(batch_script({0: ["no"], 3: ["echo", *arguments]}, cpus_per_task=1, source=tmp_path / "a folder"))
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "3"}
-    said = subprocess.run(["bash", str(script)], env=env, capture_output=True, text=True, check=True).stdout
-    assert said.splitlines() == ["echo", *odd]
+    result = subprocess.run(["bash", str(script)], env=env, capture_output=True, text=True, check=True).stdout
+    assert result.splitlines() == ["echo", *arguments]

@@ -1,4 +1,4 @@
-"""A sweep over runs of several processes each, as it is typed, on a tiny model."""
+"""Sweeps over runs of several processes."""
 
 import json
 import os
@@ -11,16 +11,16 @@ from subprocess import PIPE
 
 import pytest
 
-from tests.sweeps.test_grid_sweeper import column
+from tests.sweeps.outputs import column
 from tests.tiny import tiny_images, tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_a_sweep_over_runs_of_two_processes_makes_one_folder_for_each_point(tmp_path):
+def test_a_run_of_two_processes_is_one_point(tmp_path):
     tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "pictures")
+    tiny_images(tmp_path / "images")
     command = [
         sys.executable,
         str(ROOT / "train.py"),
@@ -31,7 +31,7 @@ def test_a_sweep_over_runs_of_two_processes_makes_one_folder_for_each_point(tmp_
         "name=two",
         "model=local",
         "model.pretrained=model",
-        "data.folder=pictures",
+        "data.folder=images",
         "concept.placeholder_token=my-cat",
         "concept.initializer_token=toy",
         "trainer=ddp",
@@ -46,7 +46,7 @@ def test_a_sweep_over_runs_of_two_processes_makes_one_folder_for_each_point(tmp_
             out, err = run.communicate(timeout=600)
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(run.pid, signal.SIGKILL)  # the second process too, if the first one did not end
+                os.killpg(run.pid, signal.SIGKILL)  # both processes of the run
     assert run.returncode == 0, err
     (sweep,) = (tmp_path / "outputs" / "two").iterdir()
     assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1"]

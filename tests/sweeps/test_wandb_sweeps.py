@@ -1,4 +1,4 @@
-"""The W&B sweeps of sweep/wandb compose at every edge of what they search, and their runs are the agent's."""
+"""The W&B sweeps in sweep/wandb."""
 
 import itertools
 import os
@@ -18,11 +18,11 @@ from tinv.config.override_errors import find_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "sweep" / "wandb").glob("*.yaml"))
-KNOWN = {"program", "method", "metric", "parameters", "command", "early_terminate"}
+KEYS = {"program", "method", "metric", "parameters", "command", "early_terminate"}
 
 
 def edges(parameter):
-    """The values of a parameter; of an interval its ends and one between them."""
+    """The values of a parameter: for an interval its ends and a value between."""
     if "values" in parameter:
         return parameter["values"]
     low, high = parameter["min"], parameter["max"]
@@ -30,20 +30,20 @@ def edges(parameter):
 
 
 def commands(sweep):
-    """What the agent would type for every combination of the edges."""
+    """The command of the agent for every combination of the edges."""
     names, choices = zip(*((name, edges(parameter)) for name, parameter in sweep["parameters"].items()), strict=True)
     for values in itertools.product(*choices):
-        given = create_sweep_command_args({"args": {n: {"value": v} for n, v in zip(names, values, strict=True)}})
-        macros = {**given, "interpreter": ["python"], "program": [sweep["program"]]}
+        arguments = create_sweep_command_args({"args": {n: {"value": v} for n, v in zip(names, values, strict=True)}})
+        macros = {**arguments, "interpreter": ["python"], "program": [sweep["program"]]}
         words = [macros[c[2:-1]] if c.startswith("${") else [c] for c in create_sweep_command([*sweep["command"]])]
         yield dict(zip(names, values, strict=True)), [word for part in words for word in part]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_command_composes_to_what_the_sweep_chose(path):
+def test_every_command_composes_to_the_chosen_values(path):
     sweep, groups = yaml.safe_load(path.read_text()), composing.groups()
-    assert sweep.keys() <= KNOWN
+    assert sweep.keys() <= KEYS
     typed = list(commands(sweep))
     assert len(typed) >= 12
     for chosen, words in typed:
@@ -72,14 +72,14 @@ def test_the_first_and_the_last_command_compose(path):
 
 
 @pytest.mark.slow
-def test_a_run_under_the_agent_is_the_agent_s_and_logs_what_the_sweep_optimises(tmp_path, monkeypatch):
-    """W&B's own agent, told to run a point as its server would tell it."""
+def test_a_run_of_the_agent_logs_the_optimized_metric(tmp_path, monkeypatch):
+    """Runs W&B's agent with a command as from its server."""
     wandb.teardown()
     tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "pictures")
-    settings = """model=local model.pretrained=model data.folder=pictures concept.placeholder_token=my-cat
-    concept.initializer_token=toy data.batch_size=2 data.val_draws=2 trainer.max_steps=3 trainer=cpu
-    trainer.val_check_interval=2 callbacks.samples.num_inference_steps=1 callbacks.samples.seeds=[0] logger=wandb""".split()
+    tiny_images(tmp_path / "images")
+    settings = """model=local model.pretrained=model data.folder=images concept.placeholder_token=my-cat
+    concept.initializer_token=toy data.batch_size=2 data.val_draws=2 trainer.max_steps=3 trainer=cpu logger=wandb
+    trainer.val_check_interval=2 callbacks.samples.num_inference_steps=1 callbacks.samples.seeds=[0]""".split()
     for name, value in {
         "WANDB_MODE": "offline",
         "WANDB_SWEEP_ID": "sweep123",
@@ -99,9 +99,9 @@ def test_a_run_under_the_agent_is_the_agent_s_and_logs_what_the_sweep_optimises(
     agent._command_run({"run_id": "point1", "program": str(ROOT / "train.py"), "args": args})
     assert agent._run_processes["point1"].wait() == 0
     (run,) = (tmp_path / "outputs" / "untitled").iterdir()
-    (found,) = read_sessions(run)
-    assert (found.run.run_id, found.run.sweep_id, found.exit_code) == ("point1", "sweep123", 0)
-    assert found.config["optimizer.lr"] == found.config["optimizer"]["lr"] == 0.001
-    assert found.config["seed"] == 7
-    assert isinstance(found.summary["val/loss"], float)
-    assert found.run.project != "replaced"
+    (session,) = read_sessions(run)
+    assert (session.run.run_id, session.run.sweep_id, session.exit_code) == ("point1", "sweep123", 0)
+    assert session.config["optimizer.lr"] == session.config["optimizer"]["lr"] == 0.001
+    assert session.config["seed"] == 7
+    assert isinstance(session.summary["val/loss"], float)
+    assert session.run.project != "replaced"
