@@ -10,6 +10,8 @@ from tinv.concept import Concept, whole_word_regex
 from tinv.errors import UserError
 
 END_OF_WORD = "</w>"
+INITS_FROM_TOKEN = ("word", "phrase", "mean", "cross")
+"""The values of `embedding.init` that need `concept.initializer_token`."""
 
 
 def check_placeholder(concept: Concept, tokenizer: Any) -> None:
@@ -98,11 +100,13 @@ def check_single_token(word: str, tokenizer: Any) -> None:
 
 
 def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init: str) -> list[int]:
-    """Returns the token ids of the initializer.
+    """Returns the token ids of the initializer; none if `embedding.init` does not need it.
 
     Raises:
         UserError: it is empty, or has more tokens than `embedding.init` can use; the message shows the tokens.
     """
+    if init not in INITS_FROM_TOKEN:
+        return []
     text = (concept.initializer_token or "").strip()
     ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids if text else []
     if not ids:

@@ -28,8 +28,6 @@ from tinv.token_parts import MAX_STAGES, stage_names
 from tinv.types import Conditioning
 
 Init = Literal["word", "phrase", "mean", "cross", "clip", "vocabulary", "random", "file"]
-INITS_FROM_TOKEN = ("word", "phrase", "mean", "cross")
-"""The values of `init` that need `concept.initializer_token`."""
 Norm = Literal["free", "fixed", "soft", "directional"]
 
 
@@ -164,7 +162,7 @@ class EmbeddingConfig:
         check_caption_length(concept, tokenizer, captions, num_vectors=num_vectors, extra_tokens=extra_tokens)
         for word in self.init_words or ():
             check_single_token(word, tokenizer)
-        self._initializer_ids(concept, tokenizer)
+        initializer_ids(concept, tokenizer, num_vectors=self.num_vectors, init=self.init)
 
     def check_model(self, num_text_encoders: int) -> None:
         """Checks that a model with so many text encoders supports these settings.
@@ -208,7 +206,7 @@ class EmbeddingConfig:
             outputs = text_encoder_outputs(encode_text, concept.initializer_token or "", widths)
         vectors: dict[str, Tensor] = {}
         for encoder, table in tables.items():
-            ids = self._initializer_ids(concept, tokenizers[encoder])
+            ids = initializer_ids(concept, tokenizers[encoder], num_vectors=self.num_vectors, init=self.init)
             table_VD = table.detach().cpu()
             if self.init == "random":
                 init_KD = init_random(table_VD, self.num_vectors, seed=seed, encoder=encoder)
@@ -243,8 +241,3 @@ class EmbeddingConfig:
         if self.average_last:
             return TailAverage(parameters, self.average_last)
         return EMA(parameters, self.ema) if self.ema else None
-
-    def _initializer_ids(self, concept: Concept, tokenizer: Any) -> list[int]:
-        if self.init not in INITS_FROM_TOKEN:
-            return []
-        return initializer_ids(concept, tokenizer, num_vectors=self.num_vectors, init=self.init)

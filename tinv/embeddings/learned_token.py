@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tinv.concept import Concept
 from tinv.embeddings.averaging import TailAverage
-from tinv.embeddings.config import INITS_FROM_TOKEN, EmbeddingConfig
+from tinv.embeddings.checks import INITS_FROM_TOKEN
+from tinv.embeddings.config import EmbeddingConfig
 from tinv.token_parts import mentions
 from tinv.types import Conditioning, Vectors
 
