@@ -2,9 +2,9 @@
 
 
 class UserError(ValueError):
-    """A setting, a file or the machine prevents the command; the message says what is wrong and what to do.
+    """A wrong setting, file or environment; the message says what is wrong and what to do.
 
-    `train.py` and `tinv` print the message without a traceback. Any other exception is a bug and keeps its traceback.
+    `train.py` and `tinv ...` print the message alone. Every other exception is a bug and keeps its traceback.
     """
 
 

@@ -1,7 +1,6 @@
-"""The only source of randomness: numbers that depend on what they are for, never on when they are drawn.
+"""Random numbers as a function of a key, such as (seed, step, item, "noise").
 
-A key such as (seed, step, item, "noise") names one draw. The same key gives the same numbers with 0 workers or 8,
-before and after a resume, on every point of a sweep.
+The same key gives the same numbers with any number of workers, after a resume, and in every run of a sweep.
 """
 
 from collections.abc import Sequence
@@ -12,20 +11,20 @@ from torch import Tensor
 
 
 def seed_of(*key: int | str) -> int:
-    """A 63-bit seed for a key; different keys give unrelated seeds, the same key the same one on every machine."""
+    """Returns a 63-bit seed for a key, the same on every machine; seeds of different keys are unrelated."""
     digest = blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def generator(*key: int | str) -> torch.Generator:
-    """A generator on the CPU, at the beginning of the stream that the key names."""
+    """Returns a CPU generator, seeded by a key."""
     return torch.Generator().manual_seed(seed_of(*key))
 
 
 def normal_pair(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Two standard normal [2, B, ...] float32 for B seeds, the posterior's and the diffusion's of each sample.
+    """Returns standard normal noise [2, B, *shape], float32, for B seeds: for the VAE's posterior and for diffusion.
 
-    Drawn on the CPU, so that a run sees the same noise on every kind of device.
+    Drawn on the CPU, so that it is the same for every device.
     """
-    drawn = [torch.randn((2, *shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(drawn, dim=1)
+    noise = [torch.randn((2, *shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(noise, dim=1)

@@ -1,1 +1,1 @@
-"""What is typed and composed, and what is wrong with it; checked before anything of it is built."""
+"""Settings: composes, checks and explains them, and builds objects from them."""

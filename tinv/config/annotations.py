@@ -1,4 +1,4 @@
-"""Whether a plain YAML value fits a type annotation that was read, not evaluated. In doubt, it does."""
+"""Checks YAML values against type annotations that are parsed, not evaluated. Accepts a value in case of doubt."""
 
 import ast
 from collections.abc import Mapping
@@ -39,13 +39,13 @@ _ITEMS = {"list", "List", "set", "frozenset", "Sequence", "Iterable", "Collectio
 
 
 def fits(value: Any, annotation: ast.expr, module: Module, depth: int = 0) -> bool:
-    """Whether a value fits.
+    """Whether a value has the annotated type.
 
     Args:
-        value: text, a number, true or false, None, or lists and dicts of these. A dict with a `_target_` fits anything.
-        annotation: as written.
-        module: where the annotation's names have their meaning.
-        depth: how many names were followed already.
+        value: a plain YAML value. A dict with a `_target_` has every type.
+        annotation: the parsed annotation.
+        module: the module that defines its names.
+        depth: the number of names that were resolved already.
     """
     if depth > 20 or (isinstance(value, dict) and "_target_" in value):
         return True
@@ -65,13 +65,13 @@ def fits(value: Any, annotation: ast.expr, module: Module, depth: int = 0) -> bo
     if isinstance(annotation, ast.Name):
         if meaning := meaning_of(name, module):
             return fits(value, *meaning, depth + 1)
-        if (found := resolve(annotation, module)) and isinstance(found[0], ast.ClassDef):
-            return not _is_scalar(value) or _is_stringlike(found[0], found[1])
+        if (definition := resolve(annotation, module)) and isinstance(definition[0], ast.ClassDef):
+            return not _is_scalar(value) or _is_stringlike(definition[0], definition[1])
     return True
 
 
-def in_words(annotation: ast.expr, module: Module) -> str:
-    """The annotation as a person would write it: `int`, `float or null`, `crop or squash`, `a list of text`."""
+def describe_annotation(annotation: ast.expr, module: Module) -> str:
+    """Returns the type in words: `int`, `float or null`, `crop or squash`, `a list of text`."""
     return " or ".join(dict.fromkeys(_alternatives(annotation, module)))
 
 
@@ -103,9 +103,9 @@ def _alternatives(annotation: ast.expr, module: Module, depth: int = 0) -> list[
 
 
 def _either(sides: list[ast.expr], module: Module, depth: int) -> list[str]:
-    """The alternatives that YAML can write; classes count only if there is nothing else."""
-    found = [word for side in sides for word in _alternatives(side, module, depth + 1)]
-    return [word for word in found if word in _WORDS.values() or not word[:1].isupper()] or found
+    """Returns the alternatives that YAML can express, or the classes if there are no others."""
+    words = [word for side in sides for word in _alternatives(side, module, depth + 1)]
+    return [word for word in words if word in _WORDS.values() or not word[:1].isupper()] or words
 
 
 def _fits_subscript(value: Any, annotation: ast.Subscript, module: Module, depth: int) -> bool:

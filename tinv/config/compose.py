@@ -54,7 +54,7 @@ class Groups:
         self.loader = ConfigLoaderImpl(config_search_path=path)
         self._parser = OverridesParser.create(config_loader=self.loader)
         self._options: dict[str, list[str]] = {}
-        self._trees: dict[tuple[bool, tuple[str, ...]], DictConfig] = {}
+        self._trees: dict[tuple[bool, tuple[str, ...]], DictConfig | CompositionError] = {}
 
     def names(self) -> list[str]:
         """Returns the names of the groups: `model`, `concept`, `data` ..."""
@@ -84,8 +84,14 @@ class Groups:
         """
         key = multirun, tuple(overrides)
         if key not in self._trees:
-            self._trees[key] = self._load(*key)
-        return deepcopy(self._trees[key])
+            try:
+                self._trees[key] = self._load(*key)
+            except CompositionError as error:
+                self._trees[key] = error
+        tree = self._trees[key]
+        if isinstance(tree, CompositionError):
+            raise tree
+        return deepcopy(tree)
 
     def join(self, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
         """Returns the same settings as `load`, without Hydra's record of the command.

@@ -224,13 +224,12 @@ def _value_text(override: Override) -> str:
 
 def find_mode(groups: Groups, overrides: Sequence[str]) -> RunMode | None:
     """Returns `hydra.mode`: a file that sets it to MULTIRUN makes a command a sweep without -m."""
+    is_sweep = any(len(values_of(groups, text)) > 1 for text in overrides)
     try:
-        mode: RunMode | None = groups.load(overrides).hydra.mode
+        tree = groups.join(next(sweep_points(groups, overrides))) if is_sweep else groups.load(overrides)
     except CompositionError:
-        try:  # several values, without -m
-            mode = groups.join(next(sweep_points(groups, overrides))).hydra.mode
-        except CompositionError:
-            return None
+        return None
+    mode: RunMode | None = tree.hydra.mode
     return mode
 
 

@@ -1,7 +1,7 @@
-"""What a dotted target takes, read from its source without importing it.
+"""Signatures of `_target_`s, parsed from their source files.
 
-Importing torch and Lightning to look at a parameter list costs seconds; a misspelt setting should be answered at once.
-What cannot be decided by reading is taken to be right.
+Importing torch and Lightning takes seconds, and a misspelled setting should be reported at once. What the source does
+not tell is assumed to be right.
 """
 
 import ast
@@ -11,86 +11,87 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from tinv.config.annotations import fits, in_words
+from tinv.config.annotations import describe_annotation, fits
 from tinv.config.source_reader import Definition, Module, find, lineage
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument that a target takes."""
+    """A parameter of a target."""
 
     name: str
     required: bool
     about: str = ""
-    """First sentence of what its docstring says of it."""
+    """The first sentence of its documentation."""
     nullable: bool = False
-    """Its default is None, whatever the annotation says."""
+    """Whether its default is None, whatever the annotation says."""
     annotation: ast.expr | None = field(default=None, compare=False)
     module: Module | None = field(default=None, compare=False)
-    """Where the names in the annotation have their meaning."""
+    """The module that defines the names in the annotation."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a target takes."""
+    """The parameters of a target."""
 
     target: str
     parameters: Mapping[str, Parameter]
     open_ended: bool
-    """Whether it takes `**kwargs`, so that no argument can be called wrong."""
+    """Whether it accepts `**kwargs`, so that every argument is valid."""
     package: str
-    """The top package of the file that defines the target."""
+    """The top-level package of the file that defines the target."""
 
 
 @cache
 def signature(target: str) -> Signature:
-    """The signature of a class, a function or a class's method.
+    """Returns the signature of a class, a function or a method.
 
     Args:
-        target: dotted name, as in `_target_`.
+        target: a dotted name, as in `_target_`.
 
     Raises:
-        LookupError: there is no such thing, or it cannot be found by reading.
+        LookupError: the target does not exist, or its source cannot be found.
     """
-    found, module, owner = find(target)
-    if isinstance(found, ast.ClassDef):
-        parameters, open_ended = _of_class(found, module)
+    definition, module, owner = find(target)
+    if isinstance(definition, ast.ClassDef):
+        parameters, open_ended = _of_class(definition, module)
     else:
-        parameters, open_ended = _of_function(found, module, bound=owner is not None and not _is_static(found))
+        is_bound = owner is not None and not _is_static(definition)
+        parameters, open_ended = _of_function(definition, module, bound=is_bound)
     return Signature(target, {p.name: p for p in parameters}, open_ended, module.name.partition(".")[0])
 
 
 def accepts(parameter: Parameter, value: Any) -> bool:
-    """Whether a plain YAML value fits the parameter's annotation. In doubt, it does."""
+    """Whether a plain YAML value has the type of a parameter; True in case of doubt."""
     if parameter.annotation is None or parameter.module is None or (value is None and parameter.nullable):
         return True
     return fits(value, parameter.annotation, parameter.module)
 
 
 def describe(parameter: Parameter) -> str:
-    """What the parameter takes, as a person would write it: `int`, `float or null`, `crop or squash`."""
+    """Returns the type of a parameter in words: `int`, `float or null`, `crop or squash`."""
     if parameter.annotation is None or parameter.module is None:
         return "anything"
-    return in_words(parameter.annotation, parameter.module)
+    return describe_annotation(parameter.annotation, parameter.module)
 
 
 def _of_class(cls: ast.ClassDef, module: Module) -> tuple[list[Parameter], bool]:
-    for at, where in lineage(cls, module):
-        if _is_dataclass(at):
+    for base, base_module in lineage(cls, module):
+        if _is_dataclass(base):
             fields: dict[str, Parameter] = {}
-            for ancestor, home in reversed(list(lineage(at, where))):
+            for ancestor, home in reversed(list(lineage(base, base_module))):
                 if _is_dataclass(ancestor):
                     fields |= {p.name: p for p in _fields(ancestor, home)}
             return list(fields.values()), False
-        for node in at.body:
+        for node in base.body:
             if isinstance(node, ast.FunctionDef) and node.name in ("__init__", "__new__"):
-                return _of_function(node, where, bound=True)
+                return _of_function(node, base_module, bound=True)
     return [], False
 
 
 def _is_dataclass(cls: ast.ClassDef) -> bool:
-    named = [d.func if isinstance(d, ast.Call) else d for d in cls.decorator_list]
-    return any(ast.unparse(d).rpartition(".")[2] == "dataclass" for d in named)
+    decorators = [d.func if isinstance(d, ast.Call) else d for d in cls.decorator_list]
+    return any(ast.unparse(d).rpartition(".")[2] == "dataclass" for d in decorators)
 
 
 def _fields(cls: ast.ClassDef, module: Module) -> Iterator[Parameter]:
@@ -98,11 +99,11 @@ def _fields(cls: ast.ClassDef, module: Module) -> Iterator[Parameter]:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
         options = node.value.keywords if isinstance(node.value, ast.Call) else []
-        given = {k.arg: ast.unparse(k.value) for k in options}
-        if "ClassVar" in ast.unparse(node.annotation) or given.get("init") == "False":
+        arguments = {k.arg: ast.unparse(k.value) for k in options}
+        if "ClassVar" in ast.unparse(node.annotation) or arguments.get("init") == "False":
             continue
         is_field = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition(".")[2] == "field"
-        required = node.value is None or (is_field and not given.keys() & {"default", "default_factory"})
+        required = node.value is None or (is_field and not arguments.keys() & {"default", "default_factory"})
         nullable = isinstance(node.value, ast.Constant) and node.value.value is None
         yield Parameter(node.target.id, required, _docstring(after), nullable, node.annotation, module)
 
@@ -137,7 +138,7 @@ def _of_function(node: Definition, module: Module, *, bound: bool) -> tuple[list
 
 
 def _about_arguments(docstring: str) -> dict[str, str]:
-    """The first sentences of a Google style `Args:` section."""
+    """Returns the first sentences of a Google style `Args:` section, by parameter."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, flags=re.MULTILINE | re.DOTALL)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], flags=re.MULTILINE) if section else []
     return {name: _first_sentence(text) for name, text in entries}

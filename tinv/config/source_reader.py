@@ -1,6 +1,6 @@
-"""Definitions found by reading source files: nothing is imported, so nothing heavy starts.
+"""Finds definitions in source files without importing them.
 
-Finds the top package of a dotted name, walks to the module, and follows `from x import y`, aliases and base classes.
+Finds the top-level package of a dotted name and the module in it; follows `from x import y`, aliases and base classes.
 """
 
 import ast
@@ -11,47 +11,47 @@ from functools import cache
 from pathlib import Path
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-_DEEPEST = 20  # imports that go in circles end here
+_MAX_DEPTH = 20  # ends circular imports
 
 
 @dataclass(frozen=True)
 class Module:
-    """A source file and where it stands."""
+    """A module and its source file."""
 
     name: str
     path: Path
 
     @property
     def package(self) -> str:
-        """What a relative import starts from."""
+        """The package that relative imports start from."""
         return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
 
 
 def find(target: str) -> tuple[Definition, Module, ast.ClassDef | None]:
-    """The definition that a dotted name leads to, its module, and the class it is a method of.
+    """Returns the definition of a dotted name, its module, and for a method its class.
 
     Raises:
-        LookupError: there is none, or it cannot be found by reading.
+        LookupError: there is none, or its source cannot be found.
     """
     parts = target.split(".")
     module = _top(parts[0])
-    rest = parts[1:]
-    while rest and (below := _below(module, rest[0])):
-        module, rest = below, rest[1:]
-    if not rest:
-        raise LookupError(f"{target} is a module, not something that can be called")
-    found = in_module(rest[0], module)
-    if found is None:
-        raise LookupError(f"{module.name} has no {rest[0]}")
-    definition, module = found
-    if len(rest) == 1:
+    names = parts[1:]
+    while names and (submodule := _submodule(module, names[0])):
+        module, names = submodule, names[1:]
+    if not names:
+        raise LookupError(f"{target} is a module and cannot be called")
+    match = in_module(names[0], module)
+    if match is None:
+        raise LookupError(f"{module.name} has no {names[0]}")
+    definition, module = match
+    if len(names) == 1:
         return definition, module, None
-    if len(rest) == 2 and isinstance(definition, ast.ClassDef):
+    if len(names) == 2 and isinstance(definition, ast.ClassDef):
         for cls, where in lineage(definition, module):
             for node in cls.body:
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == rest[1]:
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == names[1]:
                     return node, where, cls
-    raise LookupError(f"{'.'.join(parts[:-1])} has no {rest[-1]}")
+    raise LookupError(f"{'.'.join(parts[:-1])} has no {names[-1]}")
 
 
 @cache
@@ -63,7 +63,7 @@ def _top(package: str) -> Module:
 
 
 @cache
-def _below(module: Module, name: str) -> Module | None:
+def _submodule(module: Module, name: str) -> Module | None:
     if module.path.name != "__init__.py":
         return None
     for path in (module.path.parent / name / "__init__.py", module.path.parent / f"{name}.py"):
@@ -73,20 +73,20 @@ def _below(module: Module, name: str) -> Module | None:
 
 
 def module_of(dotted: str) -> Module | None:
-    """The source file of a dotted module name, if it has one."""
-    head, *rest = dotted.split(".")
+    """Returns a module by its dotted name, or None if it has no source file."""
+    top, *names = dotted.split(".")
     try:
-        module: Module | None = _top(head)
+        module: Module | None = _top(top)
     except LookupError:
         return None
-    for name in rest:
-        module = module and _below(module, name)
+    for name in names:
+        module = module and _submodule(module, name)
     return module
 
 
 @cache
 def statements(module: Module) -> tuple[ast.stmt, ...]:
-    """The module's statements, those inside `if` and `try` included."""
+    """Returns the statements of a module, including those inside `if` and `try`."""
     return tuple(_flat(ast.parse(module.path.read_text(encoding="utf-8")).body))
 
 
@@ -101,8 +101,8 @@ def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def in_module(name: str, module: Module, depth: int = 0) -> tuple[Definition, Module] | None:
-    """The class or function that a module calls by this name, wherever it is written."""
-    if depth > _DEEPEST:
+    """Returns the class or function that has this name in a module, wherever it is defined."""
+    if depth > _MAX_DEPTH:
         return None
     for node in statements(module):
         if isinstance(node, Definition) and node.name == name:
@@ -112,9 +112,9 @@ def in_module(name: str, module: Module, depth: int = 0) -> tuple[Definition, Mo
             for alias in node.names:
                 if (alias.asname or alias.name) == name or alias.name == "*":
                     source = module_of(_absolute(node, module))
-                    wanted = name if alias.name == "*" else alias.name
-                    if source and (found := in_module(wanted, source, depth + 1)):
-                        return found
+                    original = name if alias.name == "*" else alias.name
+                    if source and (match := in_module(original, source, depth + 1)):
+                        return match
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and _assigns(node, name):
             return in_module(node.value.id, module, depth + 1)
     return None
@@ -133,7 +133,7 @@ def _absolute(node: ast.ImportFrom, module: Module) -> str:
 
 
 def resolve(expression: ast.expr, module: Module) -> tuple[Definition, Module] | None:
-    """The definition behind a base class or an annotation: a plain name, or a dotted one."""
+    """Returns the definition of a base class or an annotation: a plain or a dotted name."""
     if isinstance(expression, ast.Subscript):  # Generic[T]
         return resolve(expression.value, module)
     if isinstance(expression, ast.Name):
@@ -150,17 +150,17 @@ def resolve(expression: ast.expr, module: Module) -> tuple[Definition, Module] |
 
 
 def lineage(cls: ast.ClassDef, module: Module, depth: int = 0) -> Iterator[tuple[ast.ClassDef, Module]]:
-    """The class and its bases, nearest first (depth first: near enough to Python's order for constructors)."""
+    """Yields the class and its bases, depth first: close enough to Python's order for constructors."""
     yield cls, module
-    for base in cls.bases if depth < _DEEPEST else ():
-        found = resolve(base, module)
-        if found and isinstance(found[0], ast.ClassDef):
-            yield from lineage(found[0], found[1], depth + 1)
+    for base in cls.bases if depth < _MAX_DEPTH else ():
+        definition = resolve(base, module)
+        if definition and isinstance(definition[0], ast.ClassDef):
+            yield from lineage(definition[0], definition[1], depth + 1)
 
 
 def meaning_of(name: str, module: Module, depth: int = 0) -> tuple[ast.expr, Module] | None:
-    """What `Name = Union[...]` stands for, followed through imports."""
-    for node in statements(module) if depth < _DEEPEST else ():
+    """Returns the value of `Name = Union[...]`, through imports."""
+    for node in statements(module) if depth < _MAX_DEPTH else ():
         if isinstance(node, ast.Assign) and _assigns(node, name):
             return node.value, module
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
