@@ -1,4 +1,4 @@
-"""`tinv ...`: the commands for what has been learned. Each has a file here; its work is done elsewhere."""
+"""The command `tinv`. Each subcommand has a thin module here."""
 
 import argparse
 import sys
@@ -39,11 +39,11 @@ COMMANDS = (
     push,
     from_diffusers,
 )
-"""Each has `add(commands)`, which says what it is called and which options it takes."""
+"""Each module has `add(commands)`, which adds its parser."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0 done, 1 it could not be done, 2 wrong options, 130 interrupted."""
+    """Runs a command and returns its exit code: 0 success, 1 failure, 2 wrong options, 130 interrupted."""
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tinv", description="Use the words that textual inversion has learned.")
+    parser = argparse.ArgumentParser(prog="tinv", description="Generate with, evaluate and publish learned embeddings.")
     parser.add_argument("--version", action="version", version=f"tinv {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -68,6 +68,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Our own warnings as one line; the libraries' deprecations are for their developers."""
+    """Prints warnings of tinv in one line, and hides deprecation warnings of libraries."""
     if category is UserWarning:
         print(f"warning: {message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`tinv convert`: an embedding file for another program."""
+"""`tinv convert`: converts an embedding file for another program."""
 
 import argparse
 from pathlib import Path
@@ -8,29 +8,26 @@ from tinv.formats import EXPORT_FORMATS
 
 
 def add(commands: Any) -> None:
-    """Describe the command and its options."""
+    """Adds the parser of the command."""
     command = commands.add_parser(
         "convert",
-        help="turn an embedding file into one for another program",
-        description="Read an embedding of any program, whatever its file is called, and write it for another one. "
-        "docs/embedding-formats.md says which program reads which format.",
+        help="convert an embedding file for another program",
+        description="Convert an embedding file of any program. docs/embedding-formats.md lists the formats.",
         epilog="example: tinv convert outputs/cat_toy/2026-11-22_18-00-00 cat-toy.pt --to a1111",
     )
     command.set_defaults(command=run)
-    command.add_argument("source", type=Path, metavar="IN", help="a file, a run's folder, or another folder with one")
-    command.add_argument("out", type=Path, metavar="OUT", help="a file, or a folder for files under their usual names")
+    command.add_argument("source", type=Path, metavar="IN", help="an embedding file, or a folder with one")
+    command.add_argument("out", type=Path, metavar="OUT", help="a file, or a folder for files with default names")
     command.add_argument(
         "--to", required=True, choices=EXPORT_FORMATS, metavar="FORMAT", help=", ".join(EXPORT_FORMATS)
     )
-    command.add_argument("--token", metavar="WORD", help="the word's name (default: what the file or its name says)")
-    command.add_argument("--model", help="for a pipeline: a folder or a Hub id (default: the one that the file names)")
-    command.add_argument(
-        "--part", help="of a word that has parts: stage.0 and so on, or mean; docs/extended-embeddings.md"
-    )
+    command.add_argument("--token", metavar="TOKEN", help="the placeholder token (default: from the file or its name)")
+    command.add_argument("--model", help="for a pipeline: a folder or a Hub id (default: from the file)")
+    command.add_argument("--part", help="of an extended embedding: stage.0 ..., or mean; docs/extended-embeddings.md")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Convert, and say where the files are."""
+    """Converts and prints the paths of the files."""
     from tinv.inference.convert import convert
 
     options = {"token": arguments.token, "model": arguments.model, "part": arguments.part}

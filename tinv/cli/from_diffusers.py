@@ -1,4 +1,4 @@
-"""`tinv from-diffusers`: the command that does what a command of diffusers' scripts does."""
+"""`tinv from-diffusers`: translates a command of diffusers' scripts."""
 
 import argparse
 import sys
@@ -11,17 +11,17 @@ examples:
   tinv from-diffusers accelerate launch textual_inversion.py --pretrained_model_name_or_path=... --train_data_dir=...
   tinv from-diffusers < train.sh
 
-The command goes to the output, what is different to the errors: `tinv from-diffusers ... | sh` runs it.
+The command is printed to stdout, notes to stderr: `tinv from-diffusers ... | sh` runs the command.
 """
 
 
 def add(commands: Any) -> None:
-    """Describe the command; whatever follows it is the pasted command's own, its flags included."""
+    """Adds the parser of the command, which leaves all following words, flags included, to the pasted command."""
     command = commands.add_parser(
         "from-diffusers",
         help="translate a command of diffusers' textual_inversion scripts",
-        description="Print the command of tinv's that does what a command of diffusers' textual_inversion.py, "
-        "textual_inversion_sdxl.py or textual_inversion_flax.py does.",
+        description="Print the command of tinv with the effect of a command of diffusers' textual_inversion.py, "
+        "textual_inversion_sdxl.py or textual_inversion_flax.py.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="tinv from-diffusers [COMMAND ...]",
@@ -29,11 +29,11 @@ def add(commands: Any) -> None:
         add_help=False,
     )
     command.set_defaults(command=run, help=command.format_help)
-    command.add_argument("words", nargs="*", metavar="COMMAND", help="the pasted command; if none is given, it is read")
+    command.add_argument("words", nargs="*", metavar="COMMAND", help="the pasted command (default: read from stdin)")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the command, and in how far it is another."""
+    """Prints the command, and notes on differences."""
     from tinv.config.compose import Groups
     from tinv.from_diffusers import parse_command, read_command, translate
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(arguments.help())
         return
     if not words and sys.stdin.isatty():
-        raise UserError("paste the command behind tinv from-diffusers, or pipe it in; --help shows how")
+        raise UserError("no command given. Paste it after tinv from-diffusers, or pipe it in; see --help.")
     if len(words) < 2:
         words = read_command(words[0] if words else sys.stdin.read())
     translation = translate(parse_command(words), Groups())

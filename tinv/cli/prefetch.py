@@ -1,4 +1,4 @@
-"""`tinv prefetch`: fetch what a run will need of the Hub."""
+"""`tinv prefetch`: downloads the files that a run needs from the Hub."""
 
 import argparse
 import shlex
@@ -6,23 +6,23 @@ from typing import Any
 
 
 def add(commands: Any) -> None:
-    """Describe the command and its options."""
+    """Adds the parser of the command."""
     command = commands.add_parser(
         "prefetch",
-        help="fetch a run's model and pictures from the Hugging Face Hub",
-        description="Fetch what a run will open of the Hugging Face Hub into its cache, so that the run needs no "
-        "network. Takes what train.py takes. A second time it fetches what is missing, if anything is.",
+        help="download a run's model and images from the Hugging Face Hub",
+        description="Download all files that a run needs into the cache of the Hugging Face Hub, so that it needs no "
+        "network. Accepts the overrides of train.py. Skips files that are in the cache.",
         epilog="example: tinv prefetch +experiment=cat_toy_sd15 model.variant=fp16",
     )
     command.set_defaults(command=run)
     command.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="as for train.py: model=sdxl, +experiment=..."
     )
-    command.add_argument("--config-dir", help="a folder with groups of your own, as for train.py")
+    command.add_argument("--config-dir", help="a folder with your own groups, as for train.py")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Fetch, and say what is where."""
+    """Downloads the files and prints their paths."""
     from tinv.config.compose import Groups
     from tinv.config.override_errors import find_problems
     from tinv.config.validate import ConfigError, check
@@ -34,11 +34,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     from tinv.training.prefetch import prefetch
 
-    found = prefetch(cfg)
-    for entry in found:
+    downloads = prefetch(cfg)
+    for entry in downloads:
         print(entry)
     print(
-        f"now without a network: python train.py {shlex.join(arguments.overrides)}"
-        if found
-        else "nothing to fetch: the model and the pictures are on this machine"
+        f"to train without a network: python train.py {shlex.join(arguments.overrides)}"
+        if downloads
+        else "nothing to download: the model and the images are on this machine"
     )
