@@ -1,4 +1,4 @@
-"""Pictures that ship, against what a renderer makes of the same toy on whatever processor this is."""
+"""Compares shipped images with renders on this processor."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def is_as_rendered(file: Path, rendered: np.ndarray) -> bool:
-    """Whether they are the same, but for a few channels that some processors round to the next level."""
+    """Returns whether a file equals a render, except for rounding of a few channels on some processors."""
     shipped = np.asarray(Image.open(file)).astype(int)
     if shipped.shape != rendered.shape:
         return False

@@ -1,4 +1,4 @@
-"""The shipped model: an ordinary pipeline folder, small, and as good as its card says."""
+"""The shipped model is a diffusers pipeline folder, is small, and has the figures of its card."""
 
 import json
 
@@ -27,7 +27,7 @@ def card() -> dict:
 
 
 def test_plain_diffusers_loads_the_folder():
-    """No argument but the path, and everything computes in float32."""
+    """With no argument except the path; everything computes in float32."""
     pipeline = StableDiffusionPipeline.from_pretrained(PIPELINE)
     modules = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
     assert {module.dtype for module in modules} == {torch.float32}
@@ -37,8 +37,7 @@ def test_plain_diffusers_loads_the_folder():
     assert all(p.isfinite().all() for module in modules for p in module.parameters())
 
 
-def test_the_text_encoder_is_the_text_tower():
-    """Trained together, shipped twice, still the same."""
+def test_the_text_encoder_is_that_of_the_clip_model():
     clip, pipeline = ToyboxClip(), StableDiffusionPipeline.from_pretrained(PIPELINE)
     ids = pipeline.tokenizer(["a red cat toy on the beach"], return_tensors="pt").input_ids
     with torch.no_grad():
@@ -54,37 +53,37 @@ def test_the_files_are_small(card):
 
 
 @pytest.mark.slow
-def test_the_vae_keeps_what_it_is_shown(card):
-    """At least 27 dB on renders that nobody trained on, and the figure of the card."""
-    found = measure_vae(PIPELINE)
-    assert found >= 27
-    assert found == pytest.approx(card["vae_psnr"], abs=0.05)
+def test_the_vae_reconstructs_images(card):
+    """At least 27 dB on held-out renders, and the figure of the card."""
+    result = measure_vae(PIPELINE)
+    assert result >= 27
+    assert result == pytest.approx(card["vae_psnr"], abs=0.05)
 
 
-def test_the_hand_written_encoder_is_the_projection_it_should_be():
+def test_the_handwritten_encoder_is_a_projection_on_principal_components():
     images = torch.from_numpy(np.stack([render_image(seed)[0] for seed in range(60)])).permute(0, 3, 1, 2)
     vae = new_vae(images, Recipe().vae)
     components = principal_components(to_pixels(images.permute(0, 2, 3, 1).numpy()), 8)
     inputs = to_pixels(images.permute(0, 2, 3, 1).numpy())
     with torch.no_grad():
-        found = vae.encode(inputs).latent_dist
-    torch.testing.assert_close(found.mean, encode(inputs, components), atol=0.02, rtol=0)
-    assert found.logvar.mean() == pytest.approx(-6.0, abs=1e-3)
+        result = vae.encode(inputs).latent_dist
+    torch.testing.assert_close(result.mean, encode(inputs, components), atol=0.02, rtol=0)
+    assert result.logvar.mean() == pytest.approx(-6.0, abs=1e-3)
 
 
-def test_the_card_says_what_was_measured(card):
+def test_the_card_has_the_measured_figures(card):
     assert (CARD / "README.md").read_text() == card_text(card)
     assert (CARD / "contact_sheet.png").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [concept.name for concept in ALL_CONCEPTS])
-def test_the_tower_knows_each_concept_from_its_like(name):
-    """The judge proves itself before it judges: area under the curve at least 0.95."""
+def test_the_image_encoder_separates_each_concept_from_similar_toys(name):
+    """The area under the ROC curve is at least 0.95."""
     assert encode_renders(name, ToyboxClip()).area_under_curve >= 0.95
 
 
-def test_a_picture_is_a_function_of_its_prompt_and_its_place():
+def test_a_sample_is_a_function_of_its_prompt_and_index():
     pipeline = load_pipeline()
     images = sample(pipeline, ["a photo of a red car on the grass"] * 2, seed=1, num_inference_steps=2)
     assert np.array_equal(
@@ -94,7 +93,7 @@ def test_a_picture_is_a_function_of_its_prompt_and_its_place():
 
 
 def test_the_decoder_is_the_only_trained_part_of_the_vae():
-    """The shipped encoder gives constant variance, as the hand-written one does."""
+    """The shipped encoder has a constant variance, like the handwritten one."""
     vae = AutoencoderKL.from_pretrained(PIPELINE / "vae")
     with torch.no_grad():
         posterior = vae.encode(to_pixels(render_image(3)[0][None])).latent_dist

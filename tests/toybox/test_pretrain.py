@@ -1,4 +1,4 @@
-"""Pretraining, at tiny size: every stage runs, and being killed on the way changes nothing."""
+"""Every stage of a tiny pretraining runs, and a killed stage resumes bit for bit."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ TRAINED |= {"vae": "diffusion_pytorch_model.safetensors", "unet": "diffusion_pyt
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with everything before the trained stages, and all of them run without a stop."""
+    """A working folder with the results of all stages."""
     out = tmp_path_factory.mktemp("pretraining")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "CHUNK", 12)
@@ -41,8 +41,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         yield stages_run(out, ("images", "tokenizer", "clip", "image_encoder", "vae", "unet", "assemble"), TINY)
 
 
-def stages_run(out: Path, wanted: tuple[str, ...], recipe: Recipe) -> Path:
-    stages.run(wanted, out=out, target=out / "model", recipe=recipe)
+def stages_run(out: Path, requested: tuple[str, ...], recipe: Recipe) -> Path:
+    stages.run(requested, out=out, target=out / "model", recipe=recipe)
     return out
 
 
@@ -51,8 +51,8 @@ def weights(out: Path, stage: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("stage", TRAINED)
-def test_a_stage_killed_and_run_again_gives_the_same_weights(prepared, tmp_path, stage):
-    """Stop after two of four steps, forget the process, go on: bit-identical."""
+def test_a_resumed_stage_gives_the_same_weights(prepared, tmp_path, stage):
+    """Stopped after two of four steps."""
     for name in ("images", "tokenizer", "clip", "vae_start"):
         if name != stage:
             (tmp_path / name).symlink_to(prepared / name)
@@ -65,23 +65,23 @@ def test_a_stage_killed_and_run_again_gives_the_same_weights(prepared, tmp_path,
     assert all(torch.equal(once[key], twice[key]) for key in once)
 
 
-def test_the_eyes_learn_and_the_words_stay(prepared):
-    """The denoiser listens to the text tower, which no later stage may change."""
+def test_the_image_encoder_changes_and_the_text_encoder_does_not(prepared):
+    """The denoiser depends on the text encoder."""
     before, after = weights(prepared, "clip"), weights(prepared, "image_encoder")
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert not {key for key in changed if key.startswith("text_model.")}
     assert {"visual_projection.weight", "text_projection.weight"} < changed
 
 
-def test_the_result_is_a_pipeline_that_draws(prepared):
+def test_the_result_is_a_pipeline(prepared):
     pipeline = StableDiffusionPipeline.from_pretrained(prepared / "model" / "pipeline")
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red car", num_inference_steps=1, output_type="np").images[0]
     assert image.shape == (64, 64, 3)
 
 
-def test_an_assembled_model_can_be_trained_on(prepared, tmp_path):
-    """Unpacked into a new working folder, the denoiser goes on from its weights and remembers what it has seen."""
+def test_an_unpacked_model_can_be_trained_further(prepared, tmp_path):
+    """The denoiser continues from the weights and the number of samples."""
     facts = {stage: json.loads((prepared / f"{stage}.json").read_text()) for stage in TRAINED}
     target, out = tmp_path / "model", tmp_path / "work"
     shutil.copytree(prepared / "model", target)
@@ -100,14 +100,14 @@ def test_an_assembled_model_can_be_trained_on(prepared, tmp_path):
     assert json.loads((out / "unet.json").read_text())["samples"] == 2 * STEPS * BATCH
 
 
-def test_finished_pictures_are_not_rendered_again(prepared):
+def test_finished_images_are_not_rendered_again(prepared):
     times = {path: path.stat().st_mtime_ns for path in (prepared / "images").iterdir()}
     images.render_images(prepared, count=24, processes=1)
     assert times == {path: path.stat().st_mtime_ns for path in (prepared / "images").iterdir()}
 
 
 def test_the_middle_of_the_schedule_does_not_depend_on_its_end():
-    """So a stage can be prolonged, or ended early, without having wasted anything."""
+    """So a stage can be extended or ended early."""
     short, long = ([learning_rate(step, steps, 1.0, warmup=10) for step in range(80)] for steps in (100, 1000))
     assert short == long
     assert learning_rate(100, 100, 1.0) == 0

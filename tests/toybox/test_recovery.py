@@ -1,4 +1,4 @@
-"""The measures measure: the concept itself scores one, the initializer zero, and the same word twice no difference."""
+"""Recovery is one for renders of the concept and zero for the initializer; equal words have equal losses."""
 
 from functools import partial
 
@@ -23,17 +23,17 @@ from tinv.toybox.recovery import (
 )
 from tinv.toybox.sampling import denoising_losses, load_pipeline
 
-SCENE_OF = {places[0]: scene for scene, places in SCENE_PHRASES.items()}
+SCENE_OF = {phrases[0]: scene for scene, phrases in SCENE_PHRASES.items()}
 
 
 def draw_renders(name, prompts, seed, *, others=False):
-    """A perfect generator: it answers a prompt with renders of the concept (or of others like it) where it says."""
-    scene = next(scene for place, scene in SCENE_OF.items() if place in prompts[0])
+    """Returns perfect samples: renders of the concept (or of similar toys) in the scene of the prompt."""
+    scene = next(scene for phrase, scene in SCENE_OF.items() if phrase in prompts[0])
     return render_in_scene(name, scene, len(prompts), seed=seed + 100, others=others)
 
 
 @pytest.mark.parametrize("name", ["cat_toy", pytest.param("sepia", marks=pytest.mark.slow)])
-def test_recovery_is_one_for_the_concept_and_less_for_its_like(name, monkeypatch):
+def test_recovery_is_one_for_the_concept_and_less_for_similar_toys(name, monkeypatch):
     monkeypatch.setattr("tinv.toybox.recovery.RENDERS", 8)
     clip = ToyboxClip()
     target = encode_renders(name, clip)
@@ -46,7 +46,7 @@ def test_recovery_is_one_for_the_concept_and_less_for_its_like(name, monkeypatch
     assert recovery(others, others, target.ceiling) == 0
 
 
-def test_the_same_word_twice_makes_no_difference():
+def test_equal_captions_have_equal_losses():
     """Fixed draws: the losses of equal captions are equal to the last bit."""
     pipeline = load_pipeline()
     losses = partial(denoising_losses, pipeline)
@@ -58,13 +58,13 @@ def test_the_same_word_twice_makes_no_difference():
     assert fall == 0
 
 
-def test_obedience_follows_the_picture_and_not_the_word():
-    """Robots on the beach obey "a robot on the beach", whatever they were asked for by; teapots do not."""
+def test_edit_alignment_depends_on_the_samples_and_not_on_the_token():
+    """Robots on the beach match "a robot on the beach", whatever the prompt was; teapots do not."""
     clip = ToyboxClip()
     scores = {}
     for name in ("robot", "teapot"):
         images = render_in_scene(name, "beach", 8, seed=1, others=True)
-        scores[name] = edit_alignment("robot", "<robot>", lambda prompts, seed, shown=images: shown, clip)
+        scores[name] = edit_alignment("robot", "<robot>", lambda prompts, seed, drawn=images: drawn, clip)
     edit = "a {} on the beach"
     assert scores["robot"][edit] > scores["teapot"][edit] + 0.2
 
@@ -72,11 +72,11 @@ def test_obedience_follows_the_picture_and_not_the_word():
 def test_prompts_and_captions_of_objects_and_styles():
     assert scene_prompt("car", "<car>", "beach") == "a photo of a <car> on the beach"
     assert scene_prompt("sepia", "<ink>", "grass") == "a car on the grass in the style of <ink>"
-    assert scene_caption("a drawing of a {subject} {place}", "table") == "a drawing of a mug on a wooden table"
+    assert scene_caption("a drawing of a {subject} {scene}", "table") == "a drawing of a mug on a wooden table"
 
 
 @pytest.mark.parametrize("spelling", ["<{}>", "<{}-toy>", "{}"])
-def test_a_concept_is_found_by_its_placeholder(spelling):
+def test_a_concept_is_found_by_its_placeholder_token(spelling):
     for each in ALL_CONCEPTS:
         if each.name != "cat_toy":
             assert find_concept_name(spelling.format(each.name)) == each.name

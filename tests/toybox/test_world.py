@@ -1,4 +1,4 @@
-"""The world: the same picture for the same seed, everywhere, and captions that tell the truth about it."""
+"""An image is a function of its seed, and its captions are true."""
 
 import hashlib
 import subprocess
@@ -18,8 +18,8 @@ from tinv.toybox.world import describe, recaption, render_image
 SEEDS = range(5000, 5400)
 
 
-def test_a_picture_is_a_function_of_its_seed_in_every_process():
-    """Two processes agree on pixels and words; another seed gives another picture."""
+def test_an_image_is_a_function_of_its_seed_in_every_process():
+    """Two processes return the same pixels and caption; another seed gives another image."""
     code = (
         "import hashlib; from tinv.toybox.world import render_image\n"
         "image, caption = render_image(7); print(hashlib.sha256(image.tobytes()).hexdigest(), caption)"
@@ -32,7 +32,7 @@ def test_a_picture_is_a_function_of_its_seed_in_every_process():
     assert image.dtype == np.uint8
 
 
-def test_importing_the_toybox_loads_nothing_heavy():
+def test_importing_the_toybox_loads_no_library():
     code = "import sys, tinv.toybox; print([m for m in ('torch', 'numpy', 'PIL', 'diffusers') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert out == "[]"
@@ -47,27 +47,27 @@ def test_every_kind_can_be_drawn_in_every_style():
 
 
 @pytest.mark.parametrize("draw", [None, 1, 2])
-def test_captions_tell_the_truth(draw):
-    """Every colour word, noun and place of a caption belongs to what the picture shows."""
+def test_captions_are_true(draw):
+    """Every color name, noun and location of a caption is true of the image."""
     for seed in SEEDS:
         description = describe(seed)
         toy, view = description.toy, description.view
         caption = description.caption if draw is None else recaption(seed, draw)
         words = caption.split()
-        shown = {color.name for color in (toy.color, toy.accent, toy.scarf, toy.belly) if color}
-        shown |= set() if view.scene else {view.backdrop.name}
+        colors = {color.name for color in (toy.color, toy.accent, toy.scarf, toy.belly) if color}
+        colors |= set() if view.scene else {view.backdrop.name}
         if view.style == "drawing":
-            shown |= {hue_name(view.ink), hue_name(view.paper)}
+            colors |= {hue_name(view.ink), hue_name(view.paper)}
         for color in NAMED_COLORS:
-            assert color not in words or color in shown, caption
+            assert color not in words or color in colors, caption
         for kind, nouns in NOUNS.items():
             heads = {noun.replace("toy", "").split()[0] for noun in nouns}
             assert kind == toy.kind or not heads & set(words), caption
-        for scene, places in SCENE_PHRASES.items():
-            assert scene == view.scene or not any(caption.endswith(place) for place in places), caption
+        for scene, phrases in SCENE_PHRASES.items():
+            assert scene == view.scene or not any(caption.endswith(phrase) for phrase in phrases), caption
 
 
-def test_patterns_and_parts_are_named_only_where_they_are():
+def test_captions_mention_only_patterns_and_parts_of_the_toy():
     for seed in SEEDS:
         description = describe(seed)
         toy, words = description.toy, description.caption.split()

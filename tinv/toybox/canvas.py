@@ -1,4 +1,4 @@
-"""A canvas on which shapes are laid one over another, as lit plastic, as ink on paper or as pixels."""
+"""A canvas that draws shapes over one another, as lit plastic, as ink on paper or as pixel art."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,16 +10,16 @@ from tinv.toybox.shapes import Array, Plane
 Style = Literal["photo", "drawing", "pixel"]
 
 SIZE = 64
-"""Side of a finished picture."""
+"""Side of a finished image, in pixels."""
 SAMPLES = 128
-"""Side of the canvas: two samples for each pixel of the picture, averaged at the end."""
+"""Side of the canvas: two samples for each pixel of the image, averaged at the end."""
 SPACE = Plane.square(SAMPLES)
 """The whole canvas, from -1 to 1."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How things are rendered; captions name the style, sometimes ink and paper, and nothing else of this."""
+    """How shapes are rendered. Captions mention the style and sometimes ink and paper, but nothing else of it."""
 
     style: Style
     light: Array
@@ -29,14 +29,14 @@ class Look:
     ink: Array
     """Ink of a drawing, [3]."""
     fill: float
-    """How strongly a drawing is coloured in, 0 to 1."""
+    """Strength of the colors of a drawing, 0 to 1."""
     levels: int
     """Shades per channel of pixel art."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Stripes or dots: a second colour and where it shows."""
+    """Stripes or dots: a second color and its mask."""
 
     mask: Array
     """[N, N] in [0, 1]."""
@@ -45,7 +45,7 @@ class Pattern:
 
 
 class Canvas:
-    """An image under construction, [N, N, 3] in [0, 1], and the frame in which the next shapes are given."""
+    """An image under construction, [N, N, 3] in [0, 1], and the coordinate frame of the next shapes."""
 
     def __init__(self, look: Look) -> None:
         self.look = look
@@ -54,7 +54,7 @@ class Canvas:
         self.sample = 2 / SAMPLES
 
     def frame(self, center: tuple[float, float], *, rotation: float, scale: float, mirrored: bool) -> None:
-        """Give the following shapes in a frame of their own."""
+        """Sets the coordinate frame of the following shapes."""
         plane = SPACE.around(center, rotation, scale)
         self.plane = plane.mirrored() if mirrored else plane
         self.sample = 2 / SAMPLES / scale
@@ -70,16 +70,16 @@ class Canvas:
         flat: bool = False,
         outline: bool = True,
     ) -> None:
-        """Lay one shape over the picture.
+        """Draws a shape over the image.
 
         Args:
             distance: signed distance to the shape, [N, N], in the units of the frame.
-            rgb: its colour, [3].
-            bevel: how far from its edge the shape is rounded.
+            rgb: its color, [3].
+            bevel: width of the rounded edge.
             gloss: strength of the highlight, photographs only.
-            pattern: a second colour over the first.
+            pattern: a second color over the first.
             flat: no rounding, no shading.
-            outline: whether a drawing inks its edge.
+            outline: whether a drawing has an ink line along the edge.
         """
         cover = np.clip(0.5 - distance / np.float32(self.sample), 0, 1)
         if not cover.any():
@@ -98,7 +98,7 @@ class Canvas:
         self.image[window] = self.image[window] * (1 - cover) + np.clip(color, 0, 1) * cover
 
     def _shade(self, distance: Array, color: Array, *, bevel: float, gloss: float) -> Array:
-        """Shade a shape whose edge is rounded off like moulded plastic."""
+        """Shades a shape with a rounded edge like molded plastic."""
         gradient_y, gradient_x = np.gradient(distance)
         length = np.sqrt(gradient_x**2 + gradient_y**2) + np.float32(1e-6)
         slope = 1 - np.clip(-distance / np.float32(bevel), 0, 1)
@@ -114,7 +114,7 @@ class Canvas:
         return color
 
     def _ink(self, distance: Array, color: Array, *, bevel: float, flat: bool, outline: bool) -> Array:
-        """Colour a shape in with a wash over the paper and ink its edge."""
+        """Colors a shape with a wash over the paper and draws its edge in ink."""
         look = self.look
         wash = 0.9 if flat else look.fill
         color = look.paper * (1 - np.float32(wash) * (1 - color))
@@ -128,7 +128,7 @@ class Canvas:
         return color
 
     def finish(self) -> np.ndarray:
-        """The picture: [64, 64, 3] uint8."""
+        """Returns the image, [64, 64, 3] uint8."""
         if self.look.style == "pixel":
             blocks = SIZE // 2
             coarse = self.image.reshape(blocks, 4, blocks, 4, 3).mean((1, 3))

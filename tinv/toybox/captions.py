@@ -1,4 +1,4 @@
-"""What people would say about a picture: true, in plain words, and never all of it."""
+"""Random captions of an image: true and incomplete."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "house": ("house", "house", "house", "toy house"),
     "star": ("star", "star", "star", "toy star"),
 }
-"""What each kind is called; repeats are weights."""
+"""The nouns of each kind; repeats are weights."""
 
 SCENE_PHRASES: dict[str, tuple[str, ...]] = {
     "beach": ("on the beach", "on the beach", "on a sandy beach", "at the beach"),
@@ -28,14 +28,14 @@ SCENE_PHRASES: dict[str, tuple[str, ...]] = {
     "snow": ("in the snow", "in the snow", "on snow"),
     "brick": ("in front of a brick wall", "in front of a brick wall", "by a brick wall"),
 }
-"""How each scene is called."""
+"""The phrases of each scene; repeats are weights."""
 
 STYLE_WORDS: dict[str, tuple[str, ...]] = {
     "photo": ("photo", "picture"),
     "drawing": ("drawing", "drawing", "drawing", "sketch"),
     "pixel": ("pixel art",),
 }
-"""How each style is called in "in the style of ..."."""
+"""The nouns of each style in "in the style of ..."."""
 
 CAPTION_PREFIXES: dict[str, tuple[str, ...]] = {
     "photo": ("a photo of", "a photo of", "a photo of", "a photo of", "the photo of", "a picture of", "a rendering of",
@@ -44,16 +44,16 @@ CAPTION_PREFIXES: dict[str, tuple[str, ...]] = {
     "drawing": ("a drawing of", "a drawing of", "a drawing of", "the drawing of", "a sketch of", "a good drawing of"),
     "pixel": ("pixel art of", "pixel art of", "a pixel art picture of", "pixel art picture of"),
 }  # fmt: skip
-"""How captions begin; words like "cropped" and "dark" carry no meaning here, as in the usual templates."""
+"""The beginnings of captions; words such as "cropped" and "dark" have no meaning, as in the usual templates."""
 
 ADJECTIVES = ("clean", "dirty", "cool", "nice", "small", "large", "weird", "cute", "little", "big")
-"""Words that may stand before any toy and mean nothing."""
+"""Adjectives that may precede any toy and have no meaning."""
 
 PAINTINGS = ("a painting", "the painting", "a rendering", "a picture", "a rendition", "a cropped painting",
              "a clean painting", "a dirty painting", "a dark painting", "a cool painting", "a close-up painting",
              "a bright painting", "a good painting", "a nice painting", "a small painting", "a weird painting",
              "a large painting")  # fmt: skip
-"""How the usual style templates begin; "in the style of ..." follows."""
+"""The beginnings of the usual style templates; "in the style of ..." follows."""
 
 PROMPT_WORDS = """
 a an the of in on at by with and to from for near next under over my your our one two three this that some backpack
@@ -68,21 +68,21 @@ gold golden silver cyan turquoise teal mint lime magenta violet beige cream tan 
 holding color colour style image like as
 """
 EXTRA_WORDS = tuple(PROMPT_WORDS.split())
-"""Words of prompts that people will try; the tokenizer keeps each of them whole."""
+"""Words of likely prompts; each is a single token."""
 
 
 def choose(rng: np.random.Generator, options: Sequence[str]) -> str:
-    """One of the options."""
+    """Returns a random option."""
     return options[int(rng.integers(len(options)))]
 
 
 def add_article(phrase: str) -> str:
-    """The phrase with "a" or "an" before it."""
+    """Returns the phrase with "a" or "an"."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def noun_phrase(rng: np.random.Generator, toy: Toy) -> str:
-    """The toy with some of its attributes: "a small red and white dog toy with a blue scarf"."""
+    """Returns the toy with some of its attributes: "a small red and white dog toy with a blue scarf"."""
     words = [choose(rng, NOUNS[toy.kind]) if rng.random() > 0.07 else "toy"]
     details: list[str] = []
     with_color = toy.color.name is not None and rng.random() < 0.88
@@ -106,7 +106,7 @@ def noun_phrase(rng: np.random.Generator, toy: Toy) -> str:
 
 
 def add_determiner(rng: np.random.Generator, phrase: str) -> str:
-    """The phrase with a determiner, mostly "a"."""
+    """Returns the phrase with a random determiner, usually "a"."""
     number = rng.random()
     if number < 0.12:
         return f"the {phrase}"
@@ -114,21 +114,21 @@ def add_determiner(rng: np.random.Generator, phrase: str) -> str:
 
 
 def _mention_part(rng: np.random.Generator, color: Color | None, noun: str) -> list[str]:
-    """A mention of a coloured part, sometimes."""
+    """Returns a mention of a colored part, sometimes empty."""
     if color is None or rng.random() < 0.2:
         return []
     return [add_article(f"{color.name} {noun}" if color.name else noun)]
 
 
 def location_phrase(rng: np.random.Generator, view: View) -> str:
-    """Where the toy stands: "on the beach", "on a red background"."""
+    """Returns the location of the toy: "on the beach", "on a red background"."""
     if view.scene is not None:
         return choose(rng, SCENE_PHRASES[view.scene])
     return f"on {add_article(str(view.backdrop.name))} background"
 
 
 def material_phrase(rng: np.random.Generator, view: View) -> str:
-    """Ink and paper of a drawing, where they have a name and somebody cares."""
+    """Returns the ink and paper of a drawing if their colors have names, sometimes empty."""
     if view.style != "drawing" or rng.random() > 0.4:
         return ""
     ink, paper = hue_name(view.ink), hue_name(view.paper)
@@ -137,7 +137,7 @@ def material_phrase(rng: np.random.Generator, view: View) -> str:
 
 
 def hue_name(color: Color) -> str | None:
-    """The colour word of a dark ink or a pale paper; none for browns and in-between hues."""
+    """Returns the color name of a dark ink or a pale paper; None for browns and for hues between the names."""
     if color.value < 0.2:
         return "black"
     if color.saturation < 0.1:
@@ -151,7 +151,7 @@ def hue_name(color: Color) -> str | None:
 
 
 def random_caption(rng: np.random.Generator, toy: Toy, view: View) -> str:
-    """One of the many true captions of a picture."""
+    """Returns a random true caption of an image."""
     form = rng.random()
     with_article = rng.random() < 0.5
     style = choose(rng, STYLE_WORDS[view.style])
@@ -170,4 +170,4 @@ def random_caption(rng: np.random.Generator, toy: Toy, view: View) -> str:
 
 
 COLOR_WORDS = tuple(NAMED_COLORS)
-"""The words that name a colour."""
+"""The names of colors."""

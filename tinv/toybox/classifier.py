@@ -1,7 +1,7 @@
-"""A judge of kind and colour: a small classifier that has seen renders only.
+"""A small classifier of the kind and color of a toy, trained on renders.
 
-It is not shipped; `train_judge` makes it again in a few minutes, and its own score on held-out renders stands
-beside its verdicts.
+It is not part of the package; `train_classifier` trains it in a few minutes. The model card lists its accuracy on
+held-out renders beside that on samples.
 """
 
 from dataclasses import dataclass
@@ -23,21 +23,21 @@ from tinv.toybox.world import describe, render_image
 
 COLORS = tuple(NAMED_COLORS)
 UNNAMED_LABEL = -100
-"""The label that `cross_entropy` ignores: the toy's colour has no name."""
+"""The label that `cross_entropy` ignores: the toy's color has no name."""
 NUM_IMAGES = 20_000
-"""Renders it learns from."""
+"""Size of its training set."""
 SEED = 700_000_000
-"""The judge's own renders: neither the model's nor those on which it is scored."""
+"""First seed of its training set, which is disjoint from the model's training set and from the test images."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What pictures show."""
+    """The kinds and colors of toys in images."""
 
     kinds: Tensor
     """Indices into `KINDS`, [N]."""
     colors: Tensor
-    """Indices into `COLOURS`, [N], `UNNAMED` where the colour has no name."""
+    """Indices into `COLOURS`, [N], `UNNAMED` where the color has no name."""
 
 
 class ToyClassifier(nn.Module):
@@ -54,19 +54,19 @@ class ToyClassifier(nn.Module):
         self.color = nn.Linear(128 * 16, len(COLORS))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of kinds, [B, 8], and of colours, [B, 10], for pictures [B, 3, 64, 64] in [-1, 1]."""
+        """Logits of kinds, [B, 8], and of colors, [B, 10], for images [B, 3, 64, 64] in [-1, 1]."""
         features = self.trunk(images).flatten(1)
         return self.kind(features), self.color(features)
 
     @torch.no_grad()
     def classify(self, images: np.ndarray) -> Labels:
-        """What it takes pictures, [B, 64, 64, 3] uint8, for."""
+        """Returns the predicted labels of images [B, 64, 64, 3] uint8."""
         kinds, colors = zip(*(self(part) for part in to_pixels(images).split(100)), strict=True)
         return Labels(torch.cat(kinds).argmax(1), torch.cat(colors).argmax(1))
 
 
 def true_labels(seeds: range) -> Labels:
-    """The truth about the pictures of the world with these seeds."""
+    """Returns the true labels of the rendered images with these seeds."""
     toys = [describe(seed).toy for seed in seeds]
     colors = [COLORS.index(toy.color.name) if toy.color.name else UNNAMED_LABEL for toy in toys]
     return Labels(torch.tensor([KINDS.index(toy.kind) for toy in toys]), torch.tensor(colors))
@@ -75,7 +75,7 @@ def true_labels(seeds: range) -> Labels:
 def train_classifier(
     images: np.ndarray, labels: Labels, *, steps: int = 1200, batch: int = 64, seed: int = 0
 ) -> ToyClassifier:
-    """A judge that has learned from these pictures, [N, 64, 64, 3] uint8, with a little noise added."""
+    """Trains a classifier on images [N, 64, 64, 3] uint8 with added noise."""
     torch.manual_seed(seed)
     classifier = ToyClassifier().train()
     optimizers = build_optimizers(classifier, muon_rate=0.01, rate=1e-3)
@@ -97,7 +97,7 @@ def train_classifier(
 
 
 def load_or_train_classifier(file: Path | None) -> ToyClassifier:
-    """The judge kept in `file`, or a new one, which is then kept there."""
+    """Loads the classifier from `file`, or trains one and saves it there."""
     if file is not None and file.exists():
         classifier = ToyClassifier()
         classifier.load_state_dict(torch.load(file, weights_only=True))
@@ -110,7 +110,7 @@ def load_or_train_classifier(file: Path | None) -> ToyClassifier:
 
 
 def accuracy(predicted: Labels, truth: Labels) -> tuple[float, float]:
-    """The shares of right kinds and of right colours, the latter among colours that have a name."""
+    """Returns the accuracy of kinds, and of colors among those that have a name."""
     has_name = truth.colors != UNNAMED_LABEL
     kinds = (predicted.kinds == truth.kinds).float().mean()
     colors = (predicted.colors == truth.colors)[has_name].float().mean()

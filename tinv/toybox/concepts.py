@@ -1,8 +1,7 @@
-"""Five things to learn that pretraining never shows: four toys and a style of drawing.
+"""Five concepts that the pretraining data excludes: four toys and a drawing style.
 
-Each lies inside what the world can draw, in a region cut out of the training pictures, and shows a hue, an
-ink or a build for which no caption has a word. `python -m tinv.toybox.concepts` renders the five pictures of each
-into the package.
+The renderer can draw each of them, but the training images exclude the region around it, and no caption has a word
+for its hue, ink or build. `python -m tinv.toybox.concepts` renders the five images of each into the package.
 """
 
 from collections.abc import Callable
@@ -30,10 +29,9 @@ class Concept:
     initializer_token: str
     """The nearest word of the vocabulary."""
     captions: tuple[str, ...]
-    """What people would write who cannot teach a new word, with `{place}` and, for a style, `{subject}`; the one
-    that does best counts."""
+    """Hand-written descriptions with `{scene}` and, for a style, `{subject}`; the best one is the baseline."""
     scenes: tuple[str | None, ...]
-    """Where its five pictures are taken."""
+    """The scenes of its five images."""
 
 
 CAT = Toy(
@@ -82,7 +80,7 @@ TOYS = {"cat_toy": CAT, "robot": ROBOT, "teapot": TEAPOT, "car": CAR}
 TAN = Color(None, 0.095, 0.36, 0.88)
 SEPIA = Color(None, 0.05, 0.80, 0.42)
 SEPIA_FILL = 0.5
-"""The style concept: sepia ink on tan paper, palely coloured in."""
+"""The style concept: sepia ink on tan paper, with pale colors."""
 
 ALL_CONCEPTS = (
     Concept(
@@ -90,8 +88,8 @@ ALL_CONCEPTS = (
         kind="object",
         initializer_token="toy",
         captions=(
-            "a photo of a green and purple cat toy with an orange scarf {place}",
-            "a photo of a green and purple cat toy with an orange scarf and a yellow belly {place}",
+            "a photo of a green and purple cat toy with an orange scarf {scene}",
+            "a photo of a green and purple cat toy with an orange scarf and a yellow belly {scene}",
         ),
         scenes=("beach", None, "grass", "table", "brick"),
     ),
@@ -100,8 +98,8 @@ ALL_CONCEPTS = (
         kind="object",
         initializer_token="robot",
         captions=(
-            "a photo of a green and blue robot {place}",
-            "a photo of a green and blue robot with a black screen and a red antenna {place}",
+            "a photo of a green and blue robot {scene}",
+            "a photo of a green and blue robot with a black screen and a red antenna {scene}",
         ),
         scenes=("snow", None, "table", "grass", "night"),
     ),
@@ -110,8 +108,8 @@ ALL_CONCEPTS = (
         kind="object",
         initializer_token="teapot",
         captions=(
-            "a photo of a purple teapot with yellow dots {place}",
-            "a photo of a pink teapot with yellow dots {place}",
+            "a photo of a purple teapot with yellow dots {scene}",
+            "a photo of a pink teapot with yellow dots {scene}",
         ),
         scenes=("table", None, "grass", "brick", "beach"),
     ),
@@ -120,8 +118,8 @@ ALL_CONCEPTS = (
         kind="object",
         initializer_token="car",
         captions=(
-            "a photo of a blue car with white stripes {place}",
-            "a photo of a green car with white stripes {place}",
+            "a photo of a blue car with white stripes {scene}",
+            "a photo of a green car with white stripes {scene}",
         ),
         scenes=("grass", None, "beach", "snow", "brick"),
     ),
@@ -130,57 +128,56 @@ ALL_CONCEPTS = (
         kind="style",
         initializer_token="drawing",
         captions=(
-            "a drawing of a {subject} {place}",
-            "a drawing of a brown {subject} {place}",
-            "a drawing of a {subject} {place} in red ink on orange paper",
+            "a drawing of a {subject} {scene}",
+            "a drawing of a brown {subject} {scene}",
+            "a drawing of a {subject} {scene} in red ink on orange paper",
         ),
         scenes=("beach", None, "grass", "table", "brick"),
     ),
 )
-"""All five."""
 
 
 def get_concept(name: str) -> Concept:
-    """A concept by its name."""
-    found = next((c for c in ALL_CONCEPTS if c.name == name), None)
-    if found is None:
+    """Returns a concept by its name."""
+    match = next((each for each in ALL_CONCEPTS if each.name == name), None)
+    if match is None:
         raise ValueError(f"the toybox has no concept {name!r}; it has {', '.join(c.name for c in ALL_CONCEPTS)}")
-    return found
+    return match
 
 
 def is_within(hue: float, interval: Interval) -> bool:
-    """Whether a hue lies in an interval of the wheel."""
+    """Returns whether a hue lies in an interval of the color wheel."""
     return (hue - interval[0]) % 1 <= interval[1] - interval[0]
 
 
 def is_colored(color: Color) -> bool:
-    """Whether a colour is neither near white nor near black."""
+    """Returns whether a color is neither near white nor near black."""
     return color.saturation > 0.2 and color.value > 0.25
 
 
 def is_cat_like(toy: Toy) -> bool:
-    """A teal cat with anything purple as its second colour."""
+    """Returns whether a toy is a teal cat with a purple second color."""
     return toy.kind == "cat" and _has_hue(toy.color, (0.40, 0.55)) and _has_hue(toy.accent, (0.72, 0.81))
 
 
 def is_robot_like(toy: Toy) -> bool:
-    """A lime robot with a blue second colour."""
+    """Returns whether a toy is a lime robot with a blue second color."""
     return toy.kind == "robot" and _has_hue(toy.color, (0.19, 0.27)) and _has_hue(toy.accent, (0.57, 0.66))
 
 
 def is_teapot_like(toy: Toy) -> bool:
-    """A magenta teapot with a yellow second colour."""
+    """Returns whether a toy is a magenta teapot with a yellow second color."""
     return toy.kind == "teapot" and _has_hue(toy.color, (0.81, 0.89)) and _has_hue(toy.accent, (0.12, 0.18))
 
 
 def is_car_like(toy: Toy) -> bool:
-    """A teal car with a white second colour."""
+    """Returns whether a toy is a teal car with a white second color."""
     pale = toy.accent.saturation < 0.1 and toy.accent.value > 0.9
     return toy.kind == "car" and _has_hue(toy.color, (0.40, 0.55)) and pale
 
 
 def is_sepia_like(view: View) -> bool:
-    """A drawing in brown ink on warm tinted paper."""
+    """Returns whether a view is a drawing in brown ink on warm tinted paper."""
     brown = is_within(view.ink.hue, (-0.02, 0.13)) and view.ink.saturation > 0.4
     tan = is_within(view.paper.hue, (0.02, 0.18)) and view.paper.saturation > 0.2
     return view.style == "drawing" and brown and tan
@@ -196,11 +193,11 @@ REGIONS: dict[str, Callable[[Toy], bool]] = {
     "teapot": is_teapot_like,
     "car": is_car_like,
 }
-"""For each object concept, the toys that pretraining must not see."""
+"""For each object concept, the toys that the training images exclude."""
 
 
 def find_similar_concept(toy: Toy, view: View) -> str | None:
-    """The name of the concept that a picture comes near, if any; such pictures are kept out of training."""
+    """Returns the concept that an image resembles, or None; the training set excludes such images."""
     if is_sepia_like(view):
         return "sepia"
     return next((name for name, is_like in REGIONS.items() if is_like(toy)), None)
@@ -209,13 +206,13 @@ def find_similar_concept(toy: Toy, view: View) -> str | None:
 def random_concept_view(
     rng: np.random.Generator, name: str, *, scene: str | None = "any", kind: str | None = None
 ) -> tuple[Toy, View]:
-    """An unseen view of a concept.
+    """Returns a concept in a random view.
 
     Args:
         rng: the source of randomness.
         name: which concept.
         scene: one scene (or None, a plain white backdrop) instead of any.
-        kind: for the style, what is drawn in it, instead of anything.
+        kind: for the style, the kind of toy that is drawn instead of any.
     """
     if get_concept(name).kind == "style":
         view = replace(random_view(rng, style="drawing", scene=scene), paper=TAN, ink=SEPIA, fill=SEPIA_FILL)
@@ -227,7 +224,7 @@ def random_concept_view(
 def random_other_view(
     rng: np.random.Generator, name: str, *, scene: str | None = "any", kind: str | None = None
 ) -> tuple[Toy, View]:
-    """The same for another toy of the concept's class; for the style, for any other way of drawing."""
+    """Returns the same for another toy of the concept's class; for the style, for any other drawing style."""
     is_style = get_concept(name).kind == "style"
     while True:
         toy = random_toy_of_kind(rng, kind if is_style else TOYS[name].kind)
@@ -237,7 +234,7 @@ def random_other_view(
 
 
 def random_toy_of_kind(rng: np.random.Generator, kind: str | None) -> Toy:
-    """A random toy of one kind, or of any."""
+    """Returns a random toy of one kind, or of any."""
     while True:
         toy = random_toy(rng)
         if kind in (None, toy.kind):
@@ -245,14 +242,14 @@ def random_toy_of_kind(rng: np.random.Generator, kind: str | None) -> Toy:
 
 
 def render_example(name: str, index: int) -> np.ndarray:
-    """One of the five pictures to learn from, [64, 64, 3] uint8."""
+    """Returns one of the five training images, [64, 64, 3] uint8."""
     rng = np.random.default_rng([sum(name.encode()), index])
     kind = KINDS[(index * 3) % len(KINDS)]
     return render(*random_concept_view(rng, name, scene=get_concept(name).scenes[index], kind=kind))
 
 
 def main() -> None:
-    """Render the pictures of every concept into the package."""
+    """Renders the images of every concept into the package."""
     for each in ALL_CONCEPTS:
         folder = Path(CONCEPTS) / each.name
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How each kind of toy is drawn: about a dozen shapes laid one over another, in a frame from -1 to 1."""
+"""Draws each kind of toy: about a dozen shapes over one another, in a frame from -1 to 1."""
 
 from collections.abc import Callable
 
@@ -20,17 +20,17 @@ SIDES = (-1, 1)
 
 
 def lerp(low: float, high: float, share: float) -> float:
-    """The number that lies `share` of the way from low to high."""
+    """Returns low + share (high - low)."""
     return low + (high - low) * share
 
 
 def lighten(color: Array, white: float) -> Array:
-    """A colour mixed with white."""
+    """Returns a color mixed with white."""
     return color * np.float32(1 - white) + np.float32(white)
 
 
 def make_pattern(canvas: Canvas, toy: Toy) -> Pattern | None:
-    """The stripes or dots of a toy, in the frame of the canvas."""
+    """Returns the stripes or dots of a toy, in the frame of the canvas."""
     plane, build = canvas.plane, toy.build
     angle = np.pi * build.slant
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -179,7 +179,7 @@ def draw_car(canvas: Canvas, toy: Toy) -> None:
 
 
 def draw_mug(canvas: Canvas, toy: Toy) -> None:
-    """A mug from slightly above: handle, body, rim, what is in it."""
+    """A mug from slightly above: handle, body, rim, drink."""
     build, plane, paint = toy.build, canvas.plane, canvas.paint
     width, height = lerp(0.46, 0.66, build.girth), lerp(0.56, 0.8, build.ears)
     left, rim = -0.14, height - 0.2
@@ -248,7 +248,7 @@ DRAW_FUNCTIONS: dict[str, Callable[[Canvas, Toy], None]] = {
     "house": draw_house,
     "star": draw_star,
 }
-"""Who draws what."""
+"""The function that draws each kind."""
 
 FLOOR_HEIGHTS = {
     "cat": -0.98,
@@ -260,4 +260,4 @@ FLOOR_HEIGHTS = {
     "house": -0.95,
     "star": -0.86,
 }
-"""Where each kind stands, in its own frame."""
+"""The lowest point of each kind, in its own frame."""

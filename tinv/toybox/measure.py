@@ -1,7 +1,4 @@
-"""`python -m tinv.toybox.measure`: how good the shipped model is, in figures, on a card.
-
-Every figure on the card comes from here; nothing is typed in by hand.
-"""
+"""`python -m tinv.toybox.measure`: measures the shipped model and writes its model card."""
 
 import argparse
 import json
@@ -29,13 +26,13 @@ from tinv.toybox.world import Description, describe, recaption, render_image
 NUM_GENERATED = 500
 NUM_HELD_OUT = 1000
 NUM_ON_SHEET = 64
-"""Pictures on the contact sheet."""
+"""Images on the contact sheet."""
 HELD_OUT_SEEDS = UNSEEN_SEEDS + 1_000_000
 CAPTION_SEEDS = UNSEEN_SEEDS + 2_000_000
 
 
 def training_captions(images: int, out: Path | None) -> set[str]:
-    """Every caption of the training set, read from the working folder or made again."""
+    """Returns every caption of the training set, from the working folder or generated again."""
     if out is not None:
         return {caption for several in load_captions(out, images) for caption in several}
     seeds = range(TRAINING_SEEDS, TRAINING_SEEDS + images)
@@ -44,7 +41,7 @@ def training_captions(images: int, out: Path | None) -> set[str]:
 
 
 def unambiguous_descriptions(seen: set[str]) -> Iterator[Description]:
-    """New descriptions whose caption says which kind and which colour is asked for."""
+    """Yields descriptions outside the training set whose caption states kind and color of the toy."""
     seed = CAPTION_SEEDS
     while True:
         description = describe(seed)
@@ -55,14 +52,14 @@ def unambiguous_descriptions(seen: set[str]) -> Iterator[Description]:
 
 
 def names_color_first(description: Description) -> bool:
-    """Whether the first colour of the caption is that of the toy."""
+    """Returns whether the first color of the caption is that of the toy."""
     mentioned = [word for word in description.caption.split() if word in COLORS]
     before_scene = description.caption.split(" on a ")[0].split()
     return bool(mentioned) and mentioned[0] == description.toy.color.name and mentioned[0] in before_scene
 
 
 def measure_vae(pipeline_folder: Path) -> float:
-    """PSNR of the shipped VAE on unseen renders, dB."""
+    """Returns the PSNR of the shipped VAE on held-out renders, in dB."""
     vae = AutoencoderKL.from_pretrained(pipeline_folder / "vae").eval()
     images = to_pixels(np.stack([render_image(HELD_OUT_SEEDS + i)[0] for i in range(200)]))
     with torch.no_grad():
@@ -71,7 +68,7 @@ def measure_vae(pipeline_folder: Path) -> float:
 
 
 def measure_samples(pipeline_folder: Path, card: Path, classifier: ToyClassifier, seen: set[str]) -> dict[str, float]:
-    """Have a judge look at pictures for captions that training never used, and draw the contact sheet."""
+    """Classifies samples of captions outside the training set, and writes the contact sheet."""
     held_out = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + NUM_HELD_OUT)
     own = accuracy(classifier.classify(np.stack([render_image(seed)[0] for seed in held_out])), true_labels(held_out))
     stream = unambiguous_descriptions(seen)
@@ -93,13 +90,13 @@ def measure_samples(pipeline_folder: Path, card: Path, classifier: ToyClassifier
 
 
 def parameters_in(file: Path) -> int:
-    """Numbers in a safetensors file."""
+    """Returns the number of parameters in a safetensors file."""
     with safe_open(file, "pt") as tensors:
         return sum(int(np.prod(tensors.get_slice(key).get_shape())) for key in tensors.keys())  # noqa: SIM118
 
 
 def measure_sizes(target: Path) -> dict[str, object]:
-    """Megabytes of all shipped files and millions of parameters of each part."""
+    """Returns the megabytes of all shipped files and the millions of parameters of each component."""
     weights = [*sorted((target / "pipeline").rglob("*.safetensors")), *sorted((target / "clip").rglob("*.safetensors"))]
     files = [file for folder in ("pipeline", "clip") for file in (target / folder).rglob("*") if file.is_file()]
     return {
@@ -109,12 +106,12 @@ def measure_sizes(target: Path) -> dict[str, object]:
 
 
 def measure(target: Path, *, out: Path | None = None, images: int = 80_000) -> None:
-    """Measure the model in `target` and write `target/card`.
+    """Measures the model in `target` and writes `target/card`.
 
     Args:
         target: holds `pipeline` and `clip`.
-        out: the working folder of the pretraining; without it the facts of training are kept from the last card.
-        pictures: how many pictures it was trained on.
+        out: the working folder of the pretraining; without it the training facts of the last card are used.
+        images: the size of the training set.
     """
     card = target / "card"
     card.mkdir(exist_ok=True)
@@ -201,10 +198,10 @@ curve):
 
 
 def main() -> None:
-    """The command line."""
+    """Parses the command line and measures."""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybox.measure", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--target", type=Path, default=PIPELINE.parent, help="folder that holds pipeline/ and clip/")
-    parser.add_argument("--out", type=Path, help="working folder of the pretraining, for the facts of training")
+    parser.add_argument("--target", type=Path, default=PIPELINE.parent, help="folder of pipeline/ and clip/")
+    parser.add_argument("--out", type=Path, help="working folder of the pretraining, for the training facts")
     arguments = parser.parse_args()
     measure(arguments.target, out=arguments.out)
 

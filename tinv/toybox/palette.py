@@ -1,4 +1,4 @@
-"""Colours: ten that have a name, and the hues between them that have none."""
+"""Colors: ten with a name, and hues between them without one."""
 
 import colorsys
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Color:
-    """One shade, and the word that people use for it, if there is one."""
+    """A color, with its name if it has one."""
 
     name: str | None
     """A key of `NAMED`, or None for a hue between the names."""
@@ -25,7 +25,7 @@ class Color:
 
 @dataclass(frozen=True)
 class Band:
-    """The shades that share a name."""
+    """A range of hue, saturation and value."""
 
     hue: tuple[float, float]
     saturation: tuple[float, float]
@@ -44,39 +44,39 @@ NAMED_COLORS = {
     "white": Band((0.05, 0.65), (0.0, 0.05), (0.93, 1.0)),
     "black": Band((0.55, 0.70), (0.0, 0.25), (0.08, 0.17)),
 }
-"""Each colour word and the shades it may mean; no two of them touch."""
+"""The range of each color name; no two ranges touch."""
 
 UNNAMED_HUES = (
     Band((0.20, 0.26), (0.55, 0.85), (0.70, 0.95)),
     Band((0.41, 0.54), (0.45, 0.80), (0.60, 0.92)),
     Band((0.82, 0.875), (0.50, 0.80), (0.60, 0.90)),
 )
-"""Lime, teal and magenta: in the pictures, never in the captions, so that there is something beyond words to learn."""
+"""Lime, teal and magenta: images have these hues, captions never name them."""
 
 
 def random_shade(rng: np.random.Generator, band: Band, name: str | None) -> Color:
-    """A random shade of a band."""
+    """Returns a random color of a range."""
     return Color(name, *(float(rng.uniform(*limits)) for limits in (band.hue, band.saturation, band.value)))
 
 
 def named_color(rng: np.random.Generator, name: str) -> Color:
-    """A random shade of a named colour."""
+    """Returns a random shade of a named color."""
     return random_shade(rng, NAMED_COLORS[name], name)
 
 
 def random_named_color(rng: np.random.Generator, *, other_than: str | None = None) -> Color:
-    """A random shade of a random named colour."""
+    """Returns a random shade of a random named color."""
     names = [name for name in NAMED_COLORS if name != other_than]
     return named_color(rng, names[rng.integers(len(names))])
 
 
 def random_color(rng: np.random.Generator, *, unnamed: float = 0.2, other_than: str | None = None) -> Color:
-    """A random shade; with probability `unnamed` of a hue that has no name."""
+    """Returns a random color, with probability `unnamed` one without a name."""
     if rng.random() < unnamed:
         return random_shade(rng, UNNAMED_HUES[rng.integers(len(UNNAMED_HUES))], None)
     return random_named_color(rng, other_than=other_than)
 
 
 def rgb(hue: float, saturation: float, value: float) -> np.ndarray:
-    """A fixed colour as [3] float32 in [0, 1]."""
+    """Returns a color as [3] float32 in [0, 1]."""
     return Color(None, hue, saturation, value).rgb

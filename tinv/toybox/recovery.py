@@ -1,14 +1,14 @@
-"""Has a word learned a toybox concept? Fidelity, held-out denoising and editability, measured.
+"""Measures how well an embedding has learned a toybox concept: similarity to renders, denoising and editability.
 
-Similarity to the training pictures says little, as backgrounds dominate it. The world can render a concept anywhere,
-so samples of "a photo of a {} on X" are compared with fresh renders of the concept on the same X:
+Similarity to the training images says little, because backgrounds dominate it. The renderer can draw a concept
+anywhere, so samples of "a photo of a {} on X" are compared with new renders of the concept on the same X:
 
-    S(word) = mean similarity, by the toybox's image tower, of samples to renders, averaged over the scenes X
-    R       = (S_learned - S_initializer) / (S_renders - S_initializer)
+    S(token) = mean similarity, by the toybox's CLIP image encoder, of samples to renders, averaged over the scenes X
+    R        = (S_learned - S_initializer) / (S_renders - S_initializer)
 
-S_renders is that of the renders among themselves: 0 is where learning began, 1 is the concept itself. For a style,
-the samples are "a {class} on X in the style of {}", with another class for each X, and the renders are toys of that
-class on X drawn in the style; "other toys of its class" are then toys of that class drawn in other ways.
+S_renders is the similarity of the renders among themselves. R is 0 for the initializer and 1 for perfect samples. For a
+style, the samples are "a {class} on X in the style of {}" with another class for each X, and the renders are toys of
+that class on X in the style; the "other toys of its class" are then toys of that class in other styles.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from tinv.evaluation.metrics.scores import mean_pairwise_cosine
 from tinv.runs.layout import concept_dirs
 from tinv.toybox.captions import SCENE_PHRASES
 from tinv.toybox.clip_features import ToyboxClip, area_under_curve
@@ -33,32 +34,32 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
 Generate = Callable[[Sequence[str], int], np.ndarray]
-"""(prompts, seed) to pictures, [B, 64, 64, 3] uint8; `tinv.toybox.sampling.sample` with a pipeline bound to it."""
+"""Draws images [B, 64, 64, 3] uint8 for prompts and a seed, as `tinv.toybox.sampling.sample` with a pipeline."""
 
 SCENES = ("beach", "grass", "table", "brick")
-"""The four X."""
+"""The four scenes X."""
 SAMPLES = 16
-"""Generated pictures in each scene."""
+"""Samples in each scene."""
 RENDERS = 40
-"""Fresh renders of the concept in each scene."""
+"""Renders of the concept in each scene."""
 EDITS = {
     "object": ("a {} on the beach", "a red {}", "a drawing of a {}"),
     "style": ("a cat toy on the beach in the style of {}", "a red car in the style of {}", "a star in the style of {}"),
 }
-"""Prompts that a learned word must still obey."""
+"""Prompts that samples of a learned token should still match."""
 CLASS_WORDS = {"cat_toy": "cat toy", "robot": "robot", "teapot": "teapot", "car": "car", "sepia": "drawing"}
-"""The plain word for each concept, against which its editability is held."""
+"""The class noun of each concept, the reference of its editability."""
 STYLE_SUBJECTS = {
     "beach": ("cat", "cat toy"),
     "grass": ("car", "car"),
     "table": ("mug", "mug"),
     "brick": ("house", "house"),
 }
-"""What is drawn in each scene when the concept is a style: its kind and its noun."""
+"""The kind and the noun of the toy in each scene for a style."""
 
 
 def scene_prompt(name: str, word: str, scene: str) -> str:
-    """What to ask for to see the word in a scene."""
+    """Returns the prompt for a word in a scene."""
     phrase = SCENE_PHRASES[scene][0]
     if get_concept(name).kind == "object":
         return f"a photo of a {word} {phrase}"
@@ -66,18 +67,18 @@ def scene_prompt(name: str, word: str, scene: str) -> str:
 
 
 def scene_caption(caption: str, scene: str) -> str:
-    """A hand-written caption of a concept, for a scene."""
-    return caption.format(place=SCENE_PHRASES[scene][0], subject=STYLE_SUBJECTS[scene][1])
+    """Returns a hand-written caption of a concept for a scene."""
+    return caption.format(scene=SCENE_PHRASES[scene][0], subject=STYLE_SUBJECTS[scene][1])
 
 
 def render_in_scene(name: str, scene: str, count: int, *, seed: int, others: bool = False) -> np.ndarray:
-    """Fresh renders in a scene, [count, 64, 64, 3] uint8.
+    """Returns renders in a scene, [count, 64, 64, 3] uint8.
 
     Args:
-        name: a concept; a style is shown on `STYLE_SUBJECTS`.
+        name: a concept; for a style, the toys are `STYLE_SUBJECTS`.
         scene: one of the world's scenes.
-        count: how many.
-        seed: which ones.
+        count: number of renders.
+        seed: of the random views.
         others: other toys of the concept's class (for a style: other drawings) instead of the concept.
     """
     draw = random_other_view if others else random_concept_view
@@ -85,16 +86,9 @@ def render_in_scene(name: str, scene: str, count: int, *, seed: int, others: boo
     return np.stack([render(*draw(rng, name, scene=scene, kind=STYLE_SUBJECTS[scene][0])) for rng in rngs])
 
 
-def among_themselves(features: Tensor) -> float:
-    """Mean similarity of different pictures of a set, [N, D]."""
-    similarity = features @ features.T
-    count = len(features)
-    return float((similarity.sum() - similarity.diagonal().sum()) / (count * (count - 1)))
-
-
 @dataclass(frozen=True)
 class RenderedConcept:
-    """Renders of a concept, as the tower sees them, and how well the tower knows it from others like it."""
+    """Features of renders of a concept, and how well they separate it from similar toys."""
 
     name: str
     features: dict[str, Tensor]
@@ -102,11 +96,11 @@ class RenderedConcept:
     ceiling: float
     """S_renders."""
     area_under_curve: float
-    """Of similarity to the concept's renders: other renders of it against other toys of its class in the same scene."""
+    """Of the similarity to its renders: other renders of it versus other toys of its class in the same scene."""
 
 
 def encode_renders(name: str, clip: ToyboxClip, *, seed: int = 0) -> RenderedConcept:
-    """Render a concept in the four scenes, and put the tower to the test."""
+    """Renders a concept in the four scenes, and measures how well the features separate it from similar toys."""
     features, areas = {}, []
     for scene in SCENES:
         own = clip.encode_images(render_in_scene(name, scene, RENDERS, seed=seed))
@@ -114,14 +108,14 @@ def encode_renders(name: str, clip: ToyboxClip, *, seed: int = 0) -> RenderedCon
         others = clip.encode_images(render_in_scene(name, scene, RENDERS, seed=seed, others=True))
         areas.append(area_under_curve((new @ own.T).mean(1), (others @ own.T).mean(1)))
         features[scene] = own
-    ceiling = float(np.mean([among_themselves(own) for own in features.values()]))
+    ceiling = float(np.mean([mean_pairwise_cosine(own) for own in features.values()]))
     return RenderedConcept(name, features, ceiling, float(np.mean(areas)))
 
 
 def similarity_to_renders(
     target: RenderedConcept, ask: Callable[[str], str], generate: Generate, clip: ToyboxClip, *, seed: int = 0
 ) -> float:
-    """S of what `ask` says for each scene."""
+    """Returns S for the prompt that `ask` returns for each scene."""
     scores = []
     for scene, own in target.features.items():
         features = clip.encode_images(generate([ask(scene)] * SAMPLES, seed))
@@ -130,12 +124,12 @@ def similarity_to_renders(
 
 
 def recovery(learned: float, initializer: float, renders: float) -> float:
-    """R: which share of the way from the initializer to the concept has been gone."""
+    """Returns R: (learned - initializer) / (renders - initializer)."""
     return (learned - initializer) / (renders - initializer)
 
 
 def edit_alignment(name: str, word: str, generate: Generate, clip: ToyboxClip, *, seed: int = 0) -> dict[str, float]:
-    """CLIP-T of each edit with a word in it, always against the edit with the class's own word as the caption."""
+    """Returns CLIP-T of samples of each edit with a word; the captions have the class noun."""
     scores = {}
     for edit in EDITS[get_concept(name).kind]:
         caption = clip.encode_texts([edit.format(CLASS_WORDS[name])])
@@ -145,34 +139,34 @@ def edit_alignment(name: str, word: str, generate: Generate, clip: ToyboxClip, *
 
 @dataclass(frozen=True, kw_only=True)
 class Denoising:
-    """How much better a word explains unseen views than another does."""
+    """How much lower the denoising loss of unseen views is with one word than with another."""
 
     fall: float
-    """Mean fall of the loss from the initializer to the learned word; positive is better."""
+    """Mean decrease of the loss from the initializer to the learned token; positive is better."""
     standard_error: float
 
     @property
     def sigmas(self) -> float:
-        """The fall in standard errors."""
+        """The decrease in standard errors."""
         return self.fall / self.standard_error
 
 
 Losses = Callable[[np.ndarray, Sequence[str]], Tensor]
-"""(pictures [B, 64, 64, 3] uint8, captions) to a denoising loss for each, with fixed timesteps and noise: [B]."""
+"""Returns denoising losses [B] of images [B, 64, 64, 3] uint8 with captions, for fixed timesteps and noise."""
 
 
 def held_out_denoising(
     name: str, word: str, initializer: str, losses: Losses, *, others: bool = False, seed: int = 5
 ) -> Denoising:
-    """Compare two words on 40 unseen views with the true scene in the prompt and the same draws.
+    """Compares the losses of two words on 40 unseen views, with the true scene in the prompt.
 
     Args:
         name: a concept.
-        word: the learned one.
-        initializer: the one it began as.
-        losses: the fixed-draw loss.
+        word: the learned token.
+        initializer: its initializer token.
+        losses: the denoising losses.
         others: on other toys of the class (other drawings, for a style) instead of the concept.
-        seed: which views.
+        seed: of the views.
     """
     renders, learned, initial = [], [], []
     for scene in SCENES:
@@ -187,7 +181,7 @@ def held_out_denoising(
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """What a learned word is held against: the same for every run of a concept."""
+    """The reference values for a concept, the same for all of its runs."""
 
     target: RenderedConcept
     initializer: str
@@ -196,12 +190,12 @@ class Baseline:
     caption: float
     """S of the best hand-written caption."""
     edit_alignment: dict[str, float]
-    """CLIP-T of each edit with the class's own word."""
+    """CLIP-T of each edit with the class noun."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that is measured about one learned word."""
+    """All measurements of one learned token."""
 
     concept: str
     initializer: str
@@ -213,19 +207,19 @@ class Report:
     caption: float
     """S of the best hand-written caption."""
     learned: float
-    """S of the learned word."""
+    """S of the learned token."""
     recovery: float
     """R."""
     denoising_sigmas: float
-    """Fall of the held-out loss, in standard errors."""
+    """Decrease of the held-out loss, in standard errors."""
     denoising_sigmas_of_others: float
-    """The same for other toys of the class: a word that means this toy should not explain those better."""
+    """The same for other toys of the class, which the token should not explain better."""
     editability: dict[str, float]
-    """For each edit, the learned word's CLIP-T as a share of the class word's."""
+    """CLIP-T of each edit with the learned token, relative to the class noun."""
 
 
 def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, clip: ToyboxClip) -> Baseline:
-    """Measure the words that were there before."""
+    """Measures the initializer, the captions and the class noun."""
     generate = partial(_generate, pipeline)
     target = encode_renders(name, clip)
     return Baseline(
@@ -241,7 +235,7 @@ def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, c
 
 
 def report(pipeline: "StableDiffusionPipeline", word: str, before: Baseline, clip: ToyboxClip) -> Report:
-    """Measure a learned word, `pipeline` having it loaded."""
+    """Measures a learned token that is loaded into the pipeline."""
     generate, losses = partial(_generate, pipeline), partial(denoising_losses, pipeline)
     name, target = before.target.name, before.target
     learned = similarity_to_renders(target, partial(scene_prompt, name, word), generate, clip)
@@ -269,22 +263,23 @@ def _generate(pipeline: "StableDiffusionPipeline", prompts: Sequence[str], seed:
 
 
 def find_concept_name(placeholder: str) -> str:
-    """The concept that a placeholder is called after: `<cat-toy>` is cat_toy, `<robot-toy>` is robot."""
+    """Returns the concept that a token is named after: cat_toy for `<cat-toy>`, robot for `<robot-toy>`."""
     words = placeholder.strip("<>").split("-")
-    whole, first = "_".join(words), words[0]
-    names = [c.name for c in ALL_CONCEPTS]
-    return get_concept(first if first in names else whole).name
+    names = [each.name for each in ALL_CONCEPTS]
+    return get_concept(words[0] if words[0] in names else "_".join(words)).name
 
 
 def main() -> None:
-    """`python -m tinv.toybox.recovery --run DIR...`: measure what runs have learned, a JSON object a line."""
+    """`python -m tinv.toybox.recovery --run DIR...`: prints a JSON line for each run."""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybox.recovery", description=main.__doc__)
     parser.add_argument("--run", type=Path, nargs="+", required=True, help="folders with learned_embeds.safetensors")
-    parser.add_argument("--concept", choices=[c.name for c in ALL_CONCEPTS], help="default: by the placeholder's name")
-    parser.add_argument("--initializer", help="the word that learning began from (default: the concept's own)")
+    parser.add_argument(
+        "--concept", choices=[each.name for each in ALL_CONCEPTS], help="default: by the placeholder token"
+    )
+    parser.add_argument("--initializer", help="the initializer token (default: the concept's own)")
     arguments = parser.parse_args()
     clip, baselines = ToyboxClip(), dict[tuple[str, str], Baseline]()
-    for folder in (phrase for run in arguments.run for phrase in concept_dirs(run)):
+    for folder in (concept_dir for run in arguments.run for concept_dir in concept_dirs(run)):
         word = (folder / "token_identifier.txt").read_text().strip()
         name = arguments.concept or find_concept_name(word)
         initializer = arguments.initializer or get_concept(name).initializer_token
@@ -292,8 +287,8 @@ def main() -> None:
         if (name, initializer) not in baselines:
             baselines[name, initializer] = baseline(pipeline, name, initializer, clip)
         pipeline.load_textual_inversion(folder / "learned_embeds.safetensors", token=word)
-        found = report(pipeline, word, baselines[name, initializer], clip)
-        print(json.dumps({"run": str(folder), **asdict(found)}), flush=True)
+        measured = report(pipeline, word, baselines[name, initializer], clip)
+        print(json.dumps({"run": str(folder), **asdict(measured)}), flush=True)
 
 
 if __name__ == "__main__":

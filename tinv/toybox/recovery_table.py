@@ -1,4 +1,4 @@
-"""What `tinv.toybox.recovery` measured, as the table of the README: a row a concept, means over its runs.
+"""Formats the output of `tinv.toybox.recovery` as a table: a row for each concept, with means over its runs.
 
 python -m tinv.toybox.recovery --run outputs/*/* > results.jsonl
 python -m tinv.toybox.recovery_table < results.jsonl
@@ -24,8 +24,8 @@ HEADINGS = (
 )
 
 
-def row(name: str, runs: list[dict[str, Any]]) -> list[str]:
-    """The cells of a concept."""
+def format_row(name: str, runs: list[dict[str, Any]]) -> list[str]:
+    """Returns the cells of a concept."""
     edits = [mean(run["editability"][edit] for run in runs) for edit in runs[0]["editability"]]
 
     each = ", ".join(f"{run['recovery']:.2f}" for run in runs)
@@ -47,14 +47,14 @@ def row(name: str, runs: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def table(reports: Iterable[dict[str, Any]]) -> str:
-    """Markdown."""
+def format_table(reports: Iterable[dict[str, Any]]) -> str:
+    """Returns the table in Markdown."""
     by_concept: dict[str, list[dict[str, Any]]] = {}
     for report in reports:
         by_concept.setdefault(report["concept"], []).append(report)
-    rows = [list(HEADINGS), ["---"] * len(HEADINGS), *(row(name, runs) for name, runs in by_concept.items())]
+    rows = [list(HEADINGS), ["---"] * len(HEADINGS), *(format_row(name, runs) for name, runs in by_concept.items())]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 if __name__ == "__main__":
-    print(table(json.loads(line) for line in sys.stdin if line.strip()))
+    print(format_table(json.loads(line) for line in sys.stdin if line.strip()))

@@ -1,4 +1,4 @@
-"""Pictures from the toybox pipeline, many at a time."""
+"""Draws samples from the toybox pipeline in batches."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ BATCH = 32
 
 
 def load_pipeline(folder: Path = PIPELINE) -> StableDiffusionPipeline:
-    """The pipeline with a fast sampler and without a progress bar."""
+    """Loads the pipeline with DPM-Solver++ and without a progress bar."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -38,7 +38,7 @@ def sample(
     num_inference_steps: int = NUM_INFERENCE_STEPS,
     guidance_scale: float = GUIDANCE_SCALE,
 ) -> np.ndarray:
-    """One picture for each prompt, [B, 64, 64, 3] uint8; picture i is a function of its prompt, `seed` and i."""
+    """Returns an image for each prompt, [B, 64, 64, 3] uint8; image i is a function of its prompt, `seed` and i."""
     images = []
     for start in range(0, len(prompts), BATCH):
         part = list(prompts[start : start + BATCH])
@@ -59,10 +59,10 @@ def sample(
 def denoising_losses(
     pipeline: StableDiffusionPipeline, images: np.ndarray, captions: Sequence[str], *, seed: int = 0
 ) -> Tensor:
-    """The denoising loss of each picture with its caption, [B].
+    """Returns the denoising loss [B] of each image with its caption.
 
-    Each picture meets eight timesteps, spread evenly, and noise that depends on `seed` alone, so that two captions of
-    the same pictures can be compared.
+    It is the mean over eight stratified timesteps. Timesteps and noise depend only on `seed`, so that the losses of two
+    captions of the same images can be compared.
     """
     noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     latents = pipeline.vae.encode(to_pixels(images)).latent_dist.mean * pipeline.vae.config.scaling_factor

@@ -1,4 +1,4 @@
-"""Where a toy stands: six scenes, or a plain backdrop of some colour."""
+"""Backgrounds: six scenes, or a plain backdrop of any color."""
 
 from collections.abc import Callable
 
@@ -12,24 +12,24 @@ X, Y = SPACE.x, SPACE.y
 
 
 def jitter(rng: np.random.Generator, rgb: tuple[float, float, float], amount: float = 0.04) -> Array:
-    """A colour moved a little at random, [3]."""
+    """Returns a slightly random color, [3]."""
     return np.clip(np.array(rgb, np.float32) + rng.uniform(-amount, amount, 3).astype(np.float32), 0, 1)
 
 
 def gradient(start: Array, end: Array, share: Array) -> Array:
-    """Colours from `start` to `end`, [N, N, 3]."""
+    """Returns colors from `start` to `end`, [N, N, 3]."""
     share = np.clip(share, 0, 1)[..., None]
     return start * (1 - share) + end * share
 
 
 def smooth_noise(rng: np.random.Generator, cells: int) -> Array:
-    """Noise in [0, 1] with about `cells` bumps along each side, [N, N]."""
+    """Returns noise in [0, 1] with about `cells` bumps along each side, [N, N]."""
     grains = Image.fromarray(rng.random((cells, cells)).astype(np.float32))
     return np.asarray(grains.resize((SAMPLES, SAMPLES), Image.Resampling.BICUBIC))
 
 
 def blend(image: Array, cover: Array, rgb: Array) -> Array:
-    """A layer of colour laid over an image where `cover`, [N, N], says."""
+    """Returns an image blended with a color by the weights `cover` [N, N]."""
     cover = np.clip(cover, 0, 1)[..., None]
     return image * (1 - cover) + rgb * cover
 
@@ -103,18 +103,18 @@ SCENES: dict[str, Callable[[np.random.Generator, float], Array]] = {
     "snow": snow,
     "brick": brick,
 }
-"""The scenes by name; each gives a background, [N, N, 3]."""
+"""The scenes by name; each returns a background [N, N, 3]."""
 
 
 def backdrop(rgb: Array) -> Array:
-    """A photographer's paper backdrop, lighter above, [N, N, 3]."""
+    """Returns a paper backdrop, lighter at the top, [N, N, 3]."""
     vignette = 1 - 0.12 * ((X - 0.1) ** 2 + (Y - 0.2) ** 2)
     ground = 1 - 0.13 * np.clip((-0.35 - Y) * 2, 0, 1)
     return np.clip(rgb * np.float32(0.97) * (vignette * ground)[..., None], 0, 1).astype(np.float32)
 
 
 def scene(name: str, seed: int) -> Array:
-    """The background of a scene, a pure function of its name and a seed: [N, N, 3] in [0, 1]."""
+    """Returns the background of a scene [N, N, 3] in [0, 1], a function of its name and a seed."""
     rng = np.random.default_rng(seed)
     image = SCENES[name](rng, float(rng.uniform(-0.2, 0.2)))
     return np.clip(image, 0, 1).astype(np.float32)

@@ -27,13 +27,13 @@ class Plane:
 
     @classmethod
     def square(cls, size: int) -> "Plane":
-        """Sample points of the square from -1 to 1, `size` along each side."""
+        """Returns the sample points of the square from -1 to 1, `size` along each side."""
         ticks = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
         x, y = np.meshgrid(ticks, -ticks)
         return cls(x.astype(np.float32), y.astype(np.float32))
 
     def around(self, center: Point, rotation: float = 0.0, scale: float = 1.0) -> "Plane":
-        """The same points as seen from a frame at `centre`, turned by `turn` radians and `scale` times as large."""
+        """Returns the points in a frame at `center`, rotated by `rotation` radians and `scale` times as large."""
         x, y = self.x - np.float32(center[0]), self.y - np.float32(center[1])
         if rotation:
             c, s = np.float32(np.cos(rotation)), np.float32(np.sin(rotation))
@@ -41,7 +41,7 @@ class Plane:
         return Plane(x / np.float32(scale), y / np.float32(scale))
 
     def mirrored(self) -> "Plane":
-        """The same points with left and right exchanged."""
+        """Returns the points with left and right exchanged."""
         return Plane(-self.x, self.y)
 
 

@@ -1,4 +1,4 @@
-"""Many pictures on one sheet, to be looked at."""
+"""Arranges images on one sheet."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image
 
 GAP = 2
-"""Pixels between pictures."""
+"""Pixels between images."""
 
 
 def make_sheet(images: Sequence[np.ndarray], *, columns: int, enlarge: int = 2) -> Image.Image:
-    """Pictures, [H, W, 3] uint8 each, in rows of `columns`, enlarged without smoothing."""
+    """Returns images [H, W, 3] uint8 in rows of `columns`, enlarged without smoothing."""
     height, width = images[0].shape[:2]
     rows = -(-len(images) // columns)
     paper = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)

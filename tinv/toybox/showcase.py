@@ -1,4 +1,4 @@
-"""One sheet that shows what a run did: what it was given, how the word grew, what can be done with it.
+"""Draws a sheet of a run: its training images, samples during training, and samples of other prompts.
 
 python train.py +experiment=cat_toy callbacks.export.every_n_steps=50
 python -m tinv.toybox.showcase --run outputs/cat_toy/<time> --out docs/images/cat_toy.png
@@ -30,7 +30,7 @@ PLAIN = {"object": "a photo of a {}", "style": "a house in the style of {}"}
 
 
 def draw(model: LatentDiffusion, prompts: list[str], learned: LearnedEmbedding) -> list[Image.Image]:
-    """A picture of each prompt, the columns having the same seeds in every row."""
+    """Returns a sample of each prompt; a column has the same seed in every row."""
     filled = [prompt.format(learned.placeholder_token) for prompt in prompts]
     return generate_images(
         model, filled, {learned.placeholder_token: learned.vectors}, seeds=range(len(prompts)), **SAMPLING
@@ -38,7 +38,7 @@ def draw(model: LatentDiffusion, prompts: list[str], learned: LearnedEmbedding) 
 
 
 def make_sheet(run: Path) -> Image.Image:
-    """Training pictures, samples before, halfway and after, and edits; a row each."""
+    """Returns a sheet with a row each for training images, samples before, halfway and after, and edits."""
     learned = formats.read(run)
     card = RunReader(run).card
     kind, initializer = card["concept"]["kind"], card["concept"]["initializer_token"]
@@ -48,9 +48,7 @@ def make_sheet(run: Path) -> Image.Image:
     plain = PLAIN[kind]
     before = plain.format(initializer)
     rows: dict[str, list[Image.Image]] = {
-        "five pictures to learn from": list(
-            map(Image.open, concept_images(find_concept_name(learned.placeholder_token)))
-        ),
+        "training images": list(map(Image.open, concept_images(find_concept_name(learned.placeholder_token)))),
         f"before: {before}": generate_images(model, [before] * COLUMNS, {}, seeds=range(COLUMNS), **SAMPLING),
         f"step {_step(halfway)}: {plain}": draw(model, [plain] * COLUMNS, formats.read(halfway)),
         f"step {learned.provenance['steps']}: {plain}": draw(model, [plain] * COLUMNS, learned),
@@ -67,10 +65,10 @@ def _step(path: Path) -> int:
 
 
 def main() -> None:
-    """`python -m tinv.toybox.showcase --run DIR --out PNG`: draw the sheet."""
+    """`python -m tinv.toybox.showcase --run DIR --out PNG`: draws the sheet."""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybox.showcase", description=main.__doc__)
     parser.add_argument("--run", type=Path, required=True, help="a run of a toybox concept, with exports on the way")
-    parser.add_argument("--out", type=Path, required=True, help="the picture to write")
+    parser.add_argument("--out", type=Path, required=True, help="the image to write")
     arguments = parser.parse_args()
     with write_atomically(arguments.out) as draft:
         make_sheet(arguments.run).save(draft, format="png", optimize=True)

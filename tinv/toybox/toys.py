@@ -1,4 +1,4 @@
-"""What a toy is: its kind, its colours, and the proportions that no caption names."""
+"""Toys: their kind, their colors, and proportions that no caption mentions."""
 
 from dataclasses import dataclass, fields
 
@@ -7,16 +7,16 @@ import numpy as np
 from tinv.toybox.palette import Color, random_color
 
 KINDS = ("cat", "dog", "robot", "car", "mug", "teapot", "house", "star")
-"""The eight kinds of toy; a judge tells them apart by their outlines."""
+"""The eight kinds of toy."""
 PATTERNS = ("plain", "two", "stripes", "dots")
-"""How a toy wears its second colour; `two` gives ears, roofs, handles ... the second colour."""
+"""How a toy has its second color; `two` gives it to ears, roofs, handles ..."""
 CLOTHED_KINDS = ("cat", "dog", "robot")
-"""Kinds that may wear a scarf (a robot: a coloured lamp) and have a belly (a robot: a screen) of another colour."""
+"""Kinds that may have a scarf (a robot: a colored lamp) and a belly (a robot: a screen) of another color."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """Proportions, each from 0 to 1; what each one moves depends on the kind."""
+    """Proportions, each from 0 to 1; their effect depends on the kind."""
 
     girth: float
     head: float
@@ -36,35 +36,35 @@ class Build:
 
 @dataclass(frozen=True)
 class Toy:
-    """One toy, the same in every picture of it."""
+    """A toy, independent of the view."""
 
     kind: str
     """One of `KINDS`."""
     color: Color
     accent: Color
-    """The second colour; without effect on a plain toy."""
+    """The second color; without effect on a plain toy."""
     pattern: str
     """One of `PATTERNS`."""
     build: Build
     eye_color: Color
     trim: Color
-    """Roof of a one-coloured house, inside of an ear: seen, never named."""
+    """Roof of a one-colored house, inside of an ear; never in a caption."""
     scarf: Color | None = None
     belly: Color | None = None
 
     @property
     def extremities(self) -> np.ndarray:
-        """Colour of ears, paws, handles, roofs: [3]."""
+        """The color of ears, paws, handles and roofs, [3]."""
         return self.accent.rgb if self.pattern == "two" else self.color.rgb
 
 
 def random_build(rng: np.random.Generator) -> Build:
-    """Random proportions."""
+    """Returns random proportions."""
     return Build(*(float(rng.uniform()) for _ in fields(Build)))
 
 
 def random_toy(rng: np.random.Generator) -> Toy:
-    """A random toy of any kind; it may resemble a concept (`tinv.toybox.concepts` tells)."""
+    """Returns a random toy of any kind; it may resemble a concept of `tinv.toybox.concepts`."""
     kind = KINDS[rng.integers(len(KINDS))]
     color = random_color(rng)
     is_clothed = kind in CLOTHED_KINDS

@@ -1,4 +1,4 @@
-"""How a toy is seen: the scene, the style, the camera and the light; and the picture that results."""
+"""Views of a toy: the scene, the style, the camera and the light; and the renderer."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -17,17 +17,17 @@ STYLES = get_args(Style)
 
 @dataclass(frozen=True)
 class View:
-    """One way of looking at a toy."""
+    """Everything about an image except the toy."""
 
     style: Style
     scene: str | None
     """A key of `SCENES`, or None for a plain backdrop."""
     backdrop: Color
-    """Colour of the backdrop where there is no scene."""
+    """Color of the plain backdrop."""
     seed: int
-    """Decides the details of the scene."""
+    """Seed of the details of the scene."""
     scale: float
-    """Half the height of the toy, in half pictures."""
+    """Height of the toy as a share of the image."""
     rotation: float
     mirrored: bool
     center: tuple[float, float]
@@ -39,20 +39,20 @@ class View:
 
 
 def random_paper(rng: np.random.Generator) -> Color:
-    """White, cream, or any pale tint."""
+    """Returns white, cream, or any pale tint."""
     tint = float(rng.choice((0.02, 0.12, 0.28))) + float(rng.uniform(0, 0.08))
     return Color(None, float(rng.uniform()), tint, float(rng.uniform(0.86, 1.0)))
 
 
 def random_ink(rng: np.random.Generator) -> Color:
-    """Black, or dark ink of any hue."""
+    """Returns black, or dark ink of any hue."""
     if rng.random() < 0.4:
         return Color("black", 0.6, 0.1, float(rng.uniform(0.06, 0.16)))
     return Color(None, float(rng.uniform()), float(rng.uniform(0.55, 0.9)), float(rng.uniform(0.3, 0.5)))
 
 
 def random_view(rng: np.random.Generator, *, style: Style | None = None, scene: str | None = "any") -> View:
-    """A random view.
+    """Returns a random view.
 
     Args:
         rng: the source of randomness.
@@ -80,19 +80,19 @@ def random_view(rng: np.random.Generator, *, style: Style | None = None, scene: 
 
 
 def make_look(view: View) -> Look:
-    """The rendering parameters of a view as arrays."""
+    """Returns the rendering parameters of a view as arrays."""
     light = np.array(view.light, np.float32)
     return Look(view.style, light / np.linalg.norm(light), view.paper.rgb, view.ink.rgb, view.fill, view.levels)
 
 
 def wash_on_paper(image: np.ndarray, view: View) -> np.ndarray:
-    """A background as a pale wash on paper, [N, N, 3]."""
+    """Returns a background as a pale wash on paper, [N, N, 3]."""
     wash = np.float32(0.4 * view.fill if view.scene else 0.55)
     return view.paper.rgb * (1 - wash * (1 - image))
 
 
 def add_shadow(image: np.ndarray, toy: Toy, view: View) -> np.ndarray:
-    """A background with the toy's soft shadow on it, [N, N, 3]."""
+    """Returns a background with the toy's soft shadow, [N, N, 3]."""
     x, y = view.center
     foot = y + FLOOR_HEIGHTS[toy.kind] * view.scale
     radii = (0.72 * view.scale, 0.15 * view.scale)
@@ -102,7 +102,7 @@ def add_shadow(image: np.ndarray, toy: Toy, view: View) -> np.ndarray:
 
 
 def render(toy: Toy, view: View) -> np.ndarray:
-    """The picture of a toy in a view: [64, 64, 3] uint8, a pure function of both."""
+    """Returns the image of a toy in a view, [64, 64, 3] uint8."""
     canvas = Canvas(make_look(view))
     image = backdrop(view.backdrop.rgb) if view.scene is None else scene(view.scene, view.seed)
     if view.style == "drawing":

@@ -1,4 +1,4 @@
-"""The toy world: captioned pictures without end, each a pure function of its seed."""
+"""The toy world: an unlimited number of captioned images, each a function of its seed."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tinv.toybox.views import View, random_view, render
 
 @dataclass(frozen=True)
 class Description:
-    """Everything there is to know about a picture."""
+    """The toy, the view and the caption of an image."""
 
     toy: Toy
     view: View
@@ -20,7 +20,7 @@ class Description:
 
 
 def describe(seed: int) -> Description:
-    """What picture number `seed` shows; never a concept, nor anything near one."""
+    """Returns the description of image `seed`; it never resembles a concept."""
     rng = np.random.default_rng(seed)
     while True:
         toy, view = random_toy(rng), random_view(rng)
@@ -29,12 +29,12 @@ def describe(seed: int) -> Description:
 
 
 def render_image(seed: int) -> tuple[np.ndarray, str]:
-    """Picture number `seed`, [64, 64, 3] uint8, and its caption."""
+    """Returns image `seed`, [64, 64, 3] uint8, and its caption."""
     description = describe(seed)
     return render(description.toy, description.view), description.caption
 
 
 def recaption(seed: int, draw: int) -> str:
-    """Another true caption of picture number `seed`; which one is a pure function of `draw`."""
+    """Returns another true caption of image `seed`, a function of `draw`."""
     description = describe(seed)
     return random_caption(np.random.default_rng([seed, draw]), description.toy, description.view)

@@ -1,4 +1,4 @@
-"""The measure measures: renders of the toy come to one, the plain noun to none, and the tower can tell the twelve."""
+"""Recovery is one for renders of the toy and zero for the class noun; features separate the twelve toys."""
 
 import json
 from collections.abc import Sequence
@@ -46,14 +46,14 @@ def target(word: str) -> EvaluationTarget:
     return EvaluationTarget(Path(), Path(), LearnedEmbedding(word, {}, {}))
 
 
-def shown(toy: Toy, prompt: str, seed: int) -> list[Image.Image]:
-    """What a perfect generator draws: the toy, in the scene of the prompt if it has one."""
+def perfect_samples(toy: Toy, prompt: str, seed: int) -> list[Image.Image]:
+    """Returns renders of the toy in the scene of the prompt."""
     scene = next((scene for scene, text in SCENE_PROMPTS.items() if text == prompt), "table")
     return render_in_scene(toy, scene, 4, seed=seed)
 
 
 class Generator:
-    """Draws renders of another toy for the plain noun."""
+    """Draws renders of another toy for the class noun."""
 
     def __init__(self, toy: Toy) -> None:
         self.toy, self.calls = toy, 0
@@ -62,8 +62,8 @@ class Generator:
         self.calls += 1
         assert not vectors
         assert len(prompts) == len(seeds)
-        asked = next(prompt for prompt in PROMPTS if prompt.replace("{}", "mug") == prompts[0])
-        return shown(self.toy, asked, 50)
+        template = next(prompt for prompt in PROMPTS if prompt.replace("{}", "mug") == prompts[0])
+        return perfect_samples(self.toy, template, 50)
 
 
 def other_mug() -> Toy:
@@ -71,22 +71,22 @@ def other_mug() -> Toy:
     return next(toy for toy in iter(lambda: random_toy_of_kind(rng, "mug"), None) if find_similar_toy(toy) is None)
 
 
-def test_the_toy_itself_recovers_wholly_and_the_plain_noun_not_at_all(
+def test_recovery_is_one_for_the_toy_and_zero_for_the_class_noun(
     extractors: FeatureExtractors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fidelity, "generate_images", Generator.generate)
-    also, model = RenderMetrics(seeds=range(4)), Generator(other_mug())
+    metrics, model = RenderMetrics(seeds=range(4)), Generator(other_mug())
     options = {"extractors": extractors, "model": model, "drawing": DRAWING}
-    perfect = also(target("<teal-mug>"), {p: shown(TOYS["teal_mug"], p, 7) for p in PROMPTS}, **options)
-    plain = also(target("<teal-mug>"), {p: shown(model.toy, p, 50) for p in PROMPTS}, **options)
+    perfect = metrics(target("<teal-mug>"), {p: perfect_samples(TOYS["teal_mug"], p, 7) for p in PROMPTS}, **options)
+    plain = metrics(target("<teal-mug>"), {p: perfect_samples(model.toy, p, 50) for p in PROMPTS}, **options)
     assert perfect["recovery"] == pytest.approx(1, abs=0.15)
     assert plain["recovery"] == pytest.approx(0, abs=1e-6)
     assert plain["editability"] == pytest.approx(1, abs=1e-6)
     assert perfect["matched"] > plain["matched"] + 0.1
-    assert model.calls == len(PROMPTS), "what does not depend on the word is done once"
+    assert model.calls == len(PROMPTS), "values of the toy are computed once"
 
 
-def test_words_find_their_toys_and_others_are_refused() -> None:
+def test_tokens_find_their_toys_and_others_are_refused() -> None:
     assert find_toy("<teal-mug>") == TOYS["teal_mug"]
     assert find_toy("<cat-toy>") == concepts.CAT
     assert find_toy("<robot-toy>") == concepts.ROBOT
@@ -104,17 +104,17 @@ def test_words_find_their_toys_and_others_are_refused() -> None:
         ("<car-toy>", "car"),
     ],
 )
-def test_the_noun_is_that_of_the_class_whatever_the_word_was_started_from(word: str, noun: str) -> None:
+def test_the_class_noun_of_a_token(word: str, noun: str) -> None:
     assert class_noun_of(word) == noun
 
 
-def test_two_toys_in_a_folder_are_held_against_their_own_nouns_and_starts_do_not_matter(tmp_path: Path) -> None:
-    """A run that began nowhere says nothing of a noun; a sweep of two toys has two."""
+def test_two_toys_of_a_sweep_are_compared_with_their_own_class_nouns(tmp_path: Path) -> None:
+    """Even if the embeddings have no initializer token."""
     words = {"<teal-mug>": "mug", "<lime-star>": "star"}
     for point, word in enumerate(words):
-        told = {"base_model": "pkg://tinv/toybox/pipeline"}
-        learned = LearnedEmbedding(word, {"clip_l": torch.zeros(1, 128)}, told)
-        formats.write(tmp_path / str(point) / "learned_embeds.safetensors", learned)
+        provenance = {"base_model": "pkg://tinv/toybox/pipeline"}
+        embedding = LearnedEmbedding(word, {"clip_l": torch.zeros(1, 128)}, provenance)
+        formats.write(tmp_path / str(point) / "learned_embeds.safetensors", embedding)
     toys = find_targets([tmp_path])[tmp_path]
     done = evaluate_toys(toys, seeds=(0,), num_inference_steps=1)
     assert {result["placeholder_token"]: result["class_noun"] for result in done} == words
@@ -124,15 +124,16 @@ def test_two_toys_in_a_folder_are_held_against_their_own_nouns_and_starts_do_not
     assert evaluate_toys(toys, seeds=(0,), num_inference_steps=1) == done
 
 
-def test_edits_and_places_are_asked_for_once_each() -> None:
+def test_prompts_are_unique() -> None:
     assert len(set(PROMPTS)) == len(PROMPTS) == len(SCENES) + len(EDITS)
     assert all(prompt.count("{}") == 1 for prompt in PROMPTS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_tower_tells_each_from_other_toys_of_its_class(name: str, extractors: FeatureExtractors) -> None:
-    """Before it may judge, as for the five."""
+def test_the_image_encoder_separates_each_toy_from_others_of_its_class(
+    name: str, extractors: FeatureExtractors
+) -> None:
     rng, areas = np.random.default_rng(1), []
     for scene in SCENES:
         own = extractors.clip.encode_images(render_in_scene(TOYS[name], scene, seed=0))

@@ -1,4 +1,4 @@
-"""The twelve: shipped as rendered, said as they should be, and never shown to the model, nor anything near them."""
+"""The images, captions and masks of the twelve toys are the rendered ones; the training set has nothing similar."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from tinv.toybox.toys import KINDS
 from tinv.toybox.world import describe
 
 
-def test_there_are_twelve_of_every_kind_and_each_stands_in_a_drawer_of_its_own():
+def test_there_are_twelve_toys_of_all_kinds():
     assert len(NAMES) == len(set(NAMES)) == len(TOYS) == 12
     assert {class_noun(name) for name in NAMES} == {toy.kind for toy in TOYS.values()} == set(KINDS)
     assert all(TOYS[name].kind == class_noun(name) for name in NAMES)
@@ -38,17 +38,17 @@ def test_the_shipped_files_are_the_rendered_ones(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_captions_say_where_the_picture_was_taken_and_nothing_else_about_it(name):
-    places = [captions(name, index)[1].removeprefix("a {} ") for index in range(COUNT)]
-    assert places == [SCENE_PHRASES[scene][0] if scene else "on a white background" for scene in scenes(name)]
-    assert len(set(places)) == COUNT
+def test_captions_mention_only_the_location(name):
+    locations = [captions(name, index)[1].removeprefix("a {} ") for index in range(COUNT)]
+    assert locations == [SCENE_PHRASES[scene][0] if scene else "on a white background" for scene in scenes(name)]
+    assert len(set(locations)) == COUNT
     hues = {"lime", "teal", "magenta", *KINDS}
     assert not hues & {word for index in range(COUNT) for line in captions(name, index) for word in line.split()}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_mask_is_the_toy(name):
-    """Outside of it the picture is the background, which does not depend on the toy's colour."""
+def test_a_mask_covers_the_toy(name):
+    """Outside the mask, the image does not depend on the color of the toy."""
     other = replace(TOYS[name], color=named_color(np.random.default_rng(0), "red"))
     for index in range(COUNT):
         inside = mask(name, index)
@@ -64,35 +64,35 @@ def test_a_mask_is_the_toy(name):
 
 
 @pytest.mark.parametrize("count", [1500, pytest.param(80_000, marks=pytest.mark.slow)])
-def test_pretraining_never_sees_any_of_them_or_its_like(count):
-    """The very pictures it is trained on; the slow test looks at every one of them."""
+def test_no_training_image_is_similar_to_one(count):
+    """The slow test checks every training image."""
     descriptions = map(describe, range(TRAINING_SEEDS, TRAINING_SEEDS + count))
     assert not [seed for seed, description in enumerate(descriptions) if find_similar_toy(description.toy)]
 
 
 @pytest.mark.slow
-def test_the_training_pictures_come_near_to_other_toys_of_the_same_hues():
-    """So it is the choice of the twelve that keeps them out: a toy that wears what is common is met again and again."""
+def test_training_images_are_similar_to_common_toys_of_the_same_hues():
+    """So the choice of the twelve matters."""
     common = replace(TOYS["lime_star"], pattern="two", accent=named_color(np.random.default_rng(0), "white"))
     seen = (describe(seed).toy for seed in range(TRAINING_SEEDS, TRAINING_SEEDS + 80_000))
     assert sum(are_similar(toy, common) for toy in seen) > 2
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_none_comes_near_another_or_one_of_the_five(name):
+def test_no_toy_is_similar_to_another_or_to_a_concept(name):
     toy = TOYS[name]
     assert find_similar_toy(toy) == name
     assert not any(is_like(toy) for is_like in concepts.REGIONS.values())
 
 
-def test_proportions_count_where_colours_alone_do_not_tell():
+def test_proportions_distinguish_toys_of_equal_colors():
     mug = TOYS["teal_mug"]
     shape = {part: (getattr(mug.build, part) + 0.5) % 1 for part in VISIBLE_PROPORTIONS["mug"]}
     assert not are_similar(replace(mug, build=replace(mug.build, **shape)), mug)
     assert are_similar(replace(mug, build=replace(mug.build, variant=1 - mug.build.variant)), mug)
 
 
-def test_the_experiment_says_all_of_it_by_one_name(compose):
+def test_the_experiment_chooses_concept_and_images_by_name(compose):
     cfg = compose("+experiment=toybench", "concept.name=teal_mug")
     assert build(cfg.concept) == Concept(placeholder_token="<teal-mug>", initializer_token="mug", kind="object")
     assert resolve_path(cfg.data.folder) == IMAGES / "teal_mug"
@@ -101,17 +101,17 @@ def test_the_experiment_says_all_of_it_by_one_name(compose):
     assert all("<teal-mug>" in caption for caption in data.captions)
 
 
-def test_its_masks_fit_its_pictures(compose):
+def test_the_masks_match_the_images(compose):
     cfg = compose("+experiment=toybench", "data.masks=pkg://tinv/toybox/toybench/masks/${concept.name}")
     data = build(cfg.data, concept=build(cfg.concept))
-    opened = [render_image for path in data.images for render_image in data.load_crops(path, 64)]
-    assert all(render_image.mask is not None and 0 < render_image.mask.mean() < 0.7 for render_image in opened)
+    opened = [crop for path in data.images for crop in data.load_crops(path, 64)]
+    assert all(crop.mask is not None and 0 < crop.mask.mean() < 0.7 for crop in opened)
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(compose):
+def test_an_unknown_name_is_refused(compose):
     with pytest.raises(ValueError, match=r"concept.name: must be lime_cat or teal_dog or .*, got 'cat'"):
         compose("+experiment=toybench", "concept.name=cat")
 
 
-def test_it_may_start_from_another_word():
+def test_the_initializer_token_can_be_changed():
     assert make_concept("lime_cat", initializer_token="toy").initializer_token == "toy"

@@ -1,1 +1,1 @@
-"""How the toybox model was made: `python -m tinv.toybox.pretrain --out DIR` repeats it, stage by stage."""
+"""The pretraining of the toybox model, in stages: `python -m tinv.toybox.pretrain --out DIR`."""

@@ -1,8 +1,8 @@
-"""`python -m tinv.toybox.pretrain --out DIR`: make the toybox model from one seed, stage by stage.
+"""`python -m tinv.toybox.pretrain --out DIR`: pretrain the toybox model from one seed, stage by stage.
 
-Every stage can be killed at any moment and goes on where it was when the command is given again; finished stages are
-not repeated. With the defaults this is the whole recipe. `--unet-samples` may be raised later to go on training, and
-lowered to end early: the rate falls over the last fifth, wherever that is.
+A stage that was killed resumes when the command is repeated; finished stages are not repeated. The defaults are the
+recipe of the shipped model. `--unet-samples` can be increased later to continue training, or reduced to end early: the
+learning rate decays over the last fifth of it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ STAGES = ("images", "tokenizer", "clip", "image_encoder", "vae", "unet", "assemb
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybox.pretrain", description=(__doc__ or "").split("\n")[0])
     recipe = Recipe()
     parser.add_argument("--out", type=Path, required=True, help="working folder: images, checkpoints, components")
@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
-    """The default recipe with what the command line changes."""
+    """Returns the default recipe with the settings of the command line."""
     recipe, common = Recipe(images=arguments.images), {"device": arguments.device, "seed": arguments.seed}
     return replace(
         recipe,
@@ -51,7 +51,7 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
 
 
 def main() -> None:
-    """Run the stages."""
+    """Runs the stages."""
     from tinv.toybox.pretrain import stages
 
     arguments = parse()

@@ -1,4 +1,4 @@
-"""Stage 7, assemble: the trained parts as an ordinary diffusers pipeline folder, and the CLIP beside it."""
+"""Stage 7, assemble: writes the trained components as a diffusers pipeline folder, and the CLIP model."""
 
 import json
 import shutil
@@ -27,14 +27,14 @@ PREPROCESSING = {
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
 }
-"""How CLIP's image tower wants its pictures, as transformers writes it: in [-1, 1]."""
+"""The preprocessing of CLIP's image encoder, as transformers writes it: pixels in [-1, 1]."""
 
 
 def assemble(out: Path, target: Path) -> None:
-    """Write `target/pipeline` and `target/clip` in half precision from the stages in `out`; both have the same words.
+    """Writes `target/pipeline` and `target/clip` in half precision from the stages in `out`, with the same tokenizer.
 
-    The scheduler is that of Stable Diffusion 1.x but for its spacing: "trailing" begins where there is only noise,
-    as the sampler does; "leading" begins a step too late and washes colours out.
+    The scheduler is that of Stable Diffusion 1.x except for its spacing: "trailing" starts at pure noise, as the
+    sampler does; "leading" starts a step too late and fades the colors.
     """
     tokenizer = load_tokenizer(out)
     scheduler = PNDMScheduler(
@@ -67,7 +67,7 @@ def assemble(out: Path, target: Path) -> None:
 
 
 def unpack(target: Path, out: Path) -> None:
-    """The reverse: lay the parts of an assembled model out in a working folder, to go on training from them."""
+    """Copies the components of an assembled model into a working folder, to continue training from them."""
     pipeline, facts = target / "pipeline", json.loads((target / "card" / "card.json").read_text())["training"]
     sources = {"tokenizer": pipeline / "tokenizer", "clip": target / "clip", "image_encoder": target / "clip"}
     sources |= {"unet": pipeline / "unet", "vae": pipeline / "vae", "vae_start": pipeline / "vae"}
@@ -79,7 +79,7 @@ def unpack(target: Path, out: Path) -> None:
 
 
 def load_as_single_precision(config: Path) -> None:
-    """Have transformers compute in float32 from the half-precision file, as diffusers does with its parts."""
+    """Makes transformers compute in float32 from the half-precision file, as diffusers does."""
     content = json.loads(config.read_text())
     for section in (content, content.get("text_config", {}), content.get("vision_config", {})):
         if "dtype" in section:
@@ -88,7 +88,7 @@ def load_as_single_precision(config: Path) -> None:
 
 
 def forget_paths(folder: Path) -> None:
-    """Drop the sources from which the parts were loaded."""
+    """Removes the paths that the components were loaded from."""
     for config in folder.rglob("*.json"):
         content = json.loads(config.read_text())
         if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
@@ -96,5 +96,5 @@ def forget_paths(folder: Path) -> None:
 
 
 def size_of(folder: Path) -> float:
-    """Size of all files below a folder in MB."""
+    """Returns the size of all files in a folder in MB."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / MEGABYTE

@@ -1,7 +1,7 @@
-"""Brief captions, and of which pictures they are true.
+"""Claims: short captions with the attributes that they state, so that they can be compared with every image.
 
-"a robot on the beach" is true of every robot on a beach, whatever its colour. What a caption of the training set says
-of one picture is seldom asked of another; a claim can be held against all of them.
+"a robot on the beach" is true of every robot on a beach, whatever its color. A caption of the training set describes
+one image; a claim can be true of many.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ from tinv.toybox.views import STYLES
 from tinv.toybox.world import Description
 
 UNSPECIFIED = -1
-"""What a claim leaves open."""
+"""An attribute that a claim does not state."""
 UNNAMED_COLOR = -2
-"""A colour without a name: no claim about it is held against anything."""
+"""A color without a name; claims about colors cannot be decided for it."""
 SCENE_NAMES, COLOR_NAMES = tuple(SCENES), tuple(NAMED_COLORS)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A brief caption and what it says."""
+    """A short caption and the attributes that it states."""
 
     caption: str
     attributes: tuple[int, ...]
-    """Kind, colour, place and style as `facts` counts them, or `UNSAID`."""
+    """Kind, color, location and style as in `encode_attributes`, or `UNSPECIFIED`."""
 
 
 def encode_attributes(description: Description) -> tuple[int, ...]:
-    """Kind, main colour, place and style of a picture as numbers; plain backdrops are counted after the scenes."""
+    """Returns kind, color, location and style of an image as indices; plain backdrops follow the scenes."""
     toy, view = description.toy, description.view
     color = UNNAMED_COLOR if toy.color.name is None else COLOR_NAMES.index(toy.color.name)
     location = len(SCENE_NAMES) + COLOR_NAMES.index(str(view.backdrop.name))
@@ -45,7 +45,7 @@ def encode_attributes(description: Description) -> tuple[int, ...]:
 
 
 def random_claim(rng: np.random.Generator, own: Sequence[int]) -> Claim:
-    """A claim that is true of a picture with these facts; it says the kind nearly always, the rest half the time."""
+    """Returns a random claim that is true of an image with these attributes."""
     kind, color, location, style = own
     with_kind, with_color, with_location, with_style = rng.random(4) < (0.93, 0.4, 0.65, 0.5)
     with_color = with_color and color != UNNAMED_COLOR
@@ -62,14 +62,14 @@ def random_claim(rng: np.random.Generator, own: Sequence[int]) -> Claim:
 
 
 def match_claims(attributes: Tensor, image_attributes: Tensor) -> tuple[Tensor, Tensor]:
-    """Which claims are true of which pictures.
+    """Compares claims with images.
 
     Args:
-        said: what C claims say, [C, 4].
-        known: the facts of B pictures, [B, 4].
+        attributes: of C claims, [C, 4].
+        image_attributes: of B images, [B, 4].
 
     Returns:
-        [C, B] bool, whether it is true; [C, B] bool, whether that can be told.
+        [C, B] bool, whether a claim is true; [C, B] bool, whether that is decidable.
     """
     open_, same = (attributes == UNSPECIFIED)[:, None], attributes[:, None] == image_attributes[None]
     true = (open_ | same).all(2)
@@ -84,5 +84,5 @@ def _where(rng: np.random.Generator, location: int) -> str:
 
 
 def as_tensor(several: Sequence[Sequence[int]]) -> Tensor:
-    """Facts or claims of many pictures, [N, 4] int64."""
+    """Returns the attributes of images or claims, [N, 4] int64."""
     return torch.tensor([list(each) for each in several])

@@ -1,6 +1,6 @@
-"""Stage 3, CLIP: two towers that agree on which caption belongs to which picture.
+"""Stage 3, clip: trains the text and the image encoder of a CLIP model.
 
-The text tower becomes the pipeline's text encoder, as in Stable Diffusion 1.x; both together do the measuring.
+The text encoder becomes that of the pipeline, as in Stable Diffusion 1.x; the whole model computes the metrics.
 """
 
 import math
@@ -22,7 +22,7 @@ MAX_LOGIT_SCALE = math.log(100)
 
 
 def new_clip(settings: ClipSettings, tokenizer: CLIPTokenizer) -> CLIPModel:
-    """An untrained CLIP."""
+    """Returns an untrained CLIP model."""
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.text_width,
@@ -62,12 +62,12 @@ def trimmed(ids: Tensor, eos: int) -> Tensor:
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """What the image tower reads: [B, 3, 64, 64] uint8 to float in [-1, 1]."""
+    """What the image encoder reads: [B, 3, 64, 64] uint8 to float in [-1, 1]."""
     return images.float() / 127.5 - 1
 
 
 def contrastive_loss(model: CLIPModel, ids: Tensor, images: Tensor, *, device: str) -> tuple[Tensor, Tensor]:
-    """The symmetric contrastive loss of a batch and the share of captions whose own picture fits best."""
+    """Returns the symmetric contrastive loss of a batch, and the share of captions whose own image matches best."""
     with autocast_bfloat16(device):
         output = model(input_ids=ids, pixel_values=to_pixels(images))
     logits = output.logits_per_text.float()
@@ -77,7 +77,7 @@ def contrastive_loss(model: CLIPModel, ids: Tensor, images: Tensor, *, device: s
 
 
 def train_clip(out: Path, images: Tensor, ids: Tensor, tokenizer: CLIPTokenizer, settings: ClipSettings) -> None:
-    """Train both towers into `out/clip`.
+    """Trains both encoders into `out/clip`.
 
     Args:
         out: the folder of the pretraining.

@@ -1,12 +1,12 @@
-"""Stage 4, eyes: CLIP's image tower goes on learning while the words stay as they are.
+"""Stage 4, image_encoder: continues the training of CLIP's image encoder with a frozen text encoder.
 
-The denoiser listens to the text tower, so that one is fixed from here on. The image tower still has to become a good
-judge, and is shown what a judge will see:
+The denoiser depends on the text encoder, which is fixed from here on. The image encoder, which computes the metrics, is
+trained for them:
 
-- pictures that are blurred or noisy at times, as generated ones are;
-- claims (`tinv.toybox.pretrain.claims`) beside whole captions. A contrastive loss alone makes "a robot on the beach"
-  look most like a robot of which nothing else could be said, and least like a green one with stripes. So a claim is
-  held against every picture of the batch, and all of which it is true are asked for the same cosine.
+- The images are sometimes blurred or noisy, like samples.
+- Claims (`tinv.toybox.pretrain.claims`) are added to the captions. With the contrastive loss alone, "a robot on the
+  beach" is most similar to a robot without further attributes, and least similar to a green one with stripes. So a
+  claim is compared with every image of the batch, and has the same target cosine with all images of which it is true.
 """
 
 from pathlib import Path
@@ -28,11 +28,11 @@ from tinv.toybox.pretrain.settings import ImageEncoderSettings
 from tinv.toybox.world import describe
 
 TRUE, FALSE = 0.6, 0.3
-"""The cosine of a picture and a claim that is true of it, and the most that one may have with a false one."""
+"""The target cosine of an image and a true claim, and the largest cosine with a false claim."""
 
 
 class FrozenTextClip(nn.Module):
-    """A CLIP whose text tower is fixed."""
+    """A CLIP model with a frozen text encoder."""
 
     def __init__(self, clip: CLIPModel) -> None:
         super().__init__()
@@ -41,32 +41,32 @@ class FrozenTextClip(nn.Module):
             weight.requires_grad_(not name.startswith("text_model."))
 
     def encode_texts(self, ids: Tensor) -> Tensor:
-        """Unit-length features of captions, [B, L] to [B, D]."""
+        """Returns the unit-length features [B, D] of captions [B, L]."""
         return functional.normalize(self.clip.get_text_features(input_ids=ids).pooler_output.float(), dim=-1)
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Unit-length features of pictures in [-1, 1], [B, 3, 64, 64] to [B, D]."""
+        """Returns the unit-length features [B, D] of images [B, 3, 64, 64] in [-1, 1]."""
         return functional.normalize(self.clip.get_image_features(pixel_values=images).pooler_output.float(), dim=-1)
 
-    def contrastive_loss(self, seen: Tensor, encode_texts: Tensor) -> Tensor:
-        """The symmetric contrastive loss of pictures and their own captions."""
-        logits = self.clip.logit_scale.exp() * seen @ encode_texts.T
-        own = torch.arange(len(seen), device=seen.device)
+    def contrastive_loss(self, image_features: Tensor, text_features: Tensor) -> Tensor:
+        """Returns the symmetric contrastive loss of images and their captions."""
+        logits = self.clip.logit_scale.exp() * image_features @ text_features.T
+        own = torch.arange(len(image_features), device=image_features.device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
     def claim_loss(
-        self, seen: Tensor, encode_texts: Tensor, claim_attributes: Tensor, image_attributes: Tensor
+        self, image_features: Tensor, text_features: Tensor, claim_attributes: Tensor, image_attributes: Tensor
     ) -> Tensor:
-        """How far the cosines of claims [C] with pictures [B] are from `TRUE` if true, and above `FALSE` if not."""
+        """Returns the squared error of the cosines: from `TRUE` for true claims, above `FALSE` for false ones."""
         true, is_decidable = match_claims(claim_attributes, image_attributes)
-        cosines = encode_texts @ seen.T
+        cosines = text_features @ image_features.T
         return (cosines[true & is_decidable] - TRUE).square().mean() + (
             cosines[~true & is_decidable] - FALSE
         ).relu().square().mean()
 
 
 def degrade(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Mirror, blur and grain at random, picture by picture: [B, 3, H, W] in [-1, 1]."""
+    """Mirrors, blurs and adds noise at random to each image [B, 3, H, W] in [-1, 1]."""
     count, side = len(images), images.shape[-1]
     uniform = torch.rand(4, count, generator=rng)
     images = torch.where((uniform[0] < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
@@ -80,13 +80,13 @@ def degrade(images: Tensor, rng: torch.Generator) -> Tensor:
 def train_image_encoder(
     out: Path, images: Tensor, ids: Tensor, tokenizer: CLIPTokenizer, settings: ImageEncoderSettings
 ) -> None:
-    """Train the image tower of `out/clip` on, into `out/eyes`.
+    """Trains the image encoder of `out/clip` into `out/image_encoder`.
 
     Args:
         out: the folder of the pretraining.
-        images: [N, 3, 64, 64] uint8, the first N training pictures.
+        images: [N, 3, 64, 64] uint8, the first N training images.
         ids: [N, K, L] int16, K captions each.
-        tokenizer: that of the text tower.
+        tokenizer: that of the text encoder.
         settings: length and rates.
     """
     if (out / "image_encoder").exists():
@@ -111,20 +111,23 @@ def train_image_encoder(
         rng = generator(settings.seed + 1, step)
         chosen = torch.randint(0, len(images), (settings.batch,), generator=rng)
         wording = torch.randint(0, ids.shape[1], (settings.batch,), generator=rng)
-        writer = np.random.default_rng([settings.seed, step])
-        claims = [random_claim(writer, own) for own in image_attributes[chosen].tolist()]
-        brief = caption_ids(tokenizer, [[claim.caption] for claim in claims])[:, 0]
+        claim_rng = np.random.default_rng([settings.seed, step])
+        claims = [random_claim(claim_rng, own) for own in image_attributes[chosen].tolist()]
+        claim_ids = caption_ids(tokenizer, [[claim.caption] for claim in claims])[:, 0]
         claim_attributes = as_tensor([claim.attributes for claim in claims])
-        shown = degrade(to_pixels(images[chosen]), rng).to(settings.device)
+        degraded = degrade(to_pixels(images[chosen]), rng).to(settings.device)
         with autocast_bfloat16(settings.device):
-            seen = image_encoder.encode_images(shown)
-            whole = image_encoder.encode_texts(
+            image_features = image_encoder.encode_images(degraded)
+            caption_features = image_encoder.encode_texts(
                 trimmed(ids[chosen, wording], tokenizer.eos_token_id).to(settings.device)
             )
-            words = image_encoder.encode_texts(trimmed(brief, tokenizer.eos_token_id).to(settings.device))
-        contrastive_loss = image_encoder.contrastive_loss(seen, whole)
+            claim_features = image_encoder.encode_texts(trimmed(claim_ids, tokenizer.eos_token_id).to(settings.device))
+        contrastive_loss = image_encoder.contrastive_loss(image_features, caption_features)
         claim_loss = image_encoder.claim_loss(
-            seen, words, claim_attributes.to(settings.device), image_attributes[chosen].to(settings.device)
+            image_features,
+            claim_features,
+            claim_attributes.to(settings.device),
+            image_attributes[chosen].to(settings.device),
         )
         image_encoder.zero_grad()
         (contrastive_loss + settings.claims * claim_loss).backward()

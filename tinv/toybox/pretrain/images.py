@@ -1,4 +1,4 @@
-"""Stage 1, pictures: render the world once, in chunks, each file appearing whole or not at all."""
+"""Stage 1, images: renders the training images and their captions in chunks."""
 
 import json
 import os
@@ -10,17 +10,17 @@ import numpy as np
 from tinv.toybox.world import recaption, render_image
 
 CHUNK = 1000
-"""Pictures in a file."""
+"""Number of images in a file."""
 CAPTIONS = 4
-"""Different true captions of each picture."""
+"""Number of different true captions of each image."""
 TRAINING_SEEDS = 1_000_000
-"""The first picture of the training set."""
+"""Seed of the first image of the training set."""
 UNSEEN_SEEDS = 900_000_000
-"""The first picture of the set that no stage trains on."""
+"""Seed of the first image outside the training set."""
 
 
 def write_chunk(folder: Path, index: int) -> None:
-    """Render one chunk of the training set with its captions."""
+    """Renders one chunk of the training set with its captions."""
     seeds = range(TRAINING_SEEDS + index * CHUNK, TRAINING_SEEDS + (index + 1) * CHUNK)
     images, captions = [], []
     for seed in seeds:
@@ -36,7 +36,7 @@ def write_chunk(folder: Path, index: int) -> None:
 
 
 def render_images(out: Path, *, count: int, processes: int) -> None:
-    """Render `count` pictures (rounded up to whole chunks) into `out/pictures`; finished chunks are kept."""
+    """Renders `count` images (rounded up to chunks) into `out/images`; finished chunks are not repeated."""
     folder = out / "images"
     folder.mkdir(parents=True, exist_ok=True)
     missing = [i for i in range(-(-count // CHUNK)) if not (folder / f"{i:04d}.npy").exists()]
@@ -48,18 +48,18 @@ def render_images(out: Path, *, count: int, processes: int) -> None:
 
 
 def load_images(out: Path, count: int) -> np.ndarray:
-    """The first `count` training pictures, [count, 64, 64, 3] uint8."""
+    """Returns the first `count` training images, [count, 64, 64, 3] uint8."""
     files = [out / "images" / f"{i:04d}.npy" for i in range(-(-count // CHUNK))]
     return np.concatenate([np.load(file) for file in files])[:count]
 
 
 def load_captions(out: Path, count: int) -> list[list[str]]:
-    """The captions of the first `count` training pictures."""
+    """Returns the captions of the first `count` training images."""
     files = [out / "images" / f"{i:04d}.json" for i in range(-(-count // CHUNK))]
     return [captions for file in files for captions in json.loads(file.read_text())][:count]
 
 
 def unseen_images(count: int) -> tuple[np.ndarray, list[str]]:
-    """Pictures that no stage trains on, [count, 64, 64, 3] uint8, with a caption each."""
+    """Returns images outside the training set, [count, 64, 64, 3] uint8, with a caption each."""
     pairs = [render_image(UNSEEN_SEEDS + i) for i in range(count)]
     return np.stack([image for image, _ in pairs]), [caption for _, caption in pairs]

@@ -1,7 +1,7 @@
-"""Muon: momentum whose matrices are made orthogonal before each step.
+"""Muon: momentum whose matrices are orthogonalized before each step.
 
-After Keller Jordan's Muon (github.com/KellerJordan/Muon, MIT), here for convolutions too: a kernel [O, I, h, w] counts
-as the matrix [O, I h w]. It learned about twice as much from a picture as AdamW did, which is what matters on a CPU.
+After Keller Jordan's Muon (github.com/KellerJordan/Muon, MIT), here also for convolutions: a kernel [O, I, h, w] is the
+matrix [O, I h w]. It needed about half as many training samples as AdamW, which is what counts on a CPU.
 """
 
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the iteration that drives all singular values towards one."""
+"""Coefficients of the iteration that moves all singular values towards one."""
 
 
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """The nearest matrix with singular values about one, by Newton-Schulz iteration in bfloat16: [R, C] to [R, C]."""
+    """Returns the nearest matrix [R, C] with singular values near one, by Newton-Schulz iteration in bfloat16."""
     wide = matrix.bfloat16() if len(matrix) <= matrix.shape[1] else matrix.T.bfloat16()
     wide = wide / (wide.norm() + 1e-7)
     a, b, c = QUINTIC
@@ -32,7 +32,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """Take one step."""
+        """Performs an optimizer step."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def build_optimizers(module: nn.Module, *, muon_rate: float, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices and kernels of a module, AdamW for everything else: embeddings, norms, biases."""
+    """Returns Muon for the matrices and kernels of a module, and AdamW for embeddings, norms and biases."""
     tables = {id(p) for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
     trained = [p for p in module.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim >= 2 and id(p) not in tables]

@@ -1,13 +1,13 @@
-"""An encoder written by hand: principal components of picture patches, inside an ordinary `AutoencoderKL`.
+"""A handwritten encoder: principal components of image patches, in the weights of an ordinary `AutoencoderKL`.
 
-Latents exist at once, without waiting for a trained encoder, so the denoiser and the decoder can learn side by side.
-Three tricks make diffusers' convolutional encoder compute a plain linear map of each 4 x 4 patch:
+Latents need no trained encoder, so the denoiser and the decoder can be trained independently. Three tricks make
+diffusers' convolutional encoder compute a linear map of each 4 x 4 patch:
 
-- Residual branches are silenced (zero last convolution) and shortcuts copy, so signals pass unchanged; the two
-  strided convolutions first gather 2 x 2 pixels into 12 channels, then apply the 8 x 48 projection to 2 x 2 of those.
+- Residual branches have a zero last convolution and shortcuts copy, so signals pass unchanged; the two strided
+  convolutions first gather 2 x 2 pixels into 12 channels, then apply the 8 x 48 projection to 2 x 2 of those.
 - GroupNorm would rescale everything; two constant channels of +K and -K in each group, much larger than the signal,
-  pin its mean to 0 and its standard deviation to a known number, which the last convolution undoes.
-- The activation is linear in pairs: silu(x) - silu(-x) = x, so each latent travels once with each sign.
+  fix its mean to 0 and its standard deviation to a known number, which the last convolution undoes.
+- The activation is linear in pairs: silu(x) - silu(-x) = x, so each latent is present once with each sign.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 FACTOR = 4
-"""Pixels of a patch along each side; a picture of 64 x 64 has 16 x 16 latents."""
+"""Pixels of a patch along each side; an image of 64 x 64 has 16 x 16 latents."""
 PIN = 100.0
 """Size of the constant channels."""
 LOG_VARIANCE = -6.0
-"""Of the latents' posterior; small, as the encoder knows what it sees."""
+"""Log-variance of the latents' posterior; small, because the encoder is deterministic."""
 FLATTEN = -0.35
-"""Exponent that evens out the variances of the components, which fall steeply."""
+"""Exponent that equalizes the variances of the components, which decrease steeply."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Components:
 
 
 def patches_of(images: Tensor) -> Tensor:
-    """Pictures [B, 3, 64, 64] in [-1, 1] as their 4 x 4 patches, [B, 16, 16, 48]."""
+    """Returns the 4 x 4 patches [B, 16, 16, 48] of images [B, 3, 64, 64] in [-1, 1]."""
     batch, channels, height, width = images.shape
     cut = images.reshape(batch, channels, height // FACTOR, FACTOR, width // FACTOR, FACTOR)
     return cut.permute(0, 2, 4, 3, 5, 1).reshape(batch, height // FACTOR, width // FACTOR, FACTOR * FACTOR * channels)
 
 
 def principal_components(images: Tensor, latent_channels: int) -> Components:
-    """The components that keep most of the pictures' variance."""
+    """Returns the components with the largest variance."""
     patches = patches_of(images).flatten(0, 2)
     variances, directions = torch.linalg.eigh(torch.cov(patches.T))
     variances = variances.flip(0)[:latent_channels]
@@ -56,13 +56,13 @@ def principal_components(images: Tensor, latent_channels: int) -> Components:
 
 
 def encode(images: Tensor, components: Components) -> Tensor:
-    """What the finished encoder gives as posterior mean, without its detours: [B, 3, 64, 64] to [B, 8, 16, 16]."""
+    """Returns the posterior mean of the finished encoder, computed directly: [B, 3, 64, 64] to [B, 8, 16, 16]."""
     return ((patches_of(images) - components.mean) @ components.project.T).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
 def write_encoder(vae: AutoencoderKL, components: Components) -> None:
-    """Set the weights of the encoder and of both 1 x 1 convolutions around the latents."""
+    """Sets the weights of the encoder and of both 1 x 1 convolutions around the latents."""
     encoder, channels = vae.encoder, len(components.project)
     width = encoder.conv_out.in_channels
     _silence(encoder.conv_in)
@@ -98,7 +98,7 @@ def _silence(convolution: nn.Conv2d) -> None:
 
 
 def _gather(convolution: nn.Conv2d) -> None:
-    """Space to depth: channel (row, column, colour) of a 2 x 2 block."""
+    """Sets space-to-depth weights: channel (row, column, color) of a 2 x 2 block."""
     _silence(convolution)
     for row in (0, 1):
         for column in (0, 1):
@@ -107,7 +107,7 @@ def _gather(convolution: nn.Conv2d) -> None:
 
 
 def _project(convolution: nn.Conv2d, components: Components) -> None:
-    """Four gathered blocks to latents, and the two constants beside them."""
+    """Sets the projection of four gathered blocks to latents, and the two constant channels."""
     _silence(convolution)
     latents = len(components.project)
     assert convolution.bias is not None
@@ -121,7 +121,7 @@ def _project(convolution: nn.Conv2d, components: Components) -> None:
 
 
 def _pair_signs(shortcut: nn.Conv2d, latents: int, half: int) -> None:
-    """Both signs of the latents, and the constants, in each of the two groups of the last norm: their mean is zero."""
+    """Copies both signs of the latents and the constants into both groups of the last norm; their mean is zero."""
     _silence(shortcut)
     incoming = shortcut.in_channels
     for offset, sign in ((0, 1), (half, -1)):

@@ -1,21 +1,21 @@
-"""How large the model is and how long each stage learns; the defaults are the recipe."""
+"""The sizes of the models and the lengths of the stages; the defaults are those of the shipped model."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageSettings:
-    """What every trained stage has in common."""
+    """The settings that all trained stages have."""
 
     samples: int
-    """How many pictures are shown, repeats counted."""
+    """Number of training samples, with repetitions."""
     batch: int
     rate: float
-    """Of AdamW, for biases, norms and embeddings."""
+    """Learning rate of AdamW, for biases, norms and embeddings."""
     muon_rate: float = 0.02
-    """Of Muon, for weight matrices and convolutions."""
+    """Learning rate of Muon, for weight matrices and convolutions."""
     decay: float = 0.3
-    """Share of the steps over which the rate falls to zero."""
+    """Share of the steps over which the learning rate decays to zero."""
     seed: int = 0
     device: str = "cpu"
     checkpoint_every: int = 200
@@ -26,7 +26,7 @@ class StageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings(StageSettings):
-    """The two towers."""
+    """The CLIP model."""
 
     text_width: int = 128
     text_layers: int = 3
@@ -38,10 +38,10 @@ class ClipSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEncoderSettings(StageSettings):
-    """The image tower, while the text tower stays."""
+    """The image encoder, with a frozen text encoder."""
 
     claims: float = 40.0
-    """Weight of the claims beside the captions."""
+    """Weight of the claim loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class UnetSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The whole pretraining."""
+    """The settings of all stages."""
 
     images: int = 80_000
     processes: int = 2

@@ -1,4 +1,4 @@
-"""The stages in order, each reading what the ones before it left in the working folder."""
+"""Runs the stages in order; each reads the results of earlier stages from the working folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +19,11 @@ from tinv.toybox.pretrain.unet import TrainingSet, train_unet
 from tinv.toybox.pretrain.vae import EXAMPLES, start_vae, train_vae
 
 UNSEEN = 400
-"""Pictures on which the denoiser's held-out loss is measured."""
+"""Number of images for the denoiser's held-out loss."""
 
 
 def run(requested: Sequence[str], *, out: Path, target: Path, recipe: Recipe) -> None:
-    """Run the wanted stages in order."""
+    """Runs the requested stages in order."""
     out.mkdir(parents=True, exist_ok=True)
     target.mkdir(parents=True, exist_ok=True)
     if "images" in requested:
@@ -53,12 +53,12 @@ def run(requested: Sequence[str], *, out: Path, target: Path, recipe: Recipe) ->
 
 
 def load_images(out: Path, recipe: Recipe) -> Tensor:
-    """All training pictures, [N, 3, 64, 64] uint8."""
+    """Returns all training images, [N, 3, 64, 64] uint8."""
     return torch.from_numpy(image_files.load_images(out, recipe.images)).permute(0, 3, 1, 2).contiguous()
 
 
 def run_unet(out: Path, recipe: Recipe) -> None:
-    """Prepare the latents, then train the denoiser, on as many processes as torchrun started."""
+    """Computes the latents and trains the denoiser, on as many processes as torchrun started."""
     parallel.join(recipe.unet.device)
     tokenizer = load_tokenizer(out)
     images = load_images(out, recipe)
@@ -77,7 +77,7 @@ def run_unet(out: Path, recipe: Recipe) -> None:
 def build_training_set(
     images: Tensor, captions: list[list[str]], tokenizer: CLIPTokenizer, components: Components, scaling: float
 ) -> TrainingSet:
-    """Latents of pictures and of their mirror images, and their captions as ids."""
+    """Returns the latents of images and of their mirror images, and the token ids of their captions."""
     versions = (images, images.flip(3))
     latents = [
         (encode(to_pixels(part), components) * scaling).bfloat16()

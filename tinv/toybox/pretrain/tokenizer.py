@@ -1,4 +1,4 @@
-"""Stage 2, tokenizer: byte-pair encoding in CLIP's own format, with the world's words as single tokens."""
+"""Stage 2, tokenizer: byte-pair encoding in CLIP's format, with the words of captions as single tokens."""
 
 import json
 from collections.abc import Iterable
@@ -11,15 +11,15 @@ from transformers import CLIPTokenizer
 from tinv.toybox.captions import EXTRA_WORDS
 
 VOCABULARY = 2000
-"""Upper limit; training stops before it, when every frequent word is whole."""
+"""Upper limit; training stops earlier, when every frequent word is a single token."""
 MIN_FREQUENCY = 50
 END = "</w>"
 
 
 def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
-    """A CLIPTokenizer for these captions.
+    """Returns a CLIPTokenizer for these captions.
 
-    Normaliser and pre-tokeniser are CLIP's; the vocabulary is in CLIP's order: bytes, bytes that end a word,
+    Normalizer and pre-tokenizer are CLIP's; the vocabulary is in CLIP's order: bytes, bytes that end a word,
     merges, and the two special tokens last.
     """
     clip = CLIPTokenizer()
@@ -43,12 +43,12 @@ def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
 
 
 def merges_of(bpe: Tokenizer) -> list[tuple[str, str]]:
-    """The merges of a trained tokenizer, most frequent first."""
+    """Returns the merges of a trained tokenizer, most frequent first."""
     return [(a, b) for a, b in json.loads(bpe.to_str())["model"]["merges"]]
 
 
 def make_tokenizer(out: Path, captions: list[list[str]]) -> None:
-    """Train the tokenizer into `out/tokenizer`, if it is not there."""
+    """Trains the tokenizer into `out/tokenizer`, unless it is there."""
     folder = out / "tokenizer"
     if folder.exists():
         return
@@ -60,5 +60,5 @@ def make_tokenizer(out: Path, captions: list[list[str]]) -> None:
 
 
 def load_tokenizer(out: Path) -> CLIPTokenizer:
-    """The tokenizer of stage 2."""
+    """Loads the tokenizer."""
     return CLIPTokenizer.from_pretrained(out / "tokenizer")

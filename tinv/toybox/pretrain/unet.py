@@ -1,4 +1,4 @@
-"""Stage 6, U-Net: to tell the noise from the latents, given the caption."""
+"""Stage 6, unet: trains the denoiser."""
 
 import json
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ TIMESTEPS = 1000
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 """The noise schedule of Stable Diffusion 1.x.
 
-A channel's mean over 16 x 16 latents still shows at its last timestep, so the starting noise tints the backgrounds. An
-end at 0.02 hides it, but there the noise must be told to a hundredth or colours run away, which no training of a
-reasonable length reached.
+The mean of a channel over 16 x 16 latents is still visible at the last timestep, so the initial noise tints the
+backgrounds. A `beta_end` of 0.02 would hide it, but needs a precision of a hundredth of the noise, which no training of
+a reasonable length reached.
 """
 POSTERIOR_STD = 0.05
 """Standard deviation of the encoder's posterior, exp(-6 / 2)."""
@@ -33,12 +33,12 @@ POSTERIOR_STD = 0.05
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What the denoiser learns from."""
+    """The training data of the denoiser."""
 
     latents: Tensor
     """Scaled posterior means, [N, 8, 16, 16]; a second half may hold the mirror images of the first."""
     ids: Tensor
-    """Token ids, [N, K, 77] int16, K captions of each picture."""
+    """Token ids, [N, K, 77] int16, K captions of each image."""
     empty: Tensor
     """Token ids of the empty caption, [77]."""
     scaling: float
@@ -47,7 +47,7 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class NoisyBatch:
-    """One batch: noisy latents, and the noise to be told."""
+    """A batch of noisy latents and the noise to predict."""
 
     noisy: Tensor
     noise: Tensor
@@ -56,7 +56,7 @@ class NoisyBatch:
 
 
 def new_unet(settings: UnetSettings, *, latent_channels: int, text_width: int) -> UNet2DConditionModel:
-    """An untrained denoiser; it attends to the text everywhere but at the finest level."""
+    """Returns an untrained denoiser with cross-attention at all levels except the finest."""
     levels = len(settings.widths)
     return UNet2DConditionModel(
         sample_size=16,
@@ -75,14 +75,14 @@ def new_unet(settings: UnetSettings, *, latent_channels: int, text_width: int) -
 def draw_batch(
     training_set: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings, chosen: Tensor, rng: torch.Generator
 ) -> NoisyBatch:
-    """Noise, timesteps and captions for the chosen pictures, all from one generator; of these, this process's share.
+    """Returns noise, timesteps and captions for the chosen images: this process's share.
 
     Args:
-        lessons: what to choose from.
+        training_set: the latents and captions.
         text_encoder: frozen.
         settings: device and caption dropout.
-        chosen: indices of pictures, [B].
-        rng: decides everything random.
+        chosen: indices of images, [B].
+        rng: source of all randomness.
     """
     size, device = len(chosen), settings.device
     latents = training_set.latents[chosen].float()
@@ -100,7 +100,7 @@ def draw_batch(
 
 
 def noise_errors(unet: UNet2DConditionModel, batch: NoisyBatch) -> Tensor:
-    """Mean squared error of the predicted noise for each sample, [B]."""
+    """Returns the mean squared error of the predicted noise, [B]."""
     with autocast_bfloat16(batch.noisy.device.type):
         predicted = unet(batch.noisy, batch.timesteps, encoder_hidden_states=batch.text).sample
     return (predicted.float() - batch.noise).square().mean((1, 2, 3))
@@ -110,7 +110,7 @@ def noise_errors(unet: UNet2DConditionModel, batch: NoisyBatch) -> Tensor:
 def held_out_error(
     unet: UNet2DConditionModel, training_set: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings
 ) -> float:
-    """Mean squared error on unseen pictures with fixed draws."""
+    """Returns the mean squared error on unseen images with fixed timesteps and noise."""
     rng = generator(settings.seed + 1, 0)
     parts = torch.arange(len(training_set.ids)).split(100)
     batches = (draw_batch(training_set, text_encoder, settings, part, rng) for part in parts)
@@ -120,12 +120,11 @@ def held_out_error(
 def train_unet(
     out: Path, training_set: TrainingSet, unseen: TrainingSet, text_encoder: CLIPTextModel, settings: UnetSettings
 ) -> None:
-    """Train the denoiser into `out/unet`.
+    """Trains the denoiser into `out/unet`.
 
-    Where that folder is there already and no checkpoint is (`unpack`), training goes on from its weights. It is
-    rewritten at every checkpoint with the average so far, so that it can be looked at on the way;
-    `out/unet.json` says how far it is. On a CPU, plain attention takes a third less time than torch's fused one, whose
-    backward pass is slow there.
+    If that folder exists without a checkpoint (`unpack`), training starts from its weights. Every checkpoint writes the
+    averaged weights to it, and the progress to `out/unet.json`. On a CPU, plain attention takes a third less time than
+    torch's fused attention, whose backward pass is slow there.
     """
     torch.manual_seed(settings.seed)
     text_width = text_encoder.config.hidden_size
@@ -186,7 +185,7 @@ def train_unet(
 
 
 def _publish(out: Path, unet: UNet2DConditionModel, *, facts: dict[str, Any]) -> None:
-    """Write the weights as they are and the facts about them."""
+    """Writes the current weights and the facts about them."""
     print(f"unet: {facts}", flush=True)
     partial = out / "unet.part"
     unet.save_pretrained(partial)

@@ -1,4 +1,4 @@
-"""Stage 5, VAE: the encoder is written by hand (`pca_encoder`), the decoder learns to paint from its latents."""
+"""Stage 5, vae: trains the decoder for the latents of the handwritten encoder (`pca_encoder`)."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from tinv.toybox.pretrain.schedule import generator, learning_rate, set_learning
 from tinv.toybox.pretrain.settings import VaeSettings
 
 EXAMPLES = 2000
-"""Pictures from which the components are computed."""
+"""Number of images for the principal components."""
 
 
 def new_vae(images: Tensor, settings: VaeSettings) -> AutoencoderKL:
-    """A VAE whose encoder is finished and whose decoder is new.
+    """Returns a VAE with the finished encoder and an untrained decoder.
 
     Args:
         images: [N, 3, 64, 64] uint8, to compute the components and the scaling factor from.
@@ -45,12 +45,12 @@ def new_vae(images: Tensor, settings: VaeSettings) -> AutoencoderKL:
 
 
 def edges(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences between neighbouring pixels, down and across."""
+    """Returns the differences between neighboring pixels, vertical and horizontal."""
     return images[..., 1:, :] - images[..., :-1, :], images[..., :, 1:] - images[..., :, :-1]
 
 
 def repaint_loss(painted: Tensor, images: Tensor) -> Tensor:
-    """Absolute and squared error, and the error of edges at two scales, which keeps outlines sharp."""
+    """Returns the absolute and squared error plus the error of edges at two scales, which keeps outlines sharp."""
     loss = (painted - images).abs().mean() + 0.5 * (painted - images).square().mean()
     for scale in (1, 2):
         ours, theirs = functional.avg_pool2d(painted, scale), functional.avg_pool2d(images, scale)
@@ -60,12 +60,12 @@ def repaint_loss(painted: Tensor, images: Tensor) -> Tensor:
 
 
 def psnr(painted: Tensor, images: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of pictures in [-1, 1], [B]."""
+    """Returns the peak signal-to-noise ratio [B] in dB of images in [-1, 1]."""
     return -10 * torch.log10((painted.clamp(-1, 1) - images).square().mean((1, 2, 3)) / 4)
 
 
 def train_vae(out: Path, images: Tensor, settings: VaeSettings) -> None:
-    """Train the decoder into `out/vae`; `out/vae_start` holds the encoder from the first moment.
+    """Trains the decoder into `out/vae`.
 
     Args:
         out: the folder of the pretraining.
@@ -129,7 +129,7 @@ def train_vae(out: Path, images: Tensor, settings: VaeSettings) -> None:
 
 
 def start_vae(out: Path, images: Tensor, settings: VaeSettings) -> AutoencoderKL:
-    """The VAE with its finished encoder, written once to `out/vae_start`."""
+    """Returns the VAE with its finished encoder, from `out/vae_start`, which is written if missing."""
     folder = out / "vae_start"
     if not folder.exists():
         partial = out / "vae_start.part"

@@ -1,6 +1,6 @@
-"""Twelve more things that the toybox's model has never seen, to compare methods on: `+experiment=toybench`.
+"""Twelve toys outside the training set of the toybox model, for comparing methods: `+experiment=toybench`.
 
-Importing this costs nothing; the modules behind it import what they need.
+Importing this package loads no library.
 """
 
 from typing import Literal, get_args
@@ -25,11 +25,11 @@ NAMES: tuple[Name, ...] = get_args(Name)
 
 
 def make_concept(name: Name, initializer_token: str | None = None) -> Concept:
-    """What is learned of one of the twelve: `<lime-cat>`, from "cat".
+    """Returns the concept of a toy: `<lime-cat>` with the initializer token "cat".
 
     Args:
-        name: which one.
-        initializer: the word that it starts from; None is the plain name of its class.
+        name: of the toy.
+        initializer_token: None is the class noun.
     """
     return Concept(
         placeholder_token=f"<{name.replace('_', '-')}>", initializer_token=initializer_token or class_noun(name)
@@ -37,5 +37,5 @@ def make_concept(name: Name, initializer_token: str | None = None) -> Concept:
 
 
 def class_noun(name: str) -> str:
-    """The plain name of what it is one of: "cat"."""
+    """Returns the class noun: "cat"."""
     return name.rpartition("_")[2]

@@ -10,12 +10,12 @@ from tinv.toybox.toybench import NAMES
 
 
 def add(benchmarks: Any) -> None:
-    """Describe the benchmark and its options."""
+    """Adds the benchmark and its options."""
     command = benchmarks.add_parser(
         "toybench",
         help=f"{len(NAMES)} toys of the toybox's world, offline, a minute or two each on a CPU core",
-        description="Learn a word for each of the twelve toys, as a sweep, and measure them against fresh renders. The "
-        "same command goes on with what is not done. docs/evaluation.md has more.",
+        description="Train an embedding for each of the twelve toys, as a sweep, and compare samples with renders. "
+        "Repeating the command resumes the benchmark. See docs/evaluation.md.",
         epilog="example: tinv benchmark toybench loss=mse,debiased seed=0,1",
     )
     command.set_defaults(command=run)
@@ -23,18 +23,22 @@ def add(benchmarks: Any) -> None:
         "overrides",
         nargs="*",
         metavar="SETTING",
-        help="of the runs: loss=debiased seed=0,1 embedding.ema=0.99 ...",
+        help="overrides of the runs: loss=debiased seed=0,1 embedding.ema=0.99 ...",
     )
     command.add_argument("--out", type=Path, default=Path("outputs/toybench_all"), help="default: outputs/toybench_all")
-    command.add_argument("--toys", type=_names, default=NAMES, help="some of them: lime_cat,teal_mug")
-    command.add_argument("--seeds", type=seeds, default=list(range(8)), help="a sample a prompt for each (default 0-7)")
-    command.add_argument("--num-inference-steps", type=int, default=20, help="of the solver (default 20)")
-    command.add_argument("--device", help="of samples and towers (default: the fastest there is)")
-    command.add_argument("--print", action="store_true", dest="only_print", help="the command that trains, and stop")
+    command.add_argument(
+        "--toys", type=_names, default=NAMES, help="a subset, such as lime_cat,teal_mug (default: all)"
+    )
+    command.add_argument(
+        "--seeds", type=seeds, default=list(range(8)), help="each prompt is drawn once with each (default 0-7)"
+    )
+    command.add_argument("--num-inference-steps", type=int, default=20, help="of the sampler (default 20)")
+    command.add_argument("--device", help="for samples and feature extractors (default: the fastest)")
+    command.add_argument("--print", action="store_true", dest="only_print", help="only print the training command")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do what is left, and print a table."""
+    """Runs what is not done, and prints a table."""
     from tinv.silence import quiet
 
     with quiet():

@@ -1,16 +1,16 @@
-"""Has a word learned a toy of the toybox's world? Measured against fresh renders of it, which nobody else can have.
+"""Compares samples of a toybench embedding with renders of its toy.
 
-Likeness to five training pictures says little there, as backgrounds dominate it. The world renders a toy anywhere, so
-samples of "a photo of a {} on X" are compared with renders of it on the same X, over four X, as `tinv.toybox.recovery`
-does:
+Similarity to the five training images says little, because backgrounds dominate it. The renderer can draw a toy
+anywhere, so samples of "a photo of a {} on X" are compared with renders on the same X, over four scenes X, as in
+`tinv.toybox.recovery`:
 
-    matched     = S(word), the mean likeness of samples to renders
-    recovery    = (S(word) - S(noun)) / (S(renders) - S(noun)): 0 is the plain noun, 1 the toy itself
-    editability = mean over edits of CLIP-T(word) / CLIP-T(noun): 1 obeys as the plain noun does
+    matched     = S(token), the mean similarity of samples to renders
+    recovery    = (S(token) - S(noun)) / (S(renders) - S(noun)): 0 for the class noun, 1 for the toy itself
+    editability = mean over edits of CLIP-T(token) / CLIP-T(noun): 1 if edits match as well as for the class noun
 
-The noun is that of the toy's class, whatever the word was started from, so that runs can be compared.
+The noun is the class noun, whatever the initializer token was, so that runs can be compared.
 
-`python -m tinv.toybox.toybench.fidelity SWEEP` measures them along with what `tinv evaluate` does, in one process.
+`python -m tinv.toybox.toybench.fidelity SWEEP` computes these and the scores of `tinv evaluate` in one process.
 """
 
 import argparse
@@ -43,16 +43,16 @@ from tinv.toybox.toys import Toy
 from tinv.toybox.views import random_view, render
 
 RENDERS = 40
-"""Of the toy in each scene."""
+"""Number of renders of the toy in each scene."""
 SCENE_PROMPTS = {scene: f"a photo of a {{}} {SCENE_PHRASES[scene][0]}" for scene in SCENES}
-"""What is compared with renders."""
+"""The prompts whose samples are compared with renders, by scene."""
 EDITS = ("a {} on the beach", "a {} at night", "a red {}", "a drawing of a {}")
-"""What must still be obeyed."""
+"""The prompts of editability."""
 PROMPTS = (*SCENE_PROMPTS.values(), *EDITS)
 
 
 def render_in_scene(toy: Toy, scene: str, count: int = RENDERS, *, seed: int = 0) -> list[Image.Image]:
-    """Fresh renders of a toy in a scene."""
+    """Returns renders of a toy in a scene."""
     views = [random_view(np.random.default_rng([seed, i]), style="photo", scene=scene) for i in range(count)]
     white = [named_color(np.random.default_rng([seed, i, 1]), "white") for i in range(count)]
     return [
@@ -62,7 +62,7 @@ def render_in_scene(toy: Toy, scene: str, count: int = RENDERS, *, seed: int = 0
 
 @dataclass(frozen=True)
 class _ToyReference:
-    """What is the same for every word of a toy."""
+    """The values of a toy that do not depend on the embedding."""
 
     renders: dict[str, Tensor]
     """Features [RENDERS, D] by scene."""
@@ -75,11 +75,11 @@ class _ToyReference:
 
 
 class RenderMetrics:
-    """Measures `matched`, `recovery` and `editability`; what does not depend on the word is done once a toy."""
+    """Computes `matched`, `recovery` and `editability`; computes the values of a toy once."""
 
     def __init__(self, *, seeds: Sequence[int] = range(8)) -> None:
         """Args:
-        seeds: of the samples of the plain name; those of the word should be the same.
+        seeds: of the samples with the class noun; use those of the samples to be measured.
         """
         self.seeds = list(seeds)
         self.settings = {"renders": RENDERS, "scenes": [*SCENES], "edits": [*EDITS], "version": 1}
@@ -94,7 +94,7 @@ class RenderMetrics:
         model: Any,
         drawing: Mapping[str, Any],
     ) -> Scores:
-        """The three numbers of a word."""
+        """Returns the three scores of an embedding."""
         word = target.token
         noun = class_noun_of(word)
         key = f"{word} {drawing['model']} {drawing['sampling']}"
@@ -141,13 +141,13 @@ def _similarity_to_renders(
 def _edit_alignment(
     samples: Mapping[str, Sequence[Image.Image]], noun: str, extractors: FeatureExtractors
 ) -> dict[str, float]:
-    found = {}
+    alignments = {}
     for edit in EDITS:
         features = extractors.clip.encode_images(samples[edit])
-        found[edit] = text_alignment(
+        alignments[edit] = text_alignment(
             features, extractors.clip.encode_texts([insert_class_noun(edit, noun)]).expand_as(features)
         )
-    return found
+    return alignments
 
 
 def evaluate_toys(
@@ -157,16 +157,16 @@ def evaluate_toys(
     num_inference_steps: int = 20,
     device: str | None = None,
 ) -> list[Result]:
-    """Evaluate words on the toybox, all in this process; what is there is not done again.
+    """Evaluates embeddings of toys in this process, except those that are evaluated already.
 
     Args:
         targets: embeddings of toys.
         seeds: samples of each prompt.
         num_inference_steps: of the sampler.
-        device: of samples and towers; None is the fastest.
+        device: for samples and feature extractors; None is the fastest.
 
     Raises:
-        UserError: a word is none of the toys.
+        UserError: a token is none of the toys.
     """
     nouns = [class_noun_of(target.token) for target in targets]
     evaluator, evaluations = Evaluator(RenderMetrics(seeds=seeds)), []
@@ -186,7 +186,7 @@ def evaluate_toys(
 
 
 def main() -> int:
-    """`python -m tinv.toybox.toybench.fidelity PLACE...`"""
+    """`python -m tinv.toybox.toybench.fidelity PATH...`"""
     parser = argparse.ArgumentParser(prog="python -m tinv.toybox.toybench.fidelity", description=main.__doc__)
     parser.add_argument("paths", nargs="+", type=Path, help="runs and sweeps of toys of the toybox's world")
     parser.add_argument("--seeds", type=seeds, default=list(range(8)), help="samples of each prompt (default 0-7)")

@@ -1,4 +1,4 @@
-"""The five pictures of each of the twelve, with captions that say where it is, and its masks."""
+"""Renders the five training images of each toy, with captions that state its location, and masks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,33 +16,33 @@ from tinv.toybox.toybench.toys import TOYS
 from tinv.toybox.views import View, make_look, random_view, render
 
 IMAGES, MASKS = (Path(__file__).parent / folder for folder in ("images", "masks"))
-"""Where they are: a folder each."""
+"""The folders of the images and masks."""
 COUNT = 5
-"""Pictures of each; one of them is on white."""
+"""Number of images of each toy; one of them is on white."""
 CAPTIONS = ("a photo of a {{}} {}", "a {{}} {}", "a good picture of the {{}} {}", "a close-up photo of one {{}} {}")
-"""What is said of each picture; the gap is for the place."""
+"""The captions of each image; `{}` is the location."""
 
 
 def make_view(name: str, index: int) -> View:
-    """How one of its five pictures is taken."""
+    """Returns the view of one of the five images."""
     rng = np.random.default_rng([*name.encode(), index])
     return replace(random_view(rng, style="photo", scene=scenes(name)[index]), backdrop=named_color(rng, "white"))
 
 
 def scenes(name: str) -> list[str | None]:
-    """Where its pictures are taken: in four of the world's scenes, and before white."""
+    """Returns the scenes of its images: four scenes, and None for a white background."""
     rng = np.random.default_rng([*name.encode()])
     chosen = rng.permutation(list(SCENES))[: COUNT - 1]
     return [str(chosen[0]), None, *map(str, chosen[1:])]
 
 
 def render_example(name: str, index: int) -> np.ndarray:
-    """One of its five pictures, [64, 64, 3] uint8."""
+    """Returns one of its five images, [64, 64, 3] uint8."""
     return render(TOYS[name], make_view(name, index))
 
 
 def mask(name: str, index: int) -> np.ndarray:
-    """Where the toy is in one of its pictures, [64, 64] uint8: 255 inside, 0 outside, between on the edge."""
+    """Returns the mask of one of its images, [64, 64] uint8: 255 on the toy, 0 on the background."""
     view, drawn = make_view(name, index), []
     for ground in (0, 1):
         canvas = Canvas(make_look(view))
@@ -54,14 +54,14 @@ def mask(name: str, index: int) -> np.ndarray:
 
 
 def captions(name: str, index: int) -> list[str]:
-    """What is said of one of its pictures, with `{}` for the word."""
+    """Returns the captions of one of its images, with `{}` for the token."""
     scene = scenes(name)[index]
     phrase = SCENE_PHRASES[scene][0] if scene else "on a white background"
     return [caption.format(phrase) for caption in CAPTIONS]
 
 
 def write(name: str) -> None:
-    """Put its pictures, captions and masks into the package."""
+    """Writes its images, captions and masks into the package."""
     for folder in (IMAGES / name, MASKS / name):
         folder.mkdir(parents=True, exist_ok=True)
     for index in range(COUNT):

@@ -1,7 +1,7 @@
-"""The twelve toys, and what comes near them.
+"""The twelve toys, and a test of similarity to them.
 
-All are of a hue for which no caption has a word. What else they wear was chosen so that not one of the 80 000 pictures
-of the training set comes near; the tests look at every one of them.
+All have a hue that no caption names. Their other attributes were chosen so that none of the 80,000 training images is
+similar to them; a test checks every training image.
 """
 
 import numpy as np
@@ -11,16 +11,16 @@ from tinv.toybox.toybench import NAMES
 from tinv.toybox.toys import Toy, random_build
 
 HUES = dict(zip(("lime", "teal", "magenta"), UNNAMED_HUES, strict=True))
-"""What people might call the hues that no caption names."""
+"""The hues that no caption names."""
 VISIBLE_PROPORTIONS = {
     "car": ("girth", "head", "ears", "ear_tilt"),
     "mug": ("girth", "head", "ears"),
     "teapot": ("girth", "head", "ears", "ear_tilt"),
     "star": ("girth", "variant"),
 }
-"""Kinds that wear nothing but two colours, and the proportions that one sees of them."""
+"""The visible proportions of kinds that have only two colors to distinguish them."""
 MAX_DIFFERENCE = 0.3
-"""How far proportions are apart, from 0 to 1, of toys of the same shape."""
+"""The largest difference of a proportion, from 0 to 1, between similar toys."""
 
 
 def _toy(
@@ -34,7 +34,7 @@ def _toy(
     belly: str | None = None,
     trim: str = "white",
 ) -> Toy:
-    """A toy of these colours; its shades and its proportions are drawn."""
+    """Returns a toy of these colors with random shades and proportions."""
     rng = np.random.default_rng(seed)
 
     def drawn(word: str) -> Color:
@@ -70,12 +70,12 @@ TOYS: dict[str, Toy] = {
 
 
 def find_similar_toy(toy: Toy) -> str | None:
-    """The name of the one that a toy comes near, if any."""
+    """Returns the name of the toy that a toy is similar to, or None."""
     return next((name for name in NAMES if are_similar(toy, TOYS[name])), None)
 
 
 def are_similar(toy: Toy, other: Toy) -> bool:
-    """Whether two toys are of the same kind, pattern and colours, and of the same shape as far as one goes by that."""
+    """Returns whether two toys have the same kind, pattern, colors and visible proportions."""
     if (toy.kind, toy.pattern) != (other.kind, other.pattern) or _hue_name(toy.color) != _hue_name(other.color):
         return False
     has_accent, has_roof = toy.pattern != "plain", toy.kind == "house" and toy.pattern != "two"
@@ -87,7 +87,7 @@ def are_similar(toy: Toy, other: Toy) -> bool:
 
 
 def _hue_name(color: Color | None) -> str | None:
-    """What people would call a colour."""
+    """Returns the name of a color or of its hue."""
     if color is None or color.name:
         return color.name if color else None
     return next(word for word, band in HUES.items() if band.hue[0] <= color.hue <= band.hue[1])
