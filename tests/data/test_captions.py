@@ -91,7 +91,7 @@ def test_augmentation_is_a_function_of_the_generator():
 
 @pytest.mark.parametrize(("name", "value"), [("drop_tags", 1.1), ("drop_tags", -0.1), ("drop_caption", 2.0)])
 def test_probabilities_are_between_0_and_1(name, value):
-    with pytest.raises(UserError, match=r"data\.drop_(tags|caption) = .*between 0 and 1"):
+    with pytest.raises(UserError, match=r"data\.drop_(tags|caption)=.*between 0 and 1"):
         TagAugmentation(**{name: value})
 
 
@@ -205,7 +205,7 @@ def test_source_of_names_the_file_of_a_caption(images, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"captions": "txt"}, r"data\.captions = txt: must be one of templates, files, names"),
+        ({"captions": "txt"}, r"data\.captions=txt: must be one of templates, files, names"),
         (
             {"augmentation": TagAugmentation(shuffle_tags=True)},
             r"data\.captions=templates uses none\. Set data\.captions=files",

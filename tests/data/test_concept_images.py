@@ -178,14 +178,14 @@ def test_an_image_with_0_repeats_needs_no_caption(folder):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fit": "stretch"}, r"data\.fit = stretch: must be one of crop, squash, buckets, random_crop"),
-        ({"crops": 0}, r"data\.crops = 0: must be 1 or more"),
+        ({"fit": "stretch"}, r"data\.fit=stretch: must be one of crop, squash, buckets, random_crop"),
+        ({"crops": 0}, r"data\.crops=0: must be 1 or more"),
         (
             {"fit": "buckets", "resolution": 500},
-            r"data\.resolution = 500: data\.fit=buckets needs a multiple of 64\. Set data\.resolution=512",
+            r"data\.resolution=500: data\.fit=buckets needs a multiple of 64\. Set data\.resolution=512",
         ),
         ({"mask_floor": 0.5}, r"data\.mask_floor=0\.5 needs data\.masks"),
-        ({"masks": "alpha", "mask_floor": 2.0}, r"data\.mask_floor = 2\.0: must be between 0 and 1"),
+        ({"masks": "alpha", "mask_floor": 2.0}, r"data\.mask_floor=2\.0: must be between 0 and 1"),
         ({"masks": "alpha"}, "no image has an alpha channel"),
     ],
 )
@@ -220,7 +220,7 @@ def test_0_repeats_exclude_an_image(tmp_path):
 @pytest.mark.parametrize(
     ("repeats", "message"),
     [
-        (0, "data.repeats = 0: must be 1 or more"),
+        (0, "data.repeats=0: must be 1 or more"),
         ({"side.jpg": -1}, "side.jpg: -1 must be 0 .* or more"),
         ({"sid.jpg": 2}, "sid.jpg matches no image. One of the names is front.jpg"),
         ({"*": 0}, "excludes every image"),

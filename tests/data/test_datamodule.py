@@ -149,19 +149,19 @@ def test_white_masks_do_not_change_the_loss(model, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fit": "stretch"}, "data.fit = stretch: must be one of crop, squash"),
+        ({"fit": "stretch"}, "data.fit=stretch: must be one of crop, squash"),
         ({"background": "paper"}, "data.background"),
-        ({"resolution": 0}, "data.resolution = 0: must be 8 or more"),
-        ({"batch_size": 0}, "data.batch_size = 0: must be 1 or more"),
-        ({"num_workers": -1}, "data.num_workers = -1: must be 0 or more"),
+        ({"resolution": 0}, "data.resolution=0: must be 8 or more"),
+        ({"batch_size": 0}, "data.batch_size=0: must be 1 or more"),
+        ({"num_workers": -1}, "data.num_workers=-1: must be 0 or more"),
         ({"repeats": 0}, "data.repeats"),
         ({"val_draws": 0}, "data.val_draws"),
         ({"folder": "/no/such/folder"}, "no such folder"),
         ({"templates_file": "/no/such/file"}, "data.templates"),
-        ({"captions": "words"}, "data.captions = words: must be one of"),
+        ({"captions": "words"}, "data.captions=words: must be one of"),
         ({"captions": "files"}, "0.png, 1.png, 2.png: no caption file"),
-        ({"masks": "/no/such/folder"}, "data.masks = /no/such/folder: no such folder"),
-        ({"drop_tags": 1.5, "captions": "names"}, "data.drop_tags = 1.5: a probability"),
+        ({"masks": "/no/such/folder"}, "data.masks=/no/such/folder: no such folder"),
+        ({"drop_tags": 1.5, "captions": "names"}, "data.drop_tags=1.5: a probability"),
     ],
 )
 def test_invalid_settings_are_an_error(tmp_path, settings, message):

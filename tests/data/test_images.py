@@ -132,5 +132,5 @@ def test_a_huge_image_is_rejected_before_it_is_decoded(tmp_path):
 
 def test_background_must_be_a_color():
     check_background("#80c0ff")
-    with pytest.raises(UserError, match=r"data\.background = paper: not a color"):
+    with pytest.raises(UserError, match=r"data\.background=paper: not a color"):
         check_background("paper")

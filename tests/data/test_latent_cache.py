@@ -234,5 +234,5 @@ def test_a_second_run_encodes_nothing_and_learns_the_same(tmp_path, monkeypatch,
 
 
 def test_a_cache_size_of_0_is_an_error(compose):
-    with pytest.raises(ConfigError, match=r"paths\.cache_max_gb = 0\.0: must be above 0"):
+    with pytest.raises(ConfigError, match=r"paths\.cache_max_gb=0\.0: must be above 0"):
         preflight(compose("+experiment=cat_toy", "paths.cache_max_gb=0.0"))

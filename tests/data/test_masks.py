@@ -35,7 +35,7 @@ def test_images_without_a_mask_are_named_and_no_mask_at_all_is_an_error(tmp_path
         assert list(find_masks(tmp_path, images, root=tmp_path)) == images[:1]
     with pytest.raises(UserError, match=r"no mask for b\.jpg\. A mask has its image's name, such as b\.png"):
         find_masks(tmp_path, images[1:], root=tmp_path)
-    with pytest.raises(UserError, match=r"data\.masks = .*nowhere: no such folder"):
+    with pytest.raises(UserError, match=r"data\.masks=.*nowhere: no such folder"):
         find_masks(tmp_path / "nowhere", images, root=tmp_path)
 
 

@@ -57,9 +57,9 @@ def test_an_error_of_the_image_costs_the_same_with_epsilon_and_v(settings):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"snr_gamma": 5.0, "snr_power": 0.5}, r"snr_gamma = 5\.0, loss\.snr_power = 0\.5: both weight the same"),
-        ({"snr_power": 2}, r"loss\.snr_power = 2: must be between 0 \(off\) and 1"),
-        ({"snr_gamma": 0.0}, r"loss\.snr_gamma = 0\.0: must be above 0"),
+        ({"snr_gamma": 5.0, "snr_power": 0.5}, r"snr_gamma=5\.0, loss\.snr_power=0\.5: both weight the same"),
+        ({"snr_power": 2}, r"loss\.snr_power=2: must be between 0 \(off\) and 1"),
+        ({"snr_gamma": 0.0}, r"loss\.snr_gamma=0\.0: must be above 0"),
     ],
 )
 def test_invalid_settings_are_an_error(settings, message):

@@ -79,9 +79,9 @@ def test_a_higher_quantile_is_a_later_timestep():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RangeTimesteps(low=900, high=500), r"low = 900, timestep_sampler\.high = 500"),
-        (lambda: RangeTimesteps(high=2000).weights(SD), "high = 2000: the model has 1000 timesteps"),
-        (lambda: CosineTimesteps(strength=2), "strength = 2: must be between 0 and 1"),
+        (lambda: RangeTimesteps(low=900, high=500), r"low=900, timestep_sampler\.high=500"),
+        (lambda: RangeTimesteps(high=2000).weights(SD), "high=2000: the model has 1000 timesteps"),
+        (lambda: CosineTimesteps(strength=2), "strength=2: must be between 0 and 1"),
         (lambda: LogSNRTimesteps().weights(DDPMProcess(torch.linspace(0.99, 0.0, 10), "epsilon")), "pure noise"),
     ],
 )

@@ -158,15 +158,15 @@ def test_a_resumed_run_is_bit_identical(model, tmp_path, at):
 def test_two_averages_are_an_error():
     with pytest.raises(UserError, match=r"two averages of the same vectors\. Set one of them to 0"):
         EmbeddingConfig(ema=0.9, average_last=0.2)
-    with pytest.raises(UserError, match=r"embedding\.average_last = 1\.0: must be 0"):
+    with pytest.raises(UserError, match=r"embedding\.average_last=1\.0: must be 0"):
         EmbeddingConfig(average_last=1.0)
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("optimizer=schedule_free", r"embedding\.average_last = 0\.2: this optimizer averages"),
-        ("early_stopping=dvar", r"embedding\.average_last = 0\.2: needs a fixed run length"),
+        ("optimizer=schedule_free", r"embedding\.average_last=0\.2: this optimizer averages"),
+        ("early_stopping=dvar", r"embedding\.average_last=0\.2: needs a fixed run length"),
     ],
 )
 def test_incompatible_settings_are_an_error_before_the_model_loads(compose, override, message):

@@ -87,8 +87,8 @@ def test_parameters_stay_float32_in_every_precision():
         (concept(initializer_token="red cat"), {}, r"2 tokens \(`red</w>` `cat</w>`\).*init=mean.*num_vectors=2"),
         (concept(initializer_token="zebra"), {}, r"4 tokens \(`z` `e` `br` `a</w>`\)"),
         (concept(initializer_token="red cat toy"), {"init": "phrase", "num_vectors": 2}, "Set embedding.num_vectors=3"),
-        (concept(initializer_token=" "), {}, r"concept\.initializer_token = .* needs a word.*init=random"),
-        (concept(initializer_token=None), {"init": "mean"}, r"concept\.initializer_token = None: .*needs a word"),
+        (concept(initializer_token=" "), {}, r"concept\.initializer_token=.* needs a word.*init=random"),
+        (concept(initializer_token=None), {"init": "mean"}, r"concept\.initializer_token=None: .*needs a word"),
         (
             concept(),
             {"num_vectors": 70},
@@ -121,8 +121,8 @@ def test_a_caption_that_truncates_the_placeholder_token_is_an_error():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_vectors": 0}, "num_vectors = 0: must be 1 or more"),
-        ({"init": "zeros"}, "init = zeros: must be one of word, phrase, mean, cross, clip, vocabulary, random, file"),
+        ({"num_vectors": 0}, "num_vectors=0: must be 1 or more"),
+        ({"init": "zeros"}, "init=zeros: must be one of word, phrase, mean, cross, clip, vocabulary, random, file"),
         ({"init_noise": -1.0}, "init_noise"),
         ({"init": "file"}, "Set both or neither"),
         ({"init_file": "x"}, "Set both or neither"),

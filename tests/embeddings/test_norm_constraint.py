@@ -66,11 +66,11 @@ def test_free_has_no_constraint():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"norm": "hard"}, "embedding.norm = hard: must be one of free, fixed, soft, directional"),
-        ({"norm_strength": 0.0}, "embedding.norm_strength = 0.0: must be above 0 and at most 1"),
-        ({"norm_strength": 1.5}, "embedding.norm_strength = 1.5: must be above 0 and at most 1"),
-        ({"ema": 1.0}, "embedding.ema = 1.0: must be 0 (off) or more, and less than 1"),
-        ({"ema": -0.1}, "embedding.ema = -0.1: must be 0 (off) or more, and less than 1"),
+        ({"norm": "hard"}, "embedding.norm=hard: must be one of free, fixed, soft, directional"),
+        ({"norm_strength": 0.0}, "embedding.norm_strength=0.0: must be above 0 and at most 1"),
+        ({"norm_strength": 1.5}, "embedding.norm_strength=1.5: must be above 0 and at most 1"),
+        ({"ema": 1.0}, "embedding.ema=1.0: must be 0 (off) or more, and less than 1"),
+        ({"ema": -0.1}, "embedding.ema=-0.1: must be 0 (off) or more, and less than 1"),
     ],
 )
 def test_settings_out_of_range_are_an_error(settings, message):

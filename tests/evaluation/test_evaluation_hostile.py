@@ -63,8 +63,8 @@ def evaluation_files(folder: Path) -> set[str]:
         (lambda run, images: shutil.rmtree(run) or run.mkdir(), "holds no learned_embeds.safetensors"),
         (lambda run, images: shutil.rmtree(run), "there is no"),
         (lambda run, images: (run / "learned_embeds.safetensors").write_bytes(b"abc"), "learned_embeds.safetensors"),
-        (lambda run, images: [path.unlink() for path in images.iterdir()], "--images = .*: no images"),
-        (lambda run, images: shutil.rmtree(images), "--images = .*: no such folder"),
+        (lambda run, images: [path.unlink() for path in images.iterdir()], "--images=.*: no images"),
+        (lambda run, images: shutil.rmtree(images), "--images=.*: no such folder"),
         (lambda run, images: (images / "1.png").write_bytes(b"abc"), "1.png: cannot be read as an image"),
         (
             lambda run, images: Image.new("1", (13_000, 13_000)).save(images / "1.png"),

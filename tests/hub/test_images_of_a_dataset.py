@@ -66,7 +66,7 @@ def test_an_invalid_url_is_refused_with_the_valid_form(text):
 
 def test_without_a_network_the_error_suggests_a_folder(no_hub):
     with pytest.raises(
-        UserError, match=r"data\.folder = hf:.*cannot be reached.*tinv prefetch.*set data\.folder to a local folder"
+        UserError, match=r"data\.folder=hf:.*cannot be reached.*tinv prefetch.*set data\.folder to a local folder"
     ):
         locate_folder("hf://datasets/somebody/cats")
 

@@ -67,7 +67,7 @@ def test_resolved_task_is_the_one_with_that_initializer_token(compose):
     resolved, message = resolve_initializer(task, TOYBOX, load_tokenizers(TOYBOX))
     assert resolved.concept == Concept(placeholder_token="<teal-robot>", initializer_token="robot")
     assert resolved.embedding == EmbeddingConfig(init="word", num_vectors=2, init_noise=0.3)
-    assert message.startswith("<teal-robot>: initializer_token = 'robot' (CLIP similarity 0.5")
+    assert message.startswith("<teal-robot>: initializer_token='robot' (CLIP similarity 0.5")
 
 
 def test_other_inits_are_not_changed(compose):
@@ -79,7 +79,7 @@ def test_other_inits_are_not_changed(compose):
 def test_missing_clip_is_reported_with_a_remedy(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"embedding\.init = clip: .*clip-vit-large-patch14.*set embedding\.init=word"):
+    with pytest.raises(UserError, match=r"embedding\.init=clip: .*clip-vit-large-patch14.*set embedding\.init=word"):
         find_clip("stable-diffusion-v1-5/stable-diffusion-v1-5")
 
 

@@ -184,12 +184,10 @@ def test_tokens_that_programs_would_confuse_are_rejected(token, message):
         assert not problems
     else:
         (problem,) = problems
-        assert problem.startswith(
-            "concept.placeholder_token = <cat-toy>, extra_concepts.b.concept.placeholder_token = "
-        )
+        assert problem.startswith("concept.placeholder_token=<cat-toy>, extra_concepts.b.concept.placeholder_token=")
         assert message in problem
 
 
 def test_learning_rate_must_be_above_0(dogs):
-    with pytest.raises(UserError, match=r"lr = 0\.0: must be above 0"):
+    with pytest.raises(UserError, match=r"lr=0\.0: must be above 0"):
         dog_task(dogs, 0.0)

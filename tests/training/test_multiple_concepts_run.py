@@ -182,12 +182,12 @@ def test_preflight_checks_every_repository(folder, hub, monkeypatch):
         ),
         ("extra_concepts.dog.concept.initializer_token=zebra", ["extra_concepts.dog: concept.initializer_token"]),
         ("optimizer=prodigy", ["optimizer: Prodigy estimates one learning rate for all vectors"]),
-        ("scheduler=text scheduler.schedule=1e-3", ["extra_concepts.dog.lr = 0.001: has no effect"]),
+        ("scheduler=text scheduler.schedule=1e-3", ["extra_concepts.dog.lr=0.001: has no effect"]),
         (
             "optimizer=schedule_free extra_concepts.dog.embedding.ema=0.9",
-            ["extra_concepts.dog: embedding.ema = 0.9: this optimizer averages"],
+            ["extra_concepts.dog: embedding.ema=0.9: this optimizer averages"],
         ),
-        ("extra_concepts.dog.lr=-1", ["extra_concepts.dog: lr = -1: must be above 0"]),
+        ("extra_concepts.dog.lr=-1", ["extra_concepts.dog: lr=-1: must be above 0"]),
         ("optimizer=adamw8bit", ["optimizer"]),
     ],
 )

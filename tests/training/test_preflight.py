@@ -51,19 +51,19 @@ needs_no_xla = pytest.mark.skipif(find_spec("torch_xla") is not None, reason="to
         ("scheduler=text scheduler.schedule=quick", "scheduler.schedule"),
         ("scheduler=polynomial scheduler.lr_end=1", "scheduler: lr_end (1) must be smaller than initial lr"),
         ("trainer.strategy=dpp", "trainer: You selected an invalid strategy name"),
-        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches = 0: must be 1 or more"),
-        ("+trainer.max_epochs=3", "trainer.max_epochs = 3: has no effect"),
-        ("optimizer=schedule_free embedding.ema=0.9", "embedding.ema = 0.9: this optimizer averages"),
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0: must be 1 or more"),
+        ("+trainer.max_epochs=3", "trainer.max_epochs=3: has no effect"),
+        ("optimizer=schedule_free embedding.ema=0.9", "embedding.ema=0.9: this optimizer averages"),
         (
             "optimizer=schedule_free embedding.norm=fixed",
-            "embedding.norm = fixed: would constrain the vectors in training",
+            "embedding.norm=fixed: would constrain the vectors in training",
         ),
-        ("embedding.norm=directional", "embedding.norm = directional: requires optimizer=rsgd"),
-        ("optimizer=rsgd", "embedding.norm = free: optimizer=rsgd changes only the direction"),
+        ("embedding.norm=directional", "embedding.norm=directional: requires optimizer=rsgd"),
+        ("optimizer=rsgd", "embedding.norm=free: optimizer=rsgd changes only the direction"),
         ("optimizer=rsgd embedding.norm=directional optimizer.kappa=-1", "kappa"),
-        ("embedding.average_last=0.2 early_stopping=dvar", "embedding.average_last = 0.2: needs a fixed run length"),
+        ("embedding.average_last=0.2 early_stopping=dvar", "embedding.average_last=0.2: needs a fixed run length"),
         pytest.param("optimizer=adamw8bit", "CUDA", marks=needs_no_cuda),
-        pytest.param("trainer=tpu", "trainer = tpu: the package torch_xla is not installed", marks=needs_no_xla),
+        pytest.param("trainer=tpu", "trainer=tpu: the package torch_xla is not installed", marks=needs_no_xla),
     ],
 )
 def test_each_problem_names_its_setting(attempt, overrides, message):
@@ -76,8 +76,8 @@ def test_each_problem_names_its_setting(attempt, overrides, message):
 @pytest.mark.parametrize(
     ("overrides", "setting"),
     [
-        ("scheduler=constant_warmup scheduler.num_warmup_steps=300", "scheduler.num_warmup_steps = 300"),
-        ("optimizer=schedule_free optimizer.warmup_steps=500", "optimizer.warmup_steps = 500"),
+        ("scheduler=constant_warmup scheduler.num_warmup_steps=300", "scheduler.num_warmup_steps=300"),
+        ("optimizer=schedule_free optimizer.warmup_steps=500", "optimizer.warmup_steps=500"),
     ],
 )
 def test_warm_up_longer_than_the_run_is_warned_of(attempt, overrides, setting):

@@ -172,16 +172,16 @@ def test_context_regularizer_rejects_what_it_cannot_compare(tmp_path, concept, e
 def test_preflight_checks_the_regularizer_of_every_concept(compose):
     robot = "extra_concepts.robot"
     overrides = [f"{robot}.concept.initializer_token=null", f"{robot}.embedding.init=random", "regularizer=context"]
-    with pytest.raises(ConfigError, match=r"extra_concepts\.robot: regularizer = context: "):
+    with pytest.raises(ConfigError, match=r"extra_concepts\.robot: regularizer=context: "):
         preflight(compose("+experiment=two_toys", *overrides))
 
 
 @pytest.mark.parametrize(
     ("regularizer", "settings", "message"),
     [
-        (L2ToInitRegularizer, {"weight": 0}, "regularizer.weight = 0: must be above 0"),
-        (ContextRegularizer, {"weight": -1}, "regularizer.weight = -1: must be above 0"),
-        (ContextRegularizer, {"num_prompts": 0}, "regularizer.num_prompts = 0: must be 1 or more"),
+        (L2ToInitRegularizer, {"weight": 0}, "regularizer.weight=0: must be above 0"),
+        (ContextRegularizer, {"weight": -1}, "regularizer.weight=-1: must be above 0"),
+        (ContextRegularizer, {"num_prompts": 0}, "regularizer.num_prompts=0: must be 1 or more"),
     ],
 )
 def test_settings_out_of_range_are_rejected(regularizer, settings, message):

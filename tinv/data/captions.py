@@ -36,7 +36,7 @@ class TagAugmentation:
     def __post_init__(self) -> None:
         for name in ("drop_tags", "drop_caption"):
             if not 0 <= (probability := getattr(self, name)) <= 1:
-                raise UserError(f"data.{name} = {probability}: a probability must be between 0 and 1.")
+                raise UserError(f"data.{name}={probability}: a probability must be between 0 and 1.")
 
     def apply(self, caption: str, placeholder_token: str, generator: torch.Generator) -> str:
         """Returns the caption with its tags shuffled and dropped."""
@@ -97,10 +97,10 @@ class CaptionConfig:
 
     def __post_init__(self) -> None:
         if self.captions not in CAPTION_SOURCES:
-            raise UserError(f"data.captions = {self.captions}: must be one of {', '.join(CAPTION_SOURCES)}.")
+            raise UserError(f"data.captions={self.captions}: must be one of {', '.join(CAPTION_SOURCES)}.")
         if self.templates_file and "templates" not in self.captions:
             raise UserError(
-                f"data.templates_file = {self.templates_file}: not used with data.captions={self.captions}. "
+                f"data.templates_file={self.templates_file}: not used with data.captions={self.captions}. "
                 f"Set data.captions=templates+{self.captions}, or data.templates_file=null."
             )
         if self.augmentation != TagAugmentation() and self.captions == "templates":
@@ -125,7 +125,7 @@ class CaptionConfig:
         if self.captions == "templates":
             if any(CAPTION_FIELD in template for template in templates):
                 raise UserError(
-                    f"data.templates_file = {self.templates_file}: a template contains {CAPTION_FIELD}, but "
+                    f"data.templates_file={self.templates_file}: a template contains {CAPTION_FIELD}, but "
                     f"data.captions=templates has no captions to insert. Set data.captions=templates+files (a text "
                     f"file beside each image) or data.captions=templates+names (the file names)."
                 )
@@ -180,11 +180,11 @@ def read_caption_files(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
     files = {image: _caption_files(image) for image in images}
     if missing := [image.name for image in images if not files[image]]:
         raise UserError(
-            f"data.captions = files: {format_names(missing)}: no caption file beside the image. Write a caption into "
+            f"data.captions=files: {format_names(missing)}: no caption file beside the image. Write a caption into "
             f"{Path(missing[0]).with_suffix('.txt')}, or set data.captions=templates."
         )
     if twofold := [" and ".join(path.name for path in paths) for paths in files.values() if len(paths) > 1]:
-        raise UserError(f"data.captions = files: an image has two caption files: {format_names(twofold)}. Delete one.")
+        raise UserError(f"data.captions=files: an image has two caption files: {format_names(twofold)}. Delete one.")
     return {image: _read_lines(paths[0]) for image, paths in files.items()}
 
 
@@ -200,7 +200,7 @@ def captions_from_names(images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
         captions[image] = (" ".join(words.replace("_", " ").split()),)
     if wordless := [image.name for image, (text,) in captions.items() if not re.search(r"[^\W\d_]", text)]:
         raise UserError(
-            f"data.captions = names: no words in the file name of {format_names(wordless)}. Rename the images to "
+            f"data.captions=names: no words in the file name of {format_names(wordless)}. Rename the images to "
             f"describe them, such as 'on a wooden table.jpg', or set data.captions=templates."
         )
     return captions

@@ -52,7 +52,7 @@ class ConceptImages:
             UserError: a required file is missing, or a setting does not fit the folder.
         """
         if not 0 <= mask_floor <= 1:
-            raise UserError(f"data.mask_floor = {mask_floor}: must be between 0 and 1.")
+            raise UserError(f"data.mask_floor={mask_floor}: must be between 0 and 1.")
         if mask_floor and masks is None:
             raise UserError(f"data.mask_floor={mask_floor} needs data.masks, which is null. Set both or neither.")
         self.concept, self.folder, self.crop_config, self.caption_config = concept, folder, crop_config, caption_config
@@ -138,7 +138,7 @@ def count_repeats(images: Sequence[Path], repeats: int | Mapping[str, int], *, r
     counts = dict.fromkeys(images, 1)
     for pattern, count in by_pattern.items():
         if isinstance(repeats, int) and count < 1:
-            raise UserError(f"data.repeats = {count}: must be 1 or more.")
+            raise UserError(f"data.repeats={count}: must be 1 or more.")
         if count < 0:
             raise UserError(f"data.repeats: {pattern}: {count} must be 0 (exclude) or more.")
         matches = [image for image in images if _matches(image.relative_to(root), pattern)]
@@ -169,5 +169,5 @@ def _exclude_masks(masks: Path, images: list[Path], folder: Path) -> list[Path]:
     if images_dir not in (masks_dir, *masks_dir.parents):
         return images
     if not (outside := [image for image in images if masks_dir not in image.absolute().parents]):
-        raise UserError(f"data.masks = {masks}: contains every image of data.folder={folder}. Use a separate folder.")
+        raise UserError(f"data.masks={masks}: contains every image of data.folder={folder}. Use a separate folder.")
     return outside

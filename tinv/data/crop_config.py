@@ -29,18 +29,18 @@ class CropConfig:
 
     def __post_init__(self) -> None:
         if self.fit not in FIT_NAMES:
-            raise UserError(f"data.fit = {self.fit}: must be one of {', '.join(FIT_NAMES)}.")
+            raise UserError(f"data.fit={self.fit}: must be one of {', '.join(FIT_NAMES)}.")
         check_background(self.background)
         if self.crops < 1:
-            raise UserError(f"data.crops = {self.crops}: must be 1 or more.")
+            raise UserError(f"data.crops={self.crops}: must be 1 or more.")
         if self.resolution is None:
             return
         if self.resolution < 8:
-            raise UserError(f"data.resolution = {self.resolution}: must be 8 or more, or null for the model's own.")
+            raise UserError(f"data.resolution={self.resolution}: must be 8 or more, or null for the model's own.")
         step = bucket_step(self.resolution)
         if self.fit == "buckets" and self.resolution % step:
             raise UserError(
-                f"data.resolution = {self.resolution}: data.fit=buckets needs a multiple of {step}. "
+                f"data.resolution={self.resolution}: data.fit=buckets needs a multiple of {step}. "
                 f"Set data.resolution={max(1, round(self.resolution / step)) * step}."
             )
 

@@ -98,7 +98,7 @@ class ConceptDataModule(LightningDataModule):
             ("val_draws", val_draws, 1),
         ):
             if value < minimum:
-                raise UserError(f"data.{name} = {value}: must be {minimum} or more.")
+                raise UserError(f"data.{name}={value}: must be {minimum} or more.")
         self.seed, self.batch_size, self.num_workers, self.val_draws = seed, batch_size, num_workers, val_draws
         self.stratified = stratified
         self.concept_images = ConceptImages(

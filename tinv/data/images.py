@@ -56,7 +56,7 @@ def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
         UserError: no such folder, or no image in it.
     """
     if not folder.is_dir():
-        raise UserError(f"data.folder = {folder}: no such folder. Set it to the folder of your 3 to 5 images.")
+        raise UserError(f"data.folder={folder}: no such folder. Set it to the folder of your 3 to 5 images.")
     paths = sorted(folder.rglob("*") if recursive else folder.iterdir())
     paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     files = [path for path in paths if path.is_file()]
@@ -68,7 +68,7 @@ def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
         only = f", only {format_names(others + subfolders)}" if others or subfolders else ""
         remedy = " To search its sub-folders, set data.recursive=true." if subfolders and not recursive else ""
         raise UserError(
-            f"data.folder = {folder}: no images in this folder{only}. "
+            f"data.folder={folder}: no images in this folder{only}. "
             f"Put 3 to 5 images there ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}).{remedy}"
         )
     if others:
@@ -157,7 +157,7 @@ def check_background(background: str) -> None:
     try:
         ImageColor.getrgb(background)
     except ValueError as error:
-        raise UserError(f"data.background = {background}: not a color. Use one such as white or #80c0ff.") from error
+        raise UserError(f"data.background={background}: not a color. Use one such as white or #80c0ff.") from error
 
 
 def format_names(names: Sequence[str]) -> str:

@@ -45,10 +45,10 @@ def fetch_images(
     try:
         return get_snapshot(repo, partial(select_images, subfolder=subfolder, recursive=recursive))
     except UserError as error:
-        raise UserError(f"{setting} = {url}: {error}") from error
+        raise UserError(f"{setting}={url}: {error}") from error
     except LookupError as error:
         raise UserError(
-            f"{setting} = {url}: not in the local Hub cache, and cannot be downloaded ({error.args[0]}). Check the "
+            f"{setting}={url}: not in the local Hub cache, and cannot be downloaded ({error.args[0]}). Check the "
             f"name and the network, run `tinv prefetch` with the same settings on a machine with a network, or set "
             f"{setting} to a local folder of images."
         ) from error
@@ -64,7 +64,7 @@ def parse_dataset_url(url: str, *, setting: str) -> tuple[Repo, PurePosixPath]:
     subfolder = PurePosixPath((match[3] or "") if match else "")
     if match is None or ".." in subfolder.parts or subfolder.is_absolute():
         raise UserError(
-            f"{setting} = {url}: not a dataset of the Hub. Write hf://datasets/OWNER/NAME[@REVISION][/SUBFOLDER]."
+            f"{setting}={url}: not a dataset of the Hub. Write hf://datasets/OWNER/NAME[@REVISION][/SUBFOLDER]."
         )
     return Repo(match[1], "dataset", unquote(match[2]) if match[2] else None), subfolder
 

@@ -28,7 +28,7 @@ def find_masks(folder: Path, images: Sequence[Path], *, root: Path) -> dict[Path
     """
     if not folder.is_dir():
         raise UserError(
-            f"data.masks = {folder}: no such folder. Set it to a folder of black-and-white images with your images' "
+            f"data.masks={folder}: no such folder. Set it to a folder of black-and-white images with your images' "
             f"names, or to alpha for the images' own transparency."
         )
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
@@ -37,7 +37,7 @@ def find_masks(folder: Path, images: Sequence[Path], *, root: Path) -> dict[Path
     masks = {image: by_name[name] for image, name in names.items() if name in by_name}
     if not masks:
         raise UserError(
-            f"data.masks = {folder}: no mask for {format_names([image.name for image in images])}. "
+            f"data.masks={folder}: no mask for {format_names([image.name for image in images])}. "
             f"A mask has its image's name, such as {names[images[0]]}.png."
         )
     _warn_without_mask([image for image in images if image not in masks], f"no mask in {folder}")
@@ -59,7 +59,7 @@ def check_alpha_channels(images: Sequence[Path]) -> None:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue
     if len(without) == len(images):
-        raise UserError("data.masks = alpha: no image has an alpha channel. Set it to a folder of masks, or to null.")
+        raise UserError("data.masks=alpha: no image has an alpha channel. Set it to a folder of masks, or to null.")
     _warn_without_mask(without, "no alpha channel")
 
 

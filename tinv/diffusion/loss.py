@@ -23,12 +23,12 @@ class DiffusionLoss:
 
     def __post_init__(self) -> None:
         if self.snr_gamma is not None and self.snr_gamma <= 0:
-            raise UserError(f"loss.snr_gamma = {self.snr_gamma}: must be above 0 or null; 5 is usual.")
+            raise UserError(f"loss.snr_gamma={self.snr_gamma}: must be above 0 or null; 5 is usual.")
         if not 0 <= self.snr_power <= 1:
-            raise UserError(f"loss.snr_power = {self.snr_power}: must be between 0 (off) and 1; 0.5 is usual.")
+            raise UserError(f"loss.snr_power={self.snr_power}: must be between 0 (off) and 1; 0.5 is usual.")
         if self.snr_gamma is not None and self.snr_power:
             raise UserError(
-                f"loss.snr_gamma = {self.snr_gamma}, loss.snr_power = {self.snr_power}: both weight the same "
+                f"loss.snr_gamma={self.snr_gamma}, loss.snr_power={self.snr_power}: both weight the same "
                 f"timesteps. Set loss.snr_gamma=null or loss.snr_power=0."
             )
 

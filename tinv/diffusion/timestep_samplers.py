@@ -57,7 +57,7 @@ class RangeTimesteps:
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high:
             raise UserError(
-                f"timestep_sampler.low = {self.low}, timestep_sampler.high = {self.high}: low must be 0 or more, and "
+                f"timestep_sampler.low={self.low}, timestep_sampler.high={self.high}: low must be 0 or more, and "
                 f"less than high."
             )
 
@@ -68,7 +68,7 @@ class RangeTimesteps:
             UserError: the model has fewer timesteps.
         """
         if self.high > process.num_timesteps:
-            raise UserError(f"timestep_sampler.high = {self.high}: the model has {process.num_timesteps} timesteps.")
+            raise UserError(f"timestep_sampler.high={self.high}: the model has {process.num_timesteps} timesteps.")
         t_T = torch.arange(process.num_timesteps)
         return ((t_T >= self.low) & (t_T < self.high)).double()
 
@@ -113,7 +113,7 @@ class CosineTimesteps:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
-            raise UserError(f"timestep_sampler.strength = {self.strength}: must be between 0 and 1; 0.5 is usual.")
+            raise UserError(f"timestep_sampler.strength={self.strength}: must be between 0 and 1; 0.5 is usual.")
 
     def weights(self, process: DDPMProcess) -> Tensor:
         """Returns 1 - strength cos(pi t / T)."""

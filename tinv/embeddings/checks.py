@@ -26,12 +26,12 @@ def check_placeholder(concept: Concept, tokenizer: Any) -> None:
     pieces = tokenize(token, tokenizer)
     if f"{token}{END_OF_WORD}" in vocabulary or token in tokenizer.all_special_tokens or pieces == [token]:
         raise UserError(
-            f"concept.placeholder_token = {token!r}: already a token of the tokenizer ({format_tokens(pieces)}), which "
+            f"concept.placeholder_token={token!r}: already a token of the tokenizer ({format_tokens(pieces)}), which "
             f"it would hide. Choose one without a meaning, such as {suggestion!r}."
         )
     if token in vocabulary:
         raise UserError(
-            f"concept.placeholder_token = {token!r}: a sub-word that the tokenizer builds other words from (alone it "
+            f"concept.placeholder_token={token!r}: a sub-word that the tokenizer builds other words from (alone it "
             f"is {format_tokens(pieces)}), so other programs could not load it. Choose another, such as {suggestion!r}."
         )
 
@@ -73,7 +73,7 @@ def check_caption_length(
     if worst:
         remedy = f"Set it to {limit - most} or less" if most < limit else "Mention the token earlier"
         raise UserError(
-            f"embedding.num_vectors = {num_vectors}: does not fit into a prompt. The caption {worst!r} "
+            f"embedding.num_vectors={num_vectors}: does not fit into a prompt. The caption {worst!r} "
             f"({captions[worst]}) uses {most} of the text encoder's {limit} tokens before "
             f"{concept.placeholder_token}. {remedy}."
         )
@@ -112,19 +112,19 @@ def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init:
     if not ids:
         example = "toy" if concept.kind == "object" else "painting"
         raise UserError(
-            f"concept.initializer_token = {concept.initializer_token!r}: embedding.init={init} needs a word. Set one, "
+            f"concept.initializer_token={concept.initializer_token!r}: embedding.init={init} needs a word. Set one, "
             f"such as {example!r}, or embedding.init=random."
         )
     pieces = format_tokens(tokenizer.convert_ids_to_tokens(ids))
     if init == "word" and len(ids) > 1:
         raise UserError(
-            f"concept.initializer_token = {text!r}: {len(ids)} tokens ({pieces}), but embedding.init=word takes one. "
+            f"concept.initializer_token={text!r}: {len(ids)} tokens ({pieces}), but embedding.init=word takes one. "
             f"Choose another word, or set embedding.init=mean (every vector starts from the tokens' mean), or "
             f"embedding.init=phrase with embedding.num_vectors={max(num_vectors, len(ids))} (one vector per token)."
         )
     if init in ("phrase", "cross") and len(ids) > num_vectors:
         raise UserError(
-            f"concept.initializer_token = {text!r}: {len(ids)} tokens ({pieces}), but embedding.num_vectors="
+            f"concept.initializer_token={text!r}: {len(ids)} tokens ({pieces}), but embedding.num_vectors="
             f"{num_vectors}. Set embedding.num_vectors={len(ids)} or more, or embedding.init=mean."
         )
     return ids

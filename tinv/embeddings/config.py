@@ -79,23 +79,23 @@ class EmbeddingConfig:
 
     def __post_init__(self) -> None:
         if self.num_vectors < 1:
-            raise UserError(f"embedding.num_vectors = {self.num_vectors}: must be 1 or more.")
+            raise UserError(f"embedding.num_vectors={self.num_vectors}: must be 1 or more.")
         if self.init not in get_args(Init):
-            raise UserError(f"embedding.init = {self.init}: must be one of {', '.join(get_args(Init))}.")
+            raise UserError(f"embedding.init={self.init}: must be one of {', '.join(get_args(Init))}.")
         if self.init_noise < 0:
-            raise UserError(f"embedding.init_noise = {self.init_noise}: must be 0 or more.")
+            raise UserError(f"embedding.init_noise={self.init_noise}: must be 0 or more.")
         if (self.init == "file") != (self.init_file is not None):
             raise UserError(
-                f"embedding.init = {self.init}, embedding.init_file = {self.init_file}: init=file needs an init_file, "
+                f"embedding.init={self.init}, embedding.init_file={self.init_file}: init=file needs an init_file, "
                 f"and no other init uses one. Set both or neither."
             )
         if self.init_words is not None and (self.init != "clip" or not self.init_words):
             raise UserError(
-                f"embedding.init_words = {self.init_words}, embedding.init = {self.init}: init=clip chooses from one "
+                f"embedding.init_words={self.init_words}, embedding.init={self.init}: init=clip chooses from one "
                 f"or more words, and no other init uses them. Set embedding.init=clip, or embedding.init_words=null."
             )
         if self.norm not in get_args(Norm):
-            raise UserError(f"embedding.norm = {self.norm}: must be one of {', '.join(get_args(Norm))}.")
+            raise UserError(f"embedding.norm={self.norm}: must be one of {', '.join(get_args(Norm))}.")
         if self.init == "cross" and self.norm != "free":
             raise UserError(
                 f"embedding.init=cross starts from vectors with the norm of the text encoder's output, which "
@@ -103,12 +103,12 @@ class EmbeddingConfig:
             )
         if not 0 < self.norm_strength <= 1:
             raise UserError(
-                f"embedding.norm_strength = {self.norm_strength}: must be above 0 and at most 1. "
+                f"embedding.norm_strength={self.norm_strength}: must be above 0 and at most 1. "
                 f"To leave norms alone, set embedding.norm=free."
             )
         for name in ("ema", "average_last"):
             if not 0 <= (value := getattr(self, name)) < 1:
-                raise UserError(f"embedding.{name} = {value}: must be 0 (off) or more, and less than 1.")
+                raise UserError(f"embedding.{name}={value}: must be 0 (off) or more, and less than 1.")
         if self.ema and self.average_last:
             raise UserError(
                 f"embedding.ema={self.ema} and embedding.average_last={self.average_last} are two averages of the same "
@@ -116,7 +116,7 @@ class EmbeddingConfig:
             )
         if not 1 <= self.timestep_stages <= MAX_STAGES:
             raise UserError(
-                f"embedding.timestep_stages = {self.timestep_stages}: must be 1 (off) to {MAX_STAGES}; 10 is usual."
+                f"embedding.timestep_stages={self.timestep_stages}: must be 1 (off) to {MAX_STAGES}; 10 is usual."
             )
         if self.timestep_stages > 1 and self.per_layer:
             raise UserError(
@@ -124,7 +124,7 @@ class EmbeddingConfig:
                 f"Set embedding.timestep_stages=1 or embedding.per_layer=false."
             )
         if self.num_negative_vectors < 0:
-            raise UserError(f"embedding.num_negative_vectors = {self.num_negative_vectors}: must be 0 (off) or more.")
+            raise UserError(f"embedding.num_negative_vectors={self.num_negative_vectors}: must be 0 (off) or more.")
         if self.num_negative_vectors and self.has_parts:
             raise UserError(
                 f"embedding.num_negative_vectors={self.num_negative_vectors} cannot be combined with embedding."
@@ -132,7 +132,7 @@ class EmbeddingConfig:
                 f"embedding.timestep_stages=1 and embedding.per_layer=false."
             )
         if self.guidance_scale <= 1:
-            raise UserError(f"embedding.guidance_scale = {self.guidance_scale}: must be above 1; 5 is usual.")
+            raise UserError(f"embedding.guidance_scale={self.guidance_scale}: must be above 1; 5 is usual.")
 
     @property
     def has_parts(self) -> bool:

@@ -61,7 +61,7 @@ def init_from_file(path: str, encoder: str, *, num_vectors: int, width: int) -> 
     if vectors_KD is None or vectors_KD.shape != (num_vectors, width):
         shapes = {name: list(vectors.shape) for name, vectors in learned.vectors.items()}
         raise UserError(
-            f"embedding.init_file = {path}: has {shapes}, but {encoder} needs [{num_vectors}, {width}]. Set "
+            f"embedding.init_file={path}: has {shapes}, but {encoder} needs [{num_vectors}, {width}]. Set "
             f"embedding.num_vectors to the file's number, or choose an embedding of this model."
         )
     return vectors_KD.float()

@@ -26,7 +26,7 @@ class ConceptTask:
 
     def __post_init__(self) -> None:
         if self.lr is not None and self.lr <= 0:
-            raise UserError(f"lr = {self.lr}: must be above 0. Set lr=null to use optimizer.lr.")
+            raise UserError(f"lr={self.lr}: must be above 0. Set lr=null to use optimizer.lr.")
 
 
 def find_conflicts(concepts: Mapping[str, Concept]) -> Iterator[str]:
@@ -37,7 +37,7 @@ def find_conflicts(concepts: Mapping[str, Concept]) -> Iterator[str]:
     """
     for (setting, concept), (other_setting, other) in combinations(concepts.items(), 2):
         token, other_token = concept.placeholder_token, other.placeholder_token
-        pair = f"{setting}.placeholder_token = {token}, {other_setting}.placeholder_token = {other_token}"
+        pair = f"{setting}.placeholder_token={token}, {other_setting}.placeholder_token={other_token}"
         if token == other_token:
             yield f"{pair}: both concepts have the same token. Rename one."
         elif token in other_token or other_token in token:

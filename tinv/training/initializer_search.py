@@ -31,7 +31,7 @@ def find_clip(pretrained: str) -> FeatureExtractorFiles:
     try:
         return locate_feature_extractor(CLIP_MODELS[default_preset(pretrained)])
     except UserError as error:
-        raise UserError(f"embedding.init = clip: {error} Or set embedding.init=word.") from error
+        raise UserError(f"embedding.init=clip: {error} Or set embedding.init=word.") from error
 
 
 def resolve_initializer(
@@ -59,7 +59,7 @@ def resolve_initializer(
     (best, similarity), *others = rank_words(clip, images, words, kind=task.concept.kind)
     concept = replace(task.concept, initializer_token=best)
     embedding = replace(task.embedding, init="word", init_words=None)
-    message = f"{concept.placeholder_token}: initializer_token = {best!r} (CLIP similarity {similarity:.3f})"
+    message = f"{concept.placeholder_token}: initializer_token={best!r} (CLIP similarity {similarity:.3f})"
     if others:
         message += f"; next best: {', '.join(f'{word} ({cosine:.3f})' for word, cosine in others[:3])}"
     return replace(task, concept=concept, embedding=embedding), message

@@ -52,7 +52,7 @@ def preflight(cfg: DictConfig) -> list[ConceptTask]:
         builder.open_images()
     if cfg.hub.push and any(builder.embedding and builder.embedding.has_parts for builder in builders):
         problems.add(
-            "hub.push = true: vectors per timestep or per layer cannot be published, because other programs load "
+            "hub.push=true: vectors per timestep or per layer cannot be published, because other programs load "
             "ordinary embeddings only. Set hub.push=false."
         )
     problems.attempt(lambda: build(cfg.hub).check(names([*concepts.values()])))
@@ -66,10 +66,10 @@ def preflight(cfg: DictConfig) -> list[ConceptTask]:
 def find_contradictions(cfg: DictConfig) -> Iterator[str]:
     """Yields a message for each setting that is out of range, or names a metric that the run does not measure."""
     if cfg.trainer.max_steps < 1:
-        yield f"trainer.max_steps = {cfg.trainer.max_steps}: must be 1 or more, it is the length of the run."
+        yield f"trainer.max_steps={cfg.trainer.max_steps}: must be 1 or more, it is the length of the run."
     if cfg.paths.cache_max_gb <= 0:
         yield (
-            f"paths.cache_max_gb = {cfg.paths.cache_max_gb}: must be above 0. To turn the cache off, set "
+            f"paths.cache_max_gb={cfg.paths.cache_max_gb}: must be above 0. To turn the cache off, set "
             f"paths.cache_dir=null."
         )
     measured = {
@@ -81,7 +81,7 @@ def find_contradictions(cfg: DictConfig) -> Iterator[str]:
     for setting, metric in {"monitor": cfg.monitor, **monitored}.items():
         for prefix, is_measured in measured.items():
             if str(metric).startswith(prefix) and not is_measured:
-                yield f"{setting} = {metric}: this run does not measure it. Set {remedies[prefix]}."
+                yield f"{setting}={metric}: this run does not measure it. Set {remedies[prefix]}."
 
 
 class ProblemCollector:

@@ -95,7 +95,7 @@ class ContextRegularizer:
     def __post_init__(self) -> None:
         _check_weight(self.weight)
         if self.num_prompts < 1:
-            raise UserError(f"regularizer.num_prompts = {self.num_prompts}: must be 1 or more.")
+            raise UserError(f"regularizer.num_prompts={self.num_prompts}: must be 1 or more.")
 
     def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
         """Checks that there is an initializer token, an ordinary embedding, and a prompt for it.
@@ -105,17 +105,17 @@ class ContextRegularizer:
         """
         if not (concept.initializer_token or embedding.init == "clip"):
             raise UserError(
-                "regularizer = context: compares with concept.initializer_token, which is null. Set it to one word "
+                "regularizer=context: compares with concept.initializer_token, which is null. Set it to one word "
                 "that names the concept."
             )
         if concept.kind == "style" and self.templates_file is None:
             raise UserError(
-                "regularizer = context: the built-in prompts describe objects, but concept.kind is style. Set "
+                "regularizer=context: the built-in prompts describe objects, but concept.kind is style. Set "
                 "regularizer.templates_file to a file of prompts such as 'in the style of {}, a house by the sea'."
             )
         if embedding.has_parts:
             raise UserError(
-                "regularizer = context: does not support vectors per timestep or per layer. Set embedding=token, or "
+                "regularizer=context: does not support vectors per timestep or per layer. Set embedding=token, or "
                 "another regularizer."
             )
         self._prompts()
@@ -150,13 +150,13 @@ class ContextRegularizer:
         path = CONTEXT_TEMPLATES if self.templates_file is None else resolve_path(self.templates_file)
         prompts = _read_prompts(path)
         if not prompts:
-            raise UserError(f"regularizer.templates_file = {path}: no prompt has text after {{}}. Add some.")
+            raise UserError(f"regularizer.templates_file={path}: no prompt has text after {{}}. Add some.")
         return prompts
 
 
 def _check_weight(weight: float) -> None:
     if weight <= 0:
-        raise UserError(f"regularizer.weight = {weight}: must be above 0. To turn it off, set regularizer=none.")
+        raise UserError(f"regularizer.weight={weight}: must be above 0. To turn it off, set regularizer=none.")
 
 
 @lru_cache(maxsize=8)

@@ -127,7 +127,7 @@ def _checkpoint(cfg: DictConfig) -> Path | None:
         try:
             return newest_valid(checkpoints) if checkpoints else None
         except UserError as error:
-            warnings.warn(f"resume = auto: starts from step 0, because {error}", stacklevel=2)
+            warnings.warn(f"resume=auto: starts from step 0, because {error}", stacklevel=2)
             return None
     checkpoint = find_checkpoint(cfg.paths.output_dir, cfg.resume)
     step = checkpoint_step(checkpoint)
@@ -148,7 +148,7 @@ def _monitored(
         trainer.validate(module, data, verbose=False)
     if metric not in trainer.callback_metrics:
         logged = ", ".join(sorted(trainer.callback_metrics)) or "none"
-        raise UserError(f"monitor = {metric}: this run did not log it. Set monitor to one of {logged}, or to null.")
+        raise UserError(f"monitor={metric}: this run did not log it. Set monitor to one of {logged}, or to null.")
     return float(trainer.callback_metrics[metric])
 
 

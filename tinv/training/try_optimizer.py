@@ -51,7 +51,7 @@ def try_optimizer(cfg: DictConfig, embeddings: Mapping[str, EmbeddingConfig | No
         steps = cfg[group].get(name) or 0
         if steps >= cfg.trainer.max_steps:
             rank_zero_warn(
-                f"{group}.{name} = {steps}: the learning rate never reaches optimizer.lr, because the run ends at step "
+                f"{group}.{name}={steps}: the learning rate never reaches optimizer.lr, because the run ends at step "
                 f"{cfg.trainer.max_steps}."
             )
 
@@ -59,15 +59,15 @@ def try_optimizer(cfg: DictConfig, embeddings: Mapping[str, EmbeddingConfig | No
 def _trainer_problems(trainer: DictConfig) -> Iterator[str]:
     accumulate = trainer.get("accumulate_grad_batches", 1)
     if accumulate < 1:
-        yield f"trainer.accumulate_grad_batches = {accumulate}: must be 1 or more."
+        yield f"trainer.accumulate_grad_batches={accumulate}: must be 1 or more."
     if trainer.get("max_epochs") is not None:
         yield (
-            f"trainer.max_epochs = {trainer.max_epochs}: has no effect, because one epoch is the whole run. Set "
+            f"trainer.max_epochs={trainer.max_epochs}: has no effect, because one epoch is the whole run. Set "
             f"trainer.max_steps."
         )
     if trainer.get("accelerator") == "tpu" and not find_spec("torch_xla"):
         yield (
-            "trainer = tpu: the package torch_xla is not installed. Run `pip install torch_xla` on the TPU's machine, "
+            "trainer=tpu: the package torch_xla is not installed. Run `pip install torch_xla` on the TPU's machine, "
             "or set trainer=gpu or trainer=cpu."
         )
 
@@ -111,7 +111,7 @@ def _parameter_group(lr: float | None, device: torch.device) -> dict[str, Any]:
 
 def _lr_problems(cfg: DictConfig) -> list[str]:
     return [
-        f"extra_concepts.{name}.lr = {node.lr}: has no effect with the absolute rates of scheduler.schedule. Set "
+        f"extra_concepts.{name}.lr={node.lr}: has no effect with the absolute rates of scheduler.schedule. Set "
         f"extra_concepts.{name}.lr=null, or another scheduler."
         for name, node in cfg.extra_concepts.items()
         if node.lr is not None and "schedule" in cfg.scheduler
@@ -124,25 +124,25 @@ def _embedding_problems(cfg: DictConfig, optimizer: Optimizer, embedding: Embedd
         for setting in ("ema", "average_last"):
             if value := getattr(embedding, setting):
                 yield (
-                    f"embedding.{setting} = {value}: this optimizer averages the vectors itself. Set "
+                    f"embedding.{setting}={value}: this optimizer averages the vectors itself. Set "
                     f"embedding.{setting}=0."
                 )
         if embedding.norm != "free":
             yield (
-                f"embedding.norm = {embedding.norm}: would constrain the vectors in training, but this optimizer "
+                f"embedding.norm={embedding.norm}: would constrain the vectors in training, but this optimizer "
                 f"exports their average. Set embedding.norm=free, or optimizer=adamw."
             )
     is_riemannian = isinstance(optimizer, RiemannianSGD)
     if is_riemannian and embedding.norm != "directional":
         yield (
-            f"embedding.norm = {embedding.norm}: optimizer=rsgd changes only the direction of vectors. Set "
+            f"embedding.norm={embedding.norm}: optimizer=rsgd changes only the direction of vectors. Set "
             f"embedding.norm=directional, or optimizer=adamw."
         )
     if embedding.norm == "directional" and not is_riemannian:
-        yield ("embedding.norm = directional: requires optimizer=rsgd. Set it, or set embedding.norm=fixed.")
+        yield ("embedding.norm=directional: requires optimizer=rsgd. Set it, or set embedding.norm=fixed.")
     if embedding.average_last and cfg.early_stopping:
         yield (
-            f"embedding.average_last = {embedding.average_last}: needs a fixed run length, but early stopping is on. "
+            f"embedding.average_last={embedding.average_last}: needs a fixed run length, but early stopping is on. "
             f"Set early_stopping=none, or use embedding.ema."
         )
 

@@ -110,10 +110,10 @@ def test_clip_turns_on_the_evaluation(inputs, tmp_path):
             "early_stopping=patience early_stopping.monitor=eval/score",
             r"eval/score: .*Set callbacks\.evaluation\.every_n_steps=50",
         ),
-        ("keep=best monitor=eval/clip_i", r"monitor = eval/clip_i: this run does not measure it"),
+        ("keep=best monitor=eval/clip_i", r"monitor=eval/clip_i: this run does not measure it"),
         (
             "keep=best keep.monitor=early_stopping/loss",
-            r"keep\.monitor = early_stopping/loss: .*Set early_stopping=dvar",
+            r"keep\.monitor=early_stopping/loss: .*Set early_stopping=dvar",
         ),
     ],
 )
