@@ -40,7 +40,7 @@ def test_the_users_number_of_threads_is_kept(monkeypatch):
         ([0, 1], 3, "n_jobs=3: there are only 2 devices"),
         ([0, 0], None, "a device is listed twice"),
         ([0, "0"], None, "a device is listed twice"),
-        ([0], 0, "must be 1 or more, got 0"),
+        ([0], 0, "n_jobs=0: must be 1 or more"),
     ],
 )
 def test_two_runs_never_share_a_device(names, n_jobs, expected):

@@ -209,15 +209,15 @@ def test_a_dry_run_finds_an_error_that_only_two_values_together_cause(run_main, 
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["optimizer.lr=1e-3,fast"], "optimizer.lr: must be float, got 'fast'"),
+        (["optimizer.lr=1e-3,fast"], "optimizer.lr='fast': must be float"),
         (["optimizer.lr=interval(1e-4,1e-2)"], "a grid cannot sweep an interval"),
         (["sweep.on_failure=perhaps", "sweep.dry_rum=1"], "sweep.dry_rum=1: there is no sweep.dry_rum (did you mean"),
         (
             ["hydra/launcher=gpus", "hydra.launcher.n_jobs=many"],
-            "hydra.launcher.n_jobs: must be int or null, got 'many'",
+            "hydra.launcher.n_jobs='many': must be int or null",
         ),
-        (["hydra/launcher=gpus", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs must be 1 or more, got 0"),
-        (["sweep.on_failure=perhaps"], "sweep.on_failure: must be continue or stop, got 'perhaps'"),
+        (["hydra/launcher=gpus", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: must be 1 or more"),
+        (["sweep.on_failure=perhaps"], "sweep.on_failure='perhaps': must be continue or stop"),
     ],
 )
 def test_a_wrong_sweep_is_an_error_before_the_first_point(run_main, tmp_path, argv, expected):

@@ -107,8 +107,8 @@ def test_every_kind_of_sweep_can_be_searched(run_main, tmp_path):
     ("argv", "expected"),
     [
         ([*SEARCH[:3]], "nothing to search"),
-        ([*SEARCH, "hydra.sweeper.pruner=mean"], "hydra.sweeper.pruner: must be median or none, got 'mean'"),
-        ([*SEARCH, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be 1 or more, got 0"),
+        ([*SEARCH, "hydra.sweeper.pruner=mean"], "hydra.sweeper.pruner='mean': must be median or none"),
+        ([*SEARCH, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be 1 or more"),
         ([*SEARCH, "monitor=null"], "monitor=null: hydra/sweeper=optuna needs a number"),
         ([*SEARCH[:3], "optimizer.lr=tag(log, interval(0, 1))"], "Optuna cannot search this"),
     ],

@@ -104,7 +104,7 @@ def test_a_site_file_fits_the_launcher_and_a_misspelled_setting_is_an_error(laun
     ("settings", "reason"),
     [
         ({"timeout_min": 3, "signal_delay_s": 180}, "signal_delay_s=180: it is not less than the session"),
-        ({"array_parallelism": 0}, "array_parallelism must be 1 or more"),
+        ({"array_parallelism": 0}, "array_parallelism=0: must be 1 or more"),
         ({"options": {"mem-per-cpu": "2G"}}, "mem-per-cpu limits the same memory"),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_command_without_overrides_is_answered_with_examples(run_main, tmp_pat
     [
         (
             ["+experiment=cat_toi", "optimizer=adamv", "optimizer.lrr=1", "embedding.num_vector=2", "+foo=1", "seed="],
-            ["cat_toi", "adamw?", "optimizer.lr?", "embedding.num_vectors?", "foo", "seed: must be int, got ''"],
+            ["cat_toi", "adamw?", "optimizer.lr?", "embedding.num_vectors?", "foo", "seed='': must be int"],
         ),
         ([CAT, "resume=latest"], ["resume=latest: no such checkpoint under outputs/cat_toy"]),
         ([CAT, "-m", "resume=latest", "seed=1,2"], ["resume=latest: continues one run, but -m starts several"]),

@@ -25,11 +25,10 @@ def run(arguments: argparse.Namespace) -> None:
     from tinv.config.compose import Groups
     from tinv.config.override_errors import find_problems
     from tinv.config.validate import ConfigError, build, check
-    from tinv.errors import UserError
+    from tinv.errors import require_minimum
     from tinv.training.preview import native_resolution, preview
 
-    if arguments.samples < 1:
-        raise UserError(f"--samples={arguments.samples}: must be 1 or more.")
+    require_minimum("--samples", arguments.samples, 1)
     groups = Groups(arguments.config_dir)
     if problems := find_problems(groups, arguments.overrides):
         raise ConfigError(problems)

@@ -90,7 +90,7 @@ def value_problems(node: DictConfig, target: Signature, path: str) -> Iterator[P
         if not accepts(parameter, value):
             is_integral = isinstance(value, float) and value.is_integer() and accepts(parameter, int(value))
             remedy = f"; write {int(value)}" if is_integral else ""
-            yield Problem(f"{join_path(path, key)}: must be {describe(parameter)}, got {_format(value)}{remedy}")
+            yield Problem(f"{join_path(path, key)}={_format(value)}: must be {describe(parameter)}{remedy}")
 
 
 def _format(value: Any) -> str:

@@ -216,7 +216,7 @@ def _concept_problems(node: Any, path: str) -> Iterator[Problem]:
     task = signature("tinv.training.concept_task.ConceptTask")
     remedy = f"; start with +extra_concept@{path}=object"
     if not isinstance(node, DictConfig):
-        yield Problem(f"{path}: must be a concept with its images, got {node!r}{remedy}")
+        yield Problem(f"{path}={node!r}: must be a concept with its images{remedy}")
         return
     yield from argument_problems(node, task, path)
     for key, parameter in task.parameters.items():
@@ -243,4 +243,4 @@ def _name_problems(cfg: DictConfig) -> Iterator[Problem]:
     name = None if OmegaConf.is_missing(cfg, "name") or OmegaConf.is_interpolation(cfg, "name") else cfg.get("name")
     if isinstance(name, str) and not _VALID_NAME.fullmatch(name):
         valid = re.sub(r"[^A-Za-z0-9._=-]+", "_", name).strip("._") or "untitled"
-        yield Problem(f"name: must be a folder name of letters, digits and . _ = - only, got {name!r}; write {valid}")
+        yield Problem(f"name={name}: must be a folder name of letters, digits and . _ = - only; write {valid}")

@@ -28,7 +28,7 @@ def resolve_repo_name(repo_id: str | None, run_name: str) -> str:
         validate_repo_id(name)
     except HFValidationError as error:
         raise UserError(
-            f"hub.repo_id must be NAME or OWNER/NAME of letters, digits and . _ -, at most 96 characters, got {name!r}."
+            f"hub.repo_id={name}: must be NAME or OWNER/NAME of letters, digits and . _ -, at most 96 characters."
         ) from error
     return name
 

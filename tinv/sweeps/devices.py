@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tinv.errors import UserError
+from tinv.errors import UserError, require_minimum
 
 CORES_PER_RUN = 4
 """How many cores a run on the CPU can use."""
@@ -34,8 +34,7 @@ def device_slots(devices: Sequence[int | str] | None, n_jobs: int | None) -> lis
     names = [str(name) for name in (visible_devices() if devices is None else devices)]
     if len(set(names)) < len(names):
         raise UserError(f"hydra.launcher.devices=[{', '.join(names)}]: a device is listed twice. List each once.")
-    if n_jobs is not None and n_jobs < 1:
-        raise UserError(f"hydra.launcher.n_jobs must be 1 or more, got {n_jobs}. null is one for each device.")
+    require_minimum("hydra.launcher.n_jobs", n_jobs, 1, "null is one for each device.")
     if names and n_jobs is not None and n_jobs > len(names):
         raise UserError(
             f"hydra.launcher.n_jobs={n_jobs}: there are only {len(names)} devices ({', '.join(names)}), and each takes "

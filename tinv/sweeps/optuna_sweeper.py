@@ -9,7 +9,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.errors import UserError
+from tinv.errors import UserError, require_minimum
 from tinv.runs.trial import OptunaTrialRef
 from tinv.sweeps.launchers import run_points
 from tinv.sweeps.optuna_plots import draw_plots
@@ -47,8 +47,7 @@ class OptunaSweeper(Sweeper):
         pruner_startup_trials: how many trials run to the end before any is pruned.
         pruner_warmup_steps: how many steps each run takes before it can be pruned.
         """
-        if n_trials < 1:
-            raise UserError(f"hydra.sweeper.n_trials must be 1 or more, got {n_trials}")
+        require_minimum("hydra.sweeper.n_trials", n_trials, 1)
         self.params, self.n_trials, self.sampler, self.seed = params, n_trials, sampler, seed
         self.storage, self.study_name = storage, study_name
         self.study_options: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.errors import UserError
+from tinv.errors import UserError, require_minimum
 from tinv.runs.layout import LOG
 from tinv.runs.reader import RunReader
 from tinv.runs.record_status import write_status
@@ -78,8 +78,7 @@ class SlurmLauncher(PointLauncher):
                 f"hydra.launcher.mem_gb={mem_gb}: hydra.launcher.options.{others[0]} limits the same memory. "
                 f"Set hydra.launcher.mem_gb=null, or remove that option."
             )
-        if array_parallelism < 1:
-            raise UserError(f"hydra.launcher.array_parallelism must be 1 or more, got {array_parallelism}")
+        require_minimum("hydra.launcher.array_parallelism", array_parallelism, 1)
         self.options = job_options(
             partition=partition,
             account=account,
