@@ -78,7 +78,7 @@ def test_valid_overrides_are_checked_beside_wrong_ones():
     problems = problems_of([CAT, "optimizer.lrr=1", "+optimizer.lrs=1", "embedding.num_vectors=x"])
     assert [text.partition(":")[0] for text in problems] == [
         "optimizer.lrr=1",
-        "embedding.num_vectors",
+        "embedding.num_vectors='x'",
         "optimizer.lrs",
     ]
 

@@ -58,7 +58,7 @@ def test_check_returns_a_resolved_read_only_copy(tree):
         ("callbacks.samples", None, "callbacks.samples: has no _target_; write ~callbacks.samples to remove it"),
         ("data.folder", "???", "data.folder: required, but not set: "),
         ("name", "a/b", "name=a/b: must be a folder name of letters, digits and . _ = - only; write a_b"),
-        ("name", "..", "name: must be a folder name"),
+        ("name", "..", "name=..: must be a folder name"),
         (
             "optimizer._target_",
             "os.system",
