@@ -79,7 +79,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_dir", choose_run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweeps.resolve_sweep_dir, use_cache=True, replace=True)
     sweeps.register()
-    startup.remember()
+    startup.share_config_sources()
 
 
 def run_point(cfg: DictConfig) -> float | None:
