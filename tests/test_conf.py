@@ -130,7 +130,7 @@ def test_one_callback_can_be_tuned_or_removed(compose):
 
 def test_the_run_card_starts_first_and_checkpoints_come_last_but_for_what_gives_the_run_back_to_slurm(compose):
     names = list(compose("+experiment=cat_toy").callbacks)
-    assert (names[0], *names[-2:]) == ("run_card", "checkpoints", "requeue")
+    assert (names[0], *names[-2:]) == ("run_card", "checkpoints", "slurm_requeue")
 
 
 def test_the_published_recipe_is_there_in_full(compose):
@@ -151,7 +151,7 @@ def test_the_published_recipe_is_there_in_full(compose):
     assert cfg.scheduler._target_.endswith("get_constant_schedule")
     samples = cfg.callbacks.samples
     assert (samples.prompts, len(samples.seeds), samples.every_n_steps) == (["A {} backpack"], 4, 100)
-    assert (samples.steps, samples.guidance) == (25, 7.5)
+    assert (samples.num_inference_steps, samples.guidance) == (25, 7.5)
     assert (cfg.callbacks.checkpoints.every_n_steps, cfg.callbacks.export.every_n_steps) == (500, 500)
 
 
