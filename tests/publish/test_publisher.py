@@ -169,7 +169,7 @@ def test_a_failed_upload_is_explained_and_can_be_repeated(logged_in, run, route,
 @pytest.mark.parametrize("route", ["/api/repos/create", "/commit/"])
 def test_an_upload_times_out(logged_in, run, monkeypatch, route):
     logged_in.delays[route] = 60
-    monkeypatch.setattr("tinv.publish.upload.TIMEOUT_S", 0.3)
+    monkeypatch.setattr("tinv.publish.publisher.TIMEOUT_S", 0.3)
     started = time.monotonic()
     with pytest.raises(UserError, match="does not answer in time"):
         publisher().publish(run)

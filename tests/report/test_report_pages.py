@@ -11,7 +11,7 @@ from tests.report.folders import SEEDS, write_run, write_samples, write_sweep
 from tinv.cli import main
 from tinv.errors import UserError
 from tinv.report import write_report
-from tinv.report.sweep import find_direction
+from tinv.report.sweep_page import find_direction
 from tinv.runs.reader import SweepReader
 from tinv.runs.status import Status
 

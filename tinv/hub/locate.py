@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from tinv.errors import UserError
@@ -13,15 +13,8 @@ from tinv.runs.files import PACKAGE_SCHEME, resolve_path
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+|[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _EXTRACTOR_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_EXTRACTOR_FILES = (
-    "config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-)
+_EXTRACTOR_FILES = """config.json preprocessor_config.json tokenizer.json tokenizer_config.json
+    special_tokens_map.json vocab.json merges.txt""".split()
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ def locate(text: str, *, setting: str, revision: str | None = None) -> Path | Re
 
     Args:
         text: a path, `pkg://package/folder`, or an id of the Hub, also as `id@revision`.
-        setting: its name, for messages.
+        setting: name of the setting, for messages.
         revision: of an id that names none.
 
     Raises:
@@ -62,7 +55,7 @@ def config_folder(location: Path | Repo, *, setting: str) -> Path:
         UserError: this is no pipeline, or it cannot be downloaded.
     """
     if isinstance(location, Repo):
-        return _configs_of(location, setting)
+        return _configs_of(location, setting=setting)
     if not (location / "model_index.json").is_file():
         raise UserError(
             f"{setting}={location}: this is no diffusers pipeline folder (it has no model_index.json). "
@@ -81,10 +74,7 @@ def fetch(repo: Repo, choose: Callable[[Listing], list[str]], *, setting: str) -
 
 
 def locate_feature_extractor(text: str) -> FeatureExtractorFiles:
-    """The files of a feature extractor, downloaded if need be.
-
-    Args:
-        text: a folder, `pkg://package/folder`, or an id of the Hub, also as `id@revision`.
+    """The files of a feature extractor, which `text` names as `locate` takes it; downloaded if need be.
 
     Raises:
         UserError: there is none, or it cannot be downloaded.
@@ -117,6 +107,4 @@ def _extractor_files(listing: Listing) -> list[str]:
     return [weights, *(name for name in _EXTRACTOR_FILES if name in listing)]
 
 
-@lru_cache
-def _configs_of(repo: Repo, setting: str) -> Path:
-    return fetch(repo, select_config_files, setting=setting)
+_configs_of = lru_cache(partial(fetch, choose=select_config_files))

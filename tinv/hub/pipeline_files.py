@@ -32,11 +32,10 @@ def select_pipeline_files(
     _check_pipeline(listing)
     files = ["model_index.json"]
     for component in components:
-        prefix = f"{component}/"
-        names = [name.removeprefix(prefix) for name in listing if name.startswith(prefix)]
+        names = [name.removeprefix(f"{component}/") for name in listing if name.startswith(f"{component}/")]
         if not names and component in _REQUIRED:
             raise UserError(f"it has no {component}")
-        files += select_component_files(names, variant=variant, prefix=prefix)
+        files += select_component_files(names, variant=variant, prefix=f"{component}/")
     return files
 
 
@@ -47,21 +46,15 @@ def select_config_files(listing: Listing) -> list[str]:
         UserError: this is no pipeline.
     """
     _check_pipeline(listing)
-    inside = [name.partition("/") for name in listing]
     return ["model_index.json"] + [
         f"{component}/{name}"
-        for component, _, name in inside
+        for component, _, name in (name.partition("/") for name in listing)
         if component in COMPONENTS and _CONFIG.fullmatch(name) and not _WEIGHTS.fullmatch(name)
     ]
 
 
 def select_component_files(names: Sequence[str], *, variant: str | None, prefix: str = "") -> list[str]:
     """Returns the files of one subfolder: its configuration, and its weights once, as safetensors if there are any.
-
-    Args:
-        names: the files in the subfolder.
-        variant: of the weights.
-        prefix: the subfolder, put before the names.
 
     Raises:
         UserError: there are weights, but not of the variant.

@@ -80,13 +80,9 @@ def get_snapshot(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snap
     For a cached commit, sends no request. For a branch, asks the Hub for the newest commit, and uses the cache if the
     Hub does not answer.
 
-    Args:
-        repo: the repository.
-        choose: selects file names of the listing, or raises a UserError if a required file is missing.
-
     Raises:
         LookupError: the files are not in the cache and cannot be downloaded; the message says why.
-        UserError: raised by `choose`.
+        UserError: raised by `choose` if a required file is missing.
     """
     try:
         validate_repo_id(repo.id)
@@ -126,8 +122,7 @@ def hub_timeout(seconds: float | None = None) -> Iterator[None]:
 
 def _request_listing(repo: Repo) -> tuple[str, Listing]:
     """Requests the commit of the revision, and its files."""
-    api = HfApi()
-    request = api.model_info if repo.kind == "model" else api.dataset_info
+    request = HfApi().model_info if repo.kind == "model" else HfApi().dataset_info
     with hub_timeout():
         info = request(repo.id, revision=repo.revision, timeout=TIMEOUT_S, files_metadata=True)
     return info.sha or "", {file.rfilename: file.size or 0 for file in info.siblings or []}
@@ -152,14 +147,14 @@ def _complete(folder: Path, listing: Listing, choose: Callable[[Listing], Sequen
         names = choose(listing)
     except UserError:
         return None  # the Hub may have more files than the cache
-    if not all((folder / name).is_file() for name in names):
-        return None
-    return Snapshot(folder, {name: listing[name] for name in names}, [])
+    is_complete = all((folder / name).is_file() for name in names)
+    return Snapshot(folder, {name: listing[name] for name in names}, []) if is_complete else None
 
 
 def _in_cache(repo: Repo) -> tuple[Path, Listing] | None:
     """Returns the folder of the revision in the cache, and the listing of the repository as far as it is cached."""
-    storage, revision = _storage(repo), repo.revision or constants.DEFAULT_REVISION
+    storage = Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=repo.id, repo_type=repo.kind)
+    revision = repo.revision or constants.DEFAULT_REVISION
     reference = storage / "refs" / revision
     commit = revision if repo.is_pinned else reference.read_text().strip() if reference.is_file() else ""
     folder = storage / "snapshots" / commit
@@ -171,7 +166,3 @@ def _in_cache(repo: Repo) -> tuple[Path, Listing] | None:
     except CachedRepoTreeNotFoundError:  # another program filled the cache
         files = [path for path in folder.rglob("*") if path.is_file()]
         return folder, {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-def _storage(repo: Repo) -> Path:
-    return Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=repo.id, repo_type=repo.kind)

@@ -27,9 +27,8 @@ def resolve_repo_name(repo_id: str | None, run_name: str) -> str:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise UserError(
-            f"hub.repo_id={name}: must be NAME or OWNER/NAME of letters, digits and . _ -, at most 96 characters."
-        ) from error
+        rule = "NAME or OWNER/NAME of letters, digits and . _ -, at most 96 characters"
+        raise UserError(f"hub.repo_id={name}: must be {rule}.") from error
     return name
 
 

@@ -13,16 +13,14 @@ from tinv.hub.licenses import find_license
 from tinv.publish.run_facts import CONCEPT_IMAGES, RunFacts
 from tinv.token_parts import has_negative
 
-_PAPER = "https://arxiv.org/abs/2208.01618"
-
 
 def model_card(facts: RunFacts, *, repo_id: str, license: str | None, files: list[str]) -> str:
     """Returns the text of README.md.
 
     Args:
-        facts: of the run.
+        facts: facts about the run.
         repo_id: the repository of the files.
-        license: of the embedding, as a Hub license id; None is the base model's, if it is known.
+        license: Hub license id of the embedding; None is the base model's, if it is known.
         files: all other files of the repository.
     """
     base = facts.learned.provenance.get("base_model", "")
@@ -48,15 +46,13 @@ def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
     """Returns Python code that draws an image with the embedding."""
     base, revision = learned.provenance.get("base_model", ""), learned.provenance.get("base_revision")
     token = learned.placeholder_token
-    lines = ["import torch", "from diffusers import DiffusionPipeline"]
-    model = _literal(base)
+    lines, model = ["import torch", "from diffusers import DiffusionPipeline"], _literal(base)
     if base.startswith("pkg://"):
         lines += ["from tinv.runs.files import resolve_path"]
         model = f"str(resolve_path({_literal(base)}))"
     arguments = f"{model}, revision={_literal(revision)}" if revision else model
-    lines += ["", f"pipe = DiffusionPipeline.from_pretrained({arguments})"]
-    if "/" not in base:
-        lines[-1] += "  # the folder of the model"
+    comment = "" if "/" in base else "  # the folder of the model"
+    lines += ["", f"pipe = DiffusionPipeline.from_pretrained({arguments}){comment}"]
     lines += ['pipe.to("cuda" if torch.cuda.is_available() else "cpu")']
     tokens = {"learned_embeds": token}
     if has_negative(learned.vectors):
@@ -103,16 +99,13 @@ def _metadata(facts: RunFacts, license: str | None) -> dict[str, Any]:
 
 
 def _introduction(facts: RunFacts) -> str:
-    learned = facts.learned
+    learned, token = facts.learned, facts.learned.placeholder_token
     initializer = learned.provenance.get("initializer_token")
-    sizes = " and ".join(
-        f"{len(vectors)} of {vectors.shape[1]} numbers ({encoder})" for encoder, vectors in learned.vectors.items()
-    )
+    sizes = " and ".join(f"{len(v)} of {v.shape[1]} numbers ({encoder})" for encoder, v in learned.vectors.items())
     return (
-        f"# {learned.placeholder_token.replace('<', '&lt;')}\n\n"
-        f"`{learned.placeholder_token}` is a placeholder token for "
-        f"{'a style' if facts.kind == 'style' else 'an object'}, learned from {len(facts.images)} images by "
-        f"[textual inversion]({_PAPER})"
+        f"# {token.replace('<', '&lt;')}\n\n"
+        f"`{token}` is a placeholder token for {'a style' if facts.kind == 'style' else 'an object'}, learned from "
+        f"{len(facts.images)} images by [textual inversion](https://arxiv.org/abs/2208.01618)"
         f"{f', initialized from `{initializer}`' if initializer else ''}. It consists of input vectors for the text "
         f"encoder, {sizes}; the model itself is unchanged."
     )

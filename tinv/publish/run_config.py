@@ -18,12 +18,7 @@ class RunConfig:
     """The config of a run."""
 
     def __init__(self, run_dir: Path):
-        """Args:
-            run_dir: the run folder.
-
-        Raises:
-            UserError: this is not a run folder, or its config is damaged.
-        """
+        """Raises UserError if this is not a run folder, or if its config is damaged."""
         self.reader = RunReader(run_dir)
         contents = {HYDRA_CONFIG: self.reader.config, RUN_CARD: self.reader.card or None}
         if missing := [name for name, content in contents.items() if content is None]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,26 +40,19 @@ class RunFacts:
 
 
 def read_facts(run_dir: Path, concept_folder: Path) -> RunFacts:
-    """Reads the facts about a concept.
-
-    Args:
-        run_dir: the run folder.
-        concept_folder: the folder of the concept, which is the run folder if there is only one concept.
+    """Reads the facts about a concept; its folder is the run folder if the run has only one.
 
     Raises:
         UserError: the run has no embedding, or its training images are missing.
     """
     config = RunConfig(run_dir)
     learned = formats.read(concept_folder)
-    data_groups = config.data_groups
+    data_groups, working_dir = config.data_groups, config.working_dir
     data_group = data_groups.get(learned.placeholder_token, "data")
-    working_dir = config.working_dir
     samples = list(list_samples(concept_folder).values())
     sampling = ("num_inference_steps", "guidance_scale")
     return RunFacts(
-        learned=LearnedEmbedding(
-            learned.placeholder_token, learned.vectors, public_provenance(learned.provenance, working_dir)
-        ),
+        learned=replace(learned, provenance=public_provenance(learned.provenance, working_dir)),
         kind=learned.provenance.get("kind", "object"),
         run=config.reader,
         sampling={key: config.get(f"callbacks.samples.{key}") for key in sampling},
@@ -74,7 +67,7 @@ def public_provenance(provenance: Mapping[str, str], working_dir: Path) -> dict[
     """Returns the provenance without this machine's folders, and with the base model's revision as its own entry."""
     base = public_name(provenance.get("base_model", ""), working_dir)
     match = _HUB_ID.fullmatch(base)
-    base, revision = (match[1], match[2]) if match else (base, None)
+    base, revision = match.groups() if match else (base, None)
     model = {"base_model": base, "base_revision": provenance.get("base_revision") or revision}
     return {**provenance, **{key: text for key, text in model.items() if text}}
 

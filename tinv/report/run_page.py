@@ -8,7 +8,7 @@ from tinv.report.commands import generate_command, python_code, run_command
 from tinv.report.contact_sheet import ContactSheet, SheetSource, make_contact_sheet
 from tinv.report.downsample import curve_data
 from tinv.report.page import link, render
-from tinv.report.training_images import training_thumbnails
+from tinv.report.thumbnails import training_thumbnails
 from tinv.runs.layout import HYDRA_CONFIG, LOG
 from tinv.runs.reader import RunReader
 

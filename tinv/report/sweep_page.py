@@ -2,19 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tinv.config.secrets import hide
-from tinv.report.axes import make_axes
 from tinv.report.commands import generate_command, report_command, sweep_command
 from tinv.report.contact_sheet import SheetSource, make_contact_sheet
 from tinv.report.downsample import curve_data
 from tinv.report.page import format_number, link, render
-from tinv.report.sweep import find_best, find_direction, swept_keys
 from tinv.runs.layout import LOG
-from tinv.runs.reader import SweepPointReader, SweepReader
+from tinv.runs.reader import SweepPointReader, SweepReader, parse_finite
 from tinv.sweeps.point_names import format_swept, format_value, shorten_keys
 
 MAX_NUMBERS = 150_000
@@ -22,6 +20,8 @@ MAX_NUMBERS = 150_000
 MIN_CURVE, MAX_CURVE = 40, 800
 _LOG_BYTES, _MAX_LOGS = 3000, 20
 _REASON_CHARACTERS = 4000
+_LOG_RATIO = 30
+"""Positive numbers whose ratio exceeds this have a logarithmic axis."""
 _STATUSES = ("done", "pruned", "running", "waiting", "interrupted", "failed")
 
 
@@ -122,3 +122,60 @@ def _common_settings(sweep: SweepReader, keys: Sequence[str]) -> dict[str, str]:
         for name, value in sweep.settings.items()
         if name not in keys
     }
+
+
+def swept_keys(points: Sequence[SweepPointReader]) -> list[str]:
+    """Returns the swept settings of all points."""
+    return list(dict.fromkeys(key for point in points for key in point.swept))
+
+
+def find_direction(sweep: SweepReader) -> str | None:
+    """Returns whether to `minimize` or to `maximize` the monitored metric; None if unknown."""
+    for point in sweep.points:
+        direction = (point.run.trial or {}).get("study", {}).get("direction")
+        if direction in ("minimize", "maximize"):
+            return str(direction)
+    monitor = sweep.monitor or ""
+    return "minimize" if "loss" in monitor else "maximize" if monitor.startswith("eval/") else None
+
+
+def find_best(sweep: SweepReader) -> SweepPointReader | None:
+    """Returns the completed point with the best value of the monitored metric, if its direction is known."""
+    done = [point for point in sweep.points if point.state.value is not None and point.state.status == "done"]
+    direction = find_direction(sweep)
+    if not done or direction is None:
+        return None
+    sign = 1 if direction == "minimize" else -1
+    return min(done, key=lambda point: sign * (point.state.value or 0))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A swept setting."""
+
+    key: str
+    name: str
+    """The shortest unambiguous name."""
+    words: list[str] | None
+    """The values in their order, if they are not numbers."""
+    is_log: bool
+    at: list[float | None]
+    """The position of each point: a number, or the index of a word."""
+
+
+def make_axes(keys: Sequence[str], points: Sequence[SweepPointReader]) -> list[Axis]:
+    """Returns an axis for each setting that has several values."""
+    names = shorten_keys(keys)
+    axes = [_make_axis(key, names[key], [point.swept.get(key) for point in points]) for key in keys]
+    return [axis for axis in axes if len(set(axis.at) - {None}) > 1]
+
+
+def _make_axis(key: str, name: str, values: Sequence[str | None]) -> Axis:
+    numbers = [parse_finite(value) for value in values]
+    if all(number is not None for number, value in zip(numbers, values, strict=True) if value is not None):
+        present = [number for number in numbers if number is not None]
+        is_log = bool(present) and min(present) > 0 and max(present) / min(present) >= _LOG_RATIO
+        return Axis(key, name, None, is_log, numbers)
+    words = list(dict.fromkeys(value for value in values if value is not None))
+    at = [None if value is None else float(words.index(value)) for value in values]
+    return Axis(key, name, [format_value(word) for word in words], False, at)

@@ -3,14 +3,22 @@
 from base64 import b64encode
 from io import BytesIO
 from math import sqrt
+from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
+
+from tinv.data.locate import HUB_SCHEME
+from tinv.errors import UserError
+from tinv.publish.run_config import RunConfig
+from tinv.report.downsample import pick_evenly
 
 MAX_SIDE, MIN_SIDE = 512, 32
 """Pixels of the longer side."""
 _QUALITIES = (92, 80, 60)
 _BYTES_PER_PIXEL = 0.05
 """Less than WebP needs for any image with content."""
+_MAX_IMAGES, _MAX_BYTES = 60, 2_000_000
+"""Of the training images together."""
 
 
 def thumbnail(image: Image.Image, max_bytes: int) -> str:
@@ -42,3 +50,28 @@ def _encode(image: Image.Image, quality: int) -> bytes:
 
 def _data_url(data: bytes) -> str:
     return f"data:image/webp;base64,{b64encode(data).decode()}"
+
+
+def training_thumbnails(run_dir: Path) -> dict[str, str]:
+    """Returns thumbnails by file name; empty if the images are no longer on this machine."""
+    paths = pick_evenly(_find_images(run_dir), _MAX_IMAGES)
+    thumbnails = {}
+    for path in paths:
+        try:
+            with Image.open(path) as file:
+                file.draft("RGB", (1024, 1024))
+                thumbnails[path.name] = thumbnail(ImageOps.exif_transpose(file), _MAX_BYTES // len(paths))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            continue
+    return thumbnails
+
+
+def _find_images(run_dir: Path) -> list[Path]:
+    """Returns the images in folders of this machine; a report does not use the network."""
+    try:
+        config = RunConfig(run_dir)
+        groups = config.data_groups.values()
+        local = [group for group in groups if not str(config.get(f"{group}.folder")).startswith(HUB_SCHEME)]
+        return [path for group in local for path in config.training_images(group)]
+    except (UserError, OSError, ValueError):
+        return []

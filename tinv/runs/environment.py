@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,9 @@ def read_hydra_choices(run_dir: Path) -> dict[str, Any] | None:
     run, config = RunReader(run_dir), run_dir / HYDRA_CONFIG
     if not config.is_file():
         return None
-    choices = run.choices or {}
     return {
         "overrides": [mask_secret(override) for override in run.overrides or []],
-        "choices": {group: choice for group, choice in choices.items() if not group.startswith("hydra/")},
+        "choices": {group: choice for group, choice in run.choices.items() if not group.startswith("hydra/")},
         "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
     }
 
@@ -47,8 +47,7 @@ def get_git_state() -> dict[str, Any] | None:
     source = Path(__file__).resolve()
     snapshot = source.parents[2] / GIT_STATE
     if snapshot.is_file():  # the code was copied when the run was submitted
-        state: dict[str, Any] = json.loads(snapshot.read_text(encoding="utf-8"))
-        return state
+        return dict(json.loads(snapshot.read_text(encoding="utf-8")))
     if _git(source.parent, "ls-files", "--error-unmatch", source.name) is None:
         return None
     commit = _git(source.parent, "rev-parse", "HEAD")
@@ -60,10 +59,8 @@ def get_versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that a result depends on."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return versions
 
 

@@ -39,7 +39,8 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
         yield draft
         with draft.open("r+b") as file:
             os.fsync(file.fileno())
-        draft.chmod(0o666 & ~_umask())
+        os.umask(umask := os.umask(0))  # the only way to read it
+        draft.chmod(0o666 & ~umask)
         draft.replace(path)
     except OSError as error:
         raise _write_error(path, error) from error
@@ -52,9 +53,7 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
 def write_folder_atomically(path: Path | str, *, marker: str) -> Iterator[Path]:
     """Yields an empty folder beside `path`, which replaces `path` when the block has filled it.
 
-    Args:
-        path: the folder; an existing one is replaced if it is empty or has the marker.
-        marker: a file that every folder of this kind has.
+    An existing folder is only replaced if it is empty or has the marker, a file that every folder of this kind has.
 
     Raises:
         UserError: the disk is full, the path is not writable, or something else is there.
@@ -66,24 +65,19 @@ def write_folder_atomically(path: Path | str, *, marker: str) -> Iterator[Path]:
     try:
         draft.mkdir(parents=True)
         yield draft
-        _swap(draft, path, old)
+        if path.exists():
+            path.replace(old)
+        try:
+            draft.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
     except OSError as error:
         raise _write_error(path, error) from error
     finally:
         for folder in (draft, old):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _swap(draft: Path, path: Path, old: Path) -> None:
-    """Replaces a folder by another; if that fails, the old folder stays."""
-    if path.exists():
-        path.replace(old)
-    try:
-        draft.replace(path)
-    except OSError:
-        if old.exists():
-            old.replace(path)
-        raise
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -118,9 +112,3 @@ def resolve_path(path: Path | str) -> Path:
 
 def _write_error(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write {path}: {_REASONS.get(error.errno or 0, error.strerror or error)}")
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -28,9 +29,6 @@ class FolderReader:
     """Reads the files of a folder, each of them once."""
 
     def __init__(self, folder: Path | str):
-        """Args:
-        folder: a run folder or a sweep folder.
-        """
         self.folder = Path(folder)
         self.problems: dict[str, str] = {}
         """Why a file could not be read, by its name in the folder. A missing file is no problem."""
@@ -41,16 +39,14 @@ class FolderReader:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # a parser can fail on damaged contents in any way
-            reason = next(iter(str(error).strip().splitlines()), "")
-            self.problems[name] = f"{type(error).__name__}: {reason}".rstrip(": ")
+            self.problems[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")
             return None
 
     def read_tail(self, name: str, max_bytes: int) -> str:
         """Returns a text file, or its last bytes if it is longer; empty if it cannot be read."""
         try:
             with (self.folder / name).open("rb") as file:
-                start = max(0, file.seek(0, 2) - max_bytes)
-                file.seek(start)
+                file.seek(start := max(0, file.seek(0, 2) - max_bytes))
                 text = file.read(max_bytes).decode("utf-8", errors="replace")
         except OSError:
             return ""
@@ -101,14 +97,13 @@ class RunReader(FolderReader):
         curves: dict[str, Curve] = {}
         for step, row in self.metrics.items():
             for name, text in row.items():
-                if (value := _finite(text)) is not None:
+                if (value := parse_finite(text)) is not None:
                     curves.setdefault(name, []).append((step, value))
         return curves
 
     def last_value(self, metric: str | None) -> float | None:
         """Returns the last finite value of a metric."""
-        curve = self.curves.get(metric or "")
-        return curve[-1][1] if curve else None
+        return curve[-1][1] if (curve := self.curves.get(metric or "")) else None
 
     @cached_property
     def evaluation(self) -> dict[str, Any] | None:
@@ -117,13 +112,9 @@ class RunReader(FolderReader):
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """The finite numbers of evaluation.json; those of inner objects as `outer.inner`.
-
-        If there is an object `scores`, as `tinv evaluate` writes it, only the numbers in it.
-        """
-        evaluation = self.evaluation or {}
-        scores = evaluation.get("scores")
-        return dict(_numbers(scores if isinstance(scores, dict) else evaluation))
+        """The finite numbers of evaluation.json, or of its object `scores` alone; of inner objects as `outer.inner`."""
+        scores = (self.evaluation or {}).get("scores")
+        return dict(_numbers(scores if isinstance(scores, dict) else self.evaluation or {}))
 
     @cached_property
     def config(self) -> dict[str, Any] | None:
@@ -133,25 +124,23 @@ class RunReader(FolderReader):
     @cached_property
     def overrides(self) -> list[str] | None:
         """The overrides of the command line."""
-        return self._load(layout.HYDRA_OVERRIDES, _yaml_list)
+        content = self._load(layout.HYDRA_OVERRIDES, lambda text: _require(list, yaml.safe_load(text), "YAML list"))
+        return content and [str(item) for item in content]
 
     @cached_property
-    def choices(self) -> dict[str, Any] | None:
+    def choices(self) -> dict[str, Any]:
         """The chosen option of each config group."""
-        choices = self._hydra_runtime.get("choices")
-        return choices if isinstance(choices, dict) else None
+        return _as_dict(self._hydra_runtime.get("choices"))
 
     @cached_property
     def working_dir(self) -> Path | None:
         """The working directory of the command, to which its relative paths refer."""
-        folder = self._hydra_runtime.get("cwd")
-        return Path(folder) if isinstance(folder, str) else None
+        return Path(folder) if isinstance(folder := self._hydra_runtime.get("cwd"), str) else None
 
     @cached_property
     def _hydra_runtime(self) -> dict[str, Any]:
-        runtime = (self._load(layout.HYDRA_RUNTIME, _yaml_mapping) or {}).get("hydra")
-        runtime = runtime.get("runtime") if isinstance(runtime, dict) else None
-        return runtime if isinstance(runtime, dict) else {}
+        content = self._load(layout.HYDRA_RUNTIME, _yaml_mapping) or {}
+        return _as_dict(_as_dict(content.get("hydra")).get("runtime"))
 
     @cached_property
     def samples(self) -> dict[int, list[Path]]:
@@ -174,24 +163,20 @@ class RunReader(FolderReader):
 
     def card_section(self, name: str) -> dict[str, Any]:
         """Returns an object of run.json; empty if there is none."""
-        section = self.card.get(name)
-        return section if isinstance(section, dict) else {}
+        return _as_dict(self.card.get(name))
 
     @property
     def training_seconds(self) -> float:
         """The training time of all sessions in run.json."""
-        earlier = self.card.get("earlier")
-        sessions = [self.card, *(earlier if isinstance(earlier, list) else [])]
-        times = [session.get("seconds") for session in sessions if isinstance(session, dict)]
-        return sum(_finite(time.get("training")) or 0.0 for time in times if isinstance(time, dict))
+        sessions = [self.card, *_as_list(self.card.get("earlier"))]
+        times = [_as_dict(_as_dict(session).get("seconds")) for session in sessions]
+        return sum(parse_finite(time.get("training")) or 0.0 for time in times)
 
     @property
     def concepts(self) -> list[dict[str, Any]]:
         """The concepts in run.json."""
-        extra = self.card.get("extra_concepts")
-        parts = [self.card, *(extra if isinstance(extra, list) else [])]
-        concepts = [part.get("concept") for part in parts if isinstance(part, dict)]
-        return [concept for concept in concepts if isinstance(concept, dict)]
+        tasks = [self.card, *_as_list(self.card.get("extra_concepts"))]
+        return [concept for task in tasks if isinstance(concept := _as_dict(task).get("concept"), dict)]
 
     @property
     def placeholder_tokens(self) -> list[str]:
@@ -206,8 +191,7 @@ class RunReader(FolderReader):
     @property
     def max_steps(self) -> int | None:
         """The planned number of optimizer steps, from run.json."""
-        steps = self.card.get("max_steps")
-        return steps if isinstance(steps, int) and steps > 0 else None
+        return steps if isinstance(steps := self.card.get("max_steps"), int) and steps > 0 else None
 
 
 @dataclass(frozen=True)
@@ -225,9 +209,7 @@ class SweepPointReader:
     def state(self) -> Status:
         """The status that the run wrote itself; that in sweep.json if the run was killed."""
         own = self.run.status
-        if own is not None and (own.has_ended or self.recorded.status in ("waiting", "running")):
-            return own
-        return self.recorded
+        return own if own and (own.has_ended or self.recorded.status in ("waiting", "running")) else self.recorded
 
 
 class SweepReader(FolderReader):
@@ -251,29 +233,22 @@ class SweepReader(FolderReader):
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The settings that all points have in common, from plan.json."""
-        settings = (self.plan or {}).get("settings")
-        return settings if isinstance(settings, dict) else {}
+        return _as_dict((self.plan or {}).get("settings"))
 
     @cached_property
     def monitor(self) -> str | None:
         """The metric that points are compared by."""
-        monitor = (self.results or {}).get("monitor") or self.settings.get("monitor")
-        return str(monitor) if monitor else None
+        return str(monitor) if (monitor := (self.results or self.settings).get("monitor")) else None
 
     @cached_property
     def points(self) -> list[SweepPointReader]:
         """The points of plan.json and sweep.json, by number."""
-        rows: dict[int, dict[str, Any]] = {}
-        for source in (self.plan, self.results):
-            points = (source or {}).get("points")
-            for row in points if isinstance(points, list) else []:
-                if isinstance(row, dict) and type(row.get("point")) is int:
-                    rows[row["point"]] = row
+        lists = [_as_list((source or {}).get("points")) for source in (self.plan, self.results)]
+        rows = {row["point"]: row for row in map(_as_dict, chain(*lists)) if type(row.get("point")) is int}
         return [self._point(number, row) for number, row in sorted(rows.items())]
 
     def _point(self, number: int, row: Mapping[str, Any]) -> SweepPointReader:
-        swept = row.get("swept")
-        swept = {str(key): str(value) for key, value in swept.items()} if isinstance(swept, dict) else {}
+        swept = {str(key): str(value) for key, value in _as_dict(row.get("swept")).items()}
         try:
             recorded = _typed(Status, {"status": "waiting", **row})
         except (TypeError, ValueError, OverflowError):
@@ -281,25 +256,26 @@ class SweepReader(FolderReader):
         return SweepPointReader(number, swept, RunReader(self.folder / str(number)), recorded)
 
 
-def _json_object(text: str) -> dict[str, Any]:
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError("no JSON object")
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _require(cls: type[T], content: Any, description: str) -> T:
+    if not isinstance(content, cls):
+        raise ValueError(f"no {description}")
     return content
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    return _require(dict, json.loads(text), "JSON object")
 
 
 def _yaml_mapping(text: str) -> dict[str, Any]:
-    content = yaml.safe_load(text)
-    if not isinstance(content, dict):
-        raise ValueError("no YAML mapping")
-    return content
-
-
-def _yaml_list(text: str) -> list[str]:
-    content = yaml.safe_load(text)
-    if not isinstance(content, list):
-        raise ValueError("no YAML list")
-    return [str(item) for item in content]
+    return _require(dict, yaml.safe_load(text), "YAML mapping")
 
 
 def _parse_metrics(text: str) -> dict[int, dict[str, str]]:
@@ -329,11 +305,12 @@ def _numbers(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str
     for key, value in content.items():
         if isinstance(value, dict):
             yield from _numbers(value, f"{prefix}{key}.")
-        elif not isinstance(value, bool | str) and (number := _finite(value)) is not None:
+        elif not isinstance(value, bool | str) and (number := parse_finite(value)) is not None:
             yield f"{prefix}{key}", number
 
 
-def _finite(value: Any) -> float | None:
+def parse_finite(value: Any) -> float | None:
+    """Returns a value as a number, or None if it is not a finite number."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

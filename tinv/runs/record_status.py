@@ -51,13 +51,7 @@ def record_status(run_dir: Path | str) -> Iterator[Status]:
 
 
 def set_status(run_dir: Path | str, status: str, reason: str) -> None:
-    """Records that something outside is about to end the run's process.
-
-    Args:
-        run_dir: the run folder.
-        status: `requeued` or `interrupted`.
-        reason: a sentence for the user.
-    """
+    """Records that something outside is about to end the run's process: `requeued` or `interrupted`."""
     current = RunReader(run_dir).status or Status()
     with suppress(ValueError):  # the file holds no valid time
         started = datetime.strptime(current.started, TIME_FORMAT).replace(tzinfo=UTC)
@@ -69,8 +63,7 @@ def set_status(run_dir: Path | str, status: str, reason: str) -> None:
 def _start_session(previous: Status | None) -> Status:
     """Returns the status of a session that starts now, after earlier ones in the same folder if there were any."""
     status = Status(process=f"{socket.gethostname()}:{os.getpid()}", started=f"{datetime.now(UTC):{TIME_FORMAT}}")
-    job = current_job()
-    status.job, status.first_started = job.id if job else None, status.started
+    status.job, status.first_started = (job.id if (job := current_job()) else None), status.started
     if previous is not None and previous.first_started:
         status.first_started, status.restarts = previous.first_started, previous.restarts + 1
         status.seconds = previous.seconds if previous.status == "requeued" else 0.0

@@ -86,8 +86,6 @@ def _age(run_dir: Path) -> tuple[str, int]:
 
 
 def _describe_checkpoints(folder: Path) -> str:
-    steps = {
-        run: [str(checkpoint_step(path)) for path in reversed(list_checkpoints(run))] for run in _list_runs(folder)
-    }
-    lines = [f"{run}: {', '.join(numbers)}" for run, numbers in [*steps.items()][:3] if numbers]
+    steps = {run: [checkpoint_step(path) for path in list_checkpoints(run)[::-1]] for run in _list_runs(folder)[:3]}
+    lines = [f"{run}: {', '.join(map(str, numbers))}" for run, numbers in steps.items() if numbers]
     return f"existing steps: {'; '.join(lines)}" if lines else f"no run under {folder} has a checkpoint yet"

@@ -36,8 +36,7 @@ from tinv.config.validate import CONF_DIR, ConfigError, check, resolve
 from tinv.errors import UserError
 from tinv.runs.record_status import record_status
 from tinv.runs.resume import AUTO, choose_run_dir, find_checkpoint
-from tinv.runs.slurm_job import current_job
-from tinv.runs.slurm_signals import install_handlers
+from tinv.runs.slurm_job import current_job, install_handlers
 from tinv.runs.status import TIME_FORMAT
 from tinv.sweeps.dry_run import check_sweep
 from tinv.sweeps.plan_file import read_plan

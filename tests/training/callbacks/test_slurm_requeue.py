@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 
 from tests.training.callbacks.fitting import fit, vectors
 from tinv.models import LatentDiffusion
-from tinv.runs import slurm_signals as signals
+from tinv.runs import slurm_job as signals
 from tinv.runs.layout import checkpoint_step, list_checkpoints
 from tinv.runs.reader import RunReader
 from tinv.runs.record_status import write_status

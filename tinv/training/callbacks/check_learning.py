@@ -21,9 +21,7 @@ class CheckLearning(Callback):
     """Checks once, after the first steps of the run, that every learned vector received a gradient and changed."""
 
     def __init__(self, after_steps: int = 20):
-        """Args:
-        after_steps: number of optimizer steps after which to check.
-        """
+        """after_steps: number of optimizer steps after which to check."""
         require_minimum("callbacks.check_learning.after_steps", after_steps, 1)
         self.after_steps = after_steps
         self._initial: dict[str, Tensor] = {}
@@ -36,8 +34,7 @@ class CheckLearning(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Skips the check in a run that resumes after it."""
-        self._is_pending = trainer.global_step < self.after_steps
-        self._had_gradient = {}
+        self._is_pending, self._had_gradient = trainer.global_step < self.after_steps, {}
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Optimizer) -> None:
         """Records which vectors [K] have a gradient."""
@@ -62,11 +59,8 @@ class CheckLearning(Callback):
             had_K, moved_K = had_PK.any(dim=0), moved_PK.any(dim=0)
             without_gradient = [part for part, had in zip(parts, had_PK.any(dim=1).tolist()) if not had]
             if is_of_layers(without_gradient):
-                warnings.warn(
-                    f"these layers received no gradient from the text; their vectors keep their initial values: "
-                    f"{', '.join(without_gradient)}",
-                    stacklevel=2,
-                )
+                problem = "these layers received no gradient from the text; their vectors keep their initial values"
+                warnings.warn(f"{problem}: {', '.join(without_gradient)}", stacklevel=2)
         if no_gradient := (~had_K).nonzero().flatten().tolist():
             raise NotLearningError(
                 f"after {self.after_steps} optimizer steps {_describe(name, no_gradient, len(had_K))} had no "

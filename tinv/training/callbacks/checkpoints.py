@@ -14,7 +14,7 @@ from tinv.errors import UserError, require_minimum
 from tinv.runs.files import write_atomically
 from tinv.runs.layout import checkpoint_path, checkpoint_step, list_checkpoints
 from tinv.training.callbacks.every_n_steps import EveryNSteps
-from tinv.training.callbacks.missed_validation import run_missed_validation
+from tinv.training.callbacks.metric_monitor import run_missed_validation
 from tinv.training.callbacks.timing import Stopwatch
 from tinv.training.loggers.csv_logger import csv_loggers
 
@@ -26,14 +26,11 @@ class Checkpoints(Callback):
 
     def __init__(self, dir: Path | str, every_n_steps: int = 500, total_limit: int | None = 3):
         """Args:
-        dir: the run folder.
         every_n_steps: interval in optimizer steps.
         total_limit: number of checkpoints to keep, the newest; None keeps all.
         """
         require_minimum("callbacks.checkpoints.total_limit", total_limit, 1, "null keeps all.")
-        self.run_dir = Path(dir)
-        self.total_limit = total_limit
-        self.stopwatch = Stopwatch()
+        self.run_dir, self.total_limit, self.stopwatch = Path(dir), total_limit, Stopwatch()
         self._every = EveryNSteps(every_n_steps, setting="callbacks.checkpoints.every_n_steps")
         self._saved_step: int | None = None
 
@@ -51,8 +48,7 @@ class Checkpoints(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Saves every n steps and after the last step, while the loop is in the state of an unfinished run."""
-        is_due = self._every.is_due(trainer.global_step)
-        if is_due or (trainer.global_step == trainer.max_steps != self._saved_step):
+        if self._every.is_due(trainer.global_step) or trainer.global_step == trainer.max_steps != self._saved_step:
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -83,8 +79,7 @@ class Checkpoints(Callback):
 
 def _metrics_not_yet_logged(trainer: Any) -> dict[str, float]:
     """Returns what Lightning logs of this step after this hook, so that a run killed in between does not lose it."""
-    interval = trainer.log_every_n_steps
-    if interval == 0 or trainer.global_step % interval:
+    if trainer.log_every_n_steps == 0 or trainer.global_step % trainer.log_every_n_steps:
         return {}
     return {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
 
@@ -119,8 +114,7 @@ def newest_valid(paths: Iterable[Path]) -> Path:
     for path in candidates:
         try:
             verify(path)
+            return path
         except UserError as error:
             warnings.warn(f"skipped: {error}", stacklevel=2)
-        else:
-            return path
     raise UserError(f"none of {len(candidates)} checkpoints is usable; omit resume to start again")

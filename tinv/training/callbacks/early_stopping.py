@@ -12,7 +12,7 @@ from tinv.training.callbacks.stopping_rule import StoppingRule
 
 
 class EarlyStopping(StoppingRule, MetricMonitor):
-    """Stops a run after `patience` measurements in a row without an improvement."""
+    """Stops a run after `patience` measurements in a row without an improvement; see MetricMonitor for the metric."""
 
     def __init__(
         self,
@@ -23,10 +23,8 @@ class EarlyStopping(StoppingRule, MetricMonitor):
         min_steps: int = 0,
     ):
         """Args:
-        monitor: name of the metric.
         patience: number of measurements without an improvement after which the run stops.
         min_delta: smallest change that counts as an improvement.
-        mode: `min` if lower is better, `max` if higher is; `auto` is `min` for losses, else `max`.
         min_steps: number of optimizer steps that the run takes in any case.
         """
         StoppingRule.__init__(self, min_steps)

@@ -98,10 +98,5 @@ def nearest_tokens(vectors_KD: Tensor, table_VD: Tensor, tokenizer: Any, count: 
     cosines_KV[:, tokenizer.all_special_ids] = -1
     cosines_KV[:, len(tokenizer) :] = -1  # some tables are longer than their vocabulary
     ids_KN = cosines_KV.topk(min(count, cosines_KV.shape[1]), dim=1).indices
-    return [
-        [
-            name.removesuffix("</w>") if name.endswith("</w>") else f"{name}-"
-            for name in tokenizer.convert_ids_to_tokens(ids)
-        ]
-        for ids in ids_KN.tolist()
-    ]
+    names_KN = [tokenizer.convert_ids_to_tokens(ids) for ids in ids_KN.tolist()]
+    return [[n.removesuffix("</w>") if n.endswith("</w>") else f"{n}-" for n in names_N] for names_N in names_KN]

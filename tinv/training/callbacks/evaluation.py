@@ -20,7 +20,6 @@ from tinv.training.callbacks.timing import Stopwatch
 
 LOGGED = ("clip_i", "clip_t", "dino", "score")
 """Logged as `eval/clip_i`; in a run of several concepts this is the mean, and each has its `eval/clip_i/cat-toy`."""
-_GUIDANCE_SCALES = {"toybox": 4.5}
 
 
 class Evaluation(Callback):
@@ -85,18 +84,16 @@ class Evaluation(Callback):
         for token in pl_module.learned_tokens:
             self._nouns[token.name] = self.class_noun or token.concept.initializer_token
             if not self._nouns[token.name]:
-                raise UserError(
-                    f"callbacks.evaluation.class_noun=null: {token.placeholder_token} has no initializer token. "
-                    f"Set a plain noun for it, such as cat."
-                )
+                problem = f"{token.placeholder_token} has no initializer token. Set a plain noun for it, such as cat."
+                raise UserError(f"callbacks.evaluation.class_noun=null: {problem}")
         name = self.feature_extractors or default_preset(pl_module.model.name)
-        default = _GUIDANCE_SCALES.get(name, 7.5)
+        default = 4.5 if name == "toybox" else 7.5
         self.options["guidance_scale"] = default if self.guidance_scale is None else self.guidance_scale
         if trainer.is_global_zero:
             with self.stopwatch("loading"), isolate_rng():
                 self._extractors = LocatedExtractors.locate(name).load()
-                data: Any = trainer.datamodule  # type: ignore[attr-defined]
-                for token, part in zip(pl_module.learned_tokens, data.datamodules, strict=True):
+                parts: Any = trainer.datamodule.datamodules  # type: ignore[attr-defined]
+                for token, part in zip(pl_module.learned_tokens, parts, strict=True):
                     background = part.concept_images.crop_config.background
                     images = [open_image(path, background=background)[0] for path in part.images]
                     self._references[token.name] = References.encode(self._extractors, images)
@@ -109,9 +106,8 @@ class Evaluation(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Evaluates every n steps, and after the last step before its checkpoint is written."""
-        step = trainer.global_step
-        is_last = self.is_on and step >= trainer.max_steps and step != self._last_step
-        if self._every.is_due(step) or is_last:
+        is_last = self.is_on and trainer.max_steps <= trainer.global_step != self._last_step
+        if self._every.is_due(trainer.global_step) or is_last:
             self._evaluate(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -125,11 +121,9 @@ class Evaluation(Callback):
             trainer.callback_metrics.setdefault(name, torch.tensor(value))
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the latest values."""
         return dict(self.latest)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the latest values."""
         self.latest = dict(state_dict)
 
     def _evaluate(self, trainer: Trainer, pl_module: Any) -> None:
@@ -138,8 +132,9 @@ class Evaluation(Callback):
         if trainer.is_global_zero:
             for token in pl_module.learned_tokens:
                 values |= self._measure(trainer, pl_module, token)
-            if len(pl_module.learned_tokens) > 1:
-                values |= _means(values, [token.suffix for token in pl_module.learned_tokens])
+            if len(suffixes := [token.suffix for token in pl_module.learned_tokens]) > 1:
+                names = [f"eval/{name}" for name in LOGGED if f"eval/{name}{suffixes[0]}" in values]
+                values |= {name: sum(values[f"{name}{s}"] for s in suffixes) / len(suffixes) for name in names}
         self.latest = trainer.strategy.broadcast(values)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.latest.items()})
         if trainer.is_global_zero:
@@ -151,17 +146,10 @@ class Evaluation(Callback):
         prompts = [template.replace(SLOT, token.placeholder_token) for template in templates for _ in self.seeds]
         with self.stopwatch("evaluating"), isolate_rng():
             with trainer.precision_plugin.forward_context():
-                seeds = [*self.seeds] * len(templates)
-                pixels = sample_pixels(
-                    pl_module.model, prompts, pl_module.export_vectors(), seeds=seeds, **self.options
-                )
+                options = {"seeds": [*self.seeds] * len(templates), **self.options}
+                pixels = sample_pixels(pl_module.model, prompts, pl_module.export_vectors(), **options)
             images = to_images(pixels)
             samples = {text: images[i * num_seeds : (i + 1) * num_seeds] for i, text in enumerate(templates)}
             noun, references = self._nouns[token.name], self._references[token.name]
             scores = measure(self._extractors, samples, references, class_noun=noun).scores
         return {f"eval/{name}{token.suffix}": value for name in LOGGED if (value := scores[name]) is not None}
-
-
-def _means(values: dict[str, float], suffixes: Sequence[str]) -> dict[str, float]:
-    names = [f"eval/{name}" for name in LOGGED if f"eval/{name}{suffixes[0]}" in values]
-    return {name: sum(values[f"{name}{suffix}"] for suffix in suffixes) / len(suffixes) for name in names}

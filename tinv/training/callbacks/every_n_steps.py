@@ -15,8 +15,7 @@ class EveryNSteps:
             UserError: the interval is less than one step.
         """
         require_minimum(setting, num_steps, 1, "null turns it off.")
-        self._num_steps = num_steps
-        self._last_step = 0
+        self._num_steps, self._last_step = num_steps, 0
 
     def is_multiple(self, step: int) -> bool:
         """Returns whether the step is a multiple of the interval."""

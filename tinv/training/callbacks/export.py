@@ -37,19 +37,16 @@ class Export(Callback):
         license: str | None = None,
     ):
         """Args:
-        dir: the run folder.
         every_n_steps: interval in optimizer steps; None writes only the result.
         total_limit: number of files of intermediate steps to keep, the newest; None keeps all.
         formats: formats of the result; `diffusers`, which other commands read, is always written.
         license: license of the embedding as an SPDX identifier; None writes none.
         """
         if unknown := [name for name in formats if name not in EXPORT_FORMATS]:
-            raise UserError(
-                f"callbacks.export.formats={unknown}: unknown formats. Choose from {', '.join(EXPORT_FORMATS)}."
-            )
+            remedy = f"Choose from {', '.join(EXPORT_FORMATS)}."
+            raise UserError(f"callbacks.export.formats={unknown}: unknown formats. {remedy}")
         require_minimum("callbacks.export.total_limit", total_limit, 1, "null keeps all.")
-        self.run_dir = Path(dir)
-        self.stopwatch = Stopwatch()
+        self.run_dir, self.stopwatch = Path(dir), Stopwatch()
         self.total_limit, self.license = total_limit, license
         self._formats = [get_format(name) for name in FORMATS[1:] if name in formats]
         self._with_pipeline = PIPELINE in formats
@@ -82,7 +79,10 @@ class Export(Callback):
         if self._every.is_due(trainer.global_step):
             for folder, learned in self._finite_embeddings(trainer, pl_module).items():
                 self._write(learned, step_embedding_path(folder, trainer.global_step))
-                self._delete_oldest(folder)
+                if self.total_limit is not None:
+                    for paths in list(list_step_embeddings(folder).values())[: -self.total_limit]:
+                        for path in paths:
+                            path.unlink(missing_ok=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes the result, also if the run was resumed from the checkpoint of its last step."""
@@ -115,10 +115,7 @@ class Export(Callback):
     def _finite_embeddings(
         self, trainer: Trainer, pl_module: Any, keep_best: KeepBest | None = None
     ) -> dict[Path, LearnedEmbedding]:
-        """Returns the embeddings with their metadata by folder, without those that are not finite.
-
-        It is empty on all processes but the first.
-        """
+        """Returns the finite embeddings with their metadata by folder; none on all processes but the first."""
         embeddings: dict[Path, LearnedEmbedding] = {}
         if not trainer.is_global_zero:
             return embeddings
@@ -131,18 +128,10 @@ class Export(Callback):
                 continue
             resolution = part.concept_images.crop_config.resolution or pl_module.model.resolution
             metadata = {"date": f"{self._start:%Y-%m-%dT%H:%M:%SZ}", "resolution": str(resolution)}
-            metadata |= {"license": self.license} if self.license else {}
-            embeddings[concept_dir(self.run_dir, token.name)] = replace(
-                learned, provenance={**learned.provenance, **metadata}
-            )
+            provenance = {**learned.provenance, **metadata, **({"license": self.license} if self.license else {})}
+            embeddings[concept_dir(self.run_dir, token.name)] = replace(learned, provenance=provenance)
         return embeddings
 
     def _write(self, learned: LearnedEmbedding, path: Path, format: str | None = None) -> None:
         with self.stopwatch("saving"):
             write(path, learned, format)
-
-    def _delete_oldest(self, folder: Path) -> None:
-        if self.total_limit is not None:
-            for paths in list(list_step_embeddings(folder).values())[: -self.total_limit]:
-                for path in paths:
-                    path.unlink(missing_ok=True)

@@ -9,8 +9,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from tinv.formats import LearnedEmbedding
-from tinv.training.callbacks.metric_monitor import MetricMonitor, Mode
-from tinv.training.callbacks.missed_validation import run_validation
+from tinv.training.callbacks.metric_monitor import MetricMonitor, Mode, run_validation
 
 
 class KeepBest(MetricMonitor):
@@ -20,10 +19,7 @@ class KeepBest(MetricMonitor):
     """
 
     def __init__(self, monitor: str | None = "val/loss", mode: Mode = "auto"):
-        """Args:
-        monitor: name of the metric.
-        mode: `min` if lower is better, `max` if higher is; `auto` is `min` for losses, else `max`.
-        """
+        """The arguments are those of `MetricMonitor`."""
         super().__init__(monitor, mode, setting="keep")
         self.best: dict[str, dict[str, Any]] = {}
         """By the concepts' names: the step, the metric's value, and the vectors [K, D] of each text encoder."""
@@ -38,7 +34,7 @@ class KeepBest(MetricMonitor):
     def run_card_entry(self) -> dict[str, Any]:
         """The best step of each concept and its metric, for the run card."""
         entries = [
-            {**({"concept": name} if name else {}), "step": best["step"], self.monitor: best["value"]}
+            ({"concept": name} if name else {}) | {"step": best["step"], self.monitor: best["value"]}
             for name, best in self.best.items()
         ]
         return {"best": entries[0] if "" in self.best else entries} if entries else {}
@@ -79,9 +75,7 @@ class KeepBest(MetricMonitor):
             print(f"{prefix}kept the embedding of step {best['step']}: {self.monitor} {best['value']:.4g}", flush=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the best embeddings as plain values and tensors."""
         return {"best": self.best, "last_step": self._last_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the best embeddings."""
         self.best, self._last_step = dict(state_dict["best"]), state_dict["last_step"]

@@ -16,10 +16,6 @@ class OptunaPruning(Callback):
     """
 
     def __init__(self, dir: Path | str, monitor: str | None = "val/loss"):
-        """Args:
-        dir: the run folder.
-        monitor: name of the metric.
-        """
         self.run_dir, self.monitor = Path(dir), monitor
         self._trial: Any = None
 
@@ -37,8 +33,7 @@ class OptunaPruning(Callback):
         if self._trial is not None:
             if step not in self._trial.study.get_trials(deepcopy=False)[self._trial.number].intermediate_values:
                 self._trial.report(float(value), step)
-            should_prune = step < trainer.max_steps and self._trial.should_prune()
-            if should_prune:
+            if should_prune := step < trainer.max_steps and self._trial.should_prune():
                 self._trial.set_user_attr(PRUNED_AT, step)
         if trainer.strategy.broadcast(should_prune):
             trainer.should_stop = True

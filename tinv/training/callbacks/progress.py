@@ -15,12 +15,9 @@ class Progress(TQDMProgressBar):
     """One bar over all optimizer steps; if stdout is not a terminal, a line after every tenth of the run instead."""
 
     def __init__(self, refresh_rate: int = 1):
-        """Args:
-        refresh_rate: optimizer steps between two updates; 0 turns off the bar and the lines.
-        """
+        """refresh_rate: optimizer steps between two updates; 0 turns off the bar and the lines."""
         super().__init__(refresh_rate=refresh_rate)
-        self._start_time = 0.0
-        self._tenth = 0
+        self._start_time, self._tenth = 0.0, 0
 
     def init_train_tqdm(self) -> Tqdm:
         """Returns the bar of the training."""

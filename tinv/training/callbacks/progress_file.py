@@ -17,10 +17,7 @@ class ProgressFile(Callback):
     """Writes the file at the start of the training, at intervals during it, and at its end."""
 
     def __init__(self, dir: Path | str, every_s: float = 10.0):
-        """Args:
-        dir: the run folder.
-        every_s: seconds between two writes.
-        """
+        """every_s: seconds between two writes."""
         require_minimum("callbacks.progress_file.every_s", every_s, 0)
         self.path, self.every_s = Path(dir) / PROGRESS, every_s
         self._first_step, self._start_time, self._write_time = 0, 0.0, 0.0

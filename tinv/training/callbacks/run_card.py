@@ -32,11 +32,7 @@ class RunCard(Callback):
     """
 
     def __init__(self, dir: Path | str):
-        """Args:
-        dir: the run folder.
-        """
-        self.path = Path(dir) / RUN_CARD
-        self.stopwatch = Stopwatch()
+        self.path, self.stopwatch = Path(dir) / RUN_CARD, Stopwatch()
         self.card: dict[str, Any] = {}
         self._created = self._validation_start = self._training_start = Time.now()
         self._phases_before = Time()
@@ -111,8 +107,7 @@ class RunCard(Callback):
 
     def _earlier_sessions(self) -> list[dict[str, Any]]:
         """Returns the sessions that an existing run card describes."""
-        card = RunReader(self.path.parent).card
-        if not card:
+        if not (card := RunReader(self.path.parent).card):
             return []
         if card.get("status") == "running":
             card["status"] = "killed"

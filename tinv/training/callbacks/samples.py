@@ -38,7 +38,6 @@ class Samples(Callback):
         batch_size: int = 8,
     ):
         """Args:
-            dir: the run folder.
             prompts: prompts to draw from, one row of the sheet each; `{}` is the concept's placeholder token.
             seeds: seeds of the initial noise, one column each.
             every_n_steps: interval in optimizer steps; None draws only the first and the last sheet.
@@ -69,8 +68,7 @@ class Samples(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Draws the first sheet, or the sheet that a killed run had not written."""
-        step = trainer.global_step
-        self._every.reset(step)
+        self._every.reset(step := trainer.global_step)
         exists = all(samples_path(self.run_dir, step, token.name).exists() for token in pl_module.learned_tokens)
         if step == 0 or (self._every.is_multiple(step) and not exists):
             self._draw(trainer, pl_module)
@@ -88,25 +86,18 @@ class Samples(Callback):
     def _draw(self, trainer: Trainer, pl_module: Any) -> None:
         for token in pl_module.learned_tokens if trainer.is_global_zero else ():
             prompts = [prompt.replace("{}", token.placeholder_token) for prompt in self.prompts]
+            repeated, seeds = [prompt for prompt in prompts for _ in self.seeds], [*self.seeds] * len(prompts)
             with self.stopwatch("sampling"), isolate_rng(), trainer.precision_plugin.forward_context():
-                pixels = sample_pixels(
-                    pl_module.model,  # [num_prompts * num_seeds, 3, H, W]
-                    [prompt for prompt in prompts for _ in self.seeds],
-                    pl_module.export_vectors(),
-                    seeds=[*self.seeds] * len(prompts),
-                    **self.options,
-                )
-            is_finite = pixels.isfinite().flatten(1).all(dim=1)
-            is_black = is_finite & (pixels.flatten(1).amax(dim=1) < _BLACK)
-            images = zip(to_images(pixels), is_finite.tolist(), strict=True)
-            sheet = draw_grid(
-                [image if finite else None for image, finite in images],
-                rows=prompts,
-                columns=[f"seed {seed}" for seed in self.seeds],
-            )
+                vectors = pl_module.export_vectors()
+                x_BCHW = sample_pixels(pl_module.model, repeated, vectors, seeds=seeds, **self.options)
+            is_finite_B = x_BCHW.isfinite().flatten(1).all(dim=1)
+            is_black_B = is_finite_B & (x_BCHW.flatten(1).amax(dim=1) < _BLACK)
+            finite = zip(to_images(x_BCHW), is_finite_B.tolist(), strict=True)
+            images = [image if is_finite else None for image, is_finite in finite]
+            sheet = draw_grid(images, rows=prompts, columns=[f"seed {seed}" for seed in self.seeds])
             path = samples_path(self.run_dir, trainer.global_step, token.name)
             with self.stopwatch("saving"), write_atomically(path) as temporary:
                 save_grid(sheet, temporary)
             log_image(trainer, f"samples{token.suffix}", sheet)
-            counts = {"samples/black": is_black.sum().item(), "samples/nonfinite": (~is_finite).sum().item()}
+            counts = {"samples/black": is_black_B.sum().item(), "samples/nonfinite": (~is_finite_B).sum().item()}
             log_metrics(trainer, {f"{name}{token.suffix}": count for name, count in counts.items()})

@@ -14,8 +14,7 @@ from lightning.pytorch import Callback, Trainer
 
 from tinv.errors import UserError
 from tinv.runs.record_status import set_status
-from tinv.runs.slurm_job import SlurmJob, current_job
-from tinv.runs.slurm_signals import TERMINATE, TIME_LIMIT_NEAR, install_handlers, received_signal
+from tinv.runs.slurm_job import TERMINATE, TIME_LIMIT_NEAR, SlurmJob, current_job, install_handlers, received_signal
 from tinv.training.callbacks.checkpoints import Checkpoints
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.loggers.csv_logger import csv_loggers
@@ -34,9 +33,6 @@ class SlurmRequeue(Callback):
     """
 
     def __init__(self, dir: Path | str):
-        """Args:
-        dir: the run folder.
-        """
         self.run_dir, self.job = Path(dir), current_job()
         self._every = EveryNSteps(1, setting="callbacks.slurm_requeue")
         self._priority = 0

@@ -19,9 +19,7 @@ class StoppingRule(Callback, ABC):
     """
 
     def __init__(self, min_steps: int = 0):
-        """Args:
-        min_steps: number of optimizer steps that the run takes in any case.
-        """
+        """min_steps: number of optimizer steps that the run takes in any case."""
         require_minimum("early_stopping.min_steps", min_steps, 0)
         self.min_steps = min_steps
         self.curves: dict[str, list[tuple[int, float]]] = {}
@@ -37,13 +35,7 @@ class StoppingRule(Callback, ABC):
         """Returns why a curve has converged at its last value, or None if it has not."""
 
     def add_values(self, trainer: Trainer, values: Mapping[str, float], names: Sequence[str]) -> None:
-        """Adds values of the current step to the curves.
-
-        Args:
-            trainer: trainer of the run.
-            values: new values, by the concepts' names.
-            names: names of all concepts of the run.
-        """
+        """Adds values of the current step by concept to the curves; `names` are all concepts of the run."""
         for name, value in values.items():
             self.curves.setdefault(name, []).append((trainer.global_step, value))
             self._check_curve(name, self.curves[name])
@@ -53,10 +45,8 @@ class StoppingRule(Callback, ABC):
         """Stops all processes if the first process found that all curves have converged. Every process must call it."""
         if trainer.strategy.broadcast(self._should_stop) and trainer.global_step < trainer.max_steps:
             trainer.should_stop = True
-            reason = "; ".join(
-                f"{name}: {why} (step {at})" if name else why for name, (at, why) in self.converged.items()
-            )
-            self.run_card_entry = {"early_stopping": {"step": trainer.global_step, "reason": reason}}
+            reasons = [f"{name}: {why} (step {at})" if name else why for name, (at, why) in self.converged.items()]
+            self.run_card_entry = {"early_stopping": {"step": trainer.global_step, "reason": "; ".join(reasons)}}
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Checks the curves that were loaded from a checkpoint."""
@@ -79,10 +69,7 @@ class StoppingRule(Callback, ABC):
         return {name: torch.tensor(curve, dtype=torch.float64) for name, curve in self.curves.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the curves."""
-        self.curves = {
-            name: [(int(step), value) for step, value in curve.tolist()] for name, curve in state_dict.items()
-        }
+        self.curves = {name: [(int(step), v) for step, v in curve.tolist()] for name, curve in state_dict.items()}
 
     def _check_curve(self, name: str, curve: Sequence[tuple[int, float]]) -> None:
         step = curve[-1][0]

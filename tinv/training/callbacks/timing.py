@@ -7,6 +7,7 @@ that a GPU does.
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter, process_time
 from typing import Any
 
@@ -58,9 +59,8 @@ def time_phase(callbacks: Iterable[Any], phase: str) -> AbstractContextManager[N
 def total_times(callbacks: Iterable[Any]) -> dict[str, Time]:
     """Returns the time of each phase, summed over the callbacks."""
     total = Stopwatch()
-    for stopwatch in _stopwatches(callbacks):
-        for phase, time in stopwatch.times.items():
-            total.add(phase, time)
+    for phase, time in chain(*(stopwatch.times.items() for stopwatch in _stopwatches(callbacks))):
+        total.add(phase, time)
     return total.times
 
 

@@ -51,12 +51,7 @@ def experiment_loggers(loggers: Iterable[Logger]) -> list[ExperimentLogger]:
 
 @contextmanager
 def logging_run(loggers: Iterable[Logger], config: dict[str, Any] | None = None) -> Iterator[None]:
-    """Finishes the experiment loggers when the block ends or raises.
-
-    Args:
-        loggers: all loggers of the run.
-        config: config of the run.
-    """
+    """Finishes the experiment loggers among those of a run when the block ends or raises."""
     try:
         yield
     except BaseException as error:

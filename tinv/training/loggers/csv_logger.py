@@ -23,27 +23,14 @@ class CSVLogger(Logger):
     `flush_every_s` seconds. A run that resumes from a checkpoint keeps the rows up to its step.
     """
 
+    name, version = "metrics", ""
+
     def __init__(self, dir: Path | str, flush_every_s: float = 1.0):
-        """Args:
-        dir: the run folder.
-        flush_every_s: longest time in seconds between logging a value and writing it.
-        """
+        """flush_every_s: longest time in seconds between logging a value and writing it."""
         super().__init__()
-        self.path = Path(dir) / METRICS
-        self.flush_every_s = flush_every_s
+        self.path, self.flush_every_s = Path(dir) / METRICS, flush_every_s
         self._rows = RunReader(dir).metrics
-        self._flush_time = monotonic()
-        self._has_changed = False
-
-    @property
-    def name(self) -> str:
-        """Name of the logger, which Lightning requires."""
-        return "metrics"
-
-    @property
-    def version(self) -> str:
-        """Version of the logger, which Lightning requires."""
-        return ""
+        self._flush_time, self._has_changed = monotonic(), False
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

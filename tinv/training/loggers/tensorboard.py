@@ -21,18 +21,12 @@ class TensorBoardLogger(LightningTensorBoardLogger, ExperimentLogger):
     """Writes event files to `tensorboard/` of the run folder. A resumed run may log a step twice, with equal values."""
 
     def __init__(self, dir: Path | str):
-        """Args:
-        dir: the run folder.
-
-        Raises:
-            UserError: TensorBoard is not installed.
-        """
+        """Raises UserError if TensorBoard is not installed."""
         try:
             super().__init__(save_dir=dir, name="tensorboard", version="")
         except ModuleNotFoundError as error:
-            raise UserError(
-                f"logger=tensorboard needs TensorBoard, which is missing{install_hint('tensorboard')}"
-            ) from error
+            hint = install_hint("tensorboard")
+            raise UserError(f"logger=tensorboard needs TensorBoard, which is missing{hint}") from error
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, metrics: Any = None, step: int | None = None) -> None:

@@ -32,6 +32,8 @@ class WandbLogger(ExperimentLogger):
     that W&B lacks, from `metrics.csv` and `samples/`, and sends no row twice.
     """
 
+    name = "wandb"
+
     def __init__(
         self,
         dir: Path | str,
@@ -45,13 +47,10 @@ class WandbLogger(ExperimentLogger):
         mode: Literal["online", "offline", "disabled"] | None = None,
     ):
         """Args:
-            dir: the run folder.
             name: name of the run; a run of a sweep adds the values that were swept.
             project: W&B project.
             entity: W&B user or team; None is the default of the account.
             group: name that groups runs; None is the sweep that the run belongs to.
-            job_type: type of the run.
-            tags: tags of the run.
             notes: description of the run.
             mode: None is the environment variable WANDB_MODE, or online.
 
@@ -60,26 +59,15 @@ class WandbLogger(ExperimentLogger):
         """
         super().__init__()
         self.run_dir, self.sweep_point = Path(dir), find_sweep_point(dir)
-        details: dict[str, Any] = {"name": name, "group": group}
         if self.sweep_point:
-            details = {"name": f"{name} {self.sweep_point.label}", "group": group or self.sweep_point.sweep}
-        details["name"] = details["name"][:_MAX_NAME_LENGTH]
+            name, group = f"{name} {self.sweep_point.label}", group or self.sweep_point.sweep
+        details: dict[str, Any] = {"name": name[:_MAX_NAME_LENGTH], "group": group}
         details |= {"job_type": job_type, "tags": list(tags), "notes": notes}
-        self.run = WandbRun(
-            self.run_dir,
-            mode=mode,
-            project={"project": project, "entity": entity},
-            details=details,
-            read_rows=self._read_rows,
-        )
+        target = {"project": project, "entity": entity}
+        self.run = WandbRun(self.run_dir, mode=mode, project=target, details=details, read_rows=self._read_rows)
         if self.sweep_point and self.run.is_agent:
             raise UserError("logger=wandb: the agent of a W&B sweep starts one run at a time; omit -m")
         self._rows: dict[int, dict[str, Any]] = {}
-
-    @property
-    def name(self) -> str:
-        """Name of the logger, which Lightning requires."""
-        return "wandb"
 
     @property
     def version(self) -> str | None:

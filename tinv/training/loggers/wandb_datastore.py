@@ -12,11 +12,7 @@ _FULL, _LAST = 1, 4
 
 
 def read_records(path: Path) -> Iterator[Any]:
-    """Yields the messages (`wandb.proto.wandb_internal_pb2.Record`) up to the end or to where the file is truncated.
-
-    Args:
-        path: a file `run-<id>.wandb`.
-    """
+    """Yields the messages (`wandb.proto.wandb_internal_pb2.Record`) of a `run-<id>.wandb` file up to any truncation."""
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
@@ -42,12 +38,7 @@ def read_records(path: Path) -> Iterator[Any]:
 
 
 def last_step(dir: Path, run_id: str) -> int:
-    """Returns the last step in the files of a run, -1 if there is none.
-
-    Args:
-        dir: directory that was passed to `wandb.init`.
-        run_id: id of the run; each of its sessions has a file.
-    """
+    """Returns the last step in the files that the sessions of a run have below the `dir` of `wandb.init`, else -1."""
     files = dir.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb")
     steps = (record.history.step.num for path in files for record in read_records(path) if record.HasField("history"))
     return max(steps, default=-1)

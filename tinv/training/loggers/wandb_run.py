@@ -33,7 +33,6 @@ class WandbRun:
         read_rows: Callable[[int], dict[int, dict[str, Any]]] = lambda step: {},
     ):
         """Args:
-            dir: the run folder.
             mode: `online`, `offline`, `disabled`, or None for the mode of W&B's own settings.
             project: `project` and `entity` for `wandb.init`; ignored under a W&B sweep, which sets them.
             details: further arguments of `wandb.init`, such as name, group and tags.
@@ -47,8 +46,7 @@ class WandbRun:
         self.project, self.details, self.read_rows = project, details, read_rows
         self._config: dict[str, Any] = {}
         self._client: Any = None
-        self._clients_left = _MAX_CLIENTS
-        self._next_step, self._last_step = 0, -1
+        self._clients_left, self._next_step, self._last_step = _MAX_CLIENTS, 0, -1
         self._missing_rows: dict[int, dict[str, Any]] = {}
         self._owns_data_dir = self.mode == "offline" and _DATA_DIR not in os.environ
         if self.mode == "online":
@@ -187,8 +185,6 @@ def update_summary(run_dir: Path, metrics: Mapping[str, float], *, config: Mappi
     """Adds metrics that are measured after the end of a run, such as `evaluation/clip_i`, to its W&B summary.
 
     Args:
-        run_dir: folder of a run that was logged to W&B.
-        metrics: values by name.
         config: `project`, `entity` and `mode` of the run's logger.
 
     Raises:

@@ -17,9 +17,6 @@ def build_workspace(
     """Returns the workspace without sending it.
 
     Args:
-        project: W&B project whose runs it shows.
-        entity: W&B user or team.
-        name: name of the workspace.
         monitor: metric by which runs are compared.
         swept: dotted names of the settings that differ between the runs.
 
@@ -61,8 +58,7 @@ def build_workspace(
 
 def workspace_json(workspace: Any) -> dict[str, Any]:
     """Returns what `save_workspace` would send, as plain values."""
-    content: dict[str, Any] = workspace._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
-    return content
+    return dict(workspace._to_model().model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def save_workspace(workspace: Any) -> str:
@@ -85,7 +81,6 @@ def _import_libraries() -> tuple[Any, Any]:
         import wandb_workspaces.reports.v2 as wr
         import wandb_workspaces.workspaces as ws
     except ImportError as error:
-        raise UserError(
-            f"tinv dashboard needs wandb-workspaces, which is missing{install_hint('wandb_workspaces')}"
-        ) from error
+        hint = install_hint("wandb_workspaces")
+        raise UserError(f"tinv dashboard needs wandb-workspaces, which is missing{hint}") from error
     return ws, wr
