@@ -67,10 +67,8 @@ class Publisher:
             for repo_id in repo_ids:
                 check_visibility(resolve_repo_id(repo_id), private=self.private)
         except HubUnreachableError as error:
-            warnings.warn(
-                f"hub.push=true: {error}. The run continues; if the upload at its end fails, use `tinv push`.",
-                stacklevel=2,
-            )
+            remedy = "The run continues; if the upload at its end fails, use `tinv push`."
+            warnings.warn(f"hub.push=true: {error}. {remedy}", stacklevel=2)
 
     def repo_of(self, concept: str) -> str:
         """Returns the repository of a concept; of several concepts, each has its own, with its name as the suffix.
@@ -93,34 +91,21 @@ class Publisher:
             try:
                 repo_ids = {folder: resolve_repo_id(repo_id) for folder, repo_id in repo_ids.items()}
             finally:  # staged in any case, for an upload by hand
-                staged = {
-                    repo_id: stage(
-                        run_dir, folder, repo_id=repo_id, license=self.license, concept_images=self.concept_images
-                    )
-                    for folder, repo_id in repo_ids.items()
-                }
+                options: dict[str, Any] = {"license": self.license, "concept_images": self.concept_images}
+                staged = {name: stage(run_dir, folder, repo_id=name, **options) for folder, name in repo_ids.items()}
             urls = [
-                upload(folder, repo_id=repo_id, private=self.private, message=message)
-                for repo_id, folder in staged.items()
+                upload(folder, repo_id=name, private=self.private, message=message) for name, folder in staged.items()
             ]
         except (UserError, HubUnreachableError) as error:
-            raise UserError(
-                f"not uploaded: {error}\nThe run is complete: {run_dir}. "
-                f"To upload it later: tinv push {shlex.quote(str(run_dir))}"
-            ) from error
+            later = f"To upload it later: tinv push {shlex.quote(str(run_dir))}"
+            raise UserError(f"not uploaded: {error}\nThe run is complete: {run_dir}. {later}") from error
         return "\n".join(urls)
 
 
 def upload(folder: Path, *, repo_id: str, private: bool, message: str) -> str:
-    """Uploads a staged folder, and returns the URL of the repository.
+    """Uploads a staged folder, and returns the URL of the repository, which is created if it does not exist.
 
-    Deletes files of an earlier upload that are no longer staged.
-
-    Args:
-        folder: the staged folder.
-        repo_id: OWNER/NAME; created if it does not exist.
-        private: whether only its owner sees the repository. An existing one never becomes public.
-        message: the commit message.
+    Deletes files of an earlier upload that are no longer staged. An existing repository never becomes public.
 
     Raises:
         UserError: the Hub refuses or does not answer.

@@ -71,10 +71,7 @@ def _write_embedding(folder: Path, facts: RunFacts, license: str | None) -> None
 def write_without_metadata(source: Path, folder: Path, stem: str) -> Path:
     """Re-encodes an image without location, time, camera, owner, color profile and original file name.
 
-    Args:
-        source: the image.
-        folder: where to write it.
-        stem: the new file name; images with transparency become .png, others .jpeg.
+    Images with transparency become `<stem>.png`, others `<stem>.jpeg`.
 
     Raises:
         UserError: the image cannot be read, or the file cannot be written.

@@ -14,8 +14,8 @@ def sweep_command(sweep: SweepReader) -> str:
     overrides, config_dir = plan.get("command"), plan.get("config_dir")
     if not isinstance(overrides, list):
         return ""
-    options = ["--config-dir", str(config_dir)] if config_dir else []
-    return hide(f"python train.py {shlex.join([*options, '-m', *map(str, overrides)])}")
+    options = ["--config-dir", config_dir] if config_dir else []
+    return hide(f"python train.py {shlex.join(map(str, [*options, '-m', *overrides]))}")
 
 
 def run_command(run: RunReader) -> str:
@@ -33,11 +33,6 @@ def generate_command(run: RunReader) -> str:
     if run.card_section("concept").get("kind") == "style" and len(folders) == 1:
         prompts = ["a house in the style of {}"]
     return shlex.join(["tinv", "generate", "--embedding", str(run.folder), *prompts, "--seeds", "0-3"])
-
-
-def report_command(run: RunReader) -> str:
-    """Returns the command that writes the page of a run."""
-    return shlex.join(["tinv", "report", str(run.folder)])
 
 
 def python_code(run: RunReader) -> str:

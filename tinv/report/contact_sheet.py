@@ -88,7 +88,7 @@ def make_contact_sheet(
     Leaves out first steps between the first and the last, then seeds, then prompts.
     """
     columns: dict[str, str] = {}
-    seeds: list[str] = []
+    seeds: dict[str, int] = {}
     limits = _choose_limits(sources, max_images)
     rows = []
     for source in sources:
@@ -98,16 +98,14 @@ def make_contact_sheet(
             for prompt, seed, image in _read_samples(source.samples[step], limits):
                 template = _template(prompt, source.placeholder_tokens)
                 columns.setdefault(template, prompt)
-                if seed not in seeds:
-                    seeds.append(seed)
-                column = list(columns).index(template)
+                seed_index, column = seeds.setdefault(seed, len(seeds)), list(columns).index(template)
                 row.prompts[column] = prompt
-                frame[column, seeds.index(seed)] = thumbnail(image, max_bytes // limits.count) if image else None
+                frame[column, seed_index] = thumbnail(image, max_bytes // limits.count) if image else None
             if frame:
                 row.frames[step] = frame
         row.is_unreadable = bool(source.samples) and not row.frames
         rows.append(row)
-    return ContactSheet(rows, list(columns.values()), seeds, limits.omitted)
+    return ContactSheet(rows, list(columns.values()), list(seeds), limits.omitted)
 
 
 @dataclass(frozen=True)

@@ -18,43 +18,21 @@ from tinv import __version__
 from tinv.sweeps.results_table import format_duration
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = (
-    "dom",
-    "scale",
-    "color",
-    "highlight",
-    "tooltip",
-    "line_chart",
-    "curves",
-    "effects",
-    "parallel",
-    "table",
-    "contact_sheet",
-    "viewer",
-    "copy",
-)
+SCRIPTS = "dom scale color highlight tooltip line_chart curves effects parallel table contact_sheet viewer copy".split()
 """In the order of their dependencies."""
 
 
 def render(template: str, **context: Any) -> str:
-    """Returns the page.
-
-    Args:
-        template: a file in assets/.
-        context: variables of the template; `data` is for the scripts.
-    """
+    """Returns the page of a template in assets/, with the variables of the context; `data` is for the scripts."""
     style = _read_asset("style.css")
     script = "(() => {\n'use strict';\n" + "\n".join(_read_asset(f"{name}.js") for name in SCRIPTS) + "\n})();"
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_csp_hash(style)}'; script-src '{_csp_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
+    loader = FileSystemLoader(ASSETS)
     engine = Environment(
-        loader=FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     engine.filters |= {"format_duration": format_duration, "format_number": format_number}
     engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}

@@ -28,15 +28,9 @@ _CHARTS = (  # metrics that share a chart; any other metric has its own
 
 
 def run_page(run: RunReader, *, output: Path, as_of: str) -> str:
-    """Returns the HTML page of a run.
-
-    Args:
-        run: the run.
-        output: the path of the page, for relative links.
-        as_of: the time of reading.
-    """
+    """Returns the HTML page of a run; `output` is its path, for relative links, and `as_of` the time of reading."""
     sheet = make_contact_sheet([SheetSource(step, {step: paths}) for step, paths in run.samples.items()])
-    charts = _charts(run)
+    charts, status = _charts(run), run.status
     return render(
         "run.html",
         title=", ".join(run.placeholder_tokens) or run.folder.resolve().name,
@@ -44,8 +38,8 @@ def run_page(run: RunReader, *, output: Path, as_of: str) -> str:
         folder_link=link(run.folder, output),
         as_of=as_of,
         run=run,
-        status=run.status.status if run.status else str(run.card.get("status", "running")),
-        reason=hide((run.status.reason if run.status else None) or str(run.card.get("reason", ""))),
+        status=status.status if status else str(run.card.get("status", "running")),
+        reason=hide((status and status.reason) or str(run.card.get("reason", ""))),
         facts=_facts(run),
         embedding_stats=_embedding_stats(run),
         training_images=training_thumbnails(run.folder),

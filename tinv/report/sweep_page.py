@@ -1,5 +1,6 @@
 """The page of a sweep."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinv.config.secrets import hide
-from tinv.report.commands import generate_command, report_command, sweep_command
+from tinv.report.commands import generate_command, sweep_command
 from tinv.report.contact_sheet import SheetSource, make_contact_sheet
 from tinv.report.downsample import curve_data
 from tinv.report.page import format_number, link, render
@@ -26,17 +27,10 @@ _STATUSES = ("done", "pruned", "running", "waiting", "interrupted", "failed")
 
 
 def sweep_page(sweep: SweepReader, *, output: Path, as_of: str) -> str:
-    """Returns the HTML page of a sweep.
-
-    Args:
-        sweep: the sweep.
-        output: the path of the page, for relative links.
-        as_of: the time of reading.
-    """
-    points, keys, best = sweep.points, swept_keys(sweep.points), find_best(sweep)
-    sheet = make_contact_sheet(
-        [SheetSource(point.number, point.run.samples, point.run.placeholder_tokens) for point in points]
-    )
+    """Returns the HTML page of a sweep; `output` is its path, for relative links, and `as_of` the time of reading."""
+    points, best = sweep.points, find_best(sweep)
+    keys = list(dict.fromkeys(key for point in points for key in point.swept))
+    sheet = make_contact_sheet([SheetSource(p.number, p.run.samples, p.run.placeholder_tokens) for p in points])
     counts = Counter(point.state.status for point in points)
     return render(
         "sweep.html",
@@ -54,9 +48,13 @@ def sweep_page(sweep: SweepReader, *, output: Path, as_of: str) -> str:
         failures=_failures(points),
         sheet=sheet,
         command=sweep_command(sweep),
-        report=report_command(best.run) if best else "",
+        report=shlex.join(["tinv", "report", str(best.run.folder)]) if best else "",
         generate=generate_command(best.run) if best else "",
-        settings=_common_settings(sweep, keys),
+        settings={
+            str(name): hide(format_number(value) if isinstance(value, float) else str(value))
+            for name, value in sweep.settings.items()
+            if name not in keys
+        },
         format_value=format_value,
         data={
             "kind": "sweep",
@@ -115,20 +113,6 @@ def _curves(sweep: SweepReader) -> dict[str, list[dict[str, Any]]]:
     return curves
 
 
-def _common_settings(sweep: SweepReader, keys: Sequence[str]) -> dict[str, str]:
-    """Returns the settings that all points share."""
-    return {
-        str(name): hide(format_number(value) if isinstance(value, float) else str(value))
-        for name, value in sweep.settings.items()
-        if name not in keys
-    }
-
-
-def swept_keys(points: Sequence[SweepPointReader]) -> list[str]:
-    """Returns the swept settings of all points."""
-    return list(dict.fromkeys(key for point in points for key in point.swept))
-
-
 def find_direction(sweep: SweepReader) -> str | None:
     """Returns whether to `minimize` or to `maximize` the monitored metric; None if unknown."""
     for point in sweep.points:
@@ -165,8 +149,7 @@ class Axis:
 
 def make_axes(keys: Sequence[str], points: Sequence[SweepPointReader]) -> list[Axis]:
     """Returns an axis for each setting that has several values."""
-    names = shorten_keys(keys)
-    axes = [_make_axis(key, names[key], [point.swept.get(key) for point in points]) for key in keys]
+    axes = [_make_axis(key, name, [p.swept.get(key) for p in points]) for key, name in shorten_keys(keys).items()]
     return [axis for axis in axes if len(set(axis.at) - {None}) > 1]
 
 

@@ -22,34 +22,17 @@ _MAX_IMAGES, _MAX_BYTES = 60, 2_000_000
 
 
 def thumbnail(image: Image.Image, max_bytes: int) -> str:
-    """Returns the image as a `data:` URL, as large as the limit allows.
-
-    Args:
-        image: of any size.
-        max_bytes: of the WebP file; the URL is a third longer.
-    """
+    """Returns the image as a `data:` URL, as large as the limit of its WebP file allows; the URL is a third longer."""
     side = min(MAX_SIDE, max(image.size), max(MIN_SIDE, round(sqrt(max_bytes / _BYTES_PER_PIXEL))))
     image = image.convert("RGB")
     while True:
         small = image.copy()
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
-        for quality in _QUALITIES:
-            data = _encode(small, quality)
-            if len(data) <= max_bytes:
-                return _data_url(data)
-        if side <= MIN_SIDE:
-            return _data_url(_encode(small, 20))
+        for quality in _QUALITIES if side > MIN_SIDE else (*_QUALITIES, 20):
+            small.save(file := BytesIO(), format="webp", quality=quality, method=2)
+            if file.tell() <= max_bytes or quality == 20:
+                return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
         side = max(MIN_SIDE, side * 3 // 4)
-
-
-def _encode(image: Image.Image, quality: int) -> bytes:
-    file = BytesIO()
-    image.save(file, format="webp", quality=quality, method=2)
-    return file.getvalue()
-
-
-def _data_url(data: bytes) -> str:
-    return f"data:image/webp;base64,{b64encode(data).decode()}"
 
 
 def training_thumbnails(run_dir: Path) -> dict[str, str]:

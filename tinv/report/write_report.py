@@ -12,10 +12,10 @@ from tinv.runs.reader import RunReader, SweepReader
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Writes the page of a sweep or of a run, and returns its path.
+    """Writes the page of a sweep or of a run, which may still be running, and returns its path.
 
     Args:
-        folder: of the sweep or the run, which may still be running.
+        folder: the folder of the sweep or the run.
         output: the path of the page; None is `report.html` in the folder.
 
     Raises:

@@ -36,9 +36,8 @@ def choose_run_dir(root_dir: Path | str, name: str, resume: str | int | None = N
                 continue
             raise UserError(f"paths.root_dir={root_dir}: a file has this name. Set it to a folder.") from None
         except OSError as error:
-            raise UserError(
-                f"paths.root_dir={root_dir}: cannot create {folder} ({error.strerror}). Set it to a writable folder."
-            ) from None
+            problem = f"cannot create {folder} ({error.strerror}). Set it to a writable folder."
+            raise UserError(f"paths.root_dir={root_dir}: {problem}") from None
         return str(folder)
     raise AssertionError("unreachable")
 

@@ -45,19 +45,18 @@ class OptunaTrialRef:
         optuna = load_optuna()
         from sqlalchemy.exc import SQLAlchemyError  # a dependency of Optuna
 
+        pruners, limits = optuna.pruners, (self.pruner_startup_trials, self.pruner_warmup_steps)
         try:
             study = optuna.create_study(
                 storage=self._storage(optuna),
                 study_name=self.name,
                 direction=self.direction,
-                pruner=self._pruner(optuna),
+                pruner=pruners.NopPruner() if self.pruner == "none" else pruners.MedianPruner(*limits),
                 load_if_exists=True,
             )
         except (OSError, ValueError, ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise UserError(
-                f"hydra.sweeper.storage={self.storage}: cannot be opened ({reason}). Give another storage."
-            ) from error
+            problem = f"cannot be opened ({str(error).strip().partition(chr(10))[0]}). Give another storage."
+            raise UserError(f"hydra.sweeper.storage={self.storage}: {problem}") from error
         if (direction := study.direction.name.lower()) != self.direction:
             raise UserError(
                 f"hydra.sweeper.direction={self.direction}: the study {self.name} in {self.storage} has the direction "
@@ -72,11 +71,6 @@ class OptunaTrialRef:
         Path(self.storage).parent.mkdir(parents=True, exist_ok=True)
         lock = journal.JournalFileOpenLock(self.storage)
         return optuna.storages.JournalStorage(journal.JournalFileBackend(self.storage, lock_obj=lock))
-
-    def _pruner(self, optuna: Any) -> Any:
-        if self.pruner == "none":
-            return optuna.pruners.NopPruner()
-        return optuna.pruners.MedianPruner(self.pruner_startup_trials, self.pruner_warmup_steps)
 
 
 def write_trial(run_dir: Path, study: OptunaTrialRef, trial_id: int) -> None:

@@ -132,9 +132,8 @@ class Evaluation(Callback):
         if trainer.is_global_zero:
             for token in pl_module.learned_tokens:
                 values |= self._measure(trainer, pl_module, token)
-            if len(suffixes := [token.suffix for token in pl_module.learned_tokens]) > 1:
-                names = [f"eval/{name}" for name in LOGGED if f"eval/{name}{suffixes[0]}" in values]
-                values |= {name: sum(values[f"{name}{s}"] for s in suffixes) / len(suffixes) for name in names}
+            if len(pl_module.learned_tokens) > 1:
+                values |= _means(values, [token.suffix for token in pl_module.learned_tokens])
         self.latest = trainer.strategy.broadcast(values)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.latest.items()})
         if trainer.is_global_zero:
@@ -153,3 +152,8 @@ class Evaluation(Callback):
             noun, references = self._nouns[token.name], self._references[token.name]
             scores = measure(self._extractors, samples, references, class_noun=noun).scores
         return {f"eval/{name}{token.suffix}": value for name in LOGGED if (value := scores[name]) is not None}
+
+
+def _means(values: dict[str, float], suffixes: Sequence[str]) -> dict[str, float]:
+    names = [f"eval/{name}" for name in LOGGED if f"eval/{name}{suffixes[0]}" in values]
+    return {name: sum(values[f"{name}{suffix}"] for suffix in suffixes) / len(suffixes) for name in names}
