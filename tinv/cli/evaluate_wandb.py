@@ -5,7 +5,8 @@ from typing import Any
 
 from tinv.evaluation.targets import EvaluationTarget
 from tinv.publish.run_config import RunConfig
-from tinv.training.loggers.wandb_run import has_wandb_run, update_summary
+from tinv.runs.layout import WANDB_RUN_ID
+from tinv.training.loggers.wandb_run import update_summary
 
 PREFIX = "evaluation"
 
@@ -18,7 +19,7 @@ def log_evaluation(target: EvaluationTarget, result: Mapping[str, Any]) -> bool:
     Raises:
         UserError: W&B is not reachable.
     """
-    if not target.path.is_dir() or not has_wandb_run(target.path):
+    if not (target.path / WANDB_RUN_ID).is_file():
         return False
     suffix = "" if target.folder == target.path else f"/{target.folder.name}"
     scores = {name: value for name, value in result["scores"].items() if value is not None}

@@ -19,8 +19,6 @@ from tinv.hub.errors import explain_error
 TIMEOUT_S = 10.0
 """Seconds that the Hub may take to answer. Its client waits forever by default, also on a node without a network."""
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
 Listing = Mapping[str, int]
 """Bytes of each file of a repository, by name."""
 
@@ -38,7 +36,7 @@ class Repo:
     @property
     def is_pinned(self) -> bool:
         """Whether the revision is a commit, so that a cached copy never becomes outdated."""
-        return _COMMIT.fullmatch(self.revision or "") is not None
+        return re.fullmatch("[0-9a-f]{40}", self.revision or "") is not None
 
     def __str__(self) -> str:
         return f"{self.id}@{self.revision}" if self.revision else self.id

@@ -72,7 +72,5 @@ def check_visibility(repo_id: str, *, private: bool) -> None:
     except Exception as error:
         raise HubUnreachableError(explain_error(error)) from error
     if private and is_public:
-        raise UserError(
-            f"hub.private=true: the repository {repo_id} exists and is public. Make it private on its page, set "
-            f"another hub.repo_id, or set hub.private=false."
-        )
+        remedy = "Make it private on its page, set another hub.repo_id, or set hub.private=false."
+        raise UserError(f"hub.private=true: the repository {repo_id} exists and is public. {remedy}")

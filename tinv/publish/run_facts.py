@@ -84,10 +84,9 @@ def public_overrides(overrides: list[str], working_dir: Path, *, image_folder: s
     public = []
     for override in overrides:
         name, equals, value = override.partition("=")
-        if _PRIVATE.match(name) or is_secret_override(override):
-            continue
-        is_folder = name.lstrip("+") == image_folder
-        public.append(f"{name}{equals}{CONCEPT_IMAGES if is_folder else _shorten_paths(value, working_dir)}")
+        if not _PRIVATE.match(name) and not is_secret_override(override):
+            is_folder = name.lstrip("+") == image_folder
+            public.append(f"{name}{equals}{CONCEPT_IMAGES if is_folder else _shorten_paths(value, working_dir)}")
     return public
 
 

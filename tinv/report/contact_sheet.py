@@ -74,11 +74,6 @@ class ContactSheet:
                         frames.setdefault(f"{row.key}.{column}.{seed}", {})[step] = url
         return frames
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there are no samples."""
-        return not any(row.frames for row in self.rows)
-
 
 def make_contact_sheet(
     sources: Sequence[SheetSource], *, max_images: int = MAX_IMAGES, max_bytes: int = MAX_BYTES
@@ -140,9 +135,7 @@ def _read_samples(paths: Sequence[Path], limits: _Limits) -> Iterator[tuple[str,
     """Yields the prompt, the seed and the image of each sample."""
     prompts_left = limits.prompts
     for path in paths:
-        labels = read_grid_labels(path)
-        images = read_grid_images(path, labels) if labels else None
-        if labels and images:
+        if (labels := read_grid_labels(path)) and (images := read_grid_images(path, labels)):
             for i, prompt in enumerate(labels.rows[:prompts_left]):
                 for j, seed in enumerate(labels.columns[: limits.seeds]):
                     yield prompt, seed, images[i * len(labels.columns) + j]

@@ -1,6 +1,7 @@
 """Images small enough to be embedded in a page."""
 
 from base64 import b64encode
+from contextlib import suppress
 from io import BytesIO
 from math import sqrt
 from pathlib import Path
@@ -40,12 +41,9 @@ def training_thumbnails(run_dir: Path) -> dict[str, str]:
     paths = pick_evenly(_find_images(run_dir), _MAX_IMAGES)
     thumbnails = {}
     for path in paths:
-        try:
-            with Image.open(path) as file:
-                file.draft("RGB", (1024, 1024))
-                thumbnails[path.name] = thumbnail(ImageOps.exif_transpose(file), _MAX_BYTES // len(paths))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            continue
+        with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError), Image.open(path) as file:
+            file.draft("RGB", (1024, 1024))
+            thumbnails[path.name] = thumbnail(ImageOps.exif_transpose(file), _MAX_BYTES // len(paths))
     return thumbnails
 
 

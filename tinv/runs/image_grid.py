@@ -94,7 +94,7 @@ def draw_grid(images: Sequence[Image.Image | None], *, rows: Sequence[str], colu
     for i, image in enumerate(images):
         corner = geometry.corner(*divmod(i, len(columns)))
         if image is None:
-            _draw_missing(draw, corner, (width, height), font)
+            _draw_missing(draw, corner, geometry)
         else:
             grid.paste(image.resize((width, height), Image.Resampling.NEAREST), corner)
     missing = [i for i, image in enumerate(images) if image is None]
@@ -158,11 +158,10 @@ def _truncate(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     return text.rstrip() + "..."
 
 
-def _draw_missing(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], size: tuple[int, int], font: ImageFont.FreeTypeFont
-) -> None:
+def _draw_missing(draw: ImageDraw.ImageDraw, corner: tuple[int, int], geometry: GridGeometry) -> None:
     """Draws a crossed-out frame, which cannot be confused with a black image."""
-    (left, top), (right, bottom) = corner, (corner[0] + size[0] - 1, corner[1] + size[1] - 1)
+    (left, top), font = corner, geometry.font
+    right, bottom = left + geometry.width - 1, top + geometry.height - 1
     draw.rectangle((left, top, right, bottom), outline=_RED, width=2)
     draw.line((left, top, right, bottom), fill=_RED, width=1)
     draw.line((left, bottom, right, top), fill=_RED, width=1)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -29,10 +30,9 @@ class SlurmJob:
 
     def state(self) -> str:
         """Returns `RUNNING`, `COMPLETING` and so on; empty if Slurm does not answer."""
-        try:
+        with suppress(UserError):
             return run_slurm_command("squeue", "-h", "-j", self.id, "-o", "%T").strip()
-        except UserError:
-            return ""
+        return ""
 
     def requeue(self) -> None:
         """Requeues the job: Slurm ends all of its processes, and starts it again when resources are free.

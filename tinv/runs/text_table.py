@@ -4,12 +4,7 @@ from collections.abc import Sequence
 
 
 def align_columns(rows: Sequence[Sequence[object]], *, align_right: bool = False) -> str:
-    """Formats rows as aligned columns, two spaces apart.
-
-    Args:
-        rows: cells of each line, the headings first.
-        align_right: aligns every column except the first to the right.
-    """
+    """Formats rows of cells as aligned columns, two spaces apart; `align_right` concerns all columns but the first."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     return "\n".join(

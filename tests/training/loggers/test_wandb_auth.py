@@ -13,7 +13,7 @@ from tests.tiny import tiny_images, tiny_pipeline
 from tinv.errors import UserError
 from tinv.runs.sweep_point import SweepPointRef
 from tinv.training.loggers.wandb import WandbLogger
-from tinv.training.loggers.wandb_auth import check_credentials, resolve_mode
+from tinv.training.loggers.wandb_run import check_credentials, resolve_mode
 
 ROOT = Path(__file__).resolve().parents[3]
 

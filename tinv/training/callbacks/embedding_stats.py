@@ -48,7 +48,6 @@ class EmbeddingStats(Callback):
         self._log(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Logs every n steps."""
         if self._every.is_due(trainer.global_step):
             self._log(trainer, pl_module)
 
@@ -76,11 +75,8 @@ class EmbeddingStats(Callback):
             neighbors = nearest_tokens(vectors_KD, table_VD, pl_module.model.tokenizers[encoder], self.num_nearest)
             for name, tokens in zip(token.concept.words(len(vectors_KD)), neighbors, strict=True):
                 nearest.setdefault(f"{name}/{part}" if part else name, []).extend(tokens)
-        values = {
-            f"norm{token.suffix}": torch.cat(norms).mean().item(),
-            f"norm_percentile{token.suffix}": torch.cat(percentiles).mean().item(),
-            f"cosine_to_start{token.suffix}": torch.cat(cosines).mean().item(),
-        }
+        stats = {"norm": norms, "norm_percentile": percentiles, "cosine_to_start": cosines}
+        values = {f"{name}{token.suffix}": torch.cat(parts_K).mean().item() for name, parts_K in stats.items()}
         self.latest |= {**values, f"nearest{token.suffix}": nearest}
         log_metrics(trainer, {f"embedding/{name}": value for name, value in values.items()})
         texts = {name: ", ".join(tokens) for name, tokens in nearest.items()}

@@ -64,11 +64,8 @@ class Evaluation(Callback):
                 raise UserError(f"callbacks.evaluation.prompts: {prompt!r} must contain {{}} once, for the token.")
         self.prompts, self.seeds, self.class_noun = tuple(prompts or ()), tuple(seeds), class_noun
         self.feature_extractors, self.guidance_scale = feature_extractors, guidance_scale
-        self.options: dict[str, Any] = {
-            "num_inference_steps": num_inference_steps,
-            "negative_prompt": negative_prompt,
-            "batch_size": batch_size,
-        }
+        self.options: dict[str, Any] = {"num_inference_steps": num_inference_steps, "batch_size": batch_size}
+        self.options["negative_prompt"] = negative_prompt
         self.stopwatch = Stopwatch()
         self.latest: dict[str, float] = {}
         """The latest values, by the names under which they were logged."""

@@ -7,9 +7,7 @@ class EveryNSteps:
     """Reports each n-th optimizer step once, however many micro-batches the step consists of."""
 
     def __init__(self, num_steps: int | None, *, setting: str):
-        """Args:
-        num_steps: the interval; None is never.
-        setting: name of the setting, for the error message.
+        """An interval of None is never; `setting` is its name in the error message.
 
         Raises:
             UserError: the interval is less than one step.

@@ -75,7 +75,6 @@ class Export(Callback):
         self._every.reset(trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Writes the embeddings every n steps."""
         if self._every.is_due(trainer.global_step):
             for folder, learned in self._finite_embeddings(trainer, pl_module).items():
                 self._write(learned, step_embedding_path(folder, trainer.global_step))

@@ -57,7 +57,7 @@ class StopOnNonFinite(Callback):
                 grad.masked_fill_(is_bad, 0.0)
         interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if interval and step % interval == 0:
-            self._raise_if_bad(pl_module)
+            self._raise_if_bad(trainer, pl_module)
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
@@ -66,18 +66,6 @@ class StopOnNonFinite(Callback):
         for tensor, good in zip(pl_module.learned_tokens.parameters(), self._last_good, strict=True):
             tensor.copy_(torch.where(is_bad, good, tensor))
         self._copy_vectors(pl_module)
-
-    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Stops a bad run before it validates."""
-        self._raise_if_bad(pl_module)
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: Any) -> None:
-        """Stops a bad run before it saves a checkpoint."""
-        self._raise_if_bad(pl_module)
-
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Stops a bad run before it exports its result."""
-        self._raise_if_bad(pl_module)
 
     def _copy_vectors(self, pl_module: Any) -> None:
         self._last_good = [tensor.detach().clone() for tensor in pl_module.learned_tokens.parameters()]
@@ -90,7 +78,8 @@ class StopOnNonFinite(Callback):
             self._first_bad_step[name] = torch.where(is_finite | (first > 0), first, step)
         return torch.stack([*self._first_bad_step.values()]).any()
 
-    def _raise_if_bad(self, pl_module: Any) -> None:
+    def _raise_if_bad(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Stops a bad run, also before it validates, saves a checkpoint or exports its result."""
         if not self._first_bad_step:
             return
         names, steps = [*self._first_bad_step], torch.stack([*self._first_bad_step.values()]).tolist()
@@ -104,3 +93,8 @@ class StopOnNonFinite(Callback):
             f"{' and '.join(bad)} became infinite or NaN in optimizer step {step}; the embedding of the step before is "
             f"saved; lower optimizer.lr, set trainer.gradient_clip_val=1, or use trainer.precision=32-true"
         )
+
+    on_validation_start = on_train_end = _raise_if_bad
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: Any) -> None:
+        self._raise_if_bad(trainer, pl_module)

@@ -33,7 +33,6 @@ class ProgressFile(Callback):
             self._write(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Writes the last step."""
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:

@@ -57,12 +57,8 @@ class Samples(Callback):
         require_minimum("callbacks.samples.batch_size", batch_size, 1)
         self.run_dir = Path(dir)
         self.prompts, self.seeds = tuple(prompts), tuple(seeds)
-        self.options: dict[str, Any] = {
-            "num_inference_steps": num_inference_steps,
-            "guidance_scale": guidance_scale,
-            "negative_prompt": negative_prompt,
-            "batch_size": batch_size,
-        }
+        self.options: dict[str, Any] = {"num_inference_steps": num_inference_steps, "batch_size": batch_size}
+        self.options |= {"guidance_scale": guidance_scale, "negative_prompt": negative_prompt}
         self.stopwatch = Stopwatch()
         self._every = EveryNSteps(every_n_steps, setting="callbacks.samples.every_n_steps")
 
@@ -74,7 +70,6 @@ class Samples(Callback):
             self._draw(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Draws a sheet every n steps."""
         if self._every.is_due(trainer.global_step):
             self._draw(trainer, pl_module)
 

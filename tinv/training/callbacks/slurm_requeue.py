@@ -43,7 +43,6 @@ class SlurmRequeue(Callback):
             trainer._signal_connector.register_signal_handlers = install_handlers  # type: ignore[method-assign]
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Starts counting steps."""
         self._every.reset(trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -25,13 +26,11 @@ def sample_sheets(run_dir: Path) -> Iterator[tuple[str, int, Path]]:
 
 def sheet_images(sheet: Path) -> list[tuple[str, int | str, Image.Image | None]]:
     """Returns prompt, seed and image of each cell of a sheet; the image of a sample that was not finite is None."""
-    headings = read_grid_labels(sheet)
-    images = read_grid_images(sheet, headings) if headings else None
-    if headings is None or images is None:
+    if not (labels := read_grid_labels(sheet)) or (images := read_grid_images(sheet, labels)) is None:
         return []
-    seeds = [_SEED.fullmatch(column) for column in headings.columns]
-    columns = [int(seed[1]) for seed in seeds if seed] if all(seeds) else headings.columns
-    cells = [(prompt, column) for prompt in headings.rows for column in columns]
+    seeds = [_SEED.fullmatch(column) for column in labels.columns]
+    columns = [int(seed[1]) for seed in seeds if seed] if all(seeds) else labels.columns
+    cells = [(prompt, column) for prompt in labels.rows for column in columns]
     return [(prompt, column, image) for (prompt, column), image in zip(cells, images, strict=True)]
 
 
@@ -40,7 +39,5 @@ def learned_embeddings(run_dir: Path) -> Iterator[tuple[Path, LearnedEmbedding]]
     for folder in concept_dirs(run_dir):
         path = folder / formats.get_format("diffusers").file_name
         if path.is_file():
-            try:
+            with suppress(UserError):
                 yield path, formats.read(path)
-            except UserError:
-                continue

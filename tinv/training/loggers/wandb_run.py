@@ -1,4 +1,4 @@
-"""A W&B run that survives a resume and the end of W&B's own process."""
+"""A W&B run that survives a resume and the end of W&B's own process, and the check of its API key."""
 
 import os
 import warnings
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tinv.errors import UserError
+from tinv.optional_deps import install_hint
 from tinv.runs.files import write_text
 from tinv.runs.layout import WANDB_RUN_ID
-from tinv.training.loggers.wandb_auth import check_credentials, connection_error, import_wandb, resolve_mode
 from tinv.training.loggers.wandb_datastore import last_step
 
 STEP = "trainer/global_step"
@@ -18,6 +18,7 @@ STEP = "trainer/global_step"
 _SWEEP_ID, _DATA_DIR = "WANDB_SWEEP_ID", "WANDB_DATA_DIR"
 _MAX_CLIENTS = 3
 """Number of clients that a run starts before it continues without W&B."""
+_OFFLINE_HINT = "or set logger.wandb.mode=offline and run `wandb sync` later"
 
 
 class WandbRun:
@@ -176,11 +177,6 @@ class WandbRun:
             os.environ.pop(_DATA_DIR, None)
 
 
-def has_wandb_run(run_dir: Path) -> bool:
-    """Returns whether a run was logged to W&B."""
-    return (run_dir / WANDB_RUN_ID).is_file()
-
-
 def update_summary(run_dir: Path, metrics: Mapping[str, float], *, config: Mapping[str, Any]) -> None:
     """Adds metrics that are measured after the end of a run, such as `evaluation/clip_i`, to its W&B summary.
 
@@ -194,3 +190,55 @@ def update_summary(run_dir: Path, metrics: Mapping[str, float], *, config: Mappi
     run = WandbRun(run_dir, mode=config.get("mode"), project=project, details={})
     run.client.summary.update(dict(metrics))
     run.finish(0)
+
+
+def import_wandb() -> Any:
+    """Returns the module `wandb`.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        install = install_hint("wandb") or "; pip install wandb"
+        raise UserError(f"logger=wandb needs Weights & Biases, which is missing{install}") from error
+    return wandb
+
+
+def _settings() -> Any:
+    """Returns W&B's settings from the environment and its files; unlike `wandb.setup()` this starts no process."""
+    from wandb.sdk import wandb_setup
+
+    return wandb_setup.singleton().settings
+
+
+def resolve_mode(mode: str | None) -> str:
+    """Returns `online`, `offline` or `disabled`: the given mode, else that of WANDB_MODE or `wandb offline`."""
+    mode = mode or _settings().mode
+    return {"dryrun": "offline", "run": "online", "shared": "online"}.get(mode, mode)
+
+
+def check_credentials() -> None:
+    """Checks that there is an API key, because the client would otherwise prompt for one and a batch job would hang.
+
+    Raises:
+        UserError: there is no key, or it is malformed.
+    """
+    from wandb.sdk.lib import wbauth
+
+    wandb, host = import_wandb(), _settings().base_url
+    try:
+        auth = wbauth.authenticate_session(host=host, source="tinv", prompt=False, update_session=False)
+    except wandb.Error as error:
+        raise UserError(f"logger=wandb: {error} Correct it, {_OFFLINE_HINT}") from None
+    if auth is None:
+        remedy = f"run `wandb login` once on this machine, set the environment variable WANDB_API_KEY, {_OFFLINE_HINT}"
+        raise UserError(f"logger=wandb: there is no API key for {host}; {remedy}")
+
+
+def connection_error(error: BaseException) -> UserError:
+    """Returns the error to raise when the server does not respond or rejects the run."""
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    host = _settings().base_url
+    return UserError(f"logger=wandb: {host} does not accept the run ({reason}); try again, {_OFFLINE_HINT}")

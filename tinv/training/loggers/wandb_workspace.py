@@ -5,8 +5,7 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.optional_deps import install_hint
-from tinv.training.loggers.wandb_auth import check_credentials, connection_error, import_wandb
-from tinv.training.loggers.wandb_run import STEP
+from tinv.training.loggers.wandb_run import STEP, check_credentials, connection_error, import_wandb
 
 _EMBEDDING_STATS = ("norm_percentile", "cosine_to_start", "norm")
 
