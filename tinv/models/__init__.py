@@ -5,12 +5,4 @@ from tinv.models.loading import fetch, load, load_tokenizers
 from tinv.models.stable_diffusion import STABLE_DIFFUSION
 from tinv.models.stable_diffusion_xl import STABLE_DIFFUSION_XL
 
-__all__ = [
-    "STABLE_DIFFUSION",
-    "STABLE_DIFFUSION_XL",
-    "Family",
-    "LatentDiffusion",
-    "fetch",
-    "load",
-    "load_tokenizers",
-]
+__all__ = ["STABLE_DIFFUSION", "STABLE_DIFFUSION_XL", "Family", "LatentDiffusion", "fetch", "load", "load_tokenizers"]

@@ -89,11 +89,9 @@ class LatentDiffusion(nn.Module):
             if component != "vae":
                 setattr(self, component, value)
         self.offloaded_vae: OffloadedModule[AutoencoderKL] = OffloadedModule(components["vae"])
-        self.force_zeros_for_empty_prompt = (
-            family.force_zeros_for_empty_prompt
-            if force_zeros_for_empty_prompt is None
-            else force_zeros_for_empty_prompt
-        )
+        if force_zeros_for_empty_prompt is None:
+            force_zeros_for_empty_prompt = family.force_zeros_for_empty_prompt
+        self.force_zeros_for_empty_prompt = force_zeros_for_empty_prompt
         encoders = [components[component] for component in family.text_encoders]
         roles = family.encoder_roles([encoder.get_input_embeddings().embedding_dim for encoder in encoders])
         self.text_encoders = {
@@ -165,29 +163,21 @@ class LatentDiffusion(nn.Module):
     def encode_text(self, captions: Sequence[str], vectors: Vectors) -> Conditioning:
         """The features of B captions that may contain learned tokens; gradients reach the vectors.
 
-        Args:
-            captions: B texts.
-            vectors: [K, D] of each learned token and text encoder; for tokens with parts see tinv.models.conditioning.
+        For tokens with parts see tinv.models.conditioning.
         """
         return self.family.encode_text(self, captions, vectors)
 
     def predict(self, x_t_BChw: Tensor, t_B: Tensor, conditioning: Conditioning, geometry_B6: Tensor) -> Tensor:
-        """The U-Net's output [B, C, h, w].
+        """The U-Net's output [B, C, h, w] for noisy latents.
 
-        Args:
-            x_t_BChw: noisy latents.
-            t_B: timesteps.
-            conditioning: of the captions.
-            geometry_B6: original size, crop offset and target size in pixels; SDXL reads it.
+        SDXL also reads the geometry: original size, crop offset and target size in pixels.
         """
         return self.family.predict(self, x_t_BChw, t_B, conditioning, geometry_B6)
 
     def pipeline(self, scheduler: Any) -> Any:
         """The diffusers pipeline of these components, with another scheduler."""
-        names = (*self.family.tokenizers, *self.family.modules)
-        return self.family.build_pipeline(
-            self, {**{name: getattr(self, name) for name in names}, "scheduler": scheduler}
-        )
+        components = {name: getattr(self, name) for name in (*self.family.tokenizers, *self.family.modules)}
+        return self.family.build_pipeline(self, {**components, "scheduler": scheduler})
 
     def _fingerprint(self) -> str:
         """12 hex digits that identify the model, from the configurations and the first values of every tensor.

@@ -27,12 +27,12 @@ def load_modules(
     family: Family,
     names: Iterable[str],
     *,
-    variant: str | None,
+    variant: str | None = None,
     dtype: torch.dtype,
     name: str,
     setting: str = "model.pretrained",
 ) -> dict[str, Any]:
-    """Some of the components that have weights, by name.
+    """The components of these names, which all have weights; a VAE that float16 would overflow is loaded in float32.
 
     Args:
         weights: a pipeline folder, or a single file in the layout of the original programs.
@@ -40,9 +40,9 @@ def load_modules(
         family: of the model.
         names: of the components.
         variant: of the weights in a folder.
-        dtype: of the loaded weights; a VAE that float16 would overflow is loaded in float32.
-        name: what the user calls the model.
-        setting: the setting that names it.
+        dtype: of the loaded weights.
+        name: the model's name in messages.
+        setting: the setting with that name.
 
     Raises:
         UserError: a component lacks weights, or the configurations are of another model.
@@ -66,12 +66,9 @@ def load_modules(
 
 
 def load_vae(path: Path, configs: Path, *, dtype: torch.dtype) -> AutoencoderKL:
-    """A VAE from a folder or file of its own, or from the single file of a model.
+    """A VAE from a folder or file of its own, or from the single file of a model; float32 if float16 would overflow.
 
-    Args:
-        path: of the VAE.
-        configs: a folder with the VAE's configuration in `vae`, for a file.
-        dtype: of the loaded weights; float32 if float16 would overflow.
+    `configs` has the VAE's configuration in its folder `vae`, for a file.
 
     Raises:
         UserError: this is no VAE, or it lacks weights.

@@ -37,24 +37,12 @@ _ROUTED_BY_LAYER: WeakSet[nn.Module] = WeakSet()
 
 
 def predict_with_parts(
-    model: LatentDiffusion,
-    noisy_BChw: Tensor,
-    t_B: Tensor,
-    batch: Batch,
-    vectors: Vectors,
-    *,
-    guidance: float | None,
+    model: LatentDiffusion, noisy_BChw: Tensor, t_B: Tensor, batch: Batch, vectors: Vectors, *, guidance: float | None
 ) -> Tensor:
     """The denoiser's output [B, C, h, w] for the captions of a batch, each at its own timestep.
 
-    Args:
-        model: the frozen model.
-        noisy_BChw: latents.
-        t_B: timesteps.
-        batch: gives the captions and the geometry.
-        vectors: of the learned tokens.
-        guidance: scale of the guidance away from the tokens' negatives (DreamArtist, arXiv 2211.11337); None ignores
-            the negatives.
+    `guidance` is the scale of the guidance away from the tokens' negatives (DreamArtist, arXiv 2211.11337); None
+    ignores the negatives.
     """
 
     def predict(is_negative: bool) -> Tensor:
@@ -70,14 +58,7 @@ def encode_at_timesteps(
 ) -> Conditioning:
     """The conditioning of each caption at its own timestep, the layers side by side; gradients reach the vectors.
 
-    Tokens with parts that no caption mentions are left out.
-
-    Args:
-        model: the frozen model.
-        captions: B texts.
-        vectors: of the learned tokens.
-        t_B: timesteps.
-        is_negative: whether tokens that have a negative mean the negative.
+    Tokens with parts that no caption mentions are left out. `is_negative` selects the negative of tokens that have one.
     """
     tokens = mentioned(vectors, captions)
     layout = SlotLayout.of(tokens.values())
@@ -87,12 +68,7 @@ def encode_at_timesteps(
 
 
 def encode_all_parts(
-    model: LatentDiffusion,
-    captions: Sequence[str],
-    vectors: Vectors,
-    layout: SlotLayout,
-    *,
-    is_negative: bool = False,
+    model: LatentDiffusion, captions: Sequence[str], vectors: Vectors, layout: SlotLayout, *, is_negative: bool = False
 ) -> Conditioning:
     """The conditioning of each caption in all slots, [B, L, S * D]; `route_by_timestep` selects among them."""
     slots = layout.slots(is_negative=is_negative)

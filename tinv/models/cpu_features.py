@@ -23,10 +23,7 @@ def autocast_bfloat16(device: str) -> torch.autocast:
 def warn_of_emulation(dtype: str | None, precision: str | int | None, accelerator: str | None) -> None:
     """Warn of a precision that this CPU can only emulate, which makes a run take days instead of hours.
 
-    Args:
-        dtype: of the frozen weights; None is float32.
-        precision: as Lightning's Trainer takes it; None is 32-true.
-        accelerator: as Lightning's Trainer takes it; None is auto.
+    `dtype` is that of the frozen weights, `precision` and `accelerator` are Lightning's; None is the default.
     """
     has_other_device = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator != "cpu" and (accelerator not in (None, "auto") or has_other_device):

@@ -17,20 +17,15 @@ _OTHER_INPUTS = {9: "an inpainting model", 8: "an image editing model", 7: "an u
 
 
 def recognize_pipeline(folder: Path, *, name: str) -> Family:
-    """The family of a pipeline folder, from its model_index.json and its components' configurations.
-
-    Args:
-        folder: of the pipeline; its weights are not read.
-        name: what the user calls it.
+    """The family of a pipeline folder that the user calls `name`, from its configurations; no weights are read.
 
     Raises:
         UserError: the pipeline is incomplete or of another family.
     """
     index = read_json(folder / "model_index.json", name=name)
     kind = index.get("_class_name", "something else")
-    classes = {
-        key: value[1] for key, value in index.items() if isinstance(value, list) and len(value) == 2 and value[1]
-    }
+    pairs = {key: value for key, value in index.items() if isinstance(value, list) and len(value) == 2}
+    classes = {key: class_name for key, (_, class_name) in pairs.items() if class_name}
     if "unet" not in classes or "vae" not in classes:
         raise unsupported(name, f"a {kind}")
     if "text_encoder" not in classes:

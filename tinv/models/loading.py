@@ -75,14 +75,13 @@ def load(
                 f"model.vae={vae_path}: its latents have {channels} channels, but the U-Net takes {expected}. Use a "
                 f"VAE for this kind of model."
             )
+    index = read_json(files.configs / "model_index.json", name=pretrained)
     model = LatentDiffusion(
         family,
         {**dict(zip(family.tokenizers, tokenizers.values(), strict=True)), **modules, "scheduler": scheduler},
         name=pretrained,
         revision=files.revision,
-        force_zeros_for_empty_prompt=read_json(files.configs / "model_index.json", name=pretrained).get(
-            "force_zeros_for_empty_prompt"
-        ),
+        force_zeros_for_empty_prompt=index.get("force_zeros_for_empty_prompt"),
     )
     prepare(model, attention=attention, gradient_checkpointing=gradient_checkpointing, compile=compile, tf32=tf32)
     return model
@@ -121,11 +120,7 @@ def fetch(
 
 
 def tokenizers_of(files: ModelFiles, other: str | None) -> dict[str, CLIPTokenizer]:
-    """The tokenizer of each text encoder of a model, by role.
-
-    Args:
-        files: of the model.
-        other: where other tokenizers are: a folder, or an id of the Hub, also as `id@revision`.
+    """The tokenizer of each text encoder of a model, by role; `other` is the value of `model.tokenizer`.
 
     Raises:
         UserError: one is incomplete, or has tokens that the text encoder does not have.

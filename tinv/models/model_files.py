@@ -51,12 +51,7 @@ def find_model(pretrained: str, *, revision: str | None, config: str | None) -> 
 
 
 def fetch_weights(files: ModelFiles, *, variant: str | None, without: str | None = None) -> Path:
-    """The folder or the file with a model's weights, downloaded if need be.
-
-    Args:
-        files: of the model.
-        variant: of the weights of every component.
-        without: a component that comes from elsewhere.
+    """The folder or the file with a model's weights, downloaded if need be, `without` a component from elsewhere.
 
     Raises:
         UserError: a component has no weights of this variant, or the download fails.
@@ -79,10 +74,7 @@ def fetch_weights(files: ModelFiles, *, variant: str | None, without: str | None
 def locate_component(text: str, *, setting: str, component: str) -> Path:
     """A file, or the folder of a component: one that holds it alone, or its subfolder in a pipeline.
 
-    Args:
-        text: a path or an id of the Hub, as the user wrote it.
-        setting: its name, for messages.
-        component: the name of its folder in a pipeline.
+    `text` is the value of the setting: a path or an id of the Hub.
 
     Raises:
         UserError: there is none, or it cannot be downloaded.

@@ -42,9 +42,7 @@ def check_runtime(*, attention: AttentionKind, compile: bool) -> None:
 def check_loss_scale(dtype: str | None, precision: str | int | None) -> None:
     """Refuse float16 without a scaled loss: most gradients would be too small for float16 and become zero.
 
-    Args:
-        dtype: of the frozen weights; None is float32.
-        precision: as Lightning's Trainer takes it; None is 32-true.
+    `precision` is Lightning's. None is float32.
 
     Raises:
         UserError: float16 would be used without a scaled loss.
@@ -57,22 +55,11 @@ def check_loss_scale(dtype: str | None, precision: str | int | None) -> None:
 
 
 def prepare(
-    model: nn.Module,
-    *,
-    attention: AttentionKind,
-    gradient_checkpointing: bool,
-    compile: bool,
-    tf32: bool,
+    model: nn.Module, *, attention: AttentionKind, gradient_checkpointing: bool, compile: bool, tf32: bool
 ) -> None:
-    """Set up a loaded model as the settings say.
+    """Applies the settings of `load` to a loaded model.
 
-    Args:
-        model: has a `unet`, and its text encoders among its children.
-        attention: `sdpa` is torch's own; `xformers` replaces it in the U-Net.
-        gradient_checkpointing: in the U-Net and every text encoder; the same gradients for less memory and more time.
-        compile: the U-Net's training step, for one shape of batches.
-        tf32: let float32 matrix products round to 10 bits of mantissa where the device is faster for it. This switch
-            is global to the process, so False turns it off again: the next run of a sweep starts from its own settings.
+    `tf32` is global to the process, so False turns it off again for the next run of a sweep.
 
     Raises:
         UserError: the machine cannot run the model like this.

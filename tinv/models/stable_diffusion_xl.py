@@ -46,9 +46,7 @@ def _build_pipeline(model: LatentDiffusion, components: Mapping[str, Any]) -> An
     with quiet():
         from diffusers import StableDiffusionXLPipeline
     return StableDiffusionXLPipeline(
-        **components,
-        force_zeros_for_empty_prompt=model.force_zeros_for_empty_prompt,
-        add_watermarker=False,
+        **components, force_zeros_for_empty_prompt=model.force_zeros_for_empty_prompt, add_watermarker=False
     )
 
 

@@ -66,10 +66,7 @@ class PromptTokenizer:
     """
 
     def __init__(self, tokenizer: Any, *, num_embeddings: int):
-        """Args:
-        tokenizer: a CLIP tokenizer; it is only read.
-        num_embeddings: V, the first id of the learned tokens.
-        """
+        """Reads a CLIP tokenizer; V is the first id of the learned tokens."""
         self.tokenizer = tokenizer
         self.num_embeddings = num_embeddings
         self.length: int = tokenizer.model_max_length
@@ -79,9 +76,7 @@ class PromptTokenizer:
     def ids(self, captions: Sequence[str], num_vectors: Mapping[str, int]) -> Tensor:
         """Token ids [B, L] int64, with start, end and padding, truncated to the encoder's L tokens.
 
-        Args:
-            captions: B texts.
-            num_vectors: K of each placeholder (lower case), in the order of their ids.
+        `num_vectors` has K for each placeholder (lower case), in the order of their ids.
         """
         tokenizer, batch = self.tokenizer, []
         for caption in captions:
@@ -124,13 +119,7 @@ class TextEncoder:
     """
 
     def __init__(self, role: str, *, tokenizer: Any, encoder: PreTrainedModel):
-        """Replace the encoder's token embedding by a `TokenLookup` with the same weight.
-
-        Args:
-            role: the name of this encoder's vectors, e.g. `clip_l`.
-            tokenizer: is only read.
-            encoder: of transformers.
-        """
+        """Replaces the encoder's token embedding by a `TokenLookup`, which takes the vectors of `role`."""
         self.role, self.tokenizer, self.encoder = role, tokenizer, encoder
         self.token_lookup = TokenLookup(encoder.get_input_embeddings())
         encoder.set_input_embeddings(self.token_lookup)
@@ -144,10 +133,7 @@ class TextEncoder:
     def encode(self, captions: Sequence[str], vectors: Vectors, **options: Any) -> tuple[Any, Tensor]:
         """The encoder's output, through which gradients reach the vectors, and the token ids [B, L].
 
-        Args:
-            captions: B texts.
-            vectors: of the learned tokens.
-            options: of the encoder's forward.
+        The options are those of the encoder's forward.
         """
         learned = {placeholder: by_encoder[self.role] for placeholder, by_encoder in vectors.items()}
         device = self.token_lookup.weight.device

@@ -73,11 +73,7 @@ def encoding_identity(vae: AutoencoderKL, device: torch.device) -> str:
     """32 hex digits of all that decides the bits of an image's moments: every weight, precision, libraries, device.
 
     The fingerprint of a model hashes only the first values of each tensor. That suffices to tell models apart, but not
-    for a cache whose content is used without a check.
-
-    Args:
-        vae: on any device.
-        device: on which it will encode.
+    for a cache whose content is used without a check. `device` is where the VAE will encode, wherever it is now.
     """
     hardware = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
     settings = {

@@ -32,20 +32,15 @@ class Vocabulary:
         """For each vector, the tokens of the highest cosine similarity, with that similarity."""
         cosines_KV = F.normalize(vectors_KD, dim=1) @ F.normalize(self.table[: len(self.tokenizer)], dim=1).T
         best = torch.topk(cosines_KV, count, dim=1)
+        names = [self.tokenizer.convert_ids_to_tokens(ids) for ids in best.indices.tolist()]
         return [
-            [
-                (self.tokenizer.convert_ids_to_tokens(i).removesuffix("</w>"), cosine)
-                for i, cosine in zip(*pair, strict=True)
-            ]
-            for pair in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            list(zip([token.removesuffix("</w>") for token in tokens], cosines, strict=True))
+            for tokens, cosines in zip(names, best.values.tolist(), strict=True)
         ]
 
 
 def load_vocabularies(pretrained: str) -> dict[str, Vocabulary]:
-    """The vocabulary of each text encoder of a model, by role.
-
-    Args:
-        pretrained: a pipeline folder, `pkg://package/folder`, an id of the Hub, or a single file.
+    """The vocabulary of each text encoder of a model, by role; `pretrained` is that of `load`.
 
     Raises:
         UserError: there is no such model, or it is incomplete.
@@ -57,14 +52,7 @@ def load_vocabularies(pretrained: str) -> dict[str, Vocabulary]:
         weights = fetch(weights, partial(select_pipeline_files, variant=None, components=names), setting="--model")
     with explained_errors("--model", pretrained):
         modules = load_modules(
-            weights,
-            files.configs,
-            files.family,
-            names,
-            variant=None,
-            dtype=torch.float32,
-            name=pretrained,
-            setting="--model",
+            weights, files.configs, files.family, names, dtype=torch.float32, name=pretrained, setting="--model"
         )
     return {
         role: Vocabulary(tokenizer, modules[name].get_input_embeddings().weight.detach())
