@@ -27,6 +27,8 @@ WORDS = (
 ).split()
 RESOLUTION = 32
 WIDTH = 32
+NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+NO_SAFETY_CHECKER: Any = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 CAT = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
 ADAM = partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0)
 
@@ -49,59 +51,63 @@ def tiny_tokenizer() -> CLIPTokenizer:
     return tokenizer
 
 
+def tiny_text_config(tokenizer: CLIPTokenizer, width: int = WIDTH, **options: Any) -> CLIPTextConfig:
+    """The configuration of a text encoder; its default `eos_token_id: 2` is that of the published models."""
+    settings = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_act": "quick_gelu", "eos_token_id": 2}
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=64, bos_token_id=0, **settings | options
+    )
+
+
+def tiny_vae(**options: Any) -> AutoencoderKL:
+    """A VAE that halves the sides of an image."""
+    return AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=RESOLUTION,
+        **options,
+    )
+
+
+def tiny_unet(width: int = WIDTH, **options: Any) -> UNet2DConditionModel:
+    """A U-Net of two blocks for text features of a width."""
+    settings: dict[str, Any] = {
+        "sample_size": RESOLUTION // 2,
+        "block_out_channels": (16, 32),
+        "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+        "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+        "layers_per_block": 1,
+        "cross_attention_dim": width,
+        "attention_head_dim": 4,
+        "norm_num_groups": 8,
+    }
+    return UNet2DConditionModel(**settings | options)
+
+
 def tiny_parts(prediction_type: str = "epsilon") -> dict[str, Any]:
     """The components of a pipeline, the same ones every time."""
+    tokenizer = tiny_tokenizer()
+    blocks = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tokenizer = tiny_tokenizer()
-        text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=WIDTH,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                max_position_embeddings=77,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
-        vae = AutoencoderKL(
-            block_out_channels=(8, 16),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=RESOLUTION,
-        )
-        unet = UNet2DConditionModel(
-            sample_size=RESOLUTION // 2,
-            block_out_channels=(16, 32),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            layers_per_block=1,
-            cross_attention_dim=WIDTH,
-            attention_head_dim=4,
-            norm_num_groups=8,
-        )
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        steps_offset=1,
-        prediction_type=prediction_type,
-    )
-    return {"tokenizer": tokenizer, "text_encoder": text_encoder, "vae": vae, "unet": unet, "scheduler": scheduler}
+        return {
+            "tokenizer": tokenizer,
+            "text_encoder": CLIPTextModel(tiny_text_config(tokenizer, eos_token_id=tokenizer.eos_token_id)),
+            "vae": tiny_vae(),
+            "unet": tiny_unet(**blocks),
+            "scheduler": PNDMScheduler(skip_prk_steps=True, prediction_type=prediction_type, **NOISE),
+        }
 
 
 def tiny_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
     """Save a whole pipeline with diffusers' own writer; returns the folder."""
-    pipeline = StableDiffusionPipeline(
-        **tiny_parts(prediction_type), safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    )
-    pipeline.save_pretrained(folder)
+    StableDiffusionPipeline(**tiny_parts(prediction_type), **NO_SAFETY_CHECKER).save_pretrained(folder)
     return folder
 
 

@@ -16,10 +16,16 @@ from tinv.cli import main
 from tinv.formats import LearnedEmbedding, read
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str], str]:
-    code = main(["convert", *map(str, arguments)])
-    output = capsys.readouterr()
-    return code, output.out.splitlines(), output.err
+@pytest.fixture
+def run(capsys):
+    """Runs the command; returns the exit code and its outputs."""
+
+    def run(*arguments):
+        code = main(["convert", *map(str, arguments)])
+        output = capsys.readouterr()
+        return code, output.out.splitlines(), output.err
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -32,44 +38,42 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, li
         ("emb_params", "cat-toy.safetensors"),
     ],
 )
-def test_a_folder_gets_files_with_their_usual_names(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], to: str, name: str
-) -> None:
+def test_a_folder_gets_files_with_their_usual_names(tmp_path, run, to, name):
     source = foreign.concepts_library(tmp_path / "in").path
-    code, paths, _ = run(capsys, source, tmp_path / "out", "--to", to)
+    code, paths, _ = run(source, tmp_path / "out", "--to", to)
     assert (code, paths) == (0, [str(tmp_path / "out" / name)])
     assert torch.equal(read(tmp_path / "out" / name).vectors["clip_l"], L[:1])
     assert read(tmp_path / "out" / name).placeholder_token == "<cat-toy>"
 
 
-def test_the_two_layouts_of_sdxl_convert_into_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_two_layouts_of_sdxl_convert_into_each_other(tmp_path, run):
     source = foreign.sdxl(tmp_path / "in").path
-    code, paths, _ = run(capsys, source, tmp_path / "out", "--to", "diffusers", "--token", "<cat>")
+    code, paths, _ = run(source, tmp_path / "out", "--to", "diffusers", "--token", "<cat>")
     assert code == 0
     assert [Path(path).name for path in paths] == ["learned_embeds.safetensors", "learned_embeds_2.safetensors"]
-    code, paths, _ = run(capsys, tmp_path / "out", tmp_path / "back", "--to", "sdxl")
+    code, paths, _ = run(tmp_path / "out", tmp_path / "back", "--to", "sdxl")
     assert (code, paths) == (0, [str(tmp_path / "back" / "cat.safetensors")])
     back = read(paths[0])
     assert (back.placeholder_token, torch.equal(back.vectors["clip_g"], G)) == ("<cat>", True)
 
 
-def test_a_file_of_several_tokens_becomes_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_several_tokens_becomes_several_files(tmp_path, run):
     source = foreign.two_tokens(tmp_path / "in").path
-    code, paths, _ = run(capsys, source, tmp_path / "out", "--to", "diffusers")
+    code, paths, _ = run(source, tmp_path / "out", "--to", "diffusers")
     assert code == 0
     assert [read(path).placeholder_token for path in paths] == ["<cat>", "<dog>"]
     assert [Path(path).name for path in paths] == ["cat.safetensors", "dog.safetensors"]
 
 
-def test_a_pipeline_contains_the_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipeline_contains_the_token(tmp_path, run):
     model = tiny_pipeline(tmp_path / "model")
     vectors_KD = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
     file = tmp_path / "learned_embeds.safetensors"
     formats.write(file, LearnedEmbedding("<cat-toy>", {"clip_l": vectors_KD}, {"base_model": str(model)}))
-    code, paths, _ = run(capsys, file, tmp_path / "named", "--to", "pipeline")
+    code, paths, _ = run(file, tmp_path / "named", "--to", "pipeline")
     assert (code, paths) == (0, [str(tmp_path / "named")])
     unnamed = saved(tmp_path / "cat-toy.safetensors", {"emb_params": vectors_KD})
-    code, _, _ = run(capsys, unnamed, tmp_path / "chosen", "--to", "pipeline", "--token", "<cat-toy>", "--model", model)
+    code, _, _ = run(unnamed, tmp_path / "chosen", "--to", "pipeline", "--token", "<cat-toy>", "--model", model)
     assert code == 0
     for folder in ("named", "chosen"):
         pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / folder, safety_checker=None)
@@ -77,18 +81,13 @@ def test_a_pipeline_contains_the_token(tmp_path: Path, capsys: pytest.CaptureFix
         assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], vectors_KD)
 
 
-def test_an_error_of_the_user_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_the_user_is_one_sentence(tmp_path, run):
     kohya, two = foreign.kohya(tmp_path / "kohya").path, foreign.two_tokens(tmp_path / "two").path
     xl, out = foreign.sdxl(tmp_path / "xl").path, tmp_path / "out"
     lora = saved(tmp_path / "lora.safetensors", {"unet.lora_up.weight": torch.ones(2, 2)})
     same_slug = saved(tmp_path / "alike.safetensors", {"<cat>": L, "cat": L})
     wrong = {
-        "OUT=cat.safetensors: the format a1111 is read from .pt files": [
-            kohya,
-            out / "cat.safetensors",
-            "--to",
-            "a1111",
-        ],
+        "OUT=cat.safetensors: the format a1111 is read": [kohya, out / "cat.safetensors", "--to", "a1111"],
         "the file exists already; name another": [kohya, kohya, "--to", "emb_params"],
         "out/cat.safetensors: the file exists already": [same_slug, out, "--to", "diffusers"],
         "this is one file, but IN holds 2 tokens": [two, out / "x.safetensors", "--to", "diffusers"],
@@ -100,14 +99,14 @@ def test_an_error_of_the_user_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
         "there is no embedding file": [tmp_path / "gone.pt", out, "--to", "diffusers"],
     }
     for reason, arguments in wrong.items():
-        code, paths, error = run(capsys, *arguments)
+        code, paths, error = run(*arguments)
         assert (code, paths) == (1, []), reason
         assert reason in error.replace("\\", "/")
         assert error.count("\n") == 1
         assert not out.exists(), reason
 
 
-def test_the_command_works_from_a_shell(tmp_path: Path) -> None:
+def test_the_command_works_from_a_shell(tmp_path):
     source = foreign.a1111(tmp_path).path
     program = [sys.executable, "-m", "tinv.cli", "convert", str(source), "new.safetensors", "--to", "emb_params"]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)

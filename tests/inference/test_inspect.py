@@ -1,7 +1,5 @@
 """`tinv inspect` describes a file."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -15,19 +13,23 @@ from tinv.formats import LearnedEmbedding
 from tinv.models import load
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main(["inspect", *map(str, arguments)])
-    output = capsys.readouterr()
-    return code, output.out, output.err
+@pytest.fixture
+def run(capsys):
+    """Runs the command; returns the exit code and its outputs."""
+
+    def run(*arguments):
+        code = main(["inspect", *map(str, arguments)])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
 
 
-def test_the_report_has_the_format_the_token_and_the_vectors(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_has_the_format_the_token_and_the_vectors(tmp_path, run):
     rows = torch.zeros(2, 768)
     rows[0, 0], rows[1, 1] = 3.0, 4.0
     tree = foreign.a1111_tree({"*": rows.half()})
-    code, output, _ = run(capsys, foreign.pickled(tmp_path / "any.pt", tree))
+    code, output, _ = run(foreign.pickled(tmp_path / "any.pt", tree))
     assert code == 0
     lines = [line.split(maxsplit=1) for line in output.splitlines() if line]
     assert lines[1:] == [
@@ -45,9 +47,9 @@ def test_the_report_has_the_format_the_token_and_the_vectors(
 
 @pytest.mark.parametrize("make", foreign.FILES, ids=lambda make: make.__name__)
 @pytest.mark.filterwarnings("ignore:.*which only OneTrainer uses")
-def test_files_of_every_program_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str], make: object) -> None:
+def test_files_of_every_program_are_described(tmp_path, run, make):
     made = make(tmp_path)
-    code, output, _ = run(capsys, made.path)
+    code, output, _ = run(made.path)
     assert code == 0
     for token, by_encoder in made.vectors.items():
         assert f"token     {token}\n" in output
@@ -56,40 +58,36 @@ def test_files_of_every_program_are_described(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
-def test_the_words_of_a_model_nearest_to_the_vectors_are_listed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_the_words_of_a_model_nearest_to_the_vectors_are_listed(tmp_path, run, name):
     folder = save(published(name), tmp_path / "model")
     model = load(str(folder))
     number = model.tokenizer.convert_tokens_to_ids("toy</w>")
     vectors = {encoder: 2 * table[number : number + 1] for encoder, table in model.tables.items()}
     formats.write(tmp_path / "learned_embeds.safetensors", LearnedEmbedding("<cat-toy>", vectors))
-    code, output, _ = run(capsys, tmp_path, "--model", folder)
+    code, output, _ = run(tmp_path, "--model", folder)
     assert code == 0
     assert output.count("near toy 1.00, ") == len(vectors)
     assert output.count("median norm") == len(vectors)
 
 
-def test_a_model_of_another_width_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_of_another_width_is_named(tmp_path, run):
     folder = tiny_pipeline(tmp_path / "model")
-    code, output, error = run(capsys, foreign.sdxl(tmp_path).path, "--model", folder)
+    code, output, error = run(foreign.sdxl(tmp_path).path, "--model", folder)
     assert (code, output) == (1, "")
     assert "--model takes vectors of width {'clip_l': 32}" in error
 
 
-def test_the_message_says_what_a_file_is_that_is_no_embedding(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_message_says_what_a_file_is_that_is_no_embedding(tmp_path, run):
     lora = saved(tmp_path / "lora.safetensors", {"unet.lora_up.weight": torch.ones(2, 2)})
-    code, output, error = run(capsys, lora)
+    code, output, error = run(lora)
     assert (code, output) == (1, "")
     assert error == f"{lora} is a LoRA, not an embedding; tinv reads textual inversion files\n"
 
 
-def test_metadata_cannot_control_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metadata_cannot_control_the_terminal(tmp_path, run):
     hostile = {"note": "\x1b]0;title\x07 and \x1b[2J", "\x1b[31m": "x", "long": "y" * 1000}
     file = saved(tmp_path / "x.safetensors", {"emb_params": foreign.L}, hostile)
-    code, output, _ = run(capsys, file)
+    code, output, _ = run(file)
     assert code == 0
     assert all(line.isprintable() for line in output.splitlines())
     assert max(map(len, output.splitlines())) < 250

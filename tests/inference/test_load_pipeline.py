@@ -1,30 +1,24 @@
 """A plain diffusers pipeline with embeddings from `load` draws the same images as tinv."""
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-from tests.tiny import tiny_parts, tiny_pipeline
+from tests.models.published import is_close
+from tests.tiny import tiny_parts
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.inference.load_pipeline import load as load_into
-from tinv.models import load
 from tinv.models.conditioning import layers_of
 from tinv.models.sampling import generate_images
 
 PROMPTS = ["a photo of a <cat-toy> on the beach", "a red dog"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_pipeline(tmp_path_factory.mktemp("model") / "tiny")
-
-
 @pytest.fixture
-def pipe(folder):
-    pipe = StableDiffusionPipeline.from_pretrained(folder)
+def pipe(pipeline_folder):
+    pipe = StableDiffusionPipeline.from_pretrained(pipeline_folder)
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -49,45 +43,36 @@ def save(path, *learned):
     return [path / str(number) for number in range(len(learned))]
 
 
-def check_images(pipe, folder, prompts, *learned, **options):
+def check_images(pipe, model, prompts, *learned, **options):
     """Compare the images of the pipeline with those of tinv."""
-    model = load(str(folder))
-    ours = generate_images(
-        model,
-        prompts,
-        {each.placeholder_token: each.vectors for each in learned},
-        seeds=[5] * len(prompts),
-        num_inference_steps=4,
-        guidance_scale=3.0,
-        **options,
-    )
+    vectors = {each.placeholder_token: each.vectors for each in learned}
+    options |= {"num_inference_steps": 4, "guidance_scale": 3.0}
+    ours = generate_images(model, prompts, vectors, seeds=[5] * len(prompts), **options)
     for prompt, expected in zip(prompts, ours, strict=True):
-        negative = {"negative_prompt": options["negative_prompt"]} if options else {}
-        generator = torch.Generator().manual_seed(5)
-        theirs = pipe(prompt, num_inference_steps=4, guidance_scale=3.0, generator=generator, **negative).images[0]
-        assert np.abs(np.asarray(theirs, dtype=int) - np.asarray(expected, dtype=int)).max() <= 1
+        theirs = pipe(prompt, generator=torch.Generator().manual_seed(5), **options).images[0]
+        assert is_close(theirs, expected)
 
 
 @pytest.mark.parametrize("options", [{}, {"negative_prompt": "a drawing of a <cat-toy>"}])
 @pytest.mark.parametrize("build", [per_timestep, per_layer])
-def test_images_of_a_token_with_parts_are_those_of_tinv(pipe, folder, tmp_path, build, options):
+def test_images_of_a_token_with_parts_are_those_of_tinv(pipe, model, tmp_path, build, options):
     assert load_into(pipe, *save(tmp_path, build())) == ["<cat-toy>"]
-    check_images(pipe, folder, PROMPTS, build(), **options)
+    check_images(pipe, model, PROMPTS, build(), **options)
     two = pipe(PROMPTS[0], num_inference_steps=2, num_images_per_prompt=2, generator=torch.Generator().manual_seed(0))
     assert len(two.images) == 2
 
 
-def test_tokens_of_all_kinds_can_be_loaded_together(pipe, folder, tmp_path):
+def test_tokens_of_all_kinds_can_be_loaded_together(pipe, model, tmp_path):
     learned = [per_timestep(), per_timestep("<robot>", stages=4), embedding("<mug>", "clip_l"), per_layer("<tree>")]
     assert load_into(pipe, *save(tmp_path, *learned)) == ["<cat-toy>", "<robot>", "<mug>", "<tree>"]
-    check_images(pipe, folder, ["a <mug> and a <robot> and a <cat-toy> at a <tree>"], *learned)
+    check_images(pipe, model, ["a <mug> and a <robot> and a <cat-toy> at a <tree>"], *learned)
 
 
-def test_an_ordinary_token_is_loaded_as_by_diffusers(pipe, folder, tmp_path):
+def test_an_ordinary_token_is_loaded_as_by_diffusers(pipe, pipeline_folder, tmp_path):
     (file,) = save(tmp_path, embedding("<mug>", "clip_l"))
     assert load_into(pipe, file, token="<cup>") == ["<cup>"]
     assert not pipe.unet._forward_pre_hooks and not pipe.text_encoder._forward_hooks
-    theirs = StableDiffusionPipeline.from_pretrained(folder)
+    theirs = StableDiffusionPipeline.from_pretrained(pipeline_folder)
     theirs.load_textual_inversion(file, token="<cup>")
     tables = [each.text_encoder.get_input_embeddings().weight for each in (pipe, theirs)]
     assert torch.equal(*tables)

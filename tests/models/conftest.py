@@ -1,8 +1,11 @@
 """Models of the published layouts, saved and loaded once; tests must not change them."""
 
+import shutil
+
 import pytest
 
-from tests.models.published import LAYOUTS, published, save, save_settings
+from tests.models.published import LAYOUTS, published, save
+from tests.tiny import tiny_images
 from tinv.models import load
 
 
@@ -19,6 +22,26 @@ def models(folders):
 
 
 @pytest.fixture(scope="session")
-def settings(tmp_path_factory):
+def settings(folders, tmp_path_factory):
     """A folder with the configurations and tokenizers of each layout, without weights."""
-    return {name: save_settings(published(name), tmp_path_factory.mktemp("settings") / name) for name in LAYOUTS}
+    root = tmp_path_factory.mktemp("settings")
+    without = shutil.ignore_patterns("*.safetensors")
+    return {name: shutil.copytree(folder, root / name, ignore=without) for name, folder in folders.items()}
+
+
+@pytest.fixture
+def compose_local(compose, tmp_path):
+    """compose_local(folder, "seed=1") -> settings of a run of two steps on tiny images."""
+    return lambda folder, *overrides: compose(
+        "model=local",
+        f"model.pretrained={folder}",
+        f"data.folder={tiny_images(tmp_path / 'images')}",
+        "concept.placeholder_token='<cat-toy>'",
+        "concept.initializer_token=toy",
+        "data.val_draws=2",
+        "trainer.max_steps=2",
+        "trainer.accelerator=cpu",
+        "callbacks.samples.seeds=[0]",
+        "callbacks.samples.num_inference_steps=1",
+        *overrides,
+    )

@@ -54,21 +54,20 @@ def unet(model: Any) -> State:
         for j in range(layers):
             new, old = f"input_blocks.{number}", f"down_blocks.{i}"
             renamed |= _rename(_below(state, f"{old}.resnets.{j}."), f"{new}.0.", _RESNET)
-            renamed |= _rename(_below(state, f"{old}.attentions.{j}."), f"{new}.1.", {})
+            renamed |= _prefixed(_below(state, f"{old}.attentions.{j}."), f"{new}.1.")
             number += 1
         if sampler := _below(state, f"down_blocks.{i}.downsamplers.0.conv."):
-            renamed |= _rename(sampler, f"input_blocks.{number}.0.op.", {})
+            renamed |= _prefixed(sampler, f"input_blocks.{number}.0.op.")
             number += 1
     number = 0
     for i in range(blocks):
         for j in range(layers + 1):
             new, old = f"output_blocks.{number}", f"up_blocks.{i}"
             renamed |= _rename(_below(state, f"{old}.resnets.{j}."), f"{new}.0.", _RESNET)
-            attention = _below(state, f"{old}.attentions.{j}.")
-            renamed |= _rename(attention, f"{new}.1.", {})
+            renamed |= _prefixed(attention := _below(state, f"{old}.attentions.{j}."), f"{new}.1.")
             if j == layers:
                 sampler = _below(state, f"{old}.upsamplers.0.conv.")
-                renamed |= _rename(sampler, f"{new}.{2 if attention else 1}.conv.", {})
+                renamed |= _prefixed(sampler, f"{new}.{2 if attention else 1}.conv.")
             number += 1
     assert len(renamed) == len(state)
     return renamed
@@ -97,19 +96,14 @@ def vae(model: Any) -> State:
     return renamed
 
 
-def hugging_face_text(model: Any) -> State:
+def hugging_face_text(state: State) -> State:
     """CLIP ViT-L in the names of transformers in 2022, with its buffer of positions."""
-    state = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in model.state_dict().items()}
-    return state | {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+    renamed = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in state.items()}
+    return renamed | {"text_model.embeddings.position_ids": torch.arange(77)[None]}
 
 
 def open_clip_text(model: Any, *, dropped_layers: int = 0) -> State:
-    """OpenCLIP: queries, keys and values in one matrix, the projection transposed.
-
-    Args:
-        model: of transformers.
-        dropped_layers: how many more layers the file has than the model, which uses the last but one.
-    """
+    """OpenCLIP: queries, keys and values in one matrix, the projection transposed; the file has more layers."""
     state = {name.removeprefix("text_model."): value for name, value in model.state_dict().items()}
     width = model.config.hidden_size
     projection = state.get("text_projection.weight")
@@ -136,13 +130,9 @@ def open_clip_text(model: Any, *, dropped_layers: int = 0) -> State:
 
 
 def single_file(name: str, pipeline: DiffusionPipeline, *, ema: bool = False, old_text: bool = False) -> State:
-    """All weights of a model in the names of a single file, with the other tensors of published files.
+    """All weights of a layout in the names of a single file, with the other tensors of published files.
 
-    Args:
-        name: sd1, sd2 or sdxl.
-        pipeline: the model.
-        ema: add the averaged copy of the U-Net, which is ignored.
-        old_text: leave out `text_model.` of the names of CLIP ViT-L.
+    `ema` adds the averaged copy of the U-Net, which is ignored; `old_text` leaves out `text_model.` in CLIP ViT-L.
     """
     parts = pipeline.components
     denoiser = unet(parts["unet"])
@@ -153,17 +143,14 @@ def single_file(name: str, pipeline: DiffusionPipeline, *, ema: bool = False, ol
     state |= {"betas": torch.linspace(0, 1, 1000), "alphas_cumprod": torch.linspace(1, 0, 1000)}
     if name == "sd2":
         return state | _prefixed(open_clip_text(parts["text_encoder"], dropped_layers=1), "cond_stage_model.model.")
-    text = hugging_face_text(parts["text_encoder"])
+    text = hugging_face_text(parts["text_encoder"].state_dict())
     if old_text:
         text = {key.removeprefix("text_model."): value for key, value in text.items()}
     if name == "sd1":
         return state | _prefixed(text, "cond_stage_model.transformer.")
     second = open_clip_text(parts["text_encoder_2"])
-    return (
-        state
-        | _prefixed(text, "conditioner.embedders.0.transformer.")
-        | _prefixed(second, "conditioner.embedders.1.model.")
-    )
+    state |= _prefixed(text, "conditioner.embedders.0.transformer.")
+    return state | _prefixed(second, "conditioner.embedders.1.model.")
 
 
 def _below(state: State, prefix: str) -> State:
@@ -177,9 +164,6 @@ def _prefixed(state: State, prefix: str) -> State:
 def _rename(state: State, prefix: str, names: dict[str, str]) -> State:
     renamed = {}
     for name, tensor in state.items():
-        for ours, theirs in names.items():
-            if name.startswith(f"{ours}."):
-                name = name.replace(ours, theirs, 1)
-                break
-        renamed[prefix + name] = tensor
+        ours = next((ours for ours in names if name.startswith(f"{ours}.")), "")
+        renamed[prefix + names.get(ours, "") + name.removeprefix(ours)] = tensor
     return renamed

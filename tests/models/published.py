@@ -6,61 +6,53 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
-    UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from tests.tiny import tiny_tokenizer
+from tests.tiny import NO_SAFETY_CHECKER, NOISE, RESOLUTION, tiny_text_config, tiny_tokenizer, tiny_unet, tiny_vae
 
-SIDE = 32
-"""The image size of these models in pixels."""
-NO_SAFETY_CHECKER: dict[str, Any] = {
-    "safety_checker": None,
-    "feature_extractor": None,
-    "requires_safety_checker": False,
-}
-NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+VAE_SCALE = 0.18215
+SECOND_VERSION: dict[str, Any] = {"use_linear_projection": True, "attention_head_dim": (2, 4)}
+GEOMETRY = torch.tensor(
+    [[48, 40, 0, 4, RESOLUTION, RESOLUTION], [RESOLUTION, RESOLUTION, 0, 0, RESOLUTION, RESOLUTION]]
+)
+
+
+def stable_diffusion(
+    seed: int, tokenizer: CLIPTokenizer, scheduler: Any, width: int, activation: str, **unet: Any
+) -> DiffusionPipeline:
+    """Stable Diffusion 1 or 2 with weights of a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return StableDiffusionPipeline(
+            tokenizer=tokenizer,
+            text_encoder=CLIPTextModel(tiny_text_config(tokenizer, width, hidden_act=activation)),
+            vae=tiny_vae(scaling_factor=VAE_SCALE),
+            unet=tiny_unet(width, **unet),
+            scheduler=scheduler,
+            **NO_SAFETY_CHECKER,
+        )
 
 
 def sd1(tokenizer: CLIPTokenizer | None = None) -> DiffusionPipeline:
     """Stable Diffusion 1: CLIP ViT-L with quick_gelu, epsilon; its configuration has `eos_token_id: 2`."""
-    tokenizer = tokenizer or tiny_tokenizer()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        text = _text(tokenizer, width=32, activation="quick_gelu", eos=2)
-        return StableDiffusionPipeline(
-            tokenizer=tokenizer,
-            text_encoder=CLIPTextModel(text),
-            vae=_vae(0.18215),
-            unet=_unet(32),
-            scheduler=PNDMScheduler(skip_prk_steps=True, **NOISE),
-            **NO_SAFETY_CHECKER,
-        )
+    scheduler = PNDMScheduler(skip_prk_steps=True, **NOISE)
+    return stable_diffusion(1, tokenizer or tiny_tokenizer(), scheduler, 32, "quick_gelu")
 
 
 def sd2() -> DiffusionPipeline:
     """Stable Diffusion 2.1: OpenCLIP ViT-H, width 1024, gelu, without its last layer; padding `!`; v-prediction."""
-    tokenizer = padded(tiny_tokenizer(), "!")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        text = _text(tokenizer, width=1024, activation="gelu", eos=2)
-        return StableDiffusionPipeline(
-            tokenizer=tokenizer,
-            text_encoder=CLIPTextModel(text),
-            vae=_vae(0.18215),
-            unet=_unet(1024, use_linear_projection=True, attention_head_dim=(2, 4)),
-            scheduler=DDIMScheduler(prediction_type="v_prediction", clip_sample=False, **NOISE),
-            **NO_SAFETY_CHECKER,
-        )
+    scheduler = DDIMScheduler(prediction_type="v_prediction", clip_sample=False, **NOISE)
+    return stable_diffusion(2, padded(tiny_tokenizer(), "!"), scheduler, 1024, "gelu", **SECOND_VERSION)
 
 
 def sdxl(tokenizer: CLIPTokenizer | None = None, *, eos: int = 2) -> DiffusionPipeline:
@@ -71,33 +63,29 @@ def sdxl(tokenizer: CLIPTokenizer | None = None, *, eos: int = 2) -> DiffusionPi
         eos: the `eos_token_id` of the configurations; 2 in the published ones, which is wrong.
     """
     tokenizer = tokenizer or tiny_tokenizer()
+    bigg = {"num_hidden_layers": 3, "projection_dim": 48, "hidden_act": "gelu", "eos_token_id": eos}
+    sizes = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 6 * 8 + 48,
+        "transformer_layers_per_block": (1, 2),
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        first = CLIPTextModel(_text(tokenizer, width=32, activation="quick_gelu", eos=eos))
-        second = CLIPTextModelWithProjection(
-            _text(tokenizer, width=48, activation="gelu", eos=eos, layers=3, projection_dim=48)
-        )
-        unet = _unet(
-            32 + 48,
-            use_linear_projection=True,
-            attention_head_dim=(2, 4),
-            addition_embed_type="text_time",
-            addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + 48,
-            transformer_layers_per_block=(1, 2),
-        )
         return StableDiffusionXLPipeline(
             tokenizer=tokenizer,
             tokenizer_2=padded(tokenizer, "!"),
-            text_encoder=first,
-            text_encoder_2=second,
-            vae=_vae(0.13025, force_upcast=True),
-            unet=unet,
+            text_encoder=CLIPTextModel(tiny_text_config(tokenizer, eos_token_id=eos)),
+            text_encoder_2=CLIPTextModelWithProjection(tiny_text_config(tokenizer, 48, **bigg)),
+            unet=tiny_unet(32 + 48, **SECOND_VERSION, **sizes),
+            vae=tiny_vae(scaling_factor=0.13025, force_upcast=True),
             scheduler=EulerDiscreteScheduler(timestep_spacing="leading", **NOISE),
             add_watermarker=False,
         )
 
 
+WIDTHS = {"sd1": {"clip_l": 32}, "sd2": {"clip_h": 1024}, "sdxl": {"clip_l": 32, "clip_g": 48}}
+"""The width of each text encoder."""
 LAYOUTS = {"sd1": sd1, "sd2": sd2, "sdxl": sdxl}
 
 
@@ -107,14 +95,6 @@ def save(pipeline: DiffusionPipeline, folder: Path, **options: Any) -> Path:
     for name, part in pipeline.components.items():
         if isinstance(part, CLIPTokenizer):
             save_tokenizer(part, folder / name)
-    return folder
-
-
-def save_settings(pipeline: DiffusionPipeline, folder: Path) -> Path:
-    """Save only the configurations and tokenizers, as `model.config` needs them."""
-    save(pipeline, folder)
-    for file in folder.rglob("*.safetensors"):
-        file.unlink()
     return folder
 
 
@@ -140,51 +120,6 @@ def padded(tokenizer: CLIPTokenizer, pad: str) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=state["vocab"], merges=merges, model_max_length=77, pad_token=pad)
 
 
-def _text(
-    tokenizer: CLIPTokenizer, *, width: int, activation: str, eos: int, layers: int = 2, **more: Any
-) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=64,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        max_position_embeddings=77,
-        hidden_act=activation,
-        bos_token_id=0,
-        eos_token_id=eos,
-        pad_token_id=1,
-        **more,
-    )
-
-
-def _vae(scaling_factor: float, **more: Any) -> AutoencoderKL:
-    return AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=SIDE,
-        scaling_factor=scaling_factor,
-        **more,
-    )
-
-
-def _unet(width: int, **more: Any) -> UNet2DConditionModel:
-    settings: dict[str, Any] = {
-        "sample_size": SIDE // 2,
-        "block_out_channels": (16, 32),
-        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        "layers_per_block": 1,
-        "cross_attention_dim": width,
-        "attention_head_dim": 4,
-        "norm_num_groups": 8,
-    }
-    return UNet2DConditionModel(**settings | more)
-
-
 @lru_cache
 def published(name: str) -> DiffusionPipeline:
     """A pipeline of this layout; do not change it."""
@@ -198,14 +133,33 @@ def outputs(model: Any) -> list[torch.Tensor]:
     """
     model = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 4, SIDE // 2, SIDE // 2, generator=generator)
-    pixels = torch.rand(1, 3, SIDE, SIDE, generator=generator) * 2 - 1
-    geometry = torch.tensor([[48, 40, 0, 4, SIDE, SIDE], [SIDE, SIDE, 0, 0, SIDE, SIDE]])
+    x = torch.randn(2, 4, RESOLUTION // 2, RESOLUTION // 2, generator=generator)
+    pixels = torch.rand(1, 3, RESOLUTION, RESOLUTION, generator=generator) * 2 - 1
     with torch.no_grad():
         text = model.encode_text(["a photo of a red cat", ""], {})
-        denoised = model.predict(x, torch.tensor([10, 900]), text, geometry)
+        denoised = model.predict(x, torch.tensor([10, 900]), text, GEOMETRY)
     results = [text.hidden, denoised, model.encode_images(pixels), model.decode_latents(x)]
     return results + ([] if text.pooled is None else [text.pooled])
+
+
+def with_vectors(pipeline: Any, vectors: dict[str, torch.Tensor]) -> Any:
+    """A copy of a pipeline with the vectors of `<cat-toy>` in each encoder, through diffusers' own loader."""
+    pipeline = copy.deepcopy(pipeline)
+    for vectors_KD, suffix in zip(vectors.values(), ("", "_2"), strict=False):
+        parts = {name: getattr(pipeline, name + suffix) for name in ("tokenizer", "text_encoder")}
+        pipeline.load_textual_inversion(vectors_KD, token="<cat-toy>", **parts)
+    return pipeline
+
+
+def random_vectors(name: str, count: int = 2) -> dict[str, torch.Tensor]:
+    """Vectors [K, D] for each text encoder of a layout."""
+    generator = torch.Generator().manual_seed(9)
+    return {role: torch.randn(count, width, generator=generator) for role, width in WIDTHS[name].items()}
+
+
+def is_close(image: Any, other: Any) -> bool:
+    """Whether the pixels of two images differ by at most 1."""
+    return np.abs(np.asarray(image, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
 
 
 def is_identical(model: Any, other: Any) -> bool:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnProcessor
 
-from tests.models.published import LAYOUTS
+from tests.models.published import GEOMETRY, LAYOUTS
 from tests.tiny import tiny_parts
 from tinv.errors import UserError
 from tinv.models import attention, load, runtime
@@ -79,11 +79,10 @@ def gradients(model, monkeypatch):
     vectors = {role: table[3:4].float().clone().requires_grad_() for role, table in model.tables.items()}
     channels, side = model.unet.config.in_channels, model.unet.config.sample_size
     noisy = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(0))
-    geometry = torch.tensor([[32, 32, 0, 0, 32, 32]] * 2)
     with monkeypatch.context() as patch:
         patch.setattr(F, "scaled_dot_product_attention", record)
         conditioning = model.encode_text(["a photo of a <cat-toy>", "a <cat-toy>"], {"<cat-toy>": vectors})
-        predicted = model.predict(noisy, torch.tensor([10, 700]), conditioning, geometry)
+        predicted = model.predict(noisy, torch.tensor([10, 700]), conditioning, GEOMETRY)
     predicted.float().square().mean().backward()
     return torch.cat([tensor.grad.flatten() for tensor in vectors.values()]), dtypes
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.models.original import single_file
-from tests.models.published import is_identical, published, save
+from tests.models.published import LAYOUTS, is_identical, published
 from tinv.errors import UserError
 from tinv.models import load, load_tokenizers
 
@@ -20,30 +20,31 @@ def saved(name, path, **options):
     return str(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("sd1", {}),
-        ("sd1", {"old_text": True}),
-        ("sd1", {"ema": True}),
-        ("sd2", {"ema": True}),
-        ("sdxl", {}),
-        ("sdxl", {"old_text": True}),
-    ],
-)
-def test_a_file_is_bit_identical_to_the_folder(settings, models, tmp_path, name, options):
-    model = load(saved(name, tmp_path / "m.safetensors", **options), config=str(settings[name]))
+@pytest.fixture
+def load_weights(settings, tmp_path):
+    """Loads weights from a single file, with the configurations of a layout."""
+
+    def load_weights(name, weights, **options):
+        save_file(weights, tmp_path / "m.safetensors")
+        return load(str(tmp_path / "m.safetensors"), config=str(settings[name]), **options)
+
+    return load_weights
+
+
+@pytest.mark.parametrize("options", [{}, {"old_text": True}, {"ema": True}])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_file_is_bit_identical_to_the_folder(load_weights, models, name, options):
+    model = load_weights(name, single_file(name, published(name), **options))
     assert model.family is models[name].family and model.tables.keys() == models[name].tables.keys()
     assert model.fingerprint == models[name].fingerprint
     assert is_identical(model, models[name])
 
 
-def test_the_vaes_attention_may_have_linear_layers(settings, models, tmp_path):
+def test_the_vaes_attention_may_have_linear_layers(load_weights, models):
     state = single_file("sd1", published("sd1"))
     flat = {k: v[:, :, 0, 0].contiguous() for k, v in state.items() if "mid.attn_1" in k and v.ndim == 4}
     assert len(flat) == 8
-    save_file(state | flat, tmp_path / "m.safetensors")
-    assert is_identical(load(str(tmp_path / "m.safetensors"), config=str(settings["sd1"])), models["sd1"])
+    assert is_identical(load_weights("sd1", state | flat), models["sd1"])
 
 
 class ModelCheckpoint:
@@ -57,8 +58,6 @@ def test_a_ckpt_with_lightnings_classes_is_read_as_plain_weights(settings, model
     monkeypatch.setattr(ModelCheckpoint, "__module__", module.__name__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     content = {
-        "epoch": 3,
-        "global_step": 470000,
         "pytorch-lightning_version": "1.4.2",
         "callbacks": {ModelCheckpoint: {"best_model_score": np.float64(0.5), "best_model_path": "x"}},
         "state_dict": single_file("sd1", published("sd1"), ema=True),
@@ -83,10 +82,9 @@ def test_a_ckpt_with_code_is_refused_and_nothing_runs(settings, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_half_precision_file_is_loaded_in_model_dtype(settings, tmp_path, dtype):
+def test_a_half_precision_file_is_loaded_in_model_dtype(load_weights, dtype):
     state = {key: value.half() for key, value in single_file("sdxl", published("sdxl")).items()}
-    save_file(state, tmp_path / "m.safetensors")
-    model = load(str(tmp_path / "m.safetensors"), config=str(settings["sdxl"]), dtype=dtype)
+    model = load_weights("sdxl", state, dtype=dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
     assert model.vae.dtype == (torch.float32 if dtype == "float16" else torch.bfloat16)
 
@@ -97,15 +95,11 @@ def test_the_tokenizers_of_a_file_are_loaded_without_any_module(settings, tmp_pa
     assert load_tokenizers(path, config=str(settings["sdxl"])).keys() == {"clip_l", "clip_g"}
 
 
-def test_a_file_without_a_vae_needs_model_vae(settings, models, tmp_path):
+def test_a_file_without_a_vae_needs_model_vae(load_weights, folders, models):
     state = {k: v for k, v in single_file("sd1", published("sd1")).items() if not k.startswith("first_stage_model.")}
-    save_file(state, tmp_path / "m.safetensors")
     with pytest.raises(UserError, match=r"model\.vae=null: .* contains no VAE. Set model\.vae"):
-        load(str(tmp_path / "m.safetensors"), config=str(settings["sd1"]))
-    folder = save(published("sd1"), tmp_path / "folder")
-    assert is_identical(
-        load(str(tmp_path / "m.safetensors"), config=str(settings["sd1"]), vae=str(folder)), models["sd1"]
-    )
+        load_weights("sd1", state)
+    assert is_identical(load_weights("sd1", state, vae=str(folders["sd1"])), models["sd1"])
 
 
 # --- refused files ----------------------------------------------------------------------------------------------------
@@ -127,10 +121,9 @@ def test_a_file_without_a_vae_needs_model_vae(settings, models, tmp_path):
         (dict.fromkeys("abcdefghijklmnopqrstuvwxyz", (1,)), r"without model\.diffusion_model"),
     ],
 )
-def test_files_of_other_kinds_are_refused_by_the_names_of_their_tensors(tmp_path, shapes, message):
-    save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "m.safetensors")
+def test_files_of_other_kinds_are_refused_by_the_names_of_their_tensors(load_weights, shapes, message):
     with pytest.raises(UserError, match=message):
-        load(str(tmp_path / "m.safetensors"), config="not-looked-at")
+        load_weights("sd1", {name: torch.zeros(shape) for name, shape in shapes.items()})
 
 
 @pytest.mark.parametrize(
@@ -144,14 +137,13 @@ def test_files_of_other_kinds_are_refused_by_the_names_of_their_tensors(tmp_path
         ("sdxl", ("v_pred",), None, r"predicts epsilon, but .* v_prediction"),
     ],
 )
-def test_relatives_of_stable_diffusion_are_named(settings, tmp_path, name, added, removed, message):
+def test_relatives_of_stable_diffusion_are_named(load_weights, name, added, removed, message):
     state = single_file(name, published(name))
     state = {key: value for key, value in state.items() if not removed or not key.startswith(removed)}
     if message.startswith("the refiner"):
         state = {key.replace("embedders.1.", "embedders.0."): value for key, value in state.items()}
-    save_file(state | {key: torch.zeros(1) for key in added}, tmp_path / "m.safetensors")
     with pytest.raises(UserError, match=message):
-        load(str(tmp_path / "m.safetensors"), config=str(settings[name]))
+        load_weights(name, state | {key: torch.zeros(1) for key in added})
 
 
 def test_configurations_of_another_model_are_refused(settings, tmp_path):
@@ -190,9 +182,8 @@ def test_a_truncated_file_is_named(tmp_path, cut):
         "conditioner.embedders.1.model.text_projection",
     ],
 )
-def test_a_missing_weight_is_never_made_up(settings, tmp_path, missing):
+def test_a_missing_weight_is_never_made_up(load_weights, missing):
     state = single_file("sdxl", published("sdxl"))
     del state[missing]
-    save_file(state, tmp_path / "m.safetensors")
     with pytest.raises(UserError, match=r"model\.pretrained=.*: the (unet|text_encoder|text_encoder_2) lacks some"):
-        load(str(tmp_path / "m.safetensors"), config=str(settings["sdxl"]))
+        load_weights("sdxl", state)

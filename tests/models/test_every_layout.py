@@ -9,48 +9,31 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from tests.models.original import single_file
-from tests.models.published import published
-from tests.tiny import tiny_images
+from tests.models.published import LAYOUTS, WIDTHS, published
 from tinv import formats
 from tinv.cli import main
 from tinv.config.validate import ConfigError
 from tinv.training.preflight import preflight
 from tinv.training.run import train
 
-WIDTHS = {"sd1": {"clip_l": 32}, "sd2": {"clip_h": 1024}, "sdxl": {"clip_l": 32, "clip_g": 48}}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 @pytest.mark.parametrize(
     ("name", "is_file"),
     [
-        pytest.param("sd1", False, marks=pytest.mark.slow),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in LAYOUTS),
         pytest.param("sd1", True, marks=pytest.mark.slow),
-        pytest.param("sd2", False, marks=pytest.mark.slow),
-        pytest.param("sdxl", False, marks=pytest.mark.slow),
         ("sdxl", True),
     ],
 )
-def test_a_run_and_generate_work_on_every_layout(compose, folders, settings, tmp_path, capsys, name, is_file):
-    model = [f"model.pretrained={folders[name]}"]
+def test_a_run_and_generate_work_on_every_layout(compose_local, folders, settings, tmp_path, capsys, name, is_file):
+    model, overrides = folders[name], ["embedding.num_vectors=2", "data.batch_size=2", "trainer.val_check_interval=2"]
     if is_file:
-        save_file(single_file(name, published(name)), tmp_path / "model.safetensors")
-        model = [f"model.pretrained={tmp_path / 'model.safetensors'}", f"model.config={settings[name]}"]
-    cfg = compose(
-        "model=local",
-        *model,
-        f"data.folder={tiny_images(tmp_path / 'images')}",
-        "concept.placeholder_token='<cat-toy>'",
-        "concept.initializer_token=toy",
-        "embedding.num_vectors=2",
-        "data.batch_size=2",
-        "data.val_draws=3",
-        "trainer.max_steps=2",
-        "trainer.accelerator=cpu",
-        "trainer.val_check_interval=2",
-        "callbacks.samples.num_inference_steps=2",
-        "callbacks.samples.seeds=[0]",
-    )
+        model = tmp_path / "model.safetensors"
+        save_file(single_file(name, published(name)), model)
+        overrides.append(f"model.config={settings[name]}")
+    cfg = compose_local(model, *overrides)
     loss = train(cfg)
     assert loss is not None and loss < 10
     learned = formats.read(tmp_path)
@@ -61,31 +44,15 @@ def test_a_run_and_generate_work_on_every_layout(compose, folders, settings, tmp
     (tmp_path / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / ".hydra" / "config.yaml")
     capsys.readouterr()
-    command = [
-        "generate",
-        "--embedding",
-        str(tmp_path),
-        "a {}",
-        "--out",
-        str(tmp_path / "drawn"),
-        "--num-inference-steps",
-        "2",
-    ]
-    assert main([*command, "--device", "cpu"]) == 0
+    command = f"generate --embedding {tmp_path} --out {tmp_path / 'drawn'} --num-inference-steps 2 --device cpu"
+    assert main([*command.split(), "a {}"]) == 0
     assert (tmp_path / "drawn" / "a-cat-toy_0.png").is_file()
 
 
-def test_the_initializer_is_checked_in_both_tokenizers(compose, folders, tmp_path):
+def test_the_initializer_is_checked_in_both_tokenizers(compose_local, folders, tmp_path):
     folder = shutil.copytree(folders["sdxl"], tmp_path / "m")
     merges = folder / "tokenizer_2" / "merges.txt"
     merges.write_text(merges.read_text(encoding="utf-8").replace("to y</w>\n", ""), encoding="utf-8")
-    cfg = compose(
-        "model=local",
-        f"model.pretrained={folder}",
-        f"data.folder={tiny_images(tmp_path / 'images')}",
-        "concept.placeholder_token='<cat-toy>'",
-        "concept.initializer_token=toy",
-    )
     with pytest.raises(ConfigError, match=r"'toy': 2 tokens \(`to` `y</w>`\)") as error:
-        preflight(cfg)
+        preflight(compose_local(folder))
     assert len(error.value.problems) == 1

@@ -53,17 +53,11 @@ def test_models_with_transformers_are_named(tmp_path, kind):
         load(str(tmp_path))
 
 
-@pytest.mark.parametrize("file", ["unet/config.json", "scheduler/scheduler_config.json", "text_encoder_2/config.json"])
-def test_a_missing_file_is_named(settings, tmp_path, file):
+@pytest.mark.parametrize("file", [UNET, SCHEDULER, "text_encoder_2/config.json"])
+@pytest.mark.parametrize("content", [None, "{", "[]", '"text"', ""])
+def test_a_missing_or_broken_file_is_named(settings, tmp_path, file, content):
     folder = shutil.copytree(settings["sdxl"], tmp_path / "m")
-    (folder / file).unlink()
-    with pytest.raises(UserError, match=rf"{file} is missing. Is the folder complete"):
-        load_tokenizers(str(folder))
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '"text"', ""])
-def test_a_broken_configuration_is_named(settings, tmp_path, content):
-    folder = shutil.copytree(settings["sd1"], tmp_path / "m")
-    (folder / "unet" / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"m: unet/config\.json is (broken|not a configuration)"):
+    (folder / file).unlink() if content is None else (folder / file).write_text(content)
+    problem = "missing. Is the folder complete" if content is None else "(broken|not a configuration)"
+    with pytest.raises(UserError, match=rf"m: {file} is {problem}"):
         load_tokenizers(str(folder))

@@ -9,14 +9,14 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from tests.models.published import LAYOUTS, SIDE, is_identical, published, save, save_tokenizer
-from tests.tiny import tiny_tokenizer
+from tests.models import original
+from tests.models.published import LAYOUTS, WIDTHS, is_identical, published, save, save_tokenizer
+from tests.tiny import RESOLUTION, tiny_tokenizer
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
 from tinv.models import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, load, load_tokenizers
 
 PARTS = ("text_encoder", "text_encoder_2", "unet", "vae")
-WIDTHS = {"sd1": {"clip_l": 32}, "sd2": {"clip_h": 1024}, "sdxl": {"clip_l": 32, "clip_g": 48}}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -24,9 +24,10 @@ def test_the_files_decide_the_family(models, name):
     model = models[name]
     assert model.family is (STABLE_DIFFUSION_XL if name == "sdxl" else STABLE_DIFFUSION)
     assert {encoder: table.shape[1] for encoder, table in model.tables.items()} == WIDTHS[name]
-    assert model.tokenizers.keys() == model.tables.keys()
+    pads = {role: tokenizer.pad_token for role, tokenizer in model.tokenizers.items()}
+    assert pads == {role: "<|endoftext|>" if role == "clip_l" else "!" for role in WIDTHS[name]}
     assert model.noise_process.prediction_type == ("v_prediction" if name == "sd2" else "epsilon")
-    assert model.resolution == SIDE
+    assert model.resolution == RESOLUTION
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -61,12 +62,6 @@ def test_a_missing_variant_is_named_with_those_that_exist(folders):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_each_tokenizer_pads_in_its_own_way(models, name):
-    pads = {role: tokenizer.pad_token for role, tokenizer in models[name].tokenizers.items()}
-    assert pads == {role: "<|endoftext|>" if role == "clip_l" else "!" for role in WIDTHS[name]}
-
-
-@pytest.mark.parametrize("name", LAYOUTS)
 def test_tokenizers_are_loaded_without_any_module(folders, models, name, monkeypatch):
     monkeypatch.setattr("torch.nn.Module.__init__", None)
     tokenizers = load_tokenizers(str(folders[name]))
@@ -79,15 +74,10 @@ def test_tokenizers_are_loaded_without_any_module(folders, models, name, monkeyp
 def test_the_weight_names_of_2022_are_understood(folders, models, tmp_path, name):
     """`text_model.` in CLIPTextModel, its buffer of positions, and the VAE's attention before it was renamed."""
     folder = save(published(name), tmp_path / "m")
-    for part, rename in (("text_encoder", text_of_2022), ("vae", vae_of_2022)):
+    for part, rename in (("text_encoder", original.hugging_face_text), ("vae", vae_of_2022)):
         (file,) = (folder / part).glob("*.safetensors")
         save_file(rename(load_file(file)), file, metadata={"format": "pt"})
     assert is_identical(load(str(folder)), models[name])
-
-
-def text_of_2022(state):
-    renamed = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in state.items()}
-    return renamed | {"text_model.embeddings.position_ids": torch.arange(77)[None]}
 
 
 def vae_of_2022(state):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import tiny_images, tiny_pipeline
 from tinv.config.validate import CONF_DIR
 from tinv.training.run import train
 
@@ -44,23 +43,9 @@ def test_memory_overrides_other_groups_and_experiments_and_the_command_line_over
     assert compose(*small, "callbacks=none").callbacks == {}
 
 
-def test_a_run_with_the_smallest_preset_learns_float32_vectors(compose, tmp_path):
-    cfg = compose(
-        "memory=8gb",
-        "model=local",
-        f"model.pretrained={tiny_pipeline(tmp_path / 'model')}",
-        f"data.folder={tiny_images(tmp_path / 'images')}",
-        "concept.placeholder_token=my-cat",
-        "concept.initializer_token=toy",
-        "data.val_draws=2",
-        "trainer.max_steps=2",
-        "trainer.accelerator=cpu",
-        "callbacks.samples.seeds=[0]",
-        "callbacks.samples.num_inference_steps=1",
-        'callbacks.samples.prompts=["a {}"]',
-    )
-    train(cfg)
-    vectors = load_file(tmp_path / "learned_embeds.safetensors")["my-cat"]
+def test_a_run_with_the_smallest_preset_learns_float32_vectors(compose_local, pipeline_folder, tmp_path):
+    train(compose_local(pipeline_folder, "memory=8gb", 'callbacks.samples.prompts=["a {}"]'))
+    vectors = load_file(tmp_path / "learned_embeds.safetensors")["<cat-toy>"]
     assert vectors.dtype == torch.float32 and vectors.isfinite().all()
     assert not torch.equal(vectors, vectors.bfloat16().float())
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "finished"

@@ -1,10 +1,10 @@
 """Samples are those of diffusers' own pipelines and schedulers."""
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
 
+from tests.models.published import is_close
 from tests.tiny import RESOLUTION, tiny_module, tiny_pipeline
 from tinv import formats
 from tinv.errors import UserError
@@ -13,10 +13,6 @@ from tinv.models.sampling import SAMPLERS, build_scheduler, generate_images, sam
 
 SCHEDULERS = {"dpm": DPMSolverMultistepScheduler, "ddim": DDIMScheduler}
 FAST = {"num_inference_steps": 3, "guidance_scale": 3.0}
-
-
-def is_close(image, other):
-    return np.abs(np.asarray(image, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.models import original
 from tests.models.published import published
-from tests.tiny import RESOLUTION, tiny_data, tiny_images, tiny_model, tiny_module, tiny_pipeline, tiny_trainer
+from tests.tiny import RESOLUTION, tiny_data, tiny_model, tiny_module, tiny_trainer
 from tinv.errors import UserError
 from tinv.models import load
 from tinv.models.vae import OffloadedModule
@@ -48,18 +48,12 @@ def test_an_inner_block_does_not_move_the_module_away():
         assert offloaded.module.weight.device.type == "meta"
 
 
-def test_moving_or_casting_the_model_leaves_the_vae_as_it_is(tmp_path):
-    model = tiny_model(tmp_path)
+def test_moving_or_casting_the_model_leaves_the_vae_as_it_is(pipeline_folder):
+    model = load(str(pipeline_folder))
     model.to(torch.bfloat16).to("meta")
     assert {(p.device.type, p.dtype) for p in model.parameters()} == {("meta", torch.bfloat16)}
     assert {(p.device.type, p.dtype) for p in model.vae.parameters()} == {("cpu", torch.float32)}
     assert not any(name.startswith("vae") for name, _ in [*model.named_parameters(), *model.named_buffers()])
-
-
-def test_the_vae_is_frozen(model):
-    model.train()
-    assert not any(parameter.requires_grad for parameter in model.vae.parameters())
-    assert not any(module.training for module in model.vae.modules())
 
 
 def test_decoded_latents_are_the_pixels_of_the_plain_vae(model):
@@ -68,7 +62,7 @@ def test_decoded_latents_are_the_pixels_of_the_plain_vae(model):
     assert torch.equal(model.decode_latents(latents), (expected * 0.5 + 0.5).clamp(0, 1))
 
 
-def test_a_run_moves_the_vae_to_encode_and_to_decode_and_trains_without_it(compose, tmp_path, monkeypatch):
+def test_a_run_moves_the_vae_to_encode_and_to_decode_and_trains_without_it(compose_local, pipeline_folder, monkeypatch):
     """On the CPU nothing moves, but the calls have this order."""
     calls = []
 
@@ -81,22 +75,8 @@ def test_a_run_moves_the_vae_to_encode_and_to_decode_and_trains_without_it(compo
 
     for name in ("to", "encode", "decode"):
         monkeypatch.setattr(AutoencoderKL, name, record(name, getattr(AutoencoderKL, name)))
-    cfg = compose(
-        "model=local",
-        f"model.pretrained={tiny_pipeline(tmp_path / 'model')}",
-        f"data.folder={tiny_images(tmp_path / 'images')}",
-        "concept.placeholder_token=my-cat",
-        "concept.initializer_token=toy",
-        "data.val_draws=2",
-        "paths.cache_dir=null",  # otherwise the latents of another test would be used
-        "trainer.max_steps=2",
-        "trainer.accelerator=cpu",
-        "callbacks.samples.seeds=[0]",
-        "callbacks.samples.num_inference_steps=1",
-        "callbacks.samples.every_n_steps=null",
-    )
-    calls.clear()
-    train(cfg)
+    # without a cache, so that the latents of another test are not used
+    train(compose_local(pipeline_folder, "paths.cache_dir=null", "callbacks.samples.every_n_steps=null"))
     loading = calls.index("encode") - 1
     assert calls[loading:] == ["to", *["encode"] * 3, "to"] + 2 * ["to", "decode", "to"]
 
@@ -131,12 +111,17 @@ def other():
     return vae
 
 
+@pytest.fixture
+def other_folder(other, tmp_path):
+    other.save_pretrained(tmp_path / "other")
+    return str(tmp_path / "other")
+
+
 def has_vae(model, other):
     return all(torch.equal(model.vae.state_dict()[name], value) for name, value in other.state_dict().items())
 
 
-def test_a_vae_can_be_a_folder_a_pipeline_or_a_file_in_either_layout(folders, other, tmp_path):
-    other.save_pretrained(tmp_path / "alone")
+def test_a_vae_can_be_a_folder_a_pipeline_or_a_file_in_either_layout(folders, other, other_folder, tmp_path):
     pipeline = copy.deepcopy(published("sd1"))
     pipeline.vae = other
     pipeline.save_pretrained(tmp_path / "pipeline")
@@ -152,19 +137,16 @@ def test_a_vae_can_be_a_folder_a_pipeline_or_a_file_in_either_layout(folders, ot
         assert model.vae.config.scaling_factor == scale
 
 
-def test_with_another_vae_the_models_own_may_be_missing(folders, other, tmp_path):
-    folder = shutil.copytree(folders["sd1"], tmp_path / "m")
-    shutil.rmtree(folder / "vae")
-    other.save_pretrained(tmp_path / "alone")
-    assert has_vae(load(str(folder), vae=str(tmp_path / "alone")), other)
+def test_with_another_vae_the_models_own_may_be_missing(folders, other, other_folder, tmp_path):
+    folder = shutil.copytree(folders["sd1"], tmp_path / "m", ignore=shutil.ignore_patterns("vae"))
+    assert has_vae(load(str(folder), vae=other_folder), other)
     with pytest.raises(UserError, match="it has no vae"):
         load(str(folder))
 
 
-def test_a_variant_of_the_model_uses_the_plain_weights_of_another_vae(other, tmp_path):
-    copy.deepcopy(published("sd1")).save_pretrained(tmp_path / "m", variant="fp16")
-    other.save_pretrained(tmp_path / "alone")
-    assert has_vae(load(str(tmp_path / "m"), variant="fp16", vae=str(tmp_path / "alone")), other)
+def test_a_variant_of_the_model_uses_the_plain_weights_of_another_vae(other, other_folder, tmp_path):
+    published("sd1").save_pretrained(tmp_path / "m", variant="fp16")
+    assert has_vae(load(str(tmp_path / "m"), variant="fp16", vae=other_folder), other)
 
 
 @pytest.mark.parametrize(
