@@ -13,15 +13,15 @@ from tinv.config.validate import ConfigError
 from tinv.runs.reader import RunReader
 from tinv.sweeps import plugins
 from tinv.sweeps.optuna_sweeper import OptunaSweeper
-from tinv.sweeps.plan import SweepPlan, plan_sweep, set_plan
+from tinv.sweeps.plan import SweepPlan, plan_sweep
 from tinv.sweeps.plan_file import check_unchanged, read_plan, renumber
 from tinv.sweeps.points import SweepPoint, differences
 from tinv.sweeps.results import COMPLETED
 from tinv.sweeps.results_table import ResultRow, format_table
 
 
-def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> str | None:
-    """Plans a sweep for the sweeper, or returns the listing of a dry run.
+def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> SweepPlan:
+    """Returns the plan of a sweep; for a dry run, checks the settings of every point.
 
     Args:
         groups: the config groups.
@@ -29,7 +29,7 @@ def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> st
         cfg: the settings of the sweep's first point.
 
     Raises:
-        UserError: the sweep cannot be run, or differs from the one that it should resume.
+        UserError: the sweep cannot be run.
     """
     hydra = groups.join(next(sweep_points(groups, overrides))).hydra
     if problems := [
@@ -38,11 +38,8 @@ def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> st
     ]:
         raise ConfigError(problems)
     is_search = plugins().get(hydra.sweeper._target_) is OptunaSweeper
-    plan = plan_sweep(groups, overrides, is_search=is_search, check_all=cfg.sweep.dry_run and not is_search)
-    if cfg.sweep.dry_run:
-        return _list_space(plan, hydra.sweeper.n_trials) if plan.space else _list_points(plan, cfg)
-    set_plan(plan)
-    return None
+    n_trials = hydra.sweeper.n_trials if is_search else None
+    return plan_sweep(groups, overrides, n_trials=n_trials, check_all=cfg.sweep.dry_run and not is_search)
 
 
 def plugin_problems(node: DictConfig, path: str) -> list[str]:
@@ -54,14 +51,17 @@ def plugin_problems(node: DictConfig, path: str) -> list[str]:
     return [problem.text for problem in argument_problems(node, accepted, path)]
 
 
-def _list_space(plan: SweepPlan, n_trials: int) -> str:
-    assert plan.space is not None
-    lines = [f"  {name} from {text}" for name, text in plan.space.texts.items()]
-    return "\n".join([f"dry run, nothing is started: {n_trials} points will be chosen", *lines])
+def list_points(plan: SweepPlan, cfg: DictConfig) -> str:
+    """Returns what `sweep.dry_run=true` prints: the searched settings, or the points of a grid.
 
+    A point has its status, and the settings that a swept group changes besides its choice.
 
-def _list_points(plan: SweepPlan, cfg: DictConfig) -> str:
-    """The points, whether each still has to run, and the settings that a swept group changes besides its choice."""
+    Raises:
+        UserError: the sweep differs from the one that it should resume.
+    """
+    if plan.space:
+        lines = [f"  {name} from {text}" for name, text in plan.space.texts.items()]
+        return "\n".join([f"dry run, nothing is started: {plan.n_trials} points will be chosen", *lines])
     folder = Path(cfg.paths.root_dir) / cfg.name / "<time>"
     points = list(plan.points)
     if cfg.sweep.resume is not None:

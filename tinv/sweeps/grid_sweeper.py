@@ -4,16 +4,11 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
-from hydra.core.plugins import Plugins
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
 from tinv.sweeps.launchers import run_points
-from tinv.sweeps.sweep_run import SweepRun
+from tinv.sweeps.sweep_run import PlannedSweeper, SweepRun
 
 
-class GridSweeper(Sweeper):
+class GridSweeper(PlannedSweeper):
     """Runs all points of the plan."""
 
     def __init__(self, params: Mapping[str, Any] | None = None):
@@ -22,17 +17,9 @@ class GridSweeper(Sweeper):
         """
         self.params = params
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Stores the configuration and builds the launcher."""
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
     def sweep(self, arguments: list[str]) -> None:
         """Runs every point that is not completed."""
-        assert self.config is not None and self.launcher is not None, "setup() comes first"
-        sweep = SweepRun(self.config)
+        sweep = SweepRun(self.config, self.plan)
         with sweep.running():
             points = sweep.start()
             sweep.results.add(points)

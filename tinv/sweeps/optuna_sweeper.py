@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any, Literal
 
-from hydra.core.plugins import Plugins
-from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -14,12 +12,12 @@ from tinv.runs.trial import OptunaTrialRef
 from tinv.sweeps.launchers import run_points
 from tinv.sweeps.optuna_plots import draw_plots
 from tinv.sweeps.optuna_trials import OptunaTrials
-from tinv.sweeps.sweep_run import SweepRun
+from tinv.sweeps.sweep_run import PlannedSweeper, SweepRun
 
 JOURNAL = "study.journal"
 
 
-class OptunaSweeper(Sweeper):
+class OptunaSweeper(PlannedSweeper):
     """Runs the trials of an Optuna study as points."""
 
     def __init__(
@@ -58,18 +56,14 @@ class OptunaSweeper(Sweeper):
         }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Stores the configuration and builds the launcher."""
+        """Checks that there is a number to optimize, stores the configuration and builds the launcher."""
         if config.monitor is None:
             raise UserError("monitor=null: hydra/sweeper=optuna needs a number to optimize. Set one, such as val/loss.")
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Runs points until enough trials are completed."""
-        assert self.config is not None and self.launcher is not None, "setup() comes first"
-        sweep = SweepRun(self.config)
+        sweep = SweepRun(self.config, self.plan)
         with sweep.running():
             sweep.start()
             study_ref = OptunaTrialRef(

@@ -1,4 +1,4 @@
-"""The plan of a sweep: its points and their settings, composed once per command and then used by the sweeper."""
+"""The plan of a sweep: its points and their settings, composed once per command."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,25 +25,24 @@ class SweepPlan:
     """The flat settings of each point, by its key."""
     space: SearchSpace | None = None
     """The space of a search; None for a grid."""
+    n_trials: int | None = None
+    """The number of trials of a search."""
 
 
-_plan: SweepPlan | None = None
-
-
-def plan_sweep(groups: Groups, overrides: Sequence[str], *, is_search: bool, check_all: bool) -> SweepPlan:
+def plan_sweep(groups: Groups, overrides: Sequence[str], *, n_trials: int | None, check_all: bool) -> SweepPlan:
     """Returns the plan of a command.
 
     Args:
         groups: the config groups.
         overrides: the overrides of the command.
-        is_search: whether Optuna chooses the points.
+        n_trials: the number of trials of a search; None for a grid.
         check_all: check the settings of every point; otherwise they are only composed.
 
     Raises:
         UserError: the command cannot be swept or searched.
         ConfigError: names each point that cannot be composed, or whose settings are wrong.
     """
-    space = search_space(groups, overrides, load_optuna()) if is_search else None
+    space = search_space(groups, overrides, load_optuna()) if n_trials is not None else None
     points = [space.example] if space else combinations(groups, overrides)
     searched = {f"search of {name}": text for name, text in space.texts.items()} if space else {}
     problems: list[str] = []
@@ -61,16 +60,4 @@ def plan_sweep(groups: Groups, overrides: Sequence[str], *, is_search: bool, che
     if problems:
         raise ConfigError(problems)
     command = [text for text in overrides if setting_of(text) not in ("sweep.resume", "sweep.dry_run", "hydra.mode")]
-    return SweepPlan(tuple(command), tuple(points), settings, space)
-
-
-def set_plan(plan: SweepPlan) -> None:
-    """Keeps the plan for the sweeper: Hydra builds it, and can pass it nothing but settings."""
-    global _plan
-    _plan = plan
-
-
-def get_plan() -> SweepPlan:
-    """Returns the plan of this process's command."""
-    assert _plan is not None, "check_sweep() comes first"
-    return _plan
+    return SweepPlan(tuple(command), tuple(points), settings, space, n_trials)

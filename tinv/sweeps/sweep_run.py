@@ -5,6 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
@@ -13,21 +17,37 @@ from tinv.runs.status import Status
 from tinv.sweeps import model_cache
 from tinv.sweeps.child_process import user_config_dir
 from tinv.sweeps.launchers import report_failure
-from tinv.sweeps.plan import get_plan
+from tinv.sweeps.plan import SweepPlan
 from tinv.sweeps.plan_file import check_unchanged, read_plan, renumber, write_plan
 from tinv.sweeps.points import SweepPoint, differences
 from tinv.sweeps.results import COMPLETED, SweepResults, lock_folder
 from tinv.sweeps.results_table import ResultRow
 
 
+class PlannedSweeper(Sweeper):
+    """Base class of tinv's sweepers. `tinv.training.main` sets the plan before it calls `sweep`."""
+
+    plan: SweepPlan
+    config: DictConfig
+    launcher: Launcher
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Stores the configuration and builds the launcher."""
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+
 class SweepRun:
     """A sweep in its folder, new or resumed."""
 
-    def __init__(self, config: DictConfig):
+    def __init__(self, config: DictConfig, plan: SweepPlan):
         """Args:
         config: Hydra's configuration of the sweep as a whole.
+        plan: the plan of the command.
         """
-        self.plan = get_plan()
+        self.plan = plan
         self.config_dir = user_config_dir(config.hydra)
         self.is_resumed = config.sweep.resume is not None
         self.stops_on_failure = config.sweep.on_failure == "stop"

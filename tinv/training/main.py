@@ -38,10 +38,12 @@ from tinv.runs.record_status import record_status
 from tinv.runs.resume import AUTO, choose_run_dir, find_checkpoint
 from tinv.runs.slurm_job import current_job, install_handlers
 from tinv.runs.status import TIME_FORMAT
-from tinv.sweeps.dry_run import check_sweep
+from tinv.sweeps.dry_run import check_sweep, list_points
+from tinv.sweeps.plan import SweepPlan
 from tinv.sweeps.plan_file import read_plan
 from tinv.sweeps.slurm_preflight import job_conflicts
 from tinv.sweeps.subprocess_run import needs_subprocess, run_in_subprocess
+from tinv.sweeps.sweep_run import PlannedSweeper
 
 
 def main() -> None:
@@ -152,11 +154,15 @@ def _run_command(args: Namespace) -> None:
         raise ConfigError(map(Problem, conflicts))
     if is_resume:
         find_checkpoint(Path(cfg.paths.root_dir) / cfg.name, cfg.resume)
-    if is_sweep and (listing := check_sweep(groups, overrides, cfg)):
-        print(listing)
+    plan = check_sweep(groups, overrides, cfg) if is_sweep else None
+    if plan and cfg.sweep.dry_run:
+        print(list_points(plan, cfg))
         return
     HydraConfig.instance().cfg = None
-    (_run_sweep if is_sweep else _run_once)(groups, overrides)
+    if plan:
+        _run_sweep(groups, overrides, plan)
+    else:
+        _run_once(groups, overrides)
 
 
 def _run_once(groups: Groups, overrides: list[str]) -> None:
@@ -171,13 +177,15 @@ def _run_once(groups: Groups, overrides: list[str]) -> None:
     _ = result.return_value  # raises the run's exception
 
 
-def _run_sweep(groups: Groups, overrides: list[str]) -> None:
-    """Does what Hydra does for a sweep."""
+def _run_sweep(groups: Groups, overrides: list[str], plan: SweepPlan) -> None:
+    """Does what Hydra does for a sweep, and gives the plan to a sweeper of tinv."""
     cfg = groups.load([*overrides, "hydra.mode=MULTIRUN"], multirun=True)
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
     context = HydraContext(config_loader=groups.loader, callbacks=Callbacks(cfg))
     context.callbacks.on_multirun_start(config=cfg, config_name=CONFIG_NAME)
     sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=run_point)
+    if isinstance(sweeper, PlannedSweeper):
+        sweeper.plan = plan
     sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
     context.callbacks.on_multirun_end(config=cfg, config_name=CONFIG_NAME)
 
