@@ -59,11 +59,8 @@ class Standin:
 
     def fetched(self) -> list[str]:
         """Returns the downloaded files."""
-        return [
-            path.partition("/resolve/")[2].partition("/")[2]
-            for method, path in self.requests
-            if method == "GET" and "/resolve/" in path
-        ]
+        parts = [path.partition("/resolve/")[2] for method, path in self.requests if method == "GET"]
+        return [part.partition("/")[2] for part in parts if part]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -75,8 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, value: object = None, status: int = 200, body: bytes | None = None, **headers: str) -> None:
         if body is None:
-            body = json.dumps(value).encode()
-            headers.setdefault("Content-Type", "application/json")
+            body, headers = json.dumps(value).encode(), {"Content-Type": "application/json"} | headers
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         for name, text in headers.items():
@@ -99,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
             if re.search(pattern, path):
                 return self._answer({"error": f"status {status}"}, status)
         for method, pattern, action in _ROUTES:
-            if method == self.command and (match := re.fullmatch(pattern, path)):
+            if self.command in method.split("|") and (match := re.fullmatch(pattern, path)):
                 return action(self, sent, **match.groupdict())
         return self._answer({"error": f"no route {self.command} {path}"}, 404)
 
@@ -118,21 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def info(self, sent: bytes, kind: str, name: str, rev: str | None = None) -> None:
         if stored := self._repo(kind, name, rev):
-            siblings = [
-                {"rfilename": path, "size": len(data), "blobId": _oid(data)} for path, data in stored.files.items()
-            ]
-            self._answer(
-                {
-                    "id": name,
-                    "_id": "0",
-                    "sha": stored.sha,
-                    "private": stored.private,
-                    "siblings": siblings,
-                    "tags": [],
-                    "downloads": 0,
-                    "likes": 0,
-                }
-            )
+            siblings = [{"rfilename": p, "size": len(d), "blobId": _oid(d)} for p, d in stored.files.items()]
+            values = {"id": name, "_id": "0", "sha": stored.sha, "private": stored.private, "siblings": siblings}
+            self._answer(values | {"tags": [], "downloads": 0, "likes": 0})
 
     def tree(self, sent: bytes, kind: str, name: str, rev: str) -> None:
         if stored := self._repo(kind, name, rev):
@@ -143,23 +127,16 @@ class _Handler(BaseHTTPRequestHandler):
         if stored is None:
             return None
         if path not in stored.files:
-            return self._answer(
-                {"error": "Entry not found"}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=stored.sha
-            )
+            codes = {"X_Error_Code": "EntryNotFound", "X_Repo_Commit": stored.sha}
+            return self._answer({"error": "Entry not found"}, 404, **codes)
         data = stored.files[path]
         return self._answer(body=data, ETag=f'"{_oid(data)}"', X_Repo_Commit=stored.sha, Accept_Ranges="bytes")
 
     def whoami(self, sent: bytes) -> None:
         if (self.headers.get("Authorization") or "") != f"Bearer {TOKEN}":
             return self._answer({"error": "Invalid credentials in Authorization header"}, 401)
-        return self._answer(
-            {
-                "type": "user",
-                "name": USER,
-                "orgs": [{"name": "toys"}],
-                "auth": {"type": "access_token", "accessToken": {"displayName": "t", "role": self.hub.role}},
-            }
-        )
+        auth = {"type": "access_token", "accessToken": {"displayName": "t", "role": self.hub.role}}
+        return self._answer({"type": "user", "name": USER, "orgs": [{"name": "toys"}], "auth": auth})
 
     def create(self, sent: bytes) -> None:
         request = json.loads(sent)
@@ -172,34 +149,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def preupload(self, sent: bytes, kind: str, name: str, rev: str) -> None:
         if self._repo(kind, name, rev):
-            self._answer(
-                {
-                    "files": [
-                        {
-                            "path": f["path"],
-                            "uploadMode": "lfs" if f["path"].endswith(LFS_SUFFIXES) else "regular",
-                            "shouldIgnore": False,
-                        }
-                        for f in json.loads(sent)["files"]
-                    ]
-                }
-            )
+            paths = [file["path"] for file in json.loads(sent)["files"]]
+            modes = {path: "lfs" if path.endswith(LFS_SUFFIXES) else "regular" for path in paths}
+            files = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes.items()]
+            self._answer({"files": files})
 
     def batch(self, sent: bytes, name: str) -> None:
-        objects = json.loads(sent)["objects"]
-        self._answer(
-            {
-                "transfer": "basic",
-                "objects": [
-                    {
-                        "oid": w["oid"],
-                        "size": w["size"],
-                        "actions": {"upload": {"href": f"{self.hub.url}/lfs/{w['oid']}"}},
-                    }
-                    for w in objects
-                ],
-            }
-        )
+        objects = [
+            {**requested, "actions": {"upload": {"href": f"{self.hub.url}/lfs/{requested['oid']}"}}}
+            for requested in json.loads(sent)["objects"]
+        ]
+        self._answer({"transfer": "basic", "objects": objects})
 
     def store(self, sent: bytes, oid: str) -> None:
         assert hashlib.sha256(sent).hexdigest() == oid
@@ -218,9 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif line["key"] == "deletedFile":
                 del stored.files[value["path"]]
         stored.commits.append(hashlib.sha1(sent).hexdigest())
-        self._answer(
-            {"success": True, "commitOid": stored.sha, "commitUrl": f"{self.hub.url}/{name}/commit/{stored.sha}"}
-        )
+        url = f"{self.hub.url}/{name}/commit/{stored.sha}"
+        self._answer({"success": True, "commitOid": stored.sha, "commitUrl": url})
 
     def validate(self, sent: bytes) -> None:
         self._answer({"errors": [], "warnings": []})
@@ -231,8 +190,7 @@ _ROUTES = (
     ("GET", _API, _Handler.info),
     ("GET", _API + r"/revision/(?P<rev>.+)", _Handler.info),
     ("GET", _API + r"/tree/(?P<rev>[^/]+)/?", _Handler.tree),
-    ("GET", r"/(?P<kind>datasets)?/?(?P<name>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)", _Handler.resolve),
-    ("HEAD", r"/(?P<kind>datasets)?/?(?P<name>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)", _Handler.resolve),
+    ("GET|HEAD", r"/(?P<kind>datasets)?/?(?P<name>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)", _Handler.resolve),
     ("GET", r"/api/whoami-v2", _Handler.whoami),
     ("POST", r"/api/repos/create", _Handler.create),
     ("POST", r"/api/validate-yaml", _Handler.validate),
@@ -254,8 +212,7 @@ def standing_in() -> Iterator[Standin]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_port}"
     server.handle_error = lambda *_: None  # some tests let the client close the connection
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield hub
     finally:

@@ -13,9 +13,8 @@ def image_names(folder):
 
 def test_the_image_folder_can_be_a_dataset(hub, tmp_path):
     hub.add("dataset", "somebody/cats", tiny_images(tmp_path / "cats"))
-    assert (
-        image_names("hf://datasets/somebody/cats") == image_names(str(tmp_path / "cats")) == ["0.png", "1.png", "2.png"]
-    )
+    names = image_names("hf://datasets/somebody/cats")
+    assert names == image_names(str(tmp_path / "cats")) == ["0.png", "1.png", "2.png"]
 
 
 def test_without_a_network_it_is_an_error(no_hub):

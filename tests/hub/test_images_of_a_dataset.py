@@ -1,7 +1,5 @@
 """The images of a dataset of the Hub."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.tiny import tiny_images
@@ -20,25 +18,19 @@ def cats(hub, tmp_path):
     return hub.add("dataset", "somebody/cats", folder)
 
 
-def names(folder):
-    return sorted(path.name for path in Path(folder).iterdir() if path.is_file())
-
-
-def test_the_images_of_a_dataset_become_a_folder(hub, cats):
-    folder = locate_folder("hf://datasets/somebody/cats")
-    assert names(folder) == ["0.png", "1.png", "1.txt", "2.png"]
-    assert len(find_images(folder)) == 3
-    assert sorted(hub.fetched()) == ["0.png", "1.png", "1.txt", "2.png"]
-
-
-def test_only_the_subfolder_is_downloaded(hub, cats):
-    assert names(locate_folder("hf://datasets/somebody/cats/more/night")) == ["0.png", "1.png"]
-    assert sorted(hub.fetched()) == ["more/night/0.png", "more/night/1.png"]
-
-
-def test_subfolders_are_downloaded_with_recursive(hub, cats):
-    assert names(locate_folder("hf://datasets/somebody/cats/more", recursive=True) / "night") == ["0.png", "1.png"]
-    assert sorted(hub.fetched()) == ["more/night/0.png", "more/night/1.png"]
+@pytest.mark.parametrize(
+    ("path", "recursive", "files"),
+    [
+        ("", False, ["0.png", "1.png", "1.txt", "2.png"]),
+        ("/more/night", False, ["more/night/0.png", "more/night/1.png"]),
+        ("/more", True, ["more/night/0.png", "more/night/1.png"]),
+    ],
+)
+def test_only_the_images_and_captions_of_the_folder_are_downloaded(hub, cats, path, recursive, files):
+    folder = locate_folder(f"hf://datasets/somebody/cats{path}", recursive=recursive)
+    downloaded = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+    assert sorted(f"{path}/{name}".strip("/") for name in downloaded) == sorted(hub.fetched()) == files
+    assert len(find_images(folder, recursive=recursive)) == len([name for name in files if name.endswith(".png")])
 
 
 def test_a_cached_commit_is_used_when_the_branch_has_changed(hub, cats):
@@ -65,9 +57,8 @@ def test_an_invalid_url_is_refused_with_the_valid_form(text):
 
 
 def test_without_a_network_the_error_suggests_a_folder(no_hub):
-    with pytest.raises(
-        UserError, match=r"data\.folder=hf:.*cannot be reached.*tinv prefetch.*set data\.folder to a local folder"
-    ):
+    message = r"data\.folder=hf:.*cannot be reached.*tinv prefetch.*set data\.folder to a local folder"
+    with pytest.raises(UserError, match=message):
         locate_folder("hf://datasets/somebody/cats")
 
 

@@ -19,34 +19,20 @@ unet/diffusion_pytorch_model.non_ema.safetensors unet/diffusion_pytorch_model.bi
 unet/diffusion_pytorch_model.fp16.bin unet/diffusion_pytorch_model.non_ema.bin vae/config.json
 vae/diffusion_pytorch_model.safetensors vae/diffusion_pytorch_model.fp16.safetensors vae/diffusion_pytorch_model.bin
 """.split()
-SETTINGS = {
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    "text_encoder/config.json",
-    "tokenizer/merges.txt",
-    "tokenizer/special_tokens_map.json",
-    "tokenizer/tokenizer_config.json",
-    "tokenizer/vocab.json",
-    "unet/config.json",
-    "vae/config.json",
-}
+SETTINGS = set(
+    """
+model_index.json scheduler/scheduler_config.json text_encoder/config.json tokenizer/merges.txt
+tokenizer/special_tokens_map.json tokenizer/tokenizer_config.json tokenizer/vocab.json unet/config.json vae/config.json
+""".split()
+)
 LISTING = dict.fromkeys(SD15, 1)
 
 
-def test_weights_are_selected_once_as_safetensors():
-    assert set(select_pipeline_files(LISTING, variant=None)) == SETTINGS | {
-        "text_encoder/model.safetensors",
-        "unet/diffusion_pytorch_model.safetensors",
-        "vae/diffusion_pytorch_model.safetensors",
-    }
-
-
-def test_a_variant_replaces_the_default_weights():
-    assert set(select_pipeline_files(LISTING, variant="fp16")) == SETTINGS | {
-        "text_encoder/model.fp16.safetensors",
-        "unet/diffusion_pytorch_model.fp16.safetensors",
-        "vae/diffusion_pytorch_model.fp16.safetensors",
-    }
+@pytest.mark.parametrize(("variant", "suffix"), [(None, ""), ("fp16", ".fp16")])
+def test_weights_are_selected_once_as_safetensors_of_the_variant(variant, suffix):
+    stems = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
+    weights = {f"{stem}{suffix}.safetensors" for stem in stems}
+    assert set(select_pipeline_files(LISTING, variant=variant)) == SETTINGS | weights
 
 
 def test_a_missing_variant_is_reported_with_the_existing_ones():
@@ -56,24 +42,22 @@ def test_a_missing_variant_is_reported_with_the_existing_ones():
 
 def test_old_repositories_without_safetensors_have_bin_files():
     old = {name: 1 for name in SD15 if not name.endswith(".safetensors")}
-    assert {name for name in select_pipeline_files(old, variant=None) if name not in SETTINGS} == {
-        "text_encoder/pytorch_model.bin",
-        "unet/diffusion_pytorch_model.bin",
-        "vae/diffusion_pytorch_model.bin",
-    }
+    folders = {"text_encoder": "pytorch_model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+    weights = {f"{folder}/{stem}.bin" for folder, stem in folders.items()}
+    assert set(select_pipeline_files(old, variant=None)) - SETTINGS == weights
 
 
 @pytest.mark.parametrize(
     ("variant", "shards", "index"),
     [
-        (None, "m-0000{}-of-00002.safetensors", "m.safetensors.index.json"),
-        ("fp16", "m-0000{}-of-00002.fp16.safetensors", "m.safetensors.index.fp16.json"),
-        ("fp16", "m.fp16-0000{}-of-00002.safetensors", "m.safetensors.index.fp16.json"),
+        (None, "-0000{}-of-00002.safetensors", ".safetensors.index.json"),
+        ("fp16", "-0000{}-of-00002.fp16.safetensors", ".safetensors.index.fp16.json"),
+        ("fp16", ".fp16-0000{}-of-00002.safetensors", ".safetensors.index.fp16.json"),
     ],
 )
 @pytest.mark.parametrize("stem", ["model", "diffusion_pytorch_model"])
 def test_all_shards_are_selected_with_their_index(variant, shards, index, stem):
-    expected = [name.replace("m", stem, 1) for name in (shards.format(1), shards.format(2), index)]
+    expected = [f"{stem}{name}" for name in (shards.format(1), shards.format(2), index)]
     others = [f"{stem}-00001-of-00003.bin", f"{stem}.bf16.safetensors", f"{stem}.bin.index.json"]
     assert select_component_files(["config.json", *others, *expected], variant=variant) == ["config.json", *expected]
 

@@ -29,19 +29,14 @@ def test_only_the_selected_files_are_downloaded(hub, repository):
     assert not (snapshot.folder / "big.bin").exists()
 
 
-def test_cached_files_are_not_downloaded_again(hub, repository):
-    get_snapshot(Repo("somebody/thing"), texts)
-    hub.requests.clear()
-    assert get_snapshot(Repo("somebody/thing"), texts).downloaded == []
-    assert hub.fetched() == []
-
-
-def test_a_cached_commit_is_used_without_a_request(hub, repository):
-    repo = Repo("somebody/thing", revision=repository.sha)
+@pytest.mark.parametrize("is_pinned", [False, True])
+def test_cached_files_are_not_downloaded_again_and_a_cached_commit_needs_no_request(hub, repository, is_pinned):
+    repo = Repo("somebody/thing", revision=repository.sha if is_pinned else None)
     get_snapshot(repo, texts)
     hub.requests.clear()
-    assert (get_snapshot(repo, texts).folder / "a.txt").read_text() == "a.txt"
-    assert hub.requests == []
+    again = get_snapshot(repo, texts)
+    assert again.downloaded == hub.fetched() == [] and (again.folder / "a.txt").read_text() == "a.txt"
+    assert (hub.requests == []) == is_pinned
 
 
 def test_missing_files_of_a_cached_commit_are_downloaded(hub, repository):
@@ -72,10 +67,9 @@ def test_an_incomplete_cache_is_not_used(hub, repository, monkeypatch):
 
 def test_a_cache_written_by_another_program_is_used(no_hub):
     folder = Path(constants.HF_HUB_CACHE) / "models--somebody--thing"
-    (folder / "snapshots" / "abc" / "deep").mkdir(parents=True)
-    (folder / "snapshots" / "abc" / "deep" / "c.txt").write_text("c")
-    (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text("abc")
+    for name, text in {"snapshots/abc/deep/c.txt": "c", "refs/main": "abc"}.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(text)
     assert dict(get_snapshot(Repo("somebody/thing"), texts).files) == {"deep/c.txt": 1}
 
 

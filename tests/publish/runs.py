@@ -39,43 +39,19 @@ def finished_run(
     widths: dict[str, int] = WIDTHS,
     **provenance: str,
 ) -> Path:
-    """Writes a run folder with an embedding of two vectors for each text encoder.
-
-    Args:
-        folder: the run folder.
-        overrides: further overrides.
-        images: the folder of the training images.
-        token: the placeholder token.
-        base: the base model.
-        encoders: the text encoders.
-        widths: of the vectors.
-        provenance: further entries.
-    """
-    all_overrides = [
-        f"data.folder={images}",
-        f"concept.placeholder_token='{token}'",
-        "concept.initializer_token=toy",
-        "model=local",
-        f"model.pretrained={base}",
-        *overrides,
-    ]
-    cfg = OmegaConf.merge(
-        SETTINGS, OmegaConf.from_dotlist([text for text in all_overrides if "." in text.partition("=")[0]])
-    )
+    """Writes a run folder with an embedding of two vectors for each text encoder."""
+    all_overrides = [f"data.folder={images}", f"concept.placeholder_token='{token}'", "concept.initializer_token=toy"]
+    all_overrides += ["model=local", f"model.pretrained={base}", *overrides]
+    dotlist = [text for text in all_overrides if "." in text.partition("=")[0]]
+    cfg = OmegaConf.merge(SETTINGS, OmegaConf.from_dotlist(dotlist))
     hydra = folder / ".hydra"
     hydra.mkdir(parents=True)
     OmegaConf.save(cfg, hydra / "config.yaml")
     (hydra / "overrides.yaml").write_text(yaml.safe_dump(all_overrides))
     (hydra / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"cwd": str(Path.cwd())}}}))
-    metadata = {
-        "base_model": base,
-        "kind": "object",
-        "initializer_token": "toy",
-        "steps": "3000",
-        "seed": "0",
-    } | provenance
+    metadata = {"base_model": base, "kind": "object", "initializer_token": "toy", "steps": "3000", "seed": "0"}
     vectors = {name: torch.randn(2, widths[name], generator=torch.Generator().manual_seed(0)) for name in encoders}
-    formats.write(folder / "learned_embeds.safetensors", LearnedEmbedding(token, vectors, metadata))
+    formats.write(folder / "learned_embeds.safetensors", LearnedEmbedding(token, vectors, metadata | provenance))
     (folder / "run.json").write_text(json.dumps(CARD))
     (folder / "samples").mkdir()
     for step in (0, 100, 3000):

@@ -32,15 +32,13 @@ def publisher(**options):
 
 
 def test_exactly_the_staged_files_are_uploaded(logged_in, run):
-    address = publisher().publish(run)
-    assert address == f"{logged_in.url}/alice/cat_toy"
+    assert publisher().publish(run) == f"{logged_in.url}/alice/cat_toy"
     uploaded = logged_in.repos["model", "alice/cat_toy"]
     staged = {p.relative_to(run / "hub").as_posix(): p.read_bytes() for p in (run / "hub").rglob("*") if p.is_file()}
     assert uploaded.files == staged
     assert not any(PRIVATE in data or TOKEN.encode() in data for data in uploaded.files.values())
     assert 'load_textual_inversion("alice/cat_toy")' in uploaded.files["README.md"].decode()
-    assert len(uploaded.commits) == 2
-    assert logged_in.tokens == {TOKEN}
+    assert len(uploaded.commits) == 2 and logged_in.tokens == {TOKEN}
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -51,10 +49,9 @@ def test_the_repository_is_private_by_default(logged_in, run, private):
 
 def test_private_files_are_not_uploaded_to_a_public_repository(logged_in, run):
     logged_in.repos["model", "alice/cat_toy"] = public = Stored()
-    with pytest.raises(UserError, match=r"hub\.private=true: .* is public"):
-        publisher().check()
-    with pytest.raises(UserError, match=r"hub\.private=true: .* is public"):
-        publisher().publish(run)
+    for upload in (publisher().check, lambda: publisher().publish(run)):
+        with pytest.raises(UserError, match=r"hub\.private=true: .* is public"):
+            upload()
     assert not public.files
     publisher(private=False).publish(run)
     assert public.files
@@ -71,19 +68,11 @@ def test_a_second_upload_deletes_files_that_are_no_longer_staged(logged_in, run,
     assert files["notes.md"] == b"written by hand"
 
 
-def test_the_owner_can_be_an_organization(logged_in, run):
-    publisher(repo_id="toys/cat").publish(run)
-    assert ("model", "toys/cat") in logged_in.repos
-
-
 @pytest.mark.parametrize(
     ("name", "repo"), [("cat_toy", "cat_toy"), ("lr=1e-3", "lr-1e-3"), ("a--b", "a-b"), (".x..y.", "x-y")]
 )
 def test_the_name_of_a_run_becomes_a_valid_repository_name(name, repo):
     assert resolve_repo_name(None, name) == repo
-
-
-# --- before training ----------------------------------------------------------------------------------------------
 
 
 def test_the_check_before_training_creates_nothing(logged_in):
@@ -94,25 +83,18 @@ def test_the_check_before_training_creates_nothing(logged_in):
     assert {method for method, _ in logged_in.requests} == {"GET"}
 
 
-def test_without_push_no_request_is_sent(hub):
-    publisher(push=False, repo_id="not a name").check()
-    assert not hub.requests
-
-
 @pytest.mark.parametrize("repo_id", ["a b", "a/b/c", "x" * 97, "a--b", "alice/.git"])
-def test_an_invalid_repository_id_is_refused(hub, repo_id):
+def test_an_invalid_repository_id_is_refused_and_without_push_no_request_is_sent(hub, repo_id):
+    publisher(push=False, repo_id=repo_id).check()
     with pytest.raises(UserError, match=r"hub\.repo_id must be"):
         publisher(repo_id=repo_id).check()
     assert not hub.requests
 
 
-def test_a_missing_token_is_reported(hub):
+def test_the_token_of_the_login_is_used_and_a_missing_token_is_reported(hub, tmp_path):
     with pytest.raises(UserError, match=r"hf auth login.*HF_TOKEN"):
         publisher().check()
     assert not hub.requests
-
-
-def test_the_token_of_the_login_is_used(hub, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "token").write_text(TOKEN)
     publisher().check()
@@ -137,9 +119,6 @@ def test_without_a_network_the_check_only_warns(no_hub, monkeypatch):
     with pytest.warns(UserWarning, match=r"cannot be reached.*tinv push"):
         publisher().check()
     assert time.monotonic() - started < 15
-
-
-# --- after training -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -185,14 +164,12 @@ def test_a_file_with_a_token_is_not_uploaded(logged_in, run):
     assert not logged_in.repos
 
 
-# --- tinv push --------------------------------------------------------------------------------------------------------
-
-
-def test_push_uses_the_settings_of_the_run(logged_in, tmp_path, capsys):
+def test_push_uses_the_settings_of_the_run_and_refuses_other_folders(logged_in, tmp_path, capsys):
+    assert (cli.main(["push", str(tmp_path)]), logged_in.requests) == (1, [])
+    assert "not a readable run folder" in capsys.readouterr().err
     images = tiny_images(tmp_path / "images")
     run = finished_run(tmp_path / "r", "hub.repo_id=my-mug", "hub.private=false", "hub.license=mit", images=images)
-    assert cli.main(["push", str(run)]) == 0
-    assert capsys.readouterr().out == f"{logged_in.url}/alice/my-mug\n"
+    assert (cli.main(["push", str(run)]), capsys.readouterr().out) == (0, f"{logged_in.url}/alice/my-mug\n")
     stored = logged_in.repos["model", "alice/my-mug"]
     assert not stored.private and b"license: mit" in stored.files["README.md"]
 
@@ -203,9 +180,3 @@ def test_flags_of_push_override_the_settings_of_the_run(logged_in, run):
     stored = logged_in.repos["model", "toys/other"]
     assert not stored.private and b"license: cc0-1.0" in stored.files["README.md"]
     assert not [name for name in stored.files if name.startswith("concept_images")]
-
-
-def test_push_of_another_folder_is_refused(logged_in, tmp_path, capsys):
-    assert cli.main(["push", str(tmp_path)]) == 1
-    assert "not a readable run folder" in capsys.readouterr().err
-    assert not logged_in.requests

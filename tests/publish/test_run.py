@@ -15,11 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = """
 model=local model.pretrained=somebody/tiny data=hub data.folder=hf://datasets/somebody/cats name=cat hub.push=true
 concept.placeholder_token=my-cat concept.initializer_token=toy embedding.num_vectors=2 data.batch_size=2
-data.val_draws=2 trainer.max_steps=4 trainer.accelerator=cpu
-trainer.val_check_interval=2 callbacks.samples.num_inference_steps=2
-callbacks.samples.every_n_steps=2 callbacks.checkpoints.every_n_steps=2
+data.val_draws=2 trainer.max_steps=4 trainer.accelerator=cpu trainer.val_check_interval=2
+callbacks.samples.num_inference_steps=2 callbacks.samples.every_n_steps=2 callbacks.checkpoints.every_n_steps=2
 """.split()
-LOGGERS = ["logger=[tensorboard,wandb]"]
 CHECKS = """
 assert pipe.maybe_convert_prompt("my-cat", pipe.tokenizer) == "my-cat my-cat_1"
 assert len(pipe.tokenizer("my-cat my-cat_1").input_ids) == 4
@@ -34,31 +32,28 @@ def published(tmp_path_factory):
     with standing_in() as hub:
         hub.add("model", "somebody/tiny", tiny_pipeline(folder / "source"))
         hub.add("dataset", "somebody/cats", tiny_images(folder / "cats"))
-        environment = os.environ | {
-            "HF_ENDPOINT": hub.url,
-            "HF_HOME": str(folder / "home"),
-            "HF_TOKEN": TOKEN,
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",
-            "WANDB_MODE": "offline",
-            "PYTHONPATH": str(ROOT),
-        }
-        process = _run([str(ROOT / "train.py"), *SETTINGS, *LOGGERS], folder, environment)
+        environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_TOKEN": TOKEN}
+        environment |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "WANDB_MODE": "offline"}
+        environment["PYTHONPATH"] = str(ROOT)
+        process = _run([str(ROOT / "train.py"), *SETTINGS, "logger=[tensorboard,wandb]"], folder, environment)
         (run,) = (folder / "outputs" / "cat").iterdir()
         yield hub, run, process, environment
 
 
 def _run(argv, cwd, environment):
-    return subprocess.run(
-        [sys.executable, *argv], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
-    )
+    command = [sys.executable, *argv]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def test_the_run_prints_the_url(published):
+def test_the_run_prints_the_url_and_uploads_no_log_and_no_checkpoint(published):
     hub, _, process, _ = published
     assert process.returncode == 0, process.stderr
     assert f"uploaded: {hub.url}/alice/cat" in process.stdout
     assert hub.repos["model", "alice/cat"].private
+    names = """README.md concept_images/0.jpeg concept_images/1.jpeg concept_images/2.jpeg learned_embeds.bin
+        learned_embeds.safetensors samples/step_000000.png samples/step_000004.png token_identifier.txt
+        type_of_concept.txt"""
+    assert sorted(hub.repos["model", "alice/cat"].files) == names.split()
 
 
 def test_the_token_is_in_no_file_and_no_output(published):
@@ -71,22 +66,6 @@ def test_the_token_is_in_no_file_and_no_output(published):
     assert TOKEN not in process.stdout + process.stderr
     assert not any(TOKEN.encode() in data for data in hub.repos["model", "alice/cat"].files.values())
     assert hub.tokens == {TOKEN}
-
-
-def test_no_log_and_no_checkpoint_is_uploaded(published):
-    hub, _, _, _ = published
-    assert sorted(hub.repos["model", "alice/cat"].files) == [
-        "README.md",
-        "concept_images/0.jpeg",
-        "concept_images/1.jpeg",
-        "concept_images/2.jpeg",
-        "learned_embeds.bin",
-        "learned_embeds.safetensors",
-        "samples/step_000000.png",
-        "samples/step_000004.png",
-        "token_identifier.txt",
-        "type_of_concept.txt",
-    ]
 
 
 def test_the_code_of_the_card_draws_an_image(published, tmp_path):

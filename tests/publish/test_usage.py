@@ -24,13 +24,8 @@ def test_the_code_of_the_card_loads_all_vectors_and_draws(tmp_path, monkeypatch,
     pipeline = published(layout)
     save(pipeline, tmp_path / "model")
     widths = {name: getattr(pipeline, part).get_input_embeddings().weight.shape[1] for name, part in encoders.items()}
-    run = finished_run(
-        tmp_path / "run",
-        images=tiny_images(tmp_path / "p"),
-        base=str(tmp_path / "model"),
-        encoders=tuple(encoders),
-        widths=widths,
-    )
+    images, base = tiny_images(tmp_path / "p"), str(tmp_path / "model")
+    run = finished_run(tmp_path / "run", images=images, base=base, encoders=tuple(encoders), widths=widths)
     shutil.copytree(stage(run, run, repo_id="alice/cat-toy", license=None, concept_images=True), "alice/cat-toy")
     code = re.search(r"```python\n(.*?)```", (tmp_path / "alice/cat-toy/README.md").read_text(), re.DOTALL)[1]
     variables: dict = {}

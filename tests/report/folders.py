@@ -33,13 +33,7 @@ def make_image(seed: int, side: int = 64, noise: bool = False) -> Image.Image:
 
 
 def write_samples(
-    run: Path,
-    steps: Sequence[int],
-    *,
-    prompts: Sequence[str] = PROMPTS,
-    seeds: Sequence[str] = SEEDS,
-    token: str = "<cat>",
-    **look: Any,
+    run: Path, steps: Sequence[int], *, prompts: Any = PROMPTS, seeds: Any = SEEDS, token: str = "<cat>", **look: Any
 ) -> None:
     (run / "samples").mkdir(parents=True, exist_ok=True)
     rows = [prompt.replace("{}", token) for prompt in prompts]
@@ -50,12 +44,7 @@ def write_samples(
 
 
 def write_run(
-    run: Path,
-    *,
-    losses: Sequence[float] = (0.3, 0.2, 0.15),
-    token: str = "<cat>",
-    status: Status | None = None,
-    **card: Any,
+    run: Path, *, losses: Any = (0.3, 0.2, 0.15), token: str = "<cat>", status: Any = None, **card: Any
 ) -> None:
     """Writes all files of a run except samples and embedding."""
     run.mkdir(parents=True, exist_ok=True)
@@ -64,13 +53,9 @@ def write_run(
         numbers.log_metrics({"val/loss": loss, "train/loss": loss * 1.5, "train/lr": 1e-3}, step=i * 10)
         numbers.log_metrics({"embedding/norm": 0.4 + i, "embedding/norm_percentile": 50.0 + i}, step=i * 10)
     numbers.flush()
+    concept = {"placeholder_token": token, "initializer_token": "toy", "kind": "object", "num_vectors": {"clip_l": 2}}
     card_values = {
-        "concept": {
-            "placeholder_token": token,
-            "initializer_token": "toy",
-            "kind": "object",
-            "num_vectors": {"clip_l": 2},
-        },
+        "concept": concept,
         "max_steps": (len(losses) - 1) * 10,
         "command": "train.py +experiment=cat_toy",
         "result": {"embedding_stats": {"nearest": {token: ["cat", "toy"]}}},
@@ -86,14 +71,9 @@ def write_sweep(folder: Path, swept: Sequence[Mapping[str, str]], statuses: Mapp
     """Writes a sweep whose points have statuses, but no run folders yet."""
     folder.mkdir(parents=True, exist_ok=True)
     points = [SweepPoint(number, (), values) for number, values in enumerate(swept)]
-    write_plan(
-        folder,
-        id="1",
-        command=["+experiment=cat_toy", "optimizer.lr=1,2"],
-        config_dir=None,
-        settings={"monitor": "val/loss", "seed": 0},
-        points=[(point, {}) for point in points],
-    )
+    command, settings = ["+experiment=cat_toy", "optimizer.lr=1,2"], {"monitor": "val/loss", "seed": 0}
+    plan = [(point, {}) for point in points]
+    write_plan(folder, id="1", command=command, config_dir=None, settings=settings, points=plan)
     results = SweepResults(folder, monitor="val/loss")
     results.add(points)
     for number, status in (statuses or {}).items():

@@ -21,8 +21,6 @@ HOSTILE = "</script><script>window.hit=1</script><img src=//evil.test/x onerror=
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 DESKTOP = {"viewport": {"width": 1400, "height": 900}}
 DARK = {**DESKTOP, "color_scheme": "dark"}
-
-
 CONTRAST = """() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
   const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
@@ -105,13 +103,13 @@ def points(page: Any, rows: str) -> list[str]:
 
 def test_tables_sort_numerically_with_missing_values_last(open_page, sweep):
     page = open_page(sweep)
-    page.get_by_role("button", name="num_vectors").click()
+    button = page.get_by_role("button", name="num_vectors")
+    button.click()
     assert column(page, 1) == ["1", "2", "4", "10"]
-    page.get_by_role("button", name="num_vectors").press("Enter")
+    button.press("Enter")
     assert column(page, 1) == ["10", "4", "2", "1"]
     heads = page.locator("thead th")
-    assert heads.nth(1).get_attribute("aria-sort") == "descending"
-    assert heads.nth(0).get_attribute("aria-sort") is None
+    assert [heads.nth(i).get_attribute("aria-sort") for i in (0, 1)] == [None, "descending"]
     page.locator("thead").get_by_role("button", name="val/loss").click()
     assert points(page, "tbody tr") == ["1", "0", "3", "2"]
 
@@ -129,9 +127,8 @@ def test_samples_enlarge_and_the_keyboard_selects_others(open_page, sweep):
     visited = [details()]
     for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
         page.keyboard.press(key)
-        assert details() not in visited[1:]
         visited.append(details())
-    assert visited[0] == visited[4]
+    assert visited[0] == visited[4] and len(set(visited)) == 4
     assert visited[2][0].startswith("point 1 ")
     page.keyboard.press(",")
     assert "step 10" in details()[0]
@@ -142,15 +139,14 @@ def test_samples_enlarge_and_the_keyboard_selects_others(open_page, sweep):
 
 def test_the_step_slider_changes_all_samples(open_page, sweep):
     page = open_page(sweep)
-    before = page.locator(".thumb img").evaluate_all("all => all.map((one) => one.src)")
-    slider = page.get_by_role("slider", name="Step")
-    slider.focus()
+    images, sources = page.locator(".thumb img"), "images => images.map((image) => image.src)"
+    before = images.evaluate_all(sources)
+    page.get_by_role("slider", name="Step").focus()
     page.keyboard.press("Home")
-    after = page.locator(".thumb img").evaluate_all("all => all.map((one) => one.src)")
-    assert not set(before) & set(after)
-    assert page.locator(".thumb img").evaluate_all("all => all.every((one) => one.naturalWidth)")
+    assert not set(before) & set(images.evaluate_all(sources))
+    assert images.evaluate_all("images => images.every((image) => image.naturalWidth)")
     page.keyboard.press("End")
-    assert page.locator(".thumb img").evaluate_all("all => all.map((one) => one.src)") == before
+    assert images.evaluate_all(sources) == before
 
 
 def test_samples_can_be_filtered_by_seed_and_sorted_by_value(open_page, sweep):
@@ -173,20 +169,17 @@ def test_a_point_is_highlighted_everywhere(open_page, sweep):
 
 def test_curves_have_smoothing_and_a_log_scale(open_page, sweep):
     page = open_page(sweep)
-
-    def lines() -> list[str]:
+    drawn = []
+    for change in (
+        lambda: None,
+        page.get_by_label("Log scale").check,
+        lambda: page.get_by_label("Smoothing").press("End"),
+        lambda: page.locator("select[name=metric]").select_option("embedding/norm"),
+    ):
+        change()
         paths = page.locator("#curves-chart path[data-of]")
-        return paths.evaluate_all("all => all.map((one) => one.getAttribute('d'))")
-
-    drawn = [lines()]
-    page.get_by_label("Log scale").check()
-    drawn.append(lines())
-    page.get_by_label("Smoothing").press("End")
-    drawn.append(lines())
-    page.locator("select[name=metric]").select_option("embedding/norm")
-    drawn.append(lines())
-    assert [len(paths) for paths in drawn] == [3] * 4
-    assert len({tuple(paths) for paths in drawn}) == 4
+        drawn.append(paths.evaluate_all("paths => paths.map((path) => path.getAttribute('d'))"))
+    assert [len(paths) for paths in drawn] == [3] * 4 and len(set(map(tuple, drawn))) == 4
     assert not any("NaN" in path for paths in drawn for path in paths)
 
 
@@ -195,12 +188,9 @@ def test_pages_fit_the_window_and_have_accessible_texts(open_page, sweep, option
     for folder in (sweep, sweep / "0"):
         page = open_page(folder, **options)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert page.evaluate(CONTRAST) == []
-        assert page.evaluate(NAMELESS) == []
+        assert page.evaluate(CONTRAST) == page.evaluate(NAMELESS) == []
 
 
 def test_an_empty_sweep_opens(open_page, tmp_path):
-    write_sweep(tmp_path / "none", [])
-    open_page(tmp_path / "none")
-    write_sweep(tmp_path / "one", [{"seed": "1"}])
-    open_page(tmp_path / "one")
+    open_page(write_sweep(tmp_path / "none", []))
+    open_page(write_sweep(tmp_path / "one", [{"seed": "1"}]))

@@ -62,9 +62,8 @@ def write_page(folder: Path) -> Page:
 @pytest.fixture
 def sweep(tmp_path):
     """Two completed points, a failed one, a running one and a waiting one."""
-    swept = [
-        {"embedding.num_vectors": n, "optimizer.lr": lr} for n, lr in zip("12121", ("1e-3", "1e-3", "5", "1e-2", "1"))
-    ]
+    values = zip("12121", ("1e-3", "1e-3", "5", "1e-2", "1"))
+    swept = [{"embedding.num_vectors": n, "optimizer.lr": lr} for n, lr in values]
     failed = Status("failed", reason="the loss is not finite at step 3; lower optimizer.lr", seconds=3)
     folder = write_sweep(tmp_path / "toy" / "sweep", swept, {2: failed})
     for number, loss in ((0, 0.2), (1, 0.1)):
@@ -90,39 +89,33 @@ def test_the_table_has_a_row_for_each_point_with_its_current_status(sweep):
     assert [point["value"] for point in page.data["points"]] == [0.2, 0.1, None, 0.35, None]
     assert [point["final"] for point in page.data["points"]] == [True, True, False, False, False]
     assert "lower optimizer.lr" in page.texts["article"]
-    assert "so far" in page.texts["table"]
-    assert page.texts["table"].count("best") == 1
+    assert "so far" in page.texts["table"] and page.texts["table"].count("best") == 1
 
 
 def test_the_page_has_all_curves_and_swept_settings(sweep):
     data = write_page(sweep).data
     assert list(data["curves"])[:2] == ["val/loss", "train/loss"]
-    assert [(curve["key"], curve["y"]) for curve in data["curves"]["val/loss"]] == [
-        (0, [0.4, 0.3, 0.2]),
-        (1, [0.4, 0.3, 0.1]),
-        (3, [0.4, 0.35]),
-    ]
+    curves = {curve["key"]: curve["y"] for curve in data["curves"]["val/loss"]}
+    assert curves == {0: [0.4, 0.3, 0.2], 1: [0.4, 0.3, 0.1], 3: [0.4, 0.35]}
     assert [axis["name"] for axis in data["axes"]] == ["num_vectors", "lr"]
-    assert data["axes"][1]["is_log"]
-    assert data["axes"][1]["at"] == [1e-3, 1e-3, 5, 1e-2, 1]
+    assert data["axes"][1]["is_log"] and data["axes"][1]["at"] == [1e-3, 1e-3, 5, 1e-2, 1]
 
 
 def test_the_contact_sheet_shows_the_last_step_and_contains_the_others(sweep):
     page = write_page(sweep)
     assert [thumb["data-step"] for thumb in page.thumbs] == ["20"] * 8 + ["0"] * 4
     assert {thumb["data-prompt"] for thumb in page.thumbs} == {"a photo of a <cat>", "a <cat> on the beach"}
-    assert page.data["steps"] == [0, 10, 20]
-    assert len(page.data["frames"]) == 8
+    assert {thumb["data-seed-name"] for thumb in page.thumbs} == set(SEEDS)
+    assert page.data["steps"] == [0, 10, 20] and len(page.data["frames"]) == 8
     assert all(set(frames) == {"0", "10"} for frames in page.data["frames"].values())
 
 
 def test_points_with_different_tokens_share_columns(tmp_path):
-    folder = write_sweep(
-        tmp_path / "sweep", [{"concept.placeholder_token": "<a>"}, {"concept.placeholder_token": "<b>"}]
-    )
-    for number, word in enumerate(("<a>", "<b>")):
-        write_run(folder / str(number), token=word)
-        write_samples(folder / str(number), [0], token=word)
+    tokens = "<a>", "<b>"
+    folder = write_sweep(tmp_path / "sweep", [{"concept.placeholder_token": token} for token in tokens])
+    for number, token in enumerate(tokens):
+        write_run(folder / str(number), token=token)
+        write_samples(folder / str(number), [0], token=token)
     page = write_page(folder)
     assert {thumb["data-column"] for thumb in page.thumbs} == {"0", "1"}
     assert {thumb["data-prompt"] for thumb in page.thumbs} >= {"a photo of a <a>", "a photo of a <b>"}
@@ -135,19 +128,17 @@ def test_a_run_has_a_row_for_each_step(tmp_path):
     assert [thumb["data-row"] for thumb in page.thumbs] == ["0"] * 4 + ["10"] * 4 + ["20"] * 4
     assert list(page.data["charts"])[:2] == ["Loss", "Learning rate"]
     assert [curve["key"] for curve in page.data["charts"]["Loss"]] == ["train/loss", "val/loss"]
-    commands = page.texts["pre"]
-    assert "python train.py +experiment=cat_toy" in commands
-    assert "0123456789ab, with uncommitted changes" in page.texts["section"]
-    assert "no embedding yet" in page.texts["section"]
+    assert "python train.py +experiment=cat_toy" in page.texts["pre"]
+    for text in ("0123456789ab, with uncommitted changes", "no embedding yet"):
+        assert text in page.texts["section"]
 
 
 def test_hostile_names_are_escaped(tmp_path):
-    folder = write_sweep(
-        tmp_path / "sweep", [{"name": HOSTILE}, {"name": "</script>"}], {1: Status("failed", reason=HOSTILE)}
-    )
+    failed = Status("failed", reason=HOSTILE)
+    folder = write_sweep(tmp_path / "sweep", [{"name": HOSTILE}, {"name": "</script>"}], {1: failed})
     write_run(folder / "0", token=HOSTILE)
     write_samples(folder / "0", [0, 10], prompts=[HOSTILE], seeds=[HOSTILE])
-    write_run(folder / "1", status=Status("failed", reason=HOSTILE), card={"command": HOSTILE})
+    write_run(folder / "1", status=failed, card={"command": HOSTILE})
     for page in (write_page(folder), write_page(folder / "0")):
         assert len(page.all("script")) == 2
         assert not [attributes for _, attributes in page.elements if any(name.startswith("on") for name in attributes)]
@@ -157,18 +148,15 @@ def test_hostile_names_are_escaped(tmp_path):
 
 
 def test_the_policy_of_a_page_allows_only_its_own_script(sweep):
-    policy = next(meta["content"] for meta in write_page(sweep).all("meta") if "http-equiv" in meta)
-    assert policy.startswith("default-src 'none'; img-src data:;")
-    assert "unsafe" not in policy
-    assert not [attributes for _, attributes in write_page(sweep).elements if "style" in attributes], (
-        "the policy forbids it"
-    )
+    page = write_page(sweep)
+    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
+    assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
+    assert not [attributes for _, attributes in page.elements if "style" in attributes], "the policy forbids it"
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda run: (run / "metrics.csv").write_text("step,val/loss\n0,0.4\n10,0.3\n20,0."),
         lambda run: (run / "metrics.csv").write_bytes(b"\xff\xfe\x00step,\n,,,\n\x00"),
         lambda run: (run / "metrics.csv").unlink(),
         lambda run: (run / "run.json").write_text('{"concept": ['),
@@ -195,9 +183,8 @@ def test_an_incomplete_last_line_of_the_metrics_is_ignored(sweep):
 
 def test_a_sweep_without_points_and_a_sweep_with_one_point_have_pages(tmp_path):
     assert write_page(write_sweep(tmp_path / "none", [])).data["points"] == []
-    page = write_page(write_sweep(tmp_path / "one", [{"seed": "1"}]))
-    assert page.data["points"][0]["status"] == "waiting"
-    assert page.data["axes"] == []
+    data = write_page(write_sweep(tmp_path / "one", [{"seed": "1"}])).data
+    assert (data["points"][0]["status"], data["axes"]) == ("waiting", [])
 
 
 @pytest.mark.parametrize(("monitor", "direction"), [("val/loss", "minimize"), ("eval/score", "maximize"), ("x", None)])
@@ -218,22 +205,14 @@ def test_a_killed_point_has_the_status_in_the_results_of_the_sweep(sweep):
     assert write_page(sweep).data["points"][2]["status"] == "failed"
 
 
-@pytest.mark.parametrize("name", ["absent", "file", "empty"])
-def test_another_folder_is_refused(tmp_path, name):
+@pytest.mark.parametrize("name", ["absent", "file", "empty", "outputs"])
+def test_another_folder_is_refused_and_the_newest_run_in_it_is_named(tmp_path, name):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty" / "2026").mkdir(parents=True)
-    with pytest.raises(UserError, match="Give the folder of a sweep or of a run"):
-        write_report(tmp_path / name)
-
-
-def test_the_error_for_a_parent_folder_names_the_newest_run(tmp_path):
     write_run(tmp_path / "outputs" / "2026")
-    with pytest.raises(UserError, match=r"the newest in it is .*2026"):
-        write_report(tmp_path / "outputs")
-
-
-def test_samples_have_the_labels_of_their_seeds(sweep):
-    assert {thumb["data-seed-name"] for thumb in write_page(sweep).thumbs} == set(SEEDS)
+    message = "the newest in it is .*2026" if name == "outputs" else "Give the folder of a sweep or of a run"
+    with pytest.raises(UserError, match=message):
+        write_report(tmp_path / name)
 
 
 def test_the_samples_of_all_concepts_are_side_by_side(tmp_path):
@@ -247,8 +226,7 @@ def test_the_samples_of_all_concepts_are_side_by_side(tmp_path):
     page = write_page(run)
     assert page.texts["h1"].strip() == "<cat>, <dog>"
     assert [thumb["data-column"] for thumb in page.thumbs[:8]] == ["0", "0", "1", "1", "2", "2", "3", "3"]
-    assert {"./concepts/cat/learned_embeds.safetensors", "./concepts/dog/learned_embeds.safetensors"} <= {
-        link["href"].replace("./.", ".") for link in page.all("a")
-    }
+    links = {link["href"].replace("./.", ".") for link in page.all("a")}
+    assert {f"./concepts/{name}/learned_embeds.safetensors" for name in ("cat", "dog")} <= links
     assert "wolf" in page.texts["section"]
     assert "'a {dog} on the beach'" in page.texts["pre"]

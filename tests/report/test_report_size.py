@@ -8,17 +8,17 @@ from tinv.report import write_report
 from tinv.report.contact_sheet import SheetSource, make_contact_sheet
 from tinv.report.downsample import pick_evenly, shorten_curve
 from tinv.report.thumbnails import thumbnail
+from tinv.runs.layout import samples_path
 
 MAX_SIZE = 32_000_000
 """Bytes, as docs/report.md says."""
 
 
 def sources(folder, rows, **look):
+    steps = (0, 10, 20)
     for row in range(rows):
-        write_samples(folder / str(row), [0, 10, 20], **look)
-    return [
-        SheetSource(row, {s: [folder / f"{row}/samples/step_{s:06d}.png"] for s in (0, 10, 20)}) for row in range(rows)
-    ]
+        write_samples(folder / str(row), steps, **look)
+    return [SheetSource(row, {s: [samples_path(folder / str(row), s)] for s in steps}) for row in range(rows)]
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,7 @@ def sources(folder, rows, **look):
 def test_steps_are_omitted_first_then_seeds_then_prompts(tmp_path, max_images, expected):
     sheet = make_contact_sheet(sources(tmp_path, 2), max_images=max_images)
     assert tuple(map(len, (sheet.steps, sheet.seeds, sheet.columns))) == expected
-    assert sheet.steps[-1] == 20
-    assert bool(sheet.omitted) == (expected != (3, 2, 2))
+    assert sheet.steps[-1] == 20 and bool(sheet.omitted) == (expected != (3, 2, 2))
     assert [len(row.frames) for row in sheet.rows] == [expected[0]] * 2
 
 
@@ -51,8 +50,7 @@ def test_a_shortened_curve_has_all_peaks():
     values[1234], values[5678] = 99, -99
     curve = [(i, float(value)) for i, value in enumerate(values)]
     short = shorten_curve(curve, 500)
-    assert len(short) <= 500
-    assert short[-1] == curve[-1]
+    assert len(short) <= 500 and short[-1] == curve[-1]
     assert {(1234, 99.0), (5678, -99.0)} <= set(short) <= set(curve)
     assert shorten_curve(curve[:500], 500) == curve[:500]
 
@@ -66,11 +64,9 @@ def test_the_first_and_the_last_item_are_picked():
 
 @pytest.mark.slow
 def test_the_page_of_300_points_with_incompressible_images_is_limited(tmp_path):
-    count = 300
-    swept = [{"seed": str(i), "optimizer.lr": str(i / 7), "name": "x" * 200} for i in range(count)]
+    swept = [{"seed": str(i), "optimizer.lr": str(i / 7), "name": "x" * 200} for i in range(300)]
     folder = write_sweep(tmp_path / "sweep", swept)
-    for i in range(count):
+    for i in range(300):
         write_run(folder / str(i), losses=np.random.default_rng(i).normal(size=120).tolist())
         write_samples(folder / str(i), [0, 10], prompts=["a {}"], side=128, noise=True)
-    size = write_report(folder).stat().st_size
-    assert MAX_SIZE / 4 < size < MAX_SIZE
+    assert MAX_SIZE / 4 < write_report(folder).stat().st_size < MAX_SIZE

@@ -3,34 +3,26 @@
 import os
 import subprocess
 
-import pytest
-
 from tinv.runs import environment
 from tinv.runs.environment import get_git_state, mask_secret, read_hydra_choices
 
 
 def test_choices_come_from_hydras_files(tmp_path):
     assert read_hydra_choices(tmp_path) is None
-    folder = tmp_path / ".hydra"
-    folder.mkdir()
+    (folder := tmp_path / ".hydra").mkdir()
     (folder / "config.yaml").write_text("seed: 0\n")
     (folder / "overrides.yaml").write_text("- +experiment=cat_toy\n- logger.wandb.api_key=abc\n")
     (folder / "hydra.yaml").write_text("hydra: {runtime: {choices: {model: toybox, hydra/launcher: basic}}}\n")
     content = read_hydra_choices(tmp_path)
-    assert content is not None
     assert content["overrides"] == ["+experiment=cat_toy", "logger.wandb.api_key=***"]
-    assert content["choices"] == {"model": "toybox"}
-    assert len(content["config_sha256"]) == 64
+    assert content["choices"] == {"model": "toybox"} and len(content["config_sha256"]) == 64
 
 
-@pytest.mark.parametrize("name", ["hub.hf_token", "api_key", "WANDB_API_KEY", "a.password", "client_secret", "x.auth"])
-def test_secrets_are_masked(name):
-    assert mask_secret(f"{name}=abc") == f"{name}=***"
-
-
-@pytest.mark.parametrize("argument", ["embedding=token", "concept.placeholder_token=<token>", "--multirun", "seed=0,1"])
-def test_other_arguments_are_not_masked(argument):
-    assert mask_secret(argument) == argument
+def test_only_secrets_are_masked():
+    for name in ("hub.hf_token", "api_key", "WANDB_API_KEY", "a.password", "client_secret", "x.auth"):
+        assert mask_secret(f"{name}=abc") == f"{name}=***"
+    for argument in ("embedding=token", "concept.placeholder_token=<token>", "--multirun", "seed=0,1"):
+        assert mask_secret(argument) == argument
 
 
 def test_git_state_of_the_code_without_side_effects(tmp_path, monkeypatch):
@@ -45,7 +37,6 @@ def test_git_state_of_the_code_without_side_effects(tmp_path, monkeypatch):
     index = (tmp_path / ".git" / "index").read_bytes()
     clean = get_git_state()
     assert (tmp_path / ".git" / "index").read_bytes() == index, "another process may use the repository"
-    assert clean is not None
     assert (len(clean["commit"]), clean["dirty"]) == (40, False)
     source.write_text("changed")
     assert get_git_state() == {**clean, "dirty": True}

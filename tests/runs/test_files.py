@@ -27,8 +27,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     with pytest.raises(RuntimeError), write_atomically(path) as draft:
         draft.write_text("incomplete")
         raise RuntimeError
-    assert path.read_text() == '{\n  "step": 1\n}\n'
-    assert names(tmp_path) == {"card.json"}
+    assert path.read_text() == '{\n  "step": 1\n}\n' and names(tmp_path) == {"card.json"}
 
 
 def test_a_folder_replaces_only_a_folder_of_its_kind(tmp_path):
@@ -58,8 +57,7 @@ def test_a_failed_folder_keeps_the_old_one_and_leaves_no_other(tmp_path, monkeyp
     monkeypatch.setattr(Path, "replace", replace)
     with pytest.raises(UserError, match="the disk is full"):
         write_folder(tmp_path / "a", "second")
-    assert names(tmp_path) == {"a"}
-    assert names(tmp_path / "a") == {"marker", "first"}
+    assert names(tmp_path) == {"a"} and names(tmp_path / "a") == {"marker", "first"}
 
 
 def test_the_umask_sets_the_permissions_of_a_file(tmp_path):
@@ -73,11 +71,8 @@ def test_the_umask_sets_the_permissions_of_a_file(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path):
-    with (
-        pytest.raises(UserError, match=r"cannot write .*big: the disk is full"),
-        write_atomically(tmp_path / "big"),
-        open("/dev/full", "w") as full,
-    ):
+    message = r"cannot write .*big: the disk is full"
+    with pytest.raises(UserError, match=message), write_atomically(tmp_path / "big"), open("/dev/full", "w") as full:
         full.write("x" * 100_000)
     assert not names(tmp_path)
 

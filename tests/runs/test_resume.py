@@ -19,14 +19,10 @@ def make_run(root_dir: Path, time: str, *steps: int, name: str = "cat") -> Path:
     return run_dir
 
 
-def test_a_new_run_gets_a_folder_below_its_name(tmp_path):
-    folder = Path(choose_run_dir(tmp_path, "cat"))
-    assert folder.is_dir() and folder.parent == tmp_path / "cat"
-
-
-def test_runs_that_start_in_the_same_second_get_different_folders(tmp_path):
+def test_runs_that_start_in_the_same_second_get_different_folders_below_their_name(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(lambda _: choose_run_dir(tmp_path, "cat"), range(16)))) == 16
+        folders = {Path(path) for path in pool.map(lambda _: choose_run_dir(tmp_path, "cat"), range(16))}
+    assert len(folders) == 16 and all(path.is_dir() and path.parent == tmp_path / "cat" for path in folders)
 
 
 def test_checkpoints_are_sorted_by_step_newest_first(tmp_path):
@@ -35,19 +31,15 @@ def test_checkpoints_are_sorted_by_step_newest_first(tmp_path):
     assert [checkpoint_step(path) for path in list_checkpoints(run)] == [1_000_000, 1000, 500]
 
 
-def test_latest_is_the_newest_run_with_a_checkpoint(tmp_path):
-    older = make_run(tmp_path, "2026-01-01_00-00-00", 500, 1000)
+def test_latest_is_the_newest_run_with_a_checkpoint_and_the_last_of_its_second(tmp_path):
+    make_run(tmp_path, "2026-01-01_00-00-00", 500)
+    for suffix in ("", "_2", "_10"):
+        newest = make_run(tmp_path, f"2026-01-01_00-00-01{suffix}", 500, 1000)
     make_run(tmp_path, "2026-01-02_00-00-00")
     make_run(tmp_path, "2026-01-03_00-00-00", 500, name="dog")
-    assert choose_run_dir(tmp_path, "cat", "latest") == choose_run_dir(tmp_path, "cat", "auto") == str(older)
-    assert find_checkpoint(tmp_path / "cat", "latest") == checkpoint_path(older, 1000)
-    assert find_checkpoint(older, "latest") == checkpoint_path(older, 1000)
-
-
-def test_runs_of_the_same_second_are_sorted_by_their_number(tmp_path):
-    for suffix in ("", "_2", "_10"):
-        newest = make_run(tmp_path, f"2026-01-01_00-00-00{suffix}", 5)
-    assert choose_run_dir(tmp_path, "cat", "latest") == str(newest)
+    assert choose_run_dir(tmp_path, "cat", "latest") == choose_run_dir(tmp_path, "cat", "auto") == str(newest)
+    for folder in (tmp_path / "cat", newest):
+        assert find_checkpoint(folder, "latest") == checkpoint_path(newest, 1000)
 
 
 def test_resume_takes_a_step_a_run_folder_or_a_file(tmp_path):

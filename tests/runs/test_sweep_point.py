@@ -12,10 +12,7 @@ from tinv.runs.sweep_point import find_sweep_point
     ("swept", "label"),
     [
         ({"embedding.num_vectors": "2", "optimizer.lr": "1e-3"}, "num_vectors=2 lr=1e-3"),
-        (
-            {"callbacks.samples.every_n_steps": "2", "callbacks.export.every_n_steps": "3"},
-            "callbacks.samples.every_n_steps=2 callbacks.export.every_n_steps=3",
-        ),
+        ({"data.repeats": "2", "val.repeats": "3"}, "data.repeats=2 val.repeats=3"),
         ({"seed": "1"}, "seed=1"),
         ({}, ""),
     ],
