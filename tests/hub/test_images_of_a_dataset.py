@@ -1,9 +1,13 @@
 """The images of a dataset of the Hub."""
 
+from pathlib import PurePath
+
 import pytest
 
 from tests.tiny import tiny_images
+from tinv.concept import Concept
 from tinv.data import locate
+from tinv.data.datamodule import ConceptDataModule
 from tinv.data.images import find_images
 from tinv.data.locate import locate_folder
 from tinv.errors import UserError
@@ -27,10 +31,14 @@ def cats(hub, tmp_path):
     ],
 )
 def test_only_the_images_and_captions_of_the_folder_are_downloaded(hub, cats, path, recursive, files):
-    folder = locate_folder(f"hf://datasets/somebody/cats{path}", recursive=recursive)
+    concept = Concept(placeholder_token="<cat-toy>", initializer_token="toy")
+    url = f"hf://datasets/somebody/cats{path}"
+    folder = locate_folder(url, recursive=recursive)
     downloaded = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
     assert sorted(f"{path}/{name}".strip("/") for name in downloaded) == sorted(hub.fetched()) == files
-    assert len(find_images(folder, recursive=recursive)) == len([name for name in files if name.endswith(".png")])
+    images = ConceptDataModule(concept=concept, seed=0, folder=url, recursive=recursive).images
+    assert images == find_images(folder, recursive=recursive)
+    assert [image.name for image in images] == [PurePath(name).name for name in files if name.endswith(".png")]
 
 
 def test_a_cached_commit_is_used_when_the_branch_has_changed(hub, cats):
@@ -38,8 +46,7 @@ def test_a_cached_commit_is_used_when_the_branch_has_changed(hub, cats):
     first = locate_folder(pinned)
     cats.commits.append("f" * 40)
     hub.requests.clear()
-    assert locate_folder(pinned) == first
-    assert not hub.requests
+    assert locate_folder(pinned) == first and not hub.requests
     assert locate_folder("hf://datasets/somebody/cats") != first
 
 

@@ -60,7 +60,7 @@ def test_a_model_is_downloaded_once_in_one_variant_at_one_commit(hub, tmp_path, 
     weights = [name for name in hub.fetched() if name.endswith((".safetensors", ".bin"))]
     assert len(weights) == 4 and all((".fp16." in name) == (variant is not None) for name in weights)
     assert len(hub.fetched()) == len(set(hub.fetched()))
-    assert model.revision == stored.sha
+    assert model.revision == stored.sha and model.fingerprint == load(str(folder), variant=variant).fingerprint
     commits = {path.split("/resolve/")[1].split("/")[0] for _, path in hub.requests if "/resolve/" in path}
     assert commits <= {stored.sha, "main"}
 

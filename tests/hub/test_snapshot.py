@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from tinv.errors import UserError
 from tinv.hub.snapshot import Repo, get_snapshot
 
 
@@ -90,14 +89,6 @@ def test_an_http_error_is_explained(hub, repository, status, words):
     hub.fails["/api/models/somebody/thing"] = status
     with pytest.raises(LookupError, match=words):
         get_snapshot(Repo("somebody/thing"), texts)
-
-
-def test_an_error_of_the_selection_is_raised(hub, repository):
-    def choose(listing):
-        raise UserError("nothing fits")
-
-    with pytest.raises(UserError, match="nothing fits"):
-        get_snapshot(Repo("somebody/thing"), choose)
 
 
 def test_an_invalid_repository_id_is_refused(hub):

@@ -79,8 +79,7 @@ def test_the_check_before_training_creates_nothing(logged_in):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         publisher().check()
-    assert not logged_in.repos
-    assert {method for method, _ in logged_in.requests} == {"GET"}
+    assert not logged_in.repos and {method for method, _ in logged_in.requests} == {"GET"}
 
 
 @pytest.mark.parametrize("repo_id", ["a b", "a/b/c", "x" * 97, "a--b", "alice/.git"])
@@ -137,8 +136,7 @@ def test_a_failed_upload_is_explained_and_can_be_repeated(logged_in, run, route,
     logged_in.fails[route] = status
     with pytest.raises(UserError, match=message) as caught:
         publisher().publish(run)
-    assert f"tinv push {run}" in str(caught.value)
-    assert TOKEN not in str(caught.value)
+    assert f"tinv push {run}" in str(caught.value) and TOKEN not in str(caught.value)
     assert (run / "hub" / "README.md").is_file() and (run / "hub" / "learned_embeds.safetensors").is_file()
     logged_in.fails.clear()
     assert cli.main(["push", str(run)]) == 0
@@ -160,8 +158,7 @@ def test_a_file_with_a_token_is_not_uploaded(logged_in, run):
     sheet.write_bytes(sheet.read_bytes() + TOKEN.encode())
     with pytest.raises(UserError, match=r"step_003000\.png contains a Hub token") as caught:
         publisher().publish(run)
-    assert TOKEN not in str(caught.value)
-    assert not logged_in.repos
+    assert TOKEN not in str(caught.value) and not logged_in.repos
 
 
 def test_push_uses_the_settings_of_the_run_and_refuses_other_folders(logged_in, tmp_path, capsys):
@@ -180,3 +177,4 @@ def test_flags_of_push_override_the_settings_of_the_run(logged_in, run):
     stored = logged_in.repos["model", "toys/other"]
     assert not stored.private and b"license: cc0-1.0" in stored.files["README.md"]
     assert not [name for name in stored.files if name.startswith("concept_images")]
+    assert b"3, not published" in stored.files["README.md"]

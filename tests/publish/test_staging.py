@@ -12,7 +12,6 @@ from safetensors import safe_open
 
 from tests.publish.runs import finished_run
 from tinv import formats
-from tinv.errors import UserError
 from tinv.publish.run_facts import public_overrides
 from tinv.publish.staging import stage
 
@@ -84,12 +83,6 @@ def test_images_are_upright_and_without_metadata(tmp_path, images):
         assert transparent.mode == "RGBA" and transparent.getpixel((9, 9)) == (0, 200, 0, 128)
     with Image.open(folder / "concept_images" / "2.jpeg") as gray:
         assert gray.size == (1024, 256)
-
-
-def test_the_images_need_not_be_published(tmp_path, images):
-    folder, files = staged(finished_run(tmp_path / "run", images=images), concept_images=False)
-    assert not [name for name in files if name.startswith("concept_images")]
-    assert "3, not published" in (folder / "README.md").read_text()
 
 
 def test_nothing_about_this_machine_is_published(tmp_path, images):
@@ -181,11 +174,6 @@ def test_a_style_has_its_type_and_prompt(tmp_path, images):
     folder, _ = staged(finished_run(tmp_path / "run", "concept=style", images=images, kind="style"))
     assert (folder / "type_of_concept.txt").read_text() == "style\n"
     assert "in the style of <cat-toy>" in (folder / "README.md").read_text()
-
-
-def test_another_folder_is_refused(tmp_path):
-    with pytest.raises(UserError, match="not a readable run folder"):
-        stage(tmp_path, tmp_path, repo_id="a/b", license=None, concept_images=True)
 
 
 def test_staging_again_replaces_all_files_and_needs_no_details_in_the_run_card(tmp_path, images):

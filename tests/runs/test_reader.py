@@ -20,19 +20,8 @@ RUN_PROPERTIES = {
     layout.HYDRA_RUNTIME: "working_dir",
     layout.RUN_CARD: "card",
 }
-DAMAGE = [
-    b"",
-    b"{",
-    b"[1]",
-    b"null",
-    b"3",
-    b"\xff\xfe\x00",
-    b'{"a": [',
-    b"!!int ''",
-    b"a: [}",
-    b"[" * 100_000,
-    b"\n" * 9,
-]
+DAMAGE = [b"", b"{", b"[1]", b"null", b"3", b"\xff\xfe\x00", b'{"a": [', b"!!int ''", b"a: [}"]
+DAMAGE += [b"[" * 100_000, b"\n" * 9]
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from tests.tiny import tiny_data, tiny_module, tiny_trainer
 from tinv.models import LatentDiffusion
+from tinv.runs.layout import list_checkpoints
 from tinv.training.callbacks import Progress
 from tinv.training.module import TextualInversion
 
@@ -42,6 +44,16 @@ def fit(
     return module
 
 
+def crash(
+    folder: Path, model: LatentDiffusion, callbacks: Sequence[Callback], after_steps: int, **options: Any
+) -> Path:
+    """Trains until the run crashes after this step; returns its newest checkpoint."""
+    error = RuntimeError(f"crash after {after_steps} steps")
+    with pytest.raises(RuntimeError, match=str(error)):
+        fit(folder, model, [*callbacks, Interrupt(after_steps, error)], **options)
+    return list_checkpoints(folder)[0]
+
+
 def vectors(module: TextualInversion) -> Tensor:
     """Returns the learned vectors [K, D]."""
     return module.export_vectors()["<cat-toy>"]["clip_l"]
@@ -59,15 +71,15 @@ class Interrupt(Callback):
 
 
 class FillGradient(Callback):
-    """Fills the gradient of one optimizer step with a value."""
+    """Fills the gradient of one vector or of all with a value, in one optimizer step or in each."""
 
-    def __init__(self, step: int, value: float):
-        self.step, self.value = step, value
+    def __init__(self, step: int | None, value: float, index: int | None = None):
+        self.step, self.value, self.index = step, value, slice(None) if index is None else index
 
     def on_after_backward(self, trainer: Trainer, pl_module: Any) -> None:
-        if trainer.global_step + 1 == self.step:
+        if self.step in (None, trainer.global_step + 1):
             for parameter in pl_module.learned_tokens[0].embedding.parameters():
-                parameter.grad = torch.full_like(parameter.grad, self.value)
+                parameter.grad[self.index] = self.value
 
 
 class Overflow(torch.optim.SGD):

@@ -4,24 +4,11 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import Callback
 from torch import Tensor
 
-from tests.training.callbacks.fitting import Interrupt, fit
-from tinv.errors import UserError
+from tests.training.callbacks.fitting import FillGradient, crash, fit
 from tinv.training.callbacks import CheckLearning, Checkpoints
 from tinv.training.callbacks.check_learning import NotLearningError
-
-
-class ZeroGradient(Callback):
-    """Zeroes the gradient of one vector, as a truncated caption would."""
-
-    def __init__(self, index: int):
-        self.index = index
-
-    def on_after_backward(self, trainer: object, pl_module: object) -> None:
-        for parameter in pl_module.learned_tokens[0].embedding.parameters():  # type: ignore[attr-defined]
-            parameter.grad[self.index] = 0
 
 
 def test_a_run_that_learns_passes(tmp_path, model):
@@ -43,7 +30,7 @@ def test_detached_text_embeddings_raise(tmp_path, model):
 
 def test_a_single_vector_without_a_gradient_is_named(tmp_path, model):
     with pytest.raises(NotLearningError, match=r"vector 1 of weights\.clip_l had no gradient: the captions"):
-        fit(tmp_path, model, [CheckLearning(after_steps=2), ZeroGradient(1)], num_vectors=3)
+        fit(tmp_path, model, [CheckLearning(after_steps=2), FillGradient(None, 0.0, index=1)], num_vectors=3)
 
 
 @pytest.mark.parametrize("lr", [0.0, 1e-12])
@@ -54,14 +41,6 @@ def test_a_too_small_learning_rate_raises(tmp_path, model, lr):
 
 def test_a_resumed_run_compares_with_the_initial_vectors(tmp_path, model):
     frozen = partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: float(step < 2))
-    with pytest.raises(RuntimeError):
-        fit(tmp_path, model, [Checkpoints(tmp_path, 2), Interrupt(3, RuntimeError())])
-    resume = tmp_path / "checkpoints" / "step_000002.ckpt"
-    moved = fit(tmp_path, model, [CheckLearning(4)], resume=resume, max_steps=5, scheduler=frozen)
-    assert moved.global_step == 5
-    fit(tmp_path, model, [CheckLearning(2), ZeroGradient(0)], resume=resume)  # it resumes after the check
-
-
-def test_after_steps_0_raises():
-    with pytest.raises(UserError, match=r"callbacks\.check_learning\.after_steps=0: must be 1 or more"):
-        CheckLearning(0)
+    resume = crash(tmp_path, model, [Checkpoints(tmp_path, 2)], 3)
+    assert fit(tmp_path, model, [CheckLearning(4)], resume=resume, max_steps=5, scheduler=frozen).global_step == 5
+    fit(tmp_path, model, [CheckLearning(2), FillGradient(None, 0.0)], resume=resume)  # it resumes after the check

@@ -7,10 +7,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from tests.training.callbacks.fitting import Interrupt, fit, vectors
+from tests.training.callbacks.fitting import crash, fit, vectors
 from tinv.errors import UserError
 from tinv.models import LatentDiffusion
-from tinv.runs.layout import checkpoint_step, list_checkpoints
+from tinv.runs.layout import checkpoint_path, checkpoint_step, list_checkpoints
 from tinv.training.callbacks import Checkpoints
 from tinv.training.callbacks.checkpoints import newest_valid, verify
 from tinv.training.loggers.csv_logger import CSVLogger
@@ -20,13 +20,7 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(checkpoint_step(path) for path in list_checkpoints(folder))
 
 
-def test_saves_every_n_optimizer_steps_and_the_last(tmp_path, model):
-    fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=2, total_limit=None)], max_steps=5, accumulate=3)
-    assert saved_steps(tmp_path) == [2, 4, 5]
-    assert {path.suffix for path in (tmp_path / "checkpoints").iterdir()} == {".ckpt"}
-
-
-def test_a_step_of_several_micro_batches_is_saved_once(tmp_path, model):
+def test_saves_every_n_optimizer_steps_and_the_last_once(tmp_path, model):
     saved = []
 
     class Recording(Checkpoints):
@@ -34,8 +28,9 @@ def test_a_step_of_several_micro_batches_is_saved_once(tmp_path, model):
             saved.append(trainer.global_step)
             super().save(trainer)
 
-    fit(tmp_path, model, [Recording(tmp_path, every_n_steps=1)], max_steps=3, accumulate=4)
-    assert saved == [1, 2, 3]
+    fit(tmp_path, model, [Recording(tmp_path, every_n_steps=2, total_limit=None)], max_steps=5, accumulate=3)
+    assert saved == saved_steps(tmp_path) == [2, 4, 5]
+    assert {path.suffix for path in (tmp_path / "checkpoints").iterdir()} == {".ckpt"}
 
 
 def test_total_limit_keeps_the_newest(tmp_path, model):
@@ -48,8 +43,7 @@ def test_a_checkpoint_contains_only_the_learned_vectors(tmp_path, model):
     (path,) = list_checkpoints(tmp_path)
     assert path.stat().st_size < 2**20
     content = torch.load(path, weights_only=True)
-    assert list(content["state_dict"]) == ["0.embedding.weights.clip_l"]
-    assert content["state_dict"]["0.embedding.weights.clip_l"].shape[0] == 4
+    assert {name: len(value) for name, value in content["state_dict"].items()} == {"0.embedding.weights.clip_l": 4}
     assert content["global_step"] == 2
     verify(path)
 
@@ -58,10 +52,9 @@ def test_a_checkpoint_contains_only_the_learned_vectors(tmp_path, model):
 def test_a_crashed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, model, accumulate):
     options = {"max_steps": 9, "accumulate": accumulate, "num_vectors": 2, "init": "mean"}
     uninterrupted = fit(tmp_path, model, [], **options)
-    with pytest.raises(RuntimeError):
-        fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=5), Interrupt(7, RuntimeError())], **options)
-    assert saved_steps(tmp_path) == [5]
-    resumed = fit(tmp_path, model, [], resume=newest_valid(list_checkpoints(tmp_path)), **options)
+    resume = crash(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=5)], 7, **options)
+    resumed = fit(tmp_path, model, [], resume=resume, **options)
+    assert checkpoint_step(resume) == 5
     assert torch.equal(vectors(resumed), vectors(uninterrupted))
 
 
@@ -91,20 +84,6 @@ def test_a_complete_run_resumes_with_more_steps(tmp_path, model):
     assert torch.equal(vectors(resumed), vectors(uninterrupted))
 
 
-def damage(folder: Path, kind: str, intact: bytes) -> Path:
-    half = len(intact) // 2
-    contents = {
-        "truncated in the middle": intact[:half],
-        "truncated at the end": intact[:-10],
-        "one bit flipped": intact[:half] + bytes([intact[half] ^ 1]) + intact[half + 1 :],
-        "empty": b"",
-        "HTML": b"<html>not found</html>",
-    }
-    path = folder / "checkpoints" / "step_000009.ckpt"
-    path.write_bytes(contents[kind])
-    return path
-
-
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory: pytest.TempPathFactory, model: LatentDiffusion) -> bytes:
     folder = tmp_path_factory.mktemp("intact")
@@ -113,16 +92,22 @@ def intact(tmp_path_factory: pytest.TempPathFactory, model: LatentDiffusion) -> 
 
 
 @pytest.mark.parametrize(
-    "kind", ["truncated in the middle", "truncated at the end", "one bit flipped", "empty", "HTML"]
+    "damage",
+    [
+        lambda intact: intact[: len(intact) // 2],
+        lambda intact: intact[:-10],
+        lambda intact: (half := len(intact) // 2) and intact[:half] + bytes([intact[half] ^ 1]) + intact[half + 1 :],
+        lambda intact: b"",
+        lambda intact: b"<html>not found</html>",
+    ],
 )
-def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, intact, kind):
-    good = tmp_path / "checkpoints" / "step_000004.ckpt"
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, intact, damage):
+    good, bad = checkpoint_path(tmp_path, 4), checkpoint_path(tmp_path, 9)
     good.parent.mkdir()
     good.write_bytes(intact)
-    bad = damage(tmp_path, kind, intact)
+    bad.write_bytes(damage(intact))
     with pytest.warns(UserWarning, match=r"skipped: checkpoint .*step_000009\.ckpt"):
         assert newest_valid([good, bad]) == good
-    good.unlink()
     with pytest.warns(UserWarning, match="skipped"), pytest.raises(UserError, match="none of 1 checkpoint"):
         newest_valid([bad])
 
@@ -142,8 +127,3 @@ def test_a_folder_that_is_not_writable_is_named(tmp_path, model):
     (tmp_path / "run").write_text("a file where the folder should be")
     with pytest.raises(UserError, match=r"cannot write .*step_000001\.ckpt"):
         fit(tmp_path, model, [Checkpoints(tmp_path / "run", every_n_steps=1)])
-
-
-def test_total_limit_0_raises(tmp_path):
-    with pytest.raises(UserError, match=r"callbacks\.checkpoints\.total_limit=0: must be 1 or more"):
-        Checkpoints(tmp_path, total_limit=0)

@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from lightning.pytorch import Callback
 
 from tests.training.callbacks.fitting import fit, vectors
 from tinv import formats
-from tinv.errors import UserError
 from tinv.runs.layout import checkpoint_path
 from tinv.training.callbacks import Checkpoints, DVARStopping, EarlyStopping, Export, KeepBest, RunCard
 from tinv.training.callbacks.dvar_stopping import default_stride, variance_ratio
@@ -36,8 +35,7 @@ class Measure(Callback):
 
 
 def losses(folder: Path) -> dict[int, str]:
-    table = CSVLogger(folder)._rows
-    return {step: row["train/loss"] for step, row in table.items() if "train/loss" in row}
+    return {step: row["train/loss"] for step, row in CSVLogger(folder)._rows.items() if "train/loss" in row}
 
 
 def test_variance_ratio_agrees_with_numpy():
@@ -51,10 +49,9 @@ def test_variance_ratio_agrees_with_numpy():
 
 def test_a_falling_curve_has_not_converged():
     rule = DVARStopping(window=10, threshold=0.15)
-    falling = [(step, 1 - step / 1000) for step in range(0, 250, 10)]
-    assert rule.convergence_reason(falling) is None
-    longer = [(step, 1 - step / 1000) for step in range(0, 270, 10)]
-    assert rule.convergence_reason(longer), "a straight line is flat from 1 / sqrt(threshold) windows on, by definition"
+    line = [(step, 1 - step / 1000) for step in range(0, 270, 10)]
+    assert rule.convergence_reason(line[:25]) is None
+    assert rule.convergence_reason(line), "a straight line is flat from 1 / sqrt(threshold) windows on, by definition"
     fallen = [(step, math.exp(-step / 50)) for step in range(0, 500, 10)]
     assert "has converged" in rule.convergence_reason(fallen)
 
@@ -66,38 +63,17 @@ def test_an_improvement_exceeds_min_delta_and_is_not_nan():
 
 
 def test_evaluations_take_less_than_5_percent_of_the_time_for_any_batch_size():
-    for batch in (1, 2, 4, 8, 16):
-        for draws in (1, 4, 8):
-            assert 0.48 * draws / (default_stride(draws, batch) * batch) < 0.05
+    for batch, draws in product((1, 2, 4, 8, 16), (1, 4, 8)):
+        assert 0.48 * draws / (default_stride(draws, batch) * batch) < 0.05
     assert default_stride(4, 4) == 10
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: DVARStopping(draws=0), r"early_stopping.draws=-?\d+: must be 1 or more"),
-        (lambda: DVARStopping(window=1), r"early_stopping.window=-?\d+: must be 2 or more"),
-        (lambda: DVARStopping(stride=0), r"early_stopping.stride=-?\d+: must be 1 or more"),
-        (lambda: DVARStopping(threshold=1.0), "early_stopping.threshold=1.0: must be between 0 and 1"),
-        (lambda: EarlyStopping(patience=0), r"early_stopping.patience=-?\d+: must be 1 or more"),
-        (lambda: EarlyStopping(min_delta=-1), r"early_stopping.min_delta=-?\d+: must be 0 or more"),
-        (lambda: EarlyStopping(min_steps=-1), r"early_stopping.min_steps=-?\d+: must be 0 or more"),
-        (lambda: EarlyStopping(monitor=None), "early_stopping.monitor=null: must name a metric"),
-        (lambda: KeepBest(monitor=None), "keep.monitor=null: must name a metric"),
-        (lambda: KeepBest(mode="least"), "keep.mode=least: must be auto, min or max"),
-    ],
-)
-def test_invalid_settings_raise(make, message):
-    with pytest.raises(UserError, match=message):
-        make()
 
 
 def test_dvar_does_not_affect_the_training(tmp_path, model):
     plain = fit(tmp_path, model, [], loggers=[CSVLogger(tmp_path / "plain")])
     rule = DVARStopping(stride=1, window=5)
     evaluated = fit(tmp_path, model, [rule, KeepBest()], loggers=[CSVLogger(tmp_path / "evaluated")])
-    assert [step for step, _ in rule.curves[""]] == [1, 2, 3, 4, 5, 6]
-    assert len({value for _, value in rule.curves[""]}) == 6
+    steps, values = zip(*rule.curves[""])
+    assert steps == (1, 2, 3, 4, 5, 6) and len(set(values)) == 6
     assert torch.equal(vectors(plain), vectors(evaluated))
     assert losses(tmp_path / "plain") == losses(tmp_path / "evaluated")
 
@@ -118,15 +94,9 @@ def test_an_evaluation_is_one_forward_pass_on_the_same_samples_without_gradient(
 
 
 def test_a_stopped_run_ends_like_a_complete_one(tmp_path, model, capsys):
-    run = tmp_path / "run"
-    rule = DVARStopping(stride=1, window=4, threshold=0.4)
-    module = fit(
-        tmp_path,
-        model,
-        [rule, RunCard(run), Export(run), Checkpoints(run)],
-        max_steps=60,
-        scheduler=partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda n: 0.3**n),
-    )
+    run, scheduler = tmp_path / "run", partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda n: 0.3**n)
+    callbacks = [DVARStopping(stride=1, window=4, threshold=0.4), RunCard(run), Export(run), Checkpoints(run)]
+    module = fit(tmp_path, model, callbacks, max_steps=60, scheduler=scheduler)
     assert 4 < module.global_step < 60
     result = json.loads((run / "run.json").read_text())["result"]
     assert result["early_stopping"]["step"] == result["steps"] == module.global_step
@@ -141,38 +111,28 @@ def test_patience_stops_a_run_that_does_not_improve(tmp_path, model):
     rule = EarlyStopping("eval/clip_i", patience=2, min_delta=0.02)
     module = fit(tmp_path, model, [Measure(values), rule], max_steps=12)
     assert module.global_step == 8
-    assert "eval/clip_i has not improved by more than 0.02 in 2 measurements, since 0.6 at step 4" in str(
-        rule.run_card_entry
-    )
-
-
-def test_min_steps_delays_the_stop(tmp_path, model):
-    values = dict.fromkeys(range(1, 13), 0.5)
-    rule = EarlyStopping("eval/clip_i", patience=2, min_steps=9)
-    assert fit(tmp_path, model, [rule, Measure(values)], max_steps=12).global_step == 9
+    reason = "eval/clip_i has not improved by more than 0.02 in 2 measurements, since 0.6 at step 4"
+    assert reason in str(rule.run_card_entry)
 
 
 def test_a_metric_that_is_never_measured_is_reported(tmp_path, model, capsys):
-    module = fit(tmp_path, model, [EarlyStopping("eval/clip_i"), KeepBest("eval/clip_i")])
-    assert module.global_step == 6
+    assert fit(tmp_path, model, [EarlyStopping("eval/clip_i"), KeepBest("eval/clip_i")]).global_step == 6
     output = capsys.readouterr().out
-    assert "early_stopping.monitor=eval/clip_i: never measured" in output
-    assert "keep.monitor=eval/clip_i: never measured" in output
+    assert all(f"{setting}.monitor=eval/clip_i: never measured" in output for setting in ("early_stopping", "keep"))
 
 
 @pytest.mark.parametrize("stopped_at", [4, 5])
 def test_a_stopped_run_stops_again_on_resume_and_continues_without_the_rule(tmp_path, model, stopped_at):
     run, straight = tmp_path / "run", tmp_path / "straight"
 
-    def rule() -> EarlyStopping:
-        return EarlyStopping("eval/clip_i", patience=1, min_steps=stopped_at)
+    def with_rule(**options: Any) -> Any:
+        rule = EarlyStopping("eval/clip_i", patience=1, min_steps=stopped_at)
+        callbacks = [rule, Measure(dict.fromkeys(range(1, 9), 0.5)), Checkpoints(run)]
+        return fit(tmp_path, model, callbacks, max_steps=8, **options)
 
-    values = dict.fromkeys(range(1, 9), 0.5)
-    first = fit(tmp_path, model, [rule(), Measure(values), Checkpoints(run)], max_steps=8, loggers=[CSVLogger(run)])
-    assert first.global_step == stopped_at
-    ckpt = checkpoint_path(run, stopped_at)
-    again = fit(tmp_path, model, [rule(), Measure(values), Checkpoints(run)], max_steps=8, resume=ckpt)
-    assert again.global_step == stopped_at
+    first, ckpt = with_rule(loggers=[CSVLogger(run)]), checkpoint_path(run, stopped_at)
+    again = with_rule(resume=ckpt)
+    assert first.global_step == again.global_step == stopped_at
     assert torch.equal(vectors(first), vectors(again))
     free = fit(tmp_path, model, [Checkpoints(run)], max_steps=8, resume=ckpt, loggers=[CSVLogger(run)])
     uninterrupted = fit(tmp_path, model, [Checkpoints(straight)], max_steps=8, loggers=[CSVLogger(straight)])
@@ -183,25 +143,22 @@ def test_a_stopped_run_stops_again_on_resume_and_continues_without_the_rule(tmp_
 
 @pytest.mark.parametrize("make", [lambda: DVARStopping(stride=1, window=3, threshold=0.9), EarlyStopping])
 def test_the_curve_of_a_resumed_run_equals_the_uninterrupted_one(tmp_path, model, make):
-    uninterrupted, first, resumed = make(), make(), make()
-    fit(tmp_path, model, [uninterrupted, Checkpoints(tmp_path / "a", every_n_steps=4)], max_steps=10)
-    fit(tmp_path, model, [first, Checkpoints(tmp_path / "b", every_n_steps=4)], max_steps=4)
-    resume = checkpoint_path(tmp_path / "b", 4)
-    fit(tmp_path, model, [resumed, Checkpoints(tmp_path / "b", every_n_steps=4)], max_steps=10, resume=resume)
+    uninterrupted, resumed = make(), make()
+    fit(tmp_path, model, [uninterrupted], max_steps=10)
+    fit(tmp_path, model, [make(), Checkpoints(tmp_path, every_n_steps=4)], max_steps=4)
+    callbacks = [resumed, Checkpoints(tmp_path, every_n_steps=4)]
+    fit(tmp_path, model, callbacks, max_steps=10, resume=checkpoint_path(tmp_path, 4))
     assert resumed.curves == uninterrupted.curves and len(uninterrupted.curves[""]) >= 3
     assert resumed.converged == uninterrupted.converged
 
 
 def test_keep_best_exports_the_best_step_and_records_it(tmp_path, model, capsys):
     run = tmp_path / "run"
-    values = {1: 0.1, 3: 0.7, 5: 0.7, 6: math.nan}
-    keep = [Measure(values), KeepBest("eval/clip_i"), RunCard(run), Export(run, every_n_steps=1)]
-    module = fit(tmp_path, model, keep)
-    learned = formats.read(run)
-    at_three = formats.read(run / "learned_embeds-steps-3.safetensors")
-    assert torch.equal(learned.vectors["clip_l"], at_three.vectors["clip_l"])
+    measure = Measure({1: 0.1, 3: 0.7, 5: 0.7, 6: math.nan})
+    module = fit(tmp_path, model, [measure, KeepBest("eval/clip_i"), RunCard(run), Export(run, every_n_steps=1)])
+    learned, at_three = formats.read(run), formats.read(run / "learned_embeds-steps-3.safetensors")
+    assert torch.equal(learned.vectors["clip_l"], at_three.vectors["clip_l"]) and learned.provenance["steps"] == "3"
     assert not torch.equal(learned.vectors["clip_l"], vectors(module))
-    assert learned.provenance["steps"] == "3"
     assert json.loads((run / "run.json").read_text())["result"]["best"] == {"step": 3, "eval/clip_i": 0.7}
     assert "kept the embedding of step 3: eval/clip_i 0.7" in capsys.readouterr().out
 
@@ -237,8 +194,7 @@ def test_keep_best_survives_a_resume_at_any_checkpoint(tmp_path, model, complete
     shutil.copytree(complete, cut)
     (cut / "learned_embeds.safetensors").unlink()
     second = keep_best_callbacks(cut)
-    resume = checkpoint_path(cut, at)
-    fit(tmp_path, model, second, max_steps=8, loggers=[CSVLogger(cut)], resume=resume)
+    fit(tmp_path, model, second, max_steps=8, loggers=[CSVLogger(cut)], resume=checkpoint_path(cut, at))
     assert (second[0].run_card_entry, second[0].value) == (first[0].run_card_entry, first[0].value)
     old, new = formats.read(complete), formats.read(cut)
     assert torch.equal(old.vectors["clip_l"], new.vectors["clip_l"])

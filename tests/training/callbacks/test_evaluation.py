@@ -9,7 +9,6 @@ from PIL import Image
 
 from tests.training.callbacks.fitting import fit, vectors
 from tests.training.callbacks.test_samples import table
-from tinv.errors import UserError
 from tinv.evaluation.metrics.clip import Clip
 from tinv.evaluation.metrics.prompts import few_prompts_for
 from tinv.evaluation.metrics.scores import geometric_mean, image_similarity
@@ -23,16 +22,14 @@ NAMES = {"eval/clip_i", "eval/clip_t", "eval/score"}
 
 
 def evaluation(every_n_steps: int | None = 4) -> Evaluation:
-    return Evaluation(
-        every_n_steps, PROMPTS, seeds=[0, 1], num_inference_steps=1, guidance_scale=2.0, feature_extractors="toybox"
-    )
+    options = {"num_inference_steps": 1, "guidance_scale": 2.0, "feature_extractors": "toybox"}
+    return Evaluation(every_n_steps, PROMPTS, seeds=[0, 1], **options)
 
 
 def test_evaluates_the_first_step_every_nth_and_the_last(tmp_path, model):
     module = fit(tmp_path, model, [evaluation()], loggers=[CSVLogger(tmp_path)])
     rows = {step: row for step, row in table(tmp_path).items() if row.get("eval/clip_i")}
-    assert sorted(rows) == [0, 4, 6]
-    assert set(module.trainer.callback_metrics) >= NAMES
+    assert sorted(rows) == [0, 4, 6] and set(module.trainer.callback_metrics) >= NAMES
     last = {name: float(rows[6][name]) for name in NAMES}
     assert {name: float(module.trainer.callback_metrics[name]) for name in NAMES} == pytest.approx(last, abs=1e-5)
     assert last["eval/score"] == pytest.approx(geometric_mean(last["eval/clip_i"], last["eval/clip_t"]), abs=1e-5)
@@ -41,9 +38,8 @@ def test_evaluates_the_first_step_every_nth_and_the_last(tmp_path, model):
 def test_metrics_are_those_of_the_samples_of_the_step(tmp_path, model):
     module = fit(tmp_path, model, [evaluation()], max_steps=4)
     prompts = [prompt.replace("{}", "<cat-toy>") for prompt in PROMPTS for _ in range(2)]
-    pixels = sample_pixels(
-        module.model, prompts, module.export_vectors(), seeds=[0, 1] * 2, num_inference_steps=1, guidance_scale=2.0
-    )
+    options = {"num_inference_steps": 1, "guidance_scale": 2.0}
+    pixels = sample_pixels(module.model, prompts, module.export_vectors(), seeds=[0, 1] * 2, **options)
     clip = Clip.load("pkg://tinv/toybox/clip")
     images = clip.encode_images([Image.open(path) for path in sorted((tmp_path / "images").glob("*.png"))])
     expected = image_similarity(clip.encode_images(to_images(pixels)), images)
@@ -87,10 +83,8 @@ def test_a_run_that_is_stopped_early_is_evaluated_at_its_end(tmp_path, model):
 
 
 def test_metrics_of_several_concepts_have_a_mean():
-    rows = _means(
-        {"eval/clip_i/a": 0.2, "eval/clip_i/b": 0.6, "eval/clip_t/a": 0.1, "eval/clip_t/b": 0.1}, ["/a", "/b"]
-    )
-    assert rows == pytest.approx({"eval/clip_i": 0.4, "eval/clip_t": 0.1})
+    metrics = {"eval/clip_i/a": 0.2, "eval/clip_i/b": 0.6, "eval/clip_t/a": 0.1, "eval/clip_t/b": 0.1}
+    assert _means(metrics, ["/a", "/b"]) == pytest.approx({"eval/clip_i": 0.4, "eval/clip_t": 0.1})
 
 
 def test_default_prompts_fit_the_kind():
@@ -98,17 +92,7 @@ def test_default_prompts_fit_the_kind():
     assert all("style of {}" in prompt for prompt in few_prompts_for("style"))
 
 
-def test_invalid_settings_raise(tmp_path, model):
-    with pytest.raises(UserError, match=r"every_n_steps=-?\d+: must be 1 or more"):
-        Evaluation(0)
-    with pytest.raises(UserError, match="seeds: needs a seed"):
-        Evaluation(4, seeds=[])
-    with pytest.raises(UserError, match="must contain"):
-        Evaluation(4, ["a cat"])
-
-
 def test_it_is_configured_and_off(compose):
-    cfg = compose("+experiment=cat_toy")
-    assert cfg.callbacks.evaluation.every_n_steps is None
-    names = list(cfg.callbacks)
-    assert names.index("evaluation") < names.index("checkpoints")
+    callbacks = compose("+experiment=cat_toy").callbacks
+    assert callbacks.evaluation.every_n_steps is None
+    assert list(callbacks).index("evaluation") < list(callbacks).index("checkpoints")

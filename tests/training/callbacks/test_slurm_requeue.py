@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,17 +46,10 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name, text in (("scontrol", SCONTROL), ("squeue", SQUEUE)):
         (scripts / name).write_text(text)
         (scripts / name).chmod(0o755)
-    env = {
-        "SCRIPTS": str(scripts),
-        "PATH": f"{scripts}:{os.environ['PATH']}",
-        "SLURM_JOB_ID": "7",
-        "ENVIRONMENT": "BATCH",
-    }
-    for name, value in env.items():
+    monkeypatch.setenv("PATH", str(scripts), prepend=os.pathsep)
+    for name, value in {"SCRIPTS": str(scripts), "SLURM_JOB_ID": "7", "ENVIRONMENT": "BATCH"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(
-        "tinv.training.callbacks.slurm_requeue.os._exit", lambda code: (_ for _ in ()).throw(SystemExit(code))
-    )
+    monkeypatch.setattr("tinv.training.callbacks.slurm_requeue.os._exit", sys.exit)
     monkeypatch.setattr("tinv.training.callbacks.slurm_requeue.POLL_S", 0.01)
     yield lambda: (scripts / "requeued").read_text().splitlines() if (scripts / "requeued").exists() else []
     signals._received.clear()
@@ -66,16 +60,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def run_steps(run: Path, model: LatentDiffusion, *more: Callback, accumulate: int = 1):
     """Trains nine steps, from the newest checkpoint in the folder."""
     signals._received.clear()
-    saved = list_checkpoints(run)
-    return fit(
-        run,
-        model,
-        [*more, Checkpoints(run, every_n_steps=4), SlurmRequeue(run)],
-        max_steps=9,
-        accumulate=accumulate,
-        loggers=[CSVLogger(run)],
-        resume=newest_valid(saved) if saved else None,
-    )
+    callbacks, saved = [*more, Checkpoints(run, every_n_steps=4), SlurmRequeue(run)], list_checkpoints(run)
+    options = {"max_steps": 9, "accumulate": accumulate, "resume": newest_valid(saved) if saved else None}
+    return fit(run, model, callbacks, loggers=[CSVLogger(run)], **options)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +81,7 @@ def test_the_step_is_saved_and_the_job_requeued_once(tmp_path, model, uninterrup
     write_status(run, Status(started="2026-11-22T20:00:00Z"))
     with pytest.raises(SystemExit):
         run_steps(run, model, Send(number, during_step=step), accumulate=accumulate)
-    assert slurm() == ["requeue 7"]
-    assert checkpoint_step(list_checkpoints(run)[0]) == step
+    assert (slurm(), checkpoint_step(list_checkpoints(run)[0])) == (["requeue 7"], step)
     status = RunReader(run).status
     assert status.status == "requeued" and f"saved at step {step}" in status.reason
     (tmp_path / "scripts" / "state").write_text("RUNNING\n")
@@ -107,8 +93,7 @@ def test_a_canceled_job_is_saved_and_not_requeued(tmp_path, model, slurm):
     (tmp_path / "scripts" / "state").write_text("COMPLETING\n")
     with pytest.raises(SystemExit):
         run_steps(tmp_path, model, Send(signals.TERMINATE, during_step=3))
-    assert slurm() == []
-    assert checkpoint_step(list_checkpoints(tmp_path)[0]) == 3
+    assert (slurm(), checkpoint_step(list_checkpoints(tmp_path)[0])) == ([], 3)
     assert (RunReader(tmp_path).status.status, RunReader(tmp_path).status.reason) == ("interrupted", "ended by Slurm")
 
 
@@ -132,5 +117,4 @@ def test_an_error_caused_by_the_signal_is_no_failure(tmp_path, model, slurm):
 
     with pytest.raises(SystemExit):
         run_steps(tmp_path, model, Broken())
-    assert slurm() == ["requeue 7"]
-    assert "ConnectionResetError after SIGTERM" in RunReader(tmp_path).status.reason
+    assert slurm() == ["requeue 7"] and "ConnectionResetError after SIGTERM" in RunReader(tmp_path).status.reason

@@ -1,20 +1,46 @@
 """Silences W&B and Lightning, and makes folders of sweep runs."""
 
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import wandb
+
+from tests.training.callbacks.conftest import _ignore_lightning_warnings  # noqa: F401
+from tinv.training.loggers.wandb import WandbLogger
 
 
 @pytest.fixture(autouse=True)
-def _ignore_warnings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _silence_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        yield
+
+
+@pytest.fixture
+def logger(tmp_path: Path) -> WandbLogger:
+    """An offline logger that has started its run."""
+    logger = WandbLogger(tmp_path, name="x", mode="offline")
+    logger.log_hyperparams({})
+    return logger
+
+
+@pytest.fixture
+def without_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """An environment without W&B account; `without_account(NAME="value")` sets environment variables."""
+
+    def set_variables(**variables: Any) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+
+    wandb.teardown()
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    set_variables(NETRC=tmp_path / "netrc", HOME=tmp_path, WANDB_CONFIG_DIR=tmp_path)
+    set_variables(WANDB_BASE_URL="https://wandb.example.org")
+    monkeypatch.chdir(tmp_path)
+    yield set_variables
+    wandb.teardown()
 
 
 @pytest.fixture

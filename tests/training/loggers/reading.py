@@ -25,7 +25,6 @@ class Session:
     artifacts: list[Any] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
-    is_preempting: bool = False
 
     def metrics_by_step(self) -> dict[int, dict[str, float]]:
         """Returns the rows without images, tables and what the client adds."""
@@ -49,8 +48,7 @@ class Session:
 def read_sessions(run: Path) -> list[Session]:
     """Returns the sessions of a run, oldest first."""
     wandb.teardown()  # ends the client's own process, which writes the files
-    files = sorted(run.glob("wandb/*run-*/run-*.wandb"), key=lambda path: path.parent.name)
-    return [_read(path) for path in files]
+    return [_read(path) for path in sorted(run.glob("wandb/*run-*/run-*.wandb"), key=lambda path: path.parent.name)]
 
 
 def _read(path: Path) -> Session:
@@ -71,8 +69,6 @@ def _read(path: Path) -> Session:
             session.artifacts.append(record.artifact)
         elif kind == "metric":
             session.metrics[record.metric.name or record.metric.glob_name] = record.metric
-        elif kind == "preempting":
-            session.is_preempting = True
         elif kind == "exit":
             session.exit_code = record.exit.exit_code
     return session

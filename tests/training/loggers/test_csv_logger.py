@@ -41,12 +41,9 @@ def test_a_resumed_run_keeps_the_rows_up_to_its_step(tmp_path):
     new.log_metrics({"samples/black": 0}, step=20)
     new.log_metrics({"train/loss": 25.0}, step=25)
     new.finalize("success")
-    assert [(row["step"], row["train/loss"], row["samples/black"]) for row in table(tmp_path)] == [
-        ("0", "0.0", ""),
-        ("10", "10.0", ""),
-        ("20", "20.0", "0"),
-        ("25", "25.0", ""),
-    ]
+    assert [row["step"] for row in table(tmp_path)] == ["0", "10", "20", "25"]
+    assert [row["train/loss"] for row in table(tmp_path)] == ["0.0", "10.0", "20.0", "25.0"]
+    assert [row["samples/black"] for row in table(tmp_path)] == ["", "", "0", ""]
 
 
 def test_the_file_is_written_at_intervals(tmp_path):
@@ -55,8 +52,7 @@ def test_the_file_is_written_at_intervals(tmp_path):
     for logger in (slow, fast):
         logger.log_metrics({"train/loss": 1.0}, step=1)
         logger.save()
-    assert not slow.path.exists()
-    assert fast.path.exists()
+    assert (slow.path.exists(), fast.path.exists()) == (False, True)
 
 
 def test_a_killed_run_leaves_a_complete_table(tmp_path):

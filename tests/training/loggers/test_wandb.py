@@ -1,5 +1,6 @@
 """A W&B run has the metrics, samples and embedding of the run folder, at the same steps."""
 
+import contextlib
 import json
 import os
 import time
@@ -18,6 +19,7 @@ from tinv.models import LatentDiffusion
 from tinv.runs.image_grid import read_grid_images, read_grid_labels
 from tinv.runs.reader import RunReader
 from tinv.training.callbacks import Checkpoints, EmbeddingStats, Export, Samples
+from tinv.training.loggers.base import logging_run
 from tinv.training.loggers.csv_logger import CSVLogger
 from tinv.training.loggers.wandb import WandbLogger
 
@@ -29,27 +31,16 @@ def learn(run: Path, model: LatentDiffusion, *others: Any, settings: dict[str, A
     """Trains with a logger, like `tinv.training.run`."""
     logger = WandbLogger(run, name="cat", mode="offline", tags=["first"])
     logger.log_hyperparams(settings or {})
-    callbacks = [
-        EmbeddingStats(every_n_steps=2),
-        Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, num_inference_steps=1),
-        Export(run),
-        Checkpoints(run, every_n_steps=2),
-        *others,
-    ]
-    try:
+    samples = Samples(run, PROMPTS, seeds=[0, 3], every_n_steps=4, num_inference_steps=1)
+    callbacks = [EmbeddingStats(every_n_steps=2), samples, Export(run), Checkpoints(run, every_n_steps=2), *others]
+    with contextlib.suppress(RuntimeError), logging_run([logger]):
         fit(run.parent / "x", model, callbacks, loggers=[CSVLogger(run), logger], **options)
-    except RuntimeError as error:
-        logger.finish(error)
-    else:
-        logger.finish(None)
 
 
 def read_table(run: Path) -> dict[int, dict[str, float]]:
     """Returns metrics.csv as numbers."""
-    return {
-        step: {n: float(v) for n, v in row.items()} | {STEP: step}
-        for step, row in sorted(RunReader(run).metrics.items())
-    }
+    rows = sorted(RunReader(run).metrics.items())
+    return {step: {name: float(value) for name, value in row.items()} | {STEP: step} for step, row in rows}
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +55,24 @@ def complete(tmp_path_factory, model):
 
 @pytest.fixture(scope="module")
 def session(complete) -> Session:
-    (recorded,) = read_sessions(complete)
-    return recorded
+    return read_sessions(complete)[0]
 
 
-def test_metrics_equal_the_table(complete, session):
+def check_sessions(run: Path, complete: Path) -> list[Session]:
+    """Returns the two sessions of a run; together they have every step of an uninterrupted run once."""
+    first, second = read_sessions(run)
+    assert first.order + second.order == list(range(7))
+    assert first.metrics_by_step() | second.metrics_by_step() == read_table(run) == read_table(complete)
+    sheets = [step for part in (first, second) for step, row in part.history.items() if "samples/path" in row]
+    assert sheets == [0, 4, 6] and second.run.run_id == (run / "wandb_run_id").read_text()
+    return [first, second]
+
+
+def test_metrics_equal_the_table_and_every_chart_has_the_step_as_its_x_axis(complete, session):
     assert session.order == sorted(set(session.order))
     assert session.metrics_by_step() == read_table(complete)
     assert {"train/loss", "train/lr", "embedding/norm", "samples/black"} <= set(session.history[4])
     assert "val/loss" in session.history[6]
-
-
-def test_every_chart_has_the_step_as_its_x_axis(session):
     assert session.metrics["*"].step_metric == STEP
     assert all(row[STEP] == row["_step"] == step for step, row in session.history.items())
 
@@ -104,8 +101,7 @@ def test_the_sample_table_has_a_row_per_prompt_and_seed(complete, session):
 
 def test_all_offline_files_are_in_the_run_folder(complete, session):
     entries = [entry for artifact in session.artifacts for entry in artifact.manifest.contents]
-    assert entries
-    assert all(Path(entry.local_path).is_relative_to(complete) for entry in entries)
+    assert entries and all(Path(entry.local_path).is_relative_to(complete) for entry in entries)
     assert "WANDB_DATA_DIR" not in os.environ
 
 
@@ -124,33 +120,26 @@ def test_the_embedding_is_an_artifact_with_its_metadata(complete, session):
 
 def test_the_run_has_name_config_and_exit_code(session):
     assert (session.run.display_name, session.run.project, list(session.run.tags)) == ("cat", "tinv", ["first"])
-    assert session.config["optimizer"] == {"lr": 0.005}
-    assert session.config["overrides"] == ["+experiment=cat"]
-    assert len(session.summary["embedding/nearest/<cat-toy>"].split(", ")) == 5
-    assert session.exit_code == 0
+    assert session.config["optimizer"] == {"lr": 0.005} and session.config["overrides"] == ["+experiment=cat"]
+    assert len(session.summary["embedding/nearest/<cat-toy>"].split(", ")) == 5 and session.exit_code == 0
 
 
 def test_a_failed_and_resumed_run_is_one_run_without_gaps(tmp_path, model, complete):
     run = tmp_path / "run"
     learn(run, model, Interrupt(5, RuntimeError("the disk is full")), accumulate=2)
     learn(run, model, accumulate=2, resume=run / "checkpoints/step_000004.ckpt")
-    first, second = read_sessions(run)
-    assert first.run.run_id == second.run.run_id == (run / "wandb_run_id").read_text()
-    assert (first.exit_code, second.exit_code) == (1, 0)
+    first, second = check_sessions(run, complete)
+    assert first.run.run_id == second.run.run_id and (first.exit_code, second.exit_code) == (1, 0)
     assert first.summary["error"] == "RuntimeError: the disk is full"
-    assert first.order + second.order == list(range(7))
-    assert first.metrics_by_step() | second.metrics_by_step() == read_table(run) == read_table(complete)
-    sheets = [step for part in (first, second) for step, row in part.history.items() if "samples/path" in row]
-    assert sheets == [0, 4, 6]
 
 
 def kill_clients() -> None:
     """Kills W&B's processes, as a signal to all processes of a job does."""
-    recorded = [child for child in psutil.Process().children(recursive=True) if "wandb-core" in child.name()]
-    assert recorded
-    for client in recorded:
+    clients = [child for child in psutil.Process().children(recursive=True) if "wandb-core" in child.name()]
+    assert clients
+    for client in clients:
         client.terminate()
-    psutil.wait_procs(recorded, timeout=30)
+    psutil.wait_procs(clients, timeout=30)
 
 
 def test_the_next_client_sends_what_a_killed_client_had_not_written(tmp_path, model, complete):
@@ -165,21 +154,14 @@ def test_the_next_client_sends_what_a_killed_client_had_not_written(tmp_path, mo
 
     with pytest.warns(UserWarning, match="restarting it"):
         learn(run, model, Kill(5, RuntimeError()), accumulate=2)
-    first, second = read_sessions(run)
-    assert first.order + second.order == list(range(7))
-    assert first.metrics_by_step() | second.metrics_by_step() == read_table(run) == read_table(complete)
-    sheets = [step for part in (first, second) for step, row in part.history.items() if "samples/path" in row]
-    assert sheets == [0, 4, 6]
-    assert second.run.run_id == (run / "wandb_run_id").read_text()
-    assert (first.exit_code, second.exit_code) == (None, 0)
+    assert [part.exit_code for part in check_sessions(run, complete)] == [None, 0]
 
 
-def test_rows_are_sent_again_if_the_client_is_killed_at_the_end(tmp_path):
-    table, logger = CSVLogger(tmp_path), WandbLogger(tmp_path, name="x", mode="offline")
-    logger.log_hyperparams({})
+def test_rows_are_sent_again_if_the_client_is_killed_at_the_end(tmp_path, logger):
+    table = CSVLogger(tmp_path)
     for step in range(4):
-        table.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
-        logger.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
+        for each in (table, logger):
+            each.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
     table.flush()
     kill_clients()
     with pytest.warns(UserWarning, match="restarting it"):
@@ -190,9 +172,7 @@ def test_rows_are_sent_again_if_the_client_is_killed_at_the_end(tmp_path):
     assert recorded[-1].exit_code == 0
 
 
-def test_a_run_continues_without_a_client(tmp_path, monkeypatch):
-    logger = WandbLogger(tmp_path, name="x", mode="offline")
-    logger.log_hyperparams({})
+def test_a_run_continues_without_a_client(logger, monkeypatch):
     monkeypatch.setattr(logger.run.wandb, "init", lambda **_: (_ for _ in ()).throw(OSError("no room")))
     kill_clients()
     time.sleep(1)
@@ -204,10 +184,8 @@ def test_a_run_continues_without_a_client(tmp_path, monkeypatch):
     assert logger.run.wandb.run is None
 
 
-def test_late_rows_are_sent_in_order(tmp_path):
+def test_late_rows_are_sent_in_order(tmp_path, logger):
     """Lightning logs the loss of step 3 after the callbacks have logged step 4."""
-    logger = WandbLogger(tmp_path, name="x", mode="offline")
-    logger.log_hyperparams({})
     for name, step in {"a": 0, "b": 0, "d": 1, "c": 0, "stat": 4, "loss": 3, "val": 4, "e": 9, "late": 2}.items():
         logger.log_metrics({name: float(step), "epoch": 0.0}, step)
     logger.finish(None)
@@ -225,19 +203,13 @@ def test_a_sweep_point_has_name_and_group_even_if_it_failed_before_it_started(po
     assert (recorded.exit_code, recorded.summary["error"]) == (1, "the rate is too high")
 
 
-def test_a_single_run_that_failed_before_it_started_writes_nothing(tmp_path):
-    WandbLogger(tmp_path, name="cat", mode="offline").finish(UserError("no such folder"))
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_interrupted_run_did_not_fail(tmp_path):
-    logger = WandbLogger(tmp_path, name="cat", mode="offline")
-    logger.log_hyperparams({})
+def test_an_interrupted_run_did_not_fail(tmp_path, logger):
     logger.finish(KeyboardInterrupt())
     assert read_sessions(tmp_path)[0].exit_code == 255
 
 
-def test_disabled_writes_nothing(tmp_path):
+def test_disabled_and_a_single_run_that_failed_before_it_started_write_nothing(tmp_path):
+    WandbLogger(tmp_path, name="cat", mode="offline").finish(UserError("no such folder"))
     logger = WandbLogger(tmp_path, name="cat", mode="disabled")
     logger.log_hyperparams({"seed": 0})
     logger.log_metrics({"train/loss": 1.0}, 0)

@@ -18,33 +18,10 @@ from tinv.training.loggers.wandb_run import check_credentials, resolve_mode
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture
-def without_account(monkeypatch, tmp_path):
-    """An environment without W&B account; `without_account(NAME="value")` sets environment variables."""
-    wandb.teardown()
-    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    monkeypatch.chdir(tmp_path)
-
-    def set_variables(**variables):
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-    yield set_variables
-    wandb.teardown()
-
-
 def test_a_missing_key_raises_with_the_ways_to_set_one(without_account):
-    with pytest.raises(UserError) as caught:
+    hints = r"^(?=.*https://wandb\.example\.org)(?=.*wandb login)(?=.*WANDB_API_KEY).*logger\.wandb\.mode=offline.*\Z"
+    with pytest.raises(UserError, match=hints):
         check_credentials()
-    message = str(caught.value)
-    assert "\n" not in message
-    for hint in ("https://wandb.example.org", "wandb login", "WANDB_API_KEY", "logger.wandb.mode=offline"):
-        assert hint in message
 
 
 def test_a_malformed_key_raises_without_showing_it(without_account):
@@ -90,8 +67,7 @@ def test_an_unreachable_server_raises_before_the_model_loads(without_account, tm
     logger.finish(caught.value)
     assert time.monotonic() - start < 3
     message = str(caught.value)
-    assert "\n" not in message
-    assert "http://127.0.0.1:9" in message and "logger.wandb.mode=offline" in message
+    assert "\n" not in message and "http://127.0.0.1:9" in message and "logger.wandb.mode=offline" in message
     assert wandb.run is None
 
 
@@ -106,12 +82,10 @@ def test_a_batch_job_without_a_key_fails_without_a_prompt(tmp_path):
     argv = [sys.executable, str(ROOT / "train.py"), *settings.split(), "concept.initializer_token=toy", "trainer=cpu"]
     read, write = os.pipe()
     try:
-        done = subprocess.run(
-            argv, cwd=tmp_path, env=environment, stdin=read, capture_output=True, text=True, timeout=300
-        )
+        options = {"env": environment, "stdin": read, "capture_output": True, "text": True, "timeout": 300}
+        done = subprocess.run(argv, cwd=tmp_path, **options)
     finally:
         os.close(read)
         os.close(write)
-    assert done.returncode == 1
-    assert done.stderr.count("there is no API key for") == 1
+    assert (done.returncode, done.stderr.count("there is no API key for")) == (1, 1)
     assert "Traceback" not in done.stderr and "effective batch" not in done.stdout
