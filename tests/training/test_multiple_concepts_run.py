@@ -163,7 +163,7 @@ def test_each_concept_is_published_in_its_own_repository(finished, hub, monkeypa
     card = dog["README.md"].decode()
     assert "extra_concepts.dog.data.folder=concept_images" in card
     assert "data.folder=cats" in card, "without this machine's folders"
-    assert Publisher(name="pair", repo_id="alice/x").repository("my-cat") == "alice/x-my-cat"
+    assert Publisher(name="pair", repo_id="alice/x").repo_of("my-cat") == "alice/x-my-cat"
 
 
 def test_preflight_checks_every_repository(folder, hub, monkeypatch):
