@@ -1,4 +1,4 @@
-"""The shipped groups: every sentence that can be said with them makes sense."""
+"""The groups of conf/: every option composes and fits its target."""
 
 import re
 
@@ -38,13 +38,13 @@ def test_every_experiment_composes_and_resolves(compose, tmp_path, experiment, m
 
 
 @pytest.mark.parametrize("debug", sorted(path.stem for path in (CONF_DIR / "debug").glob("*.yaml")))
-def test_every_debug_mood_goes_with_an_experiment(compose, debug):
+def test_every_debug_option_composes_with_an_experiment(compose, debug):
     assert compose("+experiment=cat_toy", f"+debug={debug}").name == "cat_toy"
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (CONF_DIR / "recipe").glob("*.yaml")))
 @pytest.mark.parametrize("experiment", ["cat_toy", "cat_toy_sd15", "toybench"])
-def test_a_recipe_says_how_long_and_how_fast_whatever_the_experiment(compose, experiment, recipe):
+def test_a_recipe_sets_duration_and_optimization_of_any_experiment(compose, experiment, recipe):
     cfg, alone = compose(f"+experiment={experiment}", f"+recipe={recipe}"), compose(f"+recipe={recipe}", *FILLED)
     for setting in (
         "trainer.max_steps",
@@ -58,7 +58,7 @@ def test_a_recipe_says_how_long_and_how_fast_whatever_the_experiment(compose, ex
     assert cfg.data.folder != alone.data.folder
 
 
-def test_the_quick_recipe_is_debiased_unless_told_otherwise(compose):
+def test_the_loss_of_the_quick_recipe_can_be_overridden(compose):
     quick = ("+experiment=cat_toy", "+recipe=quick")
     assert compose(*quick).loss.snr_power == 0.5
     assert compose(*quick, "loss=mse").loss.snr_power == 0
@@ -68,9 +68,9 @@ def test_the_quick_recipe_is_debiased_unless_told_otherwise(compose):
 def test_every_option_of_every_group_fits_its_target(compose, turn):
     choices = [f"{group}={options[turn % len(options)]}" for group, options in OPTIONS.items()]
     choices = ["concept=toybench" if "data=toybench" in choices and c.startswith("concept=") else c for c in choices]
-    told = {"model", *({"data"} if {"data=folder", "data=hub"} & set(choices) else ())}
-    told |= {"concept"} - ({"concept"} if "concept=toybench" in choices else set())
-    filled = [override for override in FILLED if override.partition(".")[0] in told]
+    required = {"model", *({"data"} if {"data=folder", "data=hub"} & set(choices) else ())}
+    required |= {"concept"} - ({"concept"} if "concept=toybench" in choices else set())
+    filled = [override for override in FILLED if override.partition(".")[0] in required]
     if "concept=toybench" in choices:
         filled.append("concept.name=lime_cat")
     if "scheduler=text" in choices:
@@ -80,7 +80,7 @@ def test_every_option_of_every_group_fits_its_target(compose, turn):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(CONF_DIR).as_posix())
-def test_targets_of_our_own_never_swallow_a_misspelt_key(path):
+def test_targets_of_tinv_accept_no_unknown_keys(path):
     tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     for node in [tree, *(v for v in tree.values() if isinstance(v, dict))]:
         if str(node.get("_target_", "")).startswith("tinv."):
@@ -93,19 +93,19 @@ def test_experiment_and_debug_are_not_in_the_defaults_list():
     assert sorted(listed) == GROUPS
 
 
-def test_only_the_wiring_mentions_the_model():
+def test_only_config_yaml_refers_to_the_model():
     for path in FILES:
         for line in path.read_text(encoding="utf-8").splitlines():
             if "${model}" in line:
                 assert (path.name, line.strip()) == ("config.yaml", "model: ${model}")
 
 
-def test_a_sweep_folder_does_not_depend_on_what_hydra_resolves_late():
+def test_the_sweep_folder_does_not_depend_on_late_interpolations():
     tree = yaml.safe_load((CONF_DIR / "config.yaml").read_text(encoding="utf-8"))
     assert "${hydra:" not in tree["hydra"]["sweep"]["dir"]
 
 
-def test_the_name_is_never_missing_so_that_a_run_always_has_a_folder():
+def test_the_name_has_a_default_so_that_every_run_has_a_folder():
     bare = groups().compose([])
     problems = find_problems(bare)
     HydraConfig.instance().cfg = None
@@ -117,23 +117,23 @@ def test_the_name_is_never_missing_so_that_a_run_always_has_a_folder():
     }
 
 
-def test_command_line_values_beat_everything(compose):
+def test_the_command_line_overrides_everything(compose):
     assert compose("+experiment=cat_toy", "trainer.max_steps=7").trainer.max_steps == 7
 
 
-def test_one_callback_can_be_tuned_or_removed(compose):
+def test_a_callback_can_be_configured_or_removed(compose):
     cfg = compose("+experiment=cat_toy", "~callbacks.samples", "callbacks.export.every_n_steps=7")
     assert "samples" not in cfg.callbacks
     assert cfg.callbacks.export.every_n_steps == 7
     assert compose("+experiment=cat_toy", "callbacks=none").callbacks == {}
 
 
-def test_the_run_card_starts_first_and_checkpoints_come_last_but_for_what_gives_the_run_back_to_slurm(compose):
+def test_the_run_card_is_the_first_callback_and_checkpoints_come_before_slurm_requeue(compose):
     names = list(compose("+experiment=cat_toy").callbacks)
     assert (names[0], *names[-2:]) == ("run_card", "checkpoints", "slurm_requeue")
 
 
-def test_the_published_recipe_is_there_in_full(compose):
+def test_the_published_recipe(compose):
     """`textual_inversion.py` with the flags of diffusers' README and its documentation, and its defaults."""
     cfg = compose("+experiment=cat_toy_sd15")
     assert cfg.model.pretrained == "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -141,11 +141,8 @@ def test_the_published_recipe_is_there_in_full(compose):
     assert cfg.data.folder.startswith("hf://datasets/diffusers/cat_toy_example")
     assert (cfg.data.resolution, cfg.data.fit, cfg.data.flip, cfg.data.captions) == (512, "squash", True, "templates")
     assert (cfg.data.batch_size, cfg.trainer.accumulate_grad_batches, cfg.trainer.max_steps) == (1, 4, 3000)
-    assert (cfg.concept.placeholder_token, cfg.concept.initializer_token, cfg.concept.kind) == (
-        "<cat-toy>",
-        "toy",
-        "object",
-    )
+    concept = cfg.concept
+    assert (concept.placeholder_token, concept.initializer_token, concept.kind) == ("<cat-toy>", "toy", "object")
     assert (cfg.optimizer.lr, cfg.scale_lr, cfg.embedding.num_vectors) == (5e-4, True, 1)
     assert (list(cfg.optimizer.betas), cfg.optimizer.eps, cfg.optimizer.weight_decay) == ([0.9, 0.999], 1e-8, 0)
     assert cfg.scheduler._target_.endswith("get_constant_schedule")
@@ -155,7 +152,7 @@ def test_the_published_recipe_is_there_in_full(compose):
     assert (cfg.callbacks.checkpoints.every_n_steps, cfg.callbacks.export.every_n_steps) == (500, 500)
 
 
-def test_the_published_recipe_for_sdxl_is_there_in_full(compose):
+def test_the_published_recipe_for_sdxl(compose):
     cfg = compose("+experiment=cat_toy_sdxl")
     assert cfg.model.pretrained == "stabilityai/stable-diffusion-xl-base-1.0"
     assert (cfg.data.resolution, cfg.data.batch_size, cfg.trainer.accumulate_grad_batches) == (1024, 1, 4)
@@ -164,7 +161,7 @@ def test_the_published_recipe_for_sdxl_is_there_in_full(compose):
     assert (cfg.concept.placeholder_token, cfg.concept.initializer_token) == ("<cat-toy>", "toy")
 
 
-def test_every_concept_of_the_toybox_has_its_experiment():
+def test_every_concept_of_the_toybox_has_an_experiment():
     names = {path.name for path in CONCEPTS.glob("*/")}
     assert names <= set(EXPERIMENTS)
     assert {path.stem for path in (CONF_DIR / "data").glob("toybox_*.yaml")} == {f"toybox_{name}" for name in names}

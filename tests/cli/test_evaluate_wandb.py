@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.test_cli import learn
+from tests.cli.test_cli import make_run
 from tests.training.loggers.reading import read_sessions
 from tinv.cli.evaluate_wandb import log_evaluation
 from tinv.evaluation import find_targets
@@ -16,7 +16,7 @@ from tinv.training.loggers.wandb import WandbLogger
 @pytest.fixture
 def run(tmp_path: Path, model: LatentDiffusion) -> Path:
     """The folder of a run that was logged to W&B offline."""
-    folder = learn(tmp_path / "run", model)
+    folder = make_run(tmp_path / "run", model)
     logger = WandbLogger(folder, name="cat", mode="offline", project="mine")
     logger.log_hyperparams({"seed": 0})
     logger.log_metrics({"val/loss": 0.5}, step=3)
@@ -41,7 +41,7 @@ def test_scores_are_in_the_summary_of_the_same_run(run):
 
 
 def test_a_run_that_was_not_logged_to_wandb_is_not_changed(tmp_path, model):
-    folder = learn(tmp_path / "run", model)
+    folder = make_run(tmp_path / "run", model)
     (target,) = find_targets([folder])[folder]
     assert not log_evaluation(target, {"scores": {"clip_i": 0.75}})
     assert not (folder / "wandb").exists()

@@ -1,4 +1,4 @@
-"""Reading a signature gives what importing gives."""
+"""A parsed signature equals the imported one."""
 
 import importlib
 import inspect
@@ -19,7 +19,7 @@ TARGETS = sorted(
         for path in CONF_DIR.rglob("*.yaml")
         for top in [yaml.safe_load(path.read_text(encoding="utf-8")) or {}]
         for node in [top, *(v for v in top.values() if isinstance(v, dict))]
-        if "_target_" in node and path.relative_to(CONF_DIR).parts[0] != "hydra"  # those Hydra itself calls
+        if "_target_" in node and path.relative_to(CONF_DIR).parts[0] != "hydra"  # called by Hydra
     }
 )
 
@@ -36,7 +36,7 @@ def imported(target: str) -> inspect.Signature:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_reading_a_target_gives_the_signature_that_importing_it_gives(target):
+def test_a_parsed_signature_equals_the_imported_one(target):
     read, real = signature(target), imported(target).parameters
     named = {name: p for name, p in real.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     assert list(read.parameters) == list(named)
@@ -46,7 +46,7 @@ def test_reading_a_target_gives_the_signature_that_importing_it_gives(target):
     assert read.open_ended == any(p.kind is p.VAR_KEYWORD for p in real.values())
 
 
-def test_the_defaults_of_every_target_fit_its_own_annotations():
+def test_the_defaults_of_every_target_have_the_annotated_type():
     for target in TARGETS:
         parameters = signature(target).parameters
         for name, real in imported(target).parameters.items():
@@ -54,7 +54,7 @@ def test_the_defaults_of_every_target_fit_its_own_annotations():
                 assert accepts(parameters[name], real.default), f"{target}: {name}={real.default!r}"
 
 
-def test_reading_imports_no_heavy_library():
+def test_parsing_imports_no_heavy_library():
     code = f"from tinv.config.signatures import signature\nfor t in {TARGETS!r}: signature(t)\nimport sys\n"
     code += "assert not {'torch', 'lightning', 'diffusers', 'transformers', 'wandb'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=CONF_DIR.parent)
@@ -124,21 +124,21 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "tinv_sample"
 
 
-def test_dataclass_fields_are_collected_along_the_bases(package):
+def test_dataclass_fields_are_inherited(package):
     read = signature(f"{package}.Child").parameters
     assert list(read) == ["a", "b", "c"]
     assert not any(p.required for p in read.values())
     assert signature(f"{package}.Parent").parameters["a"].required
 
 
-def test_constructors_are_inherited_and_methods_bound(package):
+def test_constructors_are_inherited_and_methods_are_bound(package):
     assert list(signature(f"{package}.Plain").parameters) == ["z", "w"]
     assert list(signature(f"{package}.Maker.load").parameters) == ["name", "pair"]
     assert list(signature(f"{package}.Maker.bare").parameters) == ["x"]
     assert list(signature(f"{package}.Maker.method").parameters) == ["y"]
 
 
-def test_the_first_sentence_about_a_parameter_is_known(package):
+def test_a_parameter_has_the_first_sentence_of_its_documentation(package):
     assert signature(f"{package}.Parent").parameters["a"].about == "How many"
     read = signature(f"{package}.Maker.load").parameters
     assert (read["name"].about, read["pair"].about) == ("what to load", "two numbers over two lines")
@@ -147,7 +147,7 @@ def test_the_first_sentence_about_a_parameter_is_known(package):
 @pytest.mark.parametrize(
     "target", ["nowhere_at_all.X", "{}.Nothing", "{}.Maker.nothing", "{}.inner", "{}.inner.other.Size.x"]
 )
-def test_what_is_not_there_is_a_lookup_error(package, target):
+def test_a_missing_target_is_a_lookup_error(package, target):
     with pytest.raises(LookupError):
         signature(target.format(package))
 
@@ -167,7 +167,7 @@ def test_what_is_not_there_is_a_lookup_error(package, target):
         ("Maker.method", "y", (True,), (1, "true"), "true or false"),
     ],
 )
-def test_a_value_fits_its_annotation_or_does_not(package, target, name, good, bad, words):
+def test_values_are_checked_against_annotations(package, target, name, good, bad, words):
     parameter = signature(f"{package}.{target}").parameters[name]
     assert [accepts(parameter, value) for value in good] == [True] * len(good)
     assert [accepts(parameter, value) for value in bad] == [False] * len(bad)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cli.test_cli import learn
+from tests.cli.test_cli import make_run
 from tests.tiny import tiny_images
 from tinv import formats
 from tinv.cli import main
@@ -38,7 +38,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, model: LatentDiffusion) -> Path:
-    return learn(tmp_path / "run", model)
+    return make_run(tmp_path / "run", model)
 
 
 def evaluate_path(path: Path, images: Path | None, **settings: Any) -> list[dict[str, Any]]:
@@ -118,13 +118,13 @@ def test_another_embedding_or_other_training_images_measure_again(
     tmp_path: Path, run: Path, model: LatentDiffusion, images: Path
 ) -> None:
     fingerprints = [evaluate_path(run, images)[0]["fingerprint"]]
-    learn(run, model, seed=1)
+    make_run(run, model, seed=1)
     fingerprints.append(evaluate_path(run, images)[0]["fingerprint"])
     (images / "2.png").unlink()
     fingerprints.append(evaluate_path(run, images)[0]["fingerprint"])
     assert len(set(fingerprints)) == 3
     first, same, other = (
-        fingerprint_embedding(formats.read(learn(tmp_path / name, model, seed=seed)))
+        fingerprint_embedding(formats.read(make_run(tmp_path / name, model, seed=seed)))
         for name, seed in zip("abc", (0, 0, 1))
     )
     assert first == same != other
@@ -155,7 +155,7 @@ def sweep(tmp_path: Path, model: LatentDiffusion) -> Path:
     folder = tmp_path / "sweep"
     swept = [{"optimizer.lr": lr, "seed": seed} for lr in ("0.1", "0.2") for seed in ("0", "1")]
     for point in range(4):
-        learn(folder / str(point), model, seed=point)
+        make_run(folder / str(point), model, seed=point)
     points = [{"point": point, "swept": values, "status": "done"} for point, values in enumerate(swept)]
     (folder / "plan.json").write_text(json.dumps({"id": "abc"}))
     (folder / "sweep.json").write_text(json.dumps({"points": points}))
@@ -198,7 +198,7 @@ def test_a_run_of_two_concepts_has_an_evaluation_in_the_folder_of_each(
 ) -> None:
     run = tmp_path / "concepts_run"
     for token in ("<cat-toy>", "<robot>"):
-        learn(run / "concepts" / slug(token), model, word=token)
+        make_run(run / "concepts" / slug(token), model, word=token)
     (targets,) = find_targets([run]).values()
     assert [target.token for target in targets] == ["<cat-toy>", "<robot>"]
     evaluations = evaluate(targets, EvaluationConfig(class_noun="toy", images=images, **FAST))

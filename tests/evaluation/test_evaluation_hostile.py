@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock
 from PIL import Image
 
-from tests.cli.test_cli import learn
+from tests.cli.test_cli import make_run
 from tests.tiny import tiny_images
 from tinv.cli import main
 from tinv.evaluation import results
@@ -31,7 +31,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, model: LatentDiffusion) -> Path:
-    return learn(tmp_path / "run", model)
+    return make_run(tmp_path / "run", model)
 
 
 def evaluate(path: Path, *options: object) -> int:
@@ -86,7 +86,7 @@ def test_a_wrong_input_is_refused_before_anything_is_drawn(
 def test_an_embedding_for_another_model_is_refused(
     tmp_path: Path, model: LatentDiffusion, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "width 48" in refusal(capsys, learn(tmp_path / "wide", model, width=48))
+    assert "width 48" in refusal(capsys, make_run(tmp_path / "wide", model, width=48))
     assert not evaluation_files(tmp_path)
 
 
@@ -109,7 +109,7 @@ def test_failed_points_of_a_sweep_are_skipped(
 ) -> None:
     sweep = tmp_path / "sweep"
     for point in (0, 2):
-        learn(sweep / str(point), model, seed=point)
+        make_run(sweep / str(point), model, seed=point)
     for point in (1, 3):
         (sweep / str(point)).mkdir()
         write_status(sweep / str(point), Status(status="failed", reason="out of memory"))
@@ -162,6 +162,6 @@ def test_a_full_disk_leaves_no_partial_files_and_the_evaluation_continues(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert evaluation_files(tmp_path) == (set() if limit == 100 else {"run/evaluation/samples.json"})
-    other = learn(tmp_path / "other", model)
+    other = make_run(tmp_path / "other", model)
     assert evaluate(run, "--images", images) == evaluate(other, "--images", images) == 0
     assert scores(run) == scores(other)

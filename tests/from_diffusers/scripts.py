@@ -1,4 +1,4 @@
-"""The flags of diffusers' scripts, written down from them (commit 58eb52c0, August 2026), and a reader of scripts."""
+"""The flags of diffusers' scripts (commit 58eb52c0, August 2026), and a parser of scripts."""
 
 import ast
 import os
@@ -16,10 +16,10 @@ gradient_accumulation_steps gradient_checkpointing dataloader_num_workers mixed_
 validation_prompt num_validation_images checkpointing_steps checkpoints_total_limit resume_from_checkpoint
 enable_xformers_memory_efficient_attention
 """.split()
-BOTH = ["save_as_full_pipeline", "num_vectors", "variant", "lr_num_cycles", "validation_steps"]
+SD_AND_SDXL = ["save_as_full_pipeline", "num_vectors", "variant", "lr_num_cycles", "validation_steps"]
 SCRIPTS = {
-    "sd": [*EVERYWHERE, *TORCH, *BOTH, "tokenizer_name", "validation_epochs", "no_safe_serialization"],
-    "sdxl": [*EVERYWHERE, *TORCH, *BOTH, "use_8bit_adam"],
+    "sd": [*EVERYWHERE, *TORCH, *SD_AND_SDXL, "tokenizer_name", "validation_epochs", "no_safe_serialization"],
+    "sdxl": [*EVERYWHERE, *TORCH, *SD_AND_SDXL, "use_8bit_adam"],
     "flax": [*EVERYWHERE, "tokenizer_name", "use_auth_token"],
     "multi_token": [
         *(*EVERYWHERE, *TORCH, "tokenizer_name", "validation_epochs", "num_vec_per_token", "vector_shuffle"),
@@ -27,11 +27,11 @@ SCRIPTS = {
     ],
 }
 REFERENCE = os.environ.get("TINV_REFERENCE")
-"""The path of diffusers' textual_inversion.py, the other scripts beside it: those tests run that have it."""
+"""The path of diffusers' textual_inversion.py, with the other scripts beside it; enables tests that need them."""
 
 
 def read_flags(path: Path) -> dict[str, dict[str, Any]]:
-    """The flags of a script: what its `add_argument` calls say, without running it."""
+    """Returns the flags of a script from its `add_argument` calls, without running it."""
     (function,) = (
         node
         for node in ast.parse(path.read_text(encoding="utf-8")).body
@@ -41,10 +41,10 @@ def read_flags(path: Path) -> dict[str, dict[str, Any]]:
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
             (name,) = (argument.value for argument in node.args if isinstance(argument, ast.Constant))
-            said = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
             flags[name.removeprefix("--")] = {
-                "kind": "bool" if "action" in said else said["type"],
-                "default": ast.literal_eval(said.get("default", "False" if "action" in said else "None")),
-                "required": said.get("required") == "True",
+                "kind": "bool" if "action" in keywords else keywords["type"],
+                "default": ast.literal_eval(keywords.get("default", "False" if "action" in keywords else "None")),
+                "required": keywords.get("required") == "True",
             }
     return flags
