@@ -6,17 +6,12 @@ The names below are imported on first use, so that the command line can list `FO
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tinv.formats.format_names import EXPORT_FORMATS, FORMATS, PIPELINE
+
 if TYPE_CHECKING:
     from tinv.formats.learned_embedding import LearnedEmbedding, encoder_of_width
     from tinv.formats.reading import identify, identify_all, read, read_all
     from tinv.formats.writing import get_format, write
-
-FORMATS = ("diffusers", "diffusers_bin", "a1111", "a1111_png", "emb_params", "sdxl")
-"""The embedding files that can be written. Each is the module of this name, which has a `FORMAT`."""
-PIPELINE = "pipeline"
-"""A diffusers pipeline that contains the token; written by `tinv.inference.export_pipeline`."""
-EXPORT_FORMATS = (*FORMATS, PIPELINE)
-"""The choices of `callbacks.export.formats` and `tinv convert --to`."""
 
 _MODULES = {"LearnedEmbedding": "learned_embedding", "encoder_of_width": "learned_embedding"}
 _MODULES |= dict.fromkeys(("identify", "identify_all", "read", "read_all"), "reading")

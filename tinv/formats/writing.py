@@ -5,8 +5,9 @@ from importlib import import_module
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.formats import FORMATS, multipart
+from tinv.formats import multipart
 from tinv.formats.format import Format
+from tinv.formats.format_names import FORMATS
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import negative_path, split_negative
 from tinv.formats.tensors import to_float32
