@@ -198,7 +198,7 @@ def test_a_run_of_two_concepts_has_an_evaluation_in_the_folder_of_each(
 ) -> None:
     run = tmp_path / "concepts_run"
     for token in ("<cat-toy>", "<robot>"):
-        make_run(run / "concepts" / slug(token), model, word=token)
+        make_run(run / "concepts" / slug(token), model, token=token)
     (targets,) = find_targets([run]).values()
     assert [target.token for target in targets] == ["<cat-toy>", "<robot>"]
     evaluations = evaluate(targets, EvaluationConfig(class_noun="toy", images=images, **FAST))

@@ -99,7 +99,7 @@ def test_scores_are_averaged_per_subject_and_then_over_subjects(
     """A subject with two seeds counts once."""
     folder = tmp_path / "sweep"
     for point, (name, seed) in enumerate([("backpack_dog", 0), ("backpack_dog", 1), ("dog2", 0)]):
-        make_run(folder / str(point), model, word=f"<{name.replace('_', '-')}>", seed=seed)
+        make_run(folder / str(point), model, token=f"<{name.replace('_', '-')}>", seed=seed)
     config = replace(
         CONFIG, seeds=(0, 1), num_inference_steps=1, guidance_scale=2.0, feature_extractors="toybox", device="cpu"
     )
