@@ -111,6 +111,14 @@ def test_the_folders_of_points_are_numbers_whatever_is_swept(run_main, tmp_path)
     assert sorted(path.name for path in sweep_dir(tmp_path, "any").iterdir() if path.is_dir()) == ["0", "1", "2", "3"]
 
 
+def test_an_override_of_a_sweep_may_refer_to_the_runs_folder(run_main, tmp_path):
+    folders = []
+    override = "callbacks.export.dir=${paths.output_dir}"
+    result = run_main("-m", CAT, "seed=1,2", override, train=lambda cfg: folders.append(cfg.callbacks.export.dir))
+    assert result.code == 0, result.err
+    assert [Path(folder).name for folder in folders] == ["0", "1"]
+
+
 def test_a_resumed_sweep_runs_what_is_left_under_the_old_numbers_and_numbers_new_points_after_them(run_main, tmp_path):
     run_main("-m", CAT, "seed=1,2,3", train=failing(1, 3))
     folder = sweep_dir(tmp_path)

@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra import version
@@ -67,7 +67,8 @@ def main() -> None:
         if user_error := _find_user_error(error):
             _exit(str(user_error))
         is_config_error = isinstance(error, HydraException | OmegaConfBaseException)
-        if args and is_config_error and (problems := explain(Groups(args.config_dir), args.overrides)):
+        is_unchecked = args is not None and _is_query(args)
+        if args and is_unchecked and is_config_error and (problems := explain(Groups(args.config_dir), args.overrides)):
             _exit(str(ConfigError(problems)))
         traceback.print_exc()
         sys.exit(1)
@@ -186,7 +187,8 @@ def _run_sweep(groups: Groups, overrides: list[str], plan: SweepPlan) -> None:
     sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=run_point)
     if isinstance(sweeper, PlannedSweeper):
         sweeper.plan = plan
-    sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    arguments: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    sweeper.sweep(arguments)
     context.callbacks.on_multirun_end(config=cfg, config_name=CONFIG_NAME)
 
 
