@@ -19,7 +19,7 @@ function parallelChart(chart) {
   if (known.length) {
     const values = report.points.map((point) => point.value);
     const inner = linearScale(extent(known.map((i) => values[i])), range);
-    columns.push({ name: report.monitor ?? 'value', at: values, scale: { at: inner.at, ticks: inner.ticks(5), name: figure } });
+    columns.push({ name: report.monitor ?? 'value', at: values, scale: { at: inner.at, ticks: inner.ticks(5), name: formatNumber } });
   }
   const x = linearScale([0, Math.max(1, columns.length - 1)], [60, width - 70]);
   const colors = byValue();
