@@ -137,7 +137,7 @@ def test_every_column_of_a_real_study_has_a_number(tmp_path):
     train = [root / "train.py", "-m", f"--config-dir={root / 'sweep'}", "+study=methods", "concept.name=lime_cat"]
     train += ["seed=0", "+method=plain,negative", "trainer.max_steps=12", "trainer.val_check_interval=2"]
     train += ["data.batch_size=1", "data.val_draws=2", "~callbacks.samples", "optimizer.lr=1e-3"]
-    evaluate = ["-m", "tinv.toybox.toybench.fidelity", "--seeds", "0", "--steps", "1"]
+    evaluate = ["-m", "tinv.toybox.toybench.fidelity", "--seeds", "0", "--num-inference-steps", "1"]
     for command in ([*train, f"paths.root_dir={tmp_path}"], evaluate):
         command += tmp_path.glob("study_methods/*")
         done = subprocess.run([sys.executable, *map(str, command)], cwd=root, capture_output=True, text=True)
