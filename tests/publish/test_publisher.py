@@ -85,7 +85,7 @@ def test_the_check_before_training_creates_nothing(logged_in):
 @pytest.mark.parametrize("repo_id", ["a b", "a/b/c", "x" * 97, "a--b", "alice/.git"])
 def test_an_invalid_repository_id_is_refused_and_without_push_no_request_is_sent(hub, repo_id):
     publisher(push=False, repo_id=repo_id).check()
-    with pytest.raises(UserError, match=r"hub\.repo_id must be"):
+    with pytest.raises(UserError, match=r"hub\.repo_id=.*: must be"):
         publisher(repo_id=repo_id).check()
     assert not hub.requests
 

@@ -109,7 +109,7 @@ def test_the_masks_match_the_images(compose):
 
 
 def test_an_unknown_name_is_refused(compose):
-    with pytest.raises(ValueError, match=r"concept.name: must be lime_cat or teal_dog or .*, got 'cat'"):
+    with pytest.raises(ValueError, match=r"concept.name=.cat.: must be lime_cat or teal_dog"):
         compose("+experiment=toybench", "concept.name=cat")
 
 
