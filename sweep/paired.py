@@ -22,6 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import exp, log
 from pathlib import Path
 
+from scipy.stats import t as student_t
+
 from tinv.runs.files import write_text
 
 DIFFERENCES = {"recovery": 2, "editability": 2, "clip_i": 3, "clip_t": 3, "norm": 1}
@@ -29,9 +31,6 @@ DIFFERENCES = {"recovery": 2, "editability": 2, "clip_i": 3, "clip_t": 3, "norm"
 RATIOS = {"steps": 0, "s/step": 3, "s to plateau": 0}
 """Measures that are compared as ratios, and their digits."""
 COLUMNS = {**DIFFERENCES, **RATIOS}
-T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12)
-"""The 97.5 % quantile of Student's t for 1 to 16 degrees of freedom; it is 2.0 to 2.1 for more."""
-
 Runs = dict[tuple[str, int], dict[str, float]]
 """Measures of runs, by placeholder token and seed."""
 
@@ -124,8 +123,7 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
     mean = statistics.mean(values)
     if len(values) < 2:
         return mean, None
-    quantile = T_975[len(values) - 2] if len(values) - 2 < len(T_975) else 2.1
-    return mean, quantile * statistics.stdev(values) / len(values) ** 0.5
+    return mean, float(student_t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
 
 
 def difference(values: Sequence[float], digits: int) -> str:
