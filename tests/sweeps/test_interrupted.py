@@ -12,18 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.sweeps.outputs import column
-from tests.tiny import tiny_images, tiny_pipeline
+from tests.sweeps.tiny_runs import TINY, write_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SWEEP = [
-    *["-m", "seed=1,2,3", "+debug=fast", "~callbacks.samples", "model=local", "model.pretrained=model", "trainer=cpu"],
-    *[
-        "data.folder=images",
-        "concept.placeholder_token=my-cat",
-        "concept.initializer_token=toy",
-        "trainer.max_steps=40",
-    ],
+    *["-m", "seed=1,2,3", "+debug=fast", *TINY, "~callbacks.samples", "trainer=cpu", "trainer.max_steps=40"],
     *["callbacks.checkpoints.every_n_steps=5", "callbacks.export.every_n_steps=null", "trainer.val_check_interval=20"],
 ]
 
@@ -42,8 +36,7 @@ def until(run: subprocess.Popen[bytes], folder: Path, pattern: str) -> None:
 
 
 def test_a_sweep_that_is_interrupted_twice_learns_the_same(tmp_path):
-    tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "images")
+    write_tiny(tmp_path)
     assert start(tmp_path, *SWEEP, "name=uninterrupted").wait(timeout=900) == 0
 
     run = start(tmp_path, *SWEEP, "name=ended")
@@ -71,8 +64,7 @@ def test_a_sweep_that_is_interrupted_twice_learns_the_same(tmp_path):
 
 
 def test_a_full_disk_is_a_clear_error_and_the_table_is_printed(tmp_path):
-    tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "images")
+    write_tiny(tmp_path)
     limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); sys.argv.pop(0); "
     limited += (
         "runpy.run_path(sys.argv[0], run_name='__main__')"  # enough for the configuration, too little for a checkpoint

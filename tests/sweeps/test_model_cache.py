@@ -9,22 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 from tests.sweeps.outputs import column
-from tests.tiny import tiny_images, tiny_model, tiny_pipeline
+from tests.sweeps.tiny_runs import TINY, write_tiny
+from tests.tiny import tiny_model
 from tinv import models
 from tinv.sweeps import model_cache
 from tinv.training.main import main
 
-TINY = [
-    "+debug=fast",
-    "model=local",
-    "model.pretrained=model",
-    "data.folder=images",
-    "concept.placeholder_token=my-cat",
-    "concept.initializer_token=toy",
-    "trainer=cpu",
-    "callbacks=none",
+SETTINGS = [
+    *["+debug=fast", *TINY, "trainer=cpu", "callbacks=none", "+callbacks.export.dir=${paths.output_dir}"],
     "+callbacks.export._target_=tinv.training.callbacks.Export",
-    "+callbacks.export.dir=${paths.output_dir}",
     "+callbacks.nonfinite._target_=tinv.training.callbacks.StopOnNonFinite",
 ]
 
@@ -32,15 +25,14 @@ TINY = [
 @pytest.fixture
 def count_loads(monkeypatch, tmp_path):
     """count_loads("-m", "seed=1,2") runs train.py and returns how often it loaded a model."""
-    tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "images")
+    write_tiny(tmp_path)
     monkeypatch.chdir(tmp_path)
     loads, load = [], models.load
     monkeypatch.setattr(models, "load", lambda **settings: loads.append(settings) or load(**settings))
 
     def run(*argv):
         loads.clear()
-        monkeypatch.setattr(sys, "argv", ["train.py", *TINY, *argv])
+        monkeypatch.setattr(sys, "argv", ["train.py", *SETTINGS, *argv])
         with suppress(SystemExit):
             main()
         return len(loads)

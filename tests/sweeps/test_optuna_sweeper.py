@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.sweeps.outputs import column, sweep_dir
-from tests.tiny import tiny_images, tiny_pipeline
+from tests.sweeps.tiny_runs import TINY, write_tiny
 from tinv.errors import UserError
 from tinv.runs.trial import OptunaTrialRef
 from tinv.sweeps.optuna_sweeper import JOURNAL
@@ -128,17 +128,10 @@ def test_a_dry_run_prints_the_search_space(run_main, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_share_a_study_and_prune_trials(tmp_path):
-    tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "images")
+    write_tiny(tmp_path)
     command = [
         *[sys.executable, str(ROOT / "train.py"), "-m", "hydra/sweeper=optuna", "+debug=fast", "~callbacks.samples"],
-        *["model=local", "model.pretrained=model", "data.folder=images", "trainer=cpu", "name=shared"],
-        *[
-            "concept.placeholder_token=my-cat",
-            "concept.initializer_token=toy",
-            "optimizer.lr=1e-9,1",
-            "trainer.max_steps=6",
-        ],
+        *[*TINY, "trainer=cpu", "name=shared", "optimizer.lr=1e-9,1", "trainer.max_steps=6"],
         *["hydra.sweeper.storage=study.journal", "hydra.sweeper.sampler=random", "hydra.sweeper.n_trials=8"],
         "hydra.sweeper.pruner_startup_trials=1",
         "hydra.sweeper.seed=10",  # draws five good trials, then three bad ones

@@ -12,32 +12,16 @@ from subprocess import PIPE
 import pytest
 
 from tests.sweeps.outputs import column
-from tests.tiny import tiny_images, tiny_pipeline
+from tests.sweeps.tiny_runs import TINY, write_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_is_one_point(tmp_path):
-    tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "images")
-    command = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        "-m",
-        "seed=1,2",
-        "+debug=fast",
-        "~callbacks.samples",
-        "name=two",
-        "model=local",
-        "model.pretrained=model",
-        "data.folder=images",
-        "concept.placeholder_token=my-cat",
-        "concept.initializer_token=toy",
-        "trainer=ddp",
-        "trainer.accelerator=cpu",
-        "trainer.devices=2",
-    ]
+    write_tiny(tmp_path)
+    command = [sys.executable, str(ROOT / "train.py"), "-m", "seed=1,2", "+debug=fast", "~callbacks.samples", *TINY]
+    command += ["name=two", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True

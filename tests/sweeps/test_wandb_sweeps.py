@@ -12,7 +12,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from wandb.wandb_agent import Agent
 
 from tests import composing
-from tests.tiny import tiny_images, tiny_pipeline
+from tests.sweeps.tiny_runs import TINY, write_tiny
 from tests.training.loggers.reading import read_sessions
 from tinv.config.override_errors import find_problems
 
@@ -75,11 +75,13 @@ def test_the_first_and_the_last_command_compose(path):
 def test_a_run_of_the_agent_logs_the_optimized_metric(tmp_path, monkeypatch):
     """Runs W&B's agent with a command as from its server."""
     wandb.teardown()
-    tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "images")
-    settings = """model=local model.pretrained=model data.folder=images concept.placeholder_token=my-cat
-    concept.initializer_token=toy data.batch_size=2 data.val_draws=2 trainer.max_steps=3 trainer=cpu logger=wandb
-    trainer.val_check_interval=2 callbacks.samples.num_inference_steps=1 callbacks.samples.seeds=[0]""".split()
+    write_tiny(tmp_path)
+    settings = [*TINY, "data.batch_size=2", "data.val_draws=2", "trainer.max_steps=3", "trainer=cpu", "logger=wandb"]
+    settings += [
+        "trainer.val_check_interval=2",
+        "callbacks.samples.num_inference_steps=1",
+        "callbacks.samples.seeds=[0]",
+    ]
     for name, value in {
         "WANDB_MODE": "offline",
         "WANDB_SWEEP_ID": "sweep123",
