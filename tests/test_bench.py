@@ -52,7 +52,7 @@ def test_each_subject_has_its_own_results_file():
 @pytest.mark.slow
 def test_scripts_alternate_their_steps(tmp_path):
     (tmp_path / "loop.py").write_text(LOOP)
-    log = tmp_path / "told"
+    log = tmp_path / "log"
     a, b = (Command(name, tmp_path / "loop.py", (str(log), name)) for name in "ab")
     with start_process(a) as first, start_process(b) as second:
         times = alternate_steps([first, second], rounds=3, warm_up=1)
