@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all test-slurm stress-slurm lint format bench
+.PHONY: help setup train test test-all test-slurm stress-slurm fuzz lint format bench
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-slurm: setup ## run the tests on a Slurm of their own, where its packages a
 
 stress-slurm: setup ## do to runs what a Slurm can do to them, ten times each
 	TINV_STRESS=10 $(BIN)/python -m pytest -m slurm -rs -n 2 tests/slurm $(ARGS)
+
+fuzz: setup ## try hostile files, configurations and signals (10 minutes); TINV_FUZZ_SEED=1 TINV_FUZZ_SCALE=10 for more
+	$(TESTS) -m "not gpu and not network and not slurm" tests/fuzz $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .
