@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[set[str], ...] = (  # a room may import rooms of the floors before its own, and no other
     {"errors", "optional_deps", "seeding", "types"},
-    {"concept", "config", "diffusion", "optim", "runs", "silence"},
-    {"from_diffusers", "hub", "token_parts"},
+    {"concept", "config", "diffusion", "optim", "silence"},
+    {"from_diffusers", "runs", "token_parts"},
+    {"hub"},
     {"data", "formats"},
     {"embeddings", "models", "publish"},
     {"inference", "sweeps"},

@@ -1,23 +1,57 @@
-"""A token in the settings is refused: it would be written to .hydra/, run.json, W&B and logs."""
+"""A secret in the settings is refused: it would be written to .hydra/, run.json, W&B and logs."""
+
+import html
+import json
+import shlex
+from urllib.parse import quote
 
 import pytest
 
 from tests.composing import groups
+from tinv.cli import main as cli
 from tinv.config.compose import Groups
 from tinv.config.override_errors import explain, find_problems
-from tinv.config.secrets import hide, is_secret
+from tinv.config.secrets import find_reason, hide, is_secret, is_secret_name
 from tinv.config.validate import ConfigError
+from tinv.runs.files import write_text
 
 TOKEN = "hf_" + "AbCdEf0123456789" * 2 + "xy"
 
 
-@pytest.mark.parametrize("text", [TOKEN, f"https://user:{TOKEN}@huggingface.co/x", f"hf_oauth_{TOKEN[3:]}.eyJ.abc"])
+RANDOM = TOKEN[3:]
+"""34 letters and digits."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(TOKEN, f"https://user:{TOKEN}@huggingface.co/x", f"hf_oauth_{RANDOM}.eyJ.abc", f"https://{RANDOM}@a.b/c"),
+        *(f"sk-{RANDOM}", f"sk-proj-{RANDOM}", f"sk-ant-api03-{RANDOM}_-{RANDOM}", f"sk-{RANDOM.lower()}"),
+        *(f"ghp_{RANDOM}aa", f"github_pat_{RANDOM}", f"glpat-{RANDOM}", f"xoxb-1-{RANDOM}", f"AIza{RANDOM}a"),
+        *(
+            f"AKIA{RANDOM[:16].upper()}",
+            f"wandb_v1_{RANDOM}",
+            f"http://a:{RANDOM}@proxy:80",
+            f"https://a/?token={RANDOM}",
+        ),
+        f"-----BEGIN RSA PRIVATE KEY-----\n{RANDOM}\n-----END RSA PRIVATE KEY-----",
+    ],
+)
 def test_tokens_are_recognized_by_their_form(text):
     assert is_secret(text)
-    assert TOKEN[3:] not in hide(text)
+    for part in (RANDOM, RANDOM.lower(), RANDOM[:16].upper()):
+        assert part not in hide(text)
+    assert hide(hide(text)) == hide(text)
 
 
-@pytest.mark.parametrize("text", ["hf_cats", "hf://datasets/a/b", "my_hf_token", "hf_dataset_of_forty_black_cats_2024"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("hf_cats", "hf://datasets/a/b", "my_hf_token", "hf_dataset_of_forty_black_cats_2024", "task-aware-training"),
+        *("sk-my-cat-toy-on-the-beach-2024", "https://a.b/c?page=2&token=1", "hf://datasets/a/b@main/c", "a:b@c"),
+        *("s3://bucket/a@b", "pkg://tinv/toybox/pipeline", "AKIAS", "a photo of a <cat-toy>, 20261130", "ghp_"),
+    ],
+)
 def test_similar_words_are_not_tokens(text):
     assert not is_secret(text)
     assert hide(text) == text
@@ -28,6 +62,50 @@ def test_tokens_are_recognized_from_the_environment(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "corporate-gateway-key")
     assert is_secret("a corporate-gateway-key b")
     assert hide("a corporate-gateway-key b") == "a *** b"
+
+
+@pytest.mark.parametrize(
+    "name",
+    "OPENAI_API_KEY HF_TOKEN AWS_SECRET_ACCESS_KEY AWS_ACCESS_KEY_ID PGPASSWORD MY_CREDENTIALS GH_PAT KEY2".split(),
+)
+def test_variables_are_guarded_by_their_name(name, monkeypatch):
+    assert is_secret_name(name)
+    monkeypatch.setenv(name, "Tr0ub4dor&3")
+    assert name in find_reason("a Tr0ub4dor&3, b") and hide("a Tr0ub4dor&3, b") == "a ***, b"
+    assert hide("a Tr0ub4dor&33") == "a Tr0ub4dor&33", "a short value is guarded as a word"
+    assert is_secret(f"${{oc.env:{name}}}")
+
+
+@pytest.mark.parametrize("name", "MONKEY KEYBOARD PLACEHOLDER_TOKEN INITIALIZER_TOKEN SSH_PUBLIC_KEY TOKENIZER".split())
+def test_other_variables_are_not_guarded(name, monkeypatch):
+    monkeypatch.setenv(name, "Tr0ub4dor&3")
+    assert not is_secret("a Tr0ub4dor&3") and not is_secret(f"${{oc.env:{name}}}")
+
+
+@pytest.mark.parametrize(
+    "value", ["", "1", "true", "cat", "training", "<cat-toy>", "20261130", "val/loss", "/etc/passwd"]
+)
+def test_ordinary_values_of_guarded_variables_mask_nothing(value, monkeypatch):
+    monkeypatch.setenv("MY_SECRET_KEY", value)
+    text = f"a true cat in training: 1, <cat-toy>, 20261130 val/loss /etc/passwd {value}"
+    assert hide(text) == text and not find_problems(groups(), ["+experiment=cat_toy", "tags=[training]"])
+
+
+@pytest.mark.parametrize("notation", [json.dumps, repr, shlex.quote, html.escape, quote], ids=lambda f: f.__name__)
+def test_a_value_is_hidden_in_every_notation(notation, monkeypatch):
+    monkeypatch.setenv("DB_PASSWORD", value := "p'a\"s\\s/wörd&<42>")
+    assert "rd&" not in hide(text := f"a {notation(value)} b") and "42" not in hide(text)
+
+
+def test_every_line_of_a_key_is_hidden(monkeypatch):
+    monkeypatch.setenv("SSH_KEY", f"-----BEGIN KEY-----\n{RANDOM}\n{RANDOM[::-1]}\n-----END KEY-----")
+    assert hide(f"a {RANDOM[::-1]}") == "a ***"
+
+
+def test_written_text_has_no_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "corporate-gateway-key")
+    write_text(tmp_path / "a", f"a corporate-gateway-key {TOKEN}")
+    assert (tmp_path / "a").read_text() == "a *** ***"
 
 
 @pytest.mark.parametrize(
@@ -76,3 +154,60 @@ def test_train_py_refuses_a_token(run_main):
 
 def test_a_placeholder_token_is_not_a_secret():
     assert not find_problems(groups(), ["+experiment=cat_toy", "concept.placeholder_token=sks"])
+
+
+@pytest.mark.parametrize("multirun", [False, True])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "hydra.job.env_copy=[MY_TOKEN]",
+        "+hydra.job.env_set.MY_TOKEN=short",
+        "+hydra.job.env_set.X=${oc.env:MY_TOKEN}",
+        "hydra/launcher=slurm hydra.launcher.setup=['export WANDB_API_KEY=corporate-gateway-key']",
+        "hydra.verbose=${oc.env:MY_TOKEN}",
+        "name='${oc.env:${tags[0]}}' tags=[MY_TOKEN]",
+        "name='${oc.decode:${oc.env:MINE}}'",
+    ],
+)
+def test_a_secret_in_hydras_own_settings_or_behind_an_interpolation_is_refused(override, multirun, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "corporate-gateway-key")
+    monkeypatch.setenv("MINE", "corporate-gateway-key")
+    problems = find_problems(groups(), ["+experiment=cat_toy", *override.split(" ", 1)], multirun=multirun)
+    assert problems and all("access token" in str(problem) for problem in problems), problems
+    assert "gateway" not in str(problems) and "short" not in str(problems)
+
+
+def test_a_secret_in_the_config_dir_is_refused(run_main, monkeypatch, tmp_path):
+    monkeypatch.setenv("MY_TOKEN", "corporate-gateway-key")
+    output = run_main("+experiment=cat_toy", "--config-dir", str(tmp_path / "corporate-gateway-key"))
+    assert output.code == 1 and output.err.startswith("--config-dir: contains an access token")
+    assert "MY_TOKEN" in output.err and "gateway" not in output.out + output.err
+
+
+@pytest.mark.parametrize("option", ["--cfg=job", "--cfg=hydra", "--help"])
+def test_hydras_answers_hide_secrets(run_main, monkeypatch, option):
+    monkeypatch.setenv("MINE", TOKEN)
+    monkeypatch.setenv("NAME", "MINE")
+    output = run_main(
+        "+experiment=cat_toy", "name='${oc.env:${oc.env:NAME}}'", option, *["--resolve"] * ("job" in option)
+    )
+    assert "Textual inversion" in output.out or "name: " in output.out
+    assert RANDOM not in output.out + output.err
+    assert "access token" in run_main("+experiment=cat_toy", f"name={TOKEN}", option).err
+
+
+def test_a_run_of_another_config_without_a_check_has_no_secret(run_main, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINE", TOKEN)
+    output = run_main(
+        "--config-name=config", "+experiment=cat_toy", "tags=['${oc.env:MINE}']", f"paths.root_dir={tmp_path}"
+    )
+    assert output.code == 1 and "tags: contains an access token" in output.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_tinv_refuses_a_secret_argument_and_hides_it(capsys, monkeypatch):
+    assert cli(["generate", "--embedding=x", f"a cat {TOKEN}"]) == 1
+    with pytest.raises(SystemExit):
+        cli(["generate", f"--what={TOKEN}"])
+    output = capsys.readouterr()
+    assert "an argument: contains an access token" in output.err and RANDOM not in output.out + output.err

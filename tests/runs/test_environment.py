@@ -3,8 +3,9 @@
 import os
 import subprocess
 
+from tinv.config.secrets import hide_override
 from tinv.runs import environment
-from tinv.runs.environment import get_git_state, mask_secret, read_hydra_choices
+from tinv.runs.environment import get_git_state, read_hydra_choices
 
 
 def test_choices_come_from_hydras_files(tmp_path):
@@ -20,9 +21,9 @@ def test_choices_come_from_hydras_files(tmp_path):
 
 def test_only_secrets_are_masked():
     for name in ("hub.hf_token", "api_key", "WANDB_API_KEY", "a.password", "client_secret", "x.auth"):
-        assert mask_secret(f"{name}=abc") == f"{name}=***"
+        assert hide_override(f"{name}=abc") == f"{name}=***"
     for argument in ("embedding=token", "concept.placeholder_token=<token>", "--multirun", "seed=0,1"):
-        assert mask_secret(argument) == argument
+        assert hide_override(argument) == argument
 
 
 def test_git_state_of_the_code_without_side_effects(tmp_path, monkeypatch):

@@ -1,10 +1,11 @@
 """The command `tinv`. Each subcommand has a thin module here."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from tinv import __version__
 from tinv.cli import (
@@ -22,6 +23,7 @@ from tinv.cli import (
     status,
     submit,
 )
+from tinv.config.secrets import REMEDY, find_reason, hide
 from tinv.errors import UserError
 
 COMMANDS = (
@@ -43,15 +45,22 @@ COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0 success, 1 failure, 2 wrong options, 130 interrupted."""
+    """Runs a command and returns its exit code: 0 success, 1 failure, 2 wrong options, 130 interrupted,
+    141 nobody reads the output."""
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.command is not from_diffusers.run:  # which leaves out tokens
+            _refuse_secrets(sys.argv[1:] if argv is None else argv)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             arguments.command(arguments)
+        sys.stdout.flush()
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(hide(str(error)), file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader has ended, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 141
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -59,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tinv", description="Generate with, evaluate and publish learned embeddings.")
+    parser = _Parser(prog="tinv", description="Generate with, evaluate and publish learned embeddings.")
     parser.add_argument("--version", action="version", version=f"tinv {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -67,7 +76,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(hide(message))
+
+
+def _refuse_secrets(arguments: Sequence[str]) -> None:
+    """Checks that no argument contains a secret, because prompts and paths are written to files.
+
+    Raises:
+        UserError: an argument contains one.
+    """
+    for argument in arguments:
+        if reason := find_reason(argument):
+            name = hide(argument.partition("=")[0]) if argument.startswith("-") else "an argument"
+            raise UserError(f"{name}: {reason}. {REMEDY}")
+
+
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Prints warnings of tinv in one line, and hides deprecation warnings of libraries."""
     if category is UserWarning:
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {hide(str(message))}", file=sys.stderr)

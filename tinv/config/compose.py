@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tinv.config import secrets
 from tinv.config.problems import did_you_mean
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
@@ -40,11 +41,13 @@ class Groups:
             config_dir: a further folder of groups (`--config-dir`); its files take precedence over tinv's.
 
         Raises:
-            UserError: the folder does not exist.
+            UserError: the folder does not exist, or its path contains a secret.
         """
         setup_globals()
         path = create_config_search_path(str(CONF_DIR))
         if config_dir is not None:
+            if reason := secrets.find_reason(config_dir):
+                raise UserError(f"--config-dir: {reason}. {secrets.REMEDY}")
             folder = os.path.abspath(config_dir)
             if not os.path.isdir(folder):
                 raise UserError(

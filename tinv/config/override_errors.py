@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -35,6 +36,7 @@ def find_problems(groups: Groups, overrides: Sequence[str], *, multirun: bool = 
         problems += _order_problems(point)
         try:
             problems += validate.find_problems(groups.compose(point))
+            problems += validate.secret_problems(OmegaConf.create({"hydra": HydraConfig.get()}))
         except CompositionError as error:
             problems += explain(groups, point) or [Problem(str(error))]
     return list(dict.fromkeys(problems))
@@ -77,8 +79,7 @@ def _all_or_none(groups: Groups, choices: Sequence[Override]) -> list[str]:
 
 def _secret_problems(overrides: Sequence[str]) -> list[Problem]:
     """Returns the overrides that contain a token; other messages could quote it, so there are no others then."""
-    leaks = [text.partition("=")[0].lstrip("+~") for text in overrides if secrets.is_secret_override(text)]
-    return [Problem(f"{secrets.hide(key)}: {secrets.REMEDY}") for key in leaks]
+    return [Problem(problem) for text in overrides if (problem := secrets.override_problem(text))]
 
 
 def _order_problems(overrides: Sequence[str]) -> Iterator[Problem]:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import hydra
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from tinv.config import secrets
 from tinv.config.problems import Problem, argument_problems, did_you_mean, node_problems, value_problems
@@ -22,6 +23,8 @@ _HERE = Path(__file__).resolve().parent.parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 """The folder of the groups: in an installed wheel, or beside the package in a checkout."""
 
+_CREATES_FOLDER = re.compile(r"\$\{(run|sweep)_dir:")
+"""Interpolations that create the folder whose path they return."""
 _VALID_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 
 
@@ -140,7 +143,7 @@ def resolve(cfg: DictConfig) -> DictConfig:
         for name in _removed_entries(cfg, group):
             del cfg[group][name]
     OmegaConf.resolve(cfg)
-    if leaks := _secret_problems(OmegaConf.to_container(cfg)):
+    if leaks := secret_problems(cfg):
         raise ConfigError(leaks)
     OmegaConf.set_readonly(cfg, True)
     return cfg
@@ -148,10 +151,18 @@ def resolve(cfg: DictConfig) -> DictConfig:
 
 def find_problems(cfg: DictConfig) -> list[Problem]:
     """Returns all problems of composed settings: unknown, missing and mistyped values, and disallowed targets."""
-    if leaks := _secret_problems(OmegaConf.to_container(cfg, resolve=False)):
+    if leaks := secret_problems(cfg):
         return leaks  # other messages could quote the token
     problems = [*_top_level_problems(cfg), *value_problems(cfg, _schema(Root), ""), *node_problems(cfg, "")]
     return list(dict.fromkeys([*problems, *_name_problems(cfg)]))
+
+
+def secret_problems(cfg: DictConfig) -> list[Problem]:
+    """Returns the settings, Hydra's included, that contain a secret, as they are or with interpolations resolved."""
+    names = OmegaConf.select(cfg, "hydra.job.env_copy") or ()
+    copies = {"hydra": {"job": {"env_copy": [f"${{oc.env:{name}}}" for name in names]}}}
+    trees = OmegaConf.to_container(cfg, resolve=False), _resolved(cfg), copies
+    return [Problem(text) for text in dict.fromkeys(text for tree in trees for text in secrets.find_secrets(tree))]
 
 
 def build(node: DictConfig | dict[str, Any], **late: Any) -> Any:
@@ -183,8 +194,22 @@ def _schema(cls: type) -> Signature:
     return signature(f"{__name__}.{cls.__name__}")
 
 
-def _secret_problems(tree: Any) -> list[Problem]:
-    return [Problem(f"{path}: {secrets.REMEDY}") for path in secrets.find_secrets(tree)]
+def _resolved(node: DictConfig | ListConfig) -> Any:
+    """Returns a node as plain values, without nodes of other places and what cannot be resolved."""
+    is_list = isinstance(node, ListConfig)
+    values: dict[str, Any] = {}
+    for key in range(len(node)) if is_list else list(node):
+        if OmegaConf.is_interpolation(node, key) and _CREATES_FOLDER.search(str(node._get_node(key))):
+            continue
+        try:
+            value = node[key]
+        except (OmegaConfBaseException, UserError):
+            continue  # node_problems reports it
+        if not isinstance(value, DictConfig | ListConfig):
+            values[str(key)] = value
+        elif not OmegaConf.is_interpolation(node, key) and value:
+            values[str(key)] = _resolved(value)
+    return list(values.values()) if is_list else values
 
 
 def _top_level_problems(cfg: DictConfig) -> Iterator[Problem]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -12,22 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tinv.config.secrets import hide_override
 from tinv.runs.layout import GIT_STATE, HYDRA_CONFIG
 from tinv.runs.reader import RunReader
 
 _PACKAGES = ("tinv", "torch", "lightning", "diffusers", "transformers", "safetensors", "hydra-core", "numpy", "pillow")
-_SECRET = re.compile(r"(^|[._-])(\w*api_?key|\w*secret|\w*password|hf_token|\w*access_?token|auth\w*)$", re.IGNORECASE)
 
 
 def get_command() -> str:
-    """Returns the command line, with the values of settings that are named like secrets masked."""
-    return shlex.join(mask_secret(argument) for argument in [Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def mask_secret(argument: str) -> str:
-    """Masks the value of an override that is named like a secret: `logger.wandb.api_key=***`."""
-    name, equals, _ = argument.partition("=")
-    return f"{name}=***" if equals and _SECRET.search(name) else argument
+    """Returns the command line, with secrets masked."""
+    return shlex.join(hide_override(argument) for argument in [Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def read_hydra_choices(run_dir: Path) -> dict[str, Any] | None:
@@ -36,7 +29,7 @@ def read_hydra_choices(run_dir: Path) -> dict[str, Any] | None:
     if not config.is_file():
         return None
     return {
-        "overrides": [mask_secret(override) for override in run.overrides or []],
+        "overrides": [hide_override(override) for override in run.overrides or []],
         "choices": {group: choice for group, choice in run.choices.items() if not group.startswith("hydra/")},
         "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
     }

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tinv.config.secrets import hide
 from tinv.errors import UserError
 
 PACKAGE_SCHEME = "pkg://"
@@ -81,9 +82,9 @@ def write_folder_atomically(path: Path | str, *, marker: str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes a text file atomically."""
+    """Writes a text file atomically, with `***` instead of secrets."""
     with write_atomically(path) as draft:
-        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.write_text(hide(text), encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import tinv
+from tinv.config.secrets import REMEDY, find_reason
 from tinv.config.target_allowlist import additional_packages
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
@@ -42,7 +43,7 @@ def take_snapshot(sweep: Path, *, config_dir: str | None) -> CodeSnapshot:
         config_dir: the value of `--config-dir`; the folder is copied too.
 
     Raises:
-        UserError: the copy cannot be written.
+        UserError: the copy cannot be written, or would hold a secret.
     """
     parts = dict(_parts(config_dir))
     script = Path(sys.argv[0]).absolute()
@@ -71,6 +72,9 @@ def _parts(config_dir: str | None) -> Iterator[tuple[str, Path]]:
     if package not in CONF_DIR.parents:
         yield CONF_DIR.name, CONF_DIR
     if config_dir:
+        for file in sorted(Path(config_dir).rglob("*.y*ml")):
+            if reason := find_reason(file.read_text(encoding="utf-8", errors="replace")):
+                raise UserError(f"{file}: {reason}. The sweep would copy it. {REMEDY}")
         yield "config", Path(config_dir)
     for name in additional_packages():
         spec = find_spec(name.partition(".")[0])

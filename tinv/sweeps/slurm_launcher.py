@@ -11,6 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import UserError, require_minimum
+from tinv.runs.files import write_text
 from tinv.runs.layout import LOG
 from tinv.runs.reader import RunReader
 from tinv.runs.record_status import write_status
@@ -183,8 +184,7 @@ class SlurmLauncher(PointLauncher):
         commands = {point.number: self._command(point, folder, snapshot) for point in new}
         script = folder / "slurm" / f"points_{'-'.join(dict.fromkeys(str(p.number) for p in (new[0], new[-1])))}.sh"
         text = batch_script(commands, cpus_per_task=self.cpus_per_task, source=snapshot.folder, setup=self.setup_lines)
-        script.parent.mkdir(exist_ok=True)
-        script.write_text(text, encoding="utf-8")
+        write_text(script, text)
         for point in new:
             _write_queued(folder / str(point.number))
         numbers = ",".join(str(point.number) for point in new)

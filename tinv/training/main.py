@@ -6,11 +6,13 @@ once, or once for each point of a sweep (`-m`).
 Exit codes: 0 success; 1 wrong settings or a failed run; 2 wrong options (`--...`); 130 interrupted.
 """
 
+import io
 import os
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,11 +30,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tinv import sweeps
-from tinv.config import startup
+from tinv.config import secrets, startup
 from tinv.config.compose import CONFIG_NAME, Groups
 from tinv.config.override_errors import explain, find_mode, find_problems, sweep_points
 from tinv.config.problems import Problem
-from tinv.config.validate import CONF_DIR, ConfigError, check, resolve
+from tinv.config.validate import CONF_DIR, ConfigError, check, resolve, secret_problems
 from tinv.errors import UserError
 from tinv.runs.record_status import record_status
 from tinv.runs.resume import AUTO, choose_run_dir, find_checkpoint
@@ -54,7 +56,7 @@ def main() -> None:
     try:
         args = _parse_arguments()
         if _is_query(args):
-            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(run_point)()
+            _call_hydra(args)
         else:
             _run_command(_restore_sweep_command(args))
     except KeyboardInterrupt:
@@ -70,7 +72,7 @@ def main() -> None:
         is_unchecked = args is not None and _is_query(args)
         if args and is_unchecked and is_config_error and (problems := explain(Groups(args.config_dir), args.overrides)):
             _exit(str(ConfigError(problems)))
-        traceback.print_exc()
+        _print_traceback()
         sys.exit(1)
 
 
@@ -92,7 +94,7 @@ def run_point(cfg: DictConfig) -> float | None:
         return run_in_subprocess(cfg) if needs_subprocess(cfg) else _run(cfg, check)
     except Exception as error:
         if not isinstance(error, UserError):
-            traceback.print_exc()
+            _print_traceback()
         raise
 
 
@@ -219,8 +221,39 @@ def _parse_arguments() -> Namespace:
 
 def _is_query(args: Namespace) -> bool:
     """Whether Hydra itself answers the command, such as `--help` or `--cfg job`."""
-    queries = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion, args.experimental_rerun)
-    return any(queries) or args.config_path is not None or args.config_name is not None
+    return any(_queries(args)) or args.config_path is not None or args.config_name is not None
+
+
+def _queries(args: Namespace) -> tuple[object, ...]:
+    return args.help, args.hydra_help, args.cfg, args.info, args.shell_completion
+
+
+def _call_hydra(args: Namespace) -> None:
+    """Lets Hydra answer a query, with secrets hidden, or run settings of `--config-name`, without secrets.
+
+    Raises:
+        ConfigError: an override or a setting contains a secret.
+    """
+    if leaks := [problem for text in args.overrides if (problem := secrets.override_problem(text))]:
+        raise ConfigError(leaks)
+    call = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(run_point)
+    if any(_queries(args)):
+        answer = io.StringIO()
+        try:
+            with redirect_stdout(answer):
+                call()
+        finally:
+            print(secrets.hide(answer.getvalue()), end="")
+        return
+    with hydra.initialize_config_dir(os.path.abspath(args.config_path or CONF_DIR), version_base="1.3"):
+        own = [f"hydra.searchpath=[file://{os.path.abspath(args.config_dir)}]"] if args.config_dir else []
+        cfg = hydra.compose(args.config_name or CONFIG_NAME, [*own, *args.overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)  # for interpolations of ${hydra:...}
+    problems = secret_problems(cfg)
+    HydraConfig.instance().cfg = None
+    if problems:
+        raise ConfigError(problems)
+    call()
 
 
 def _introduction(groups: Groups, problems: list[Problem]) -> str:
@@ -252,8 +285,12 @@ def _finish_wandb(exit_code: int) -> None:
 
 def _exit(message: str, code: int = 1) -> NoReturn:
     sys.stdout.flush()
-    print(message, file=sys.stderr, flush=True)
+    print(secrets.hide(message), file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _print_traceback() -> None:
+    print(secrets.hide(traceback.format_exc()), end="", file=sys.stderr)
 
 
 def _find_user_error(error: BaseException | None) -> UserError | None:

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 import tinv
+from tinv.config.secrets import hide
 from tinv.config.validate import build
 from tinv.data.datamodule import MultiConceptDataModule
 from tinv.data.latent_cache import LatentCache, cache_folder
@@ -172,8 +173,8 @@ def format_warning(
 ) -> str:
     """Returns a warning as it is printed; tinv's own are for the user and come without their place in the source."""
     if category is UserWarning and Path(filename).is_relative_to(Path(tinv.__path__[0])):
-        return f"warning: {message}\n"
-    return _FORMAT_WARNING(message, category, filename, lineno, line)
+        return f"warning: {hide(str(message))}\n"
+    return hide(_FORMAT_WARNING(message, category, filename, lineno, line))
 
 
 def _configure_warnings() -> None:

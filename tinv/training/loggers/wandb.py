@@ -10,6 +10,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from tinv.config.secrets import hide
 from tinv.errors import UserError, error_message
 from tinv.formats import LearnedEmbedding
 from tinv.runs.layout import list_checkpoints
@@ -121,7 +122,7 @@ class WandbLogger(ExperimentLogger):
         for path, learned in learned_embeddings(self.run_dir):
             self._log_artifact(path, learned)
         if error is not None:
-            self.run.call(lambda run: run.summary.update({"error": error_message(error)}))
+            self.run.call(lambda run: run.summary.update({"error": hide(error_message(error))}))
         self.run.finish(0 if error is None else 1 if isinstance(error, Exception) else _INTERRUPTED)
 
     def _add_to_row(self, values: Mapping[str, Any], step: int) -> None:
