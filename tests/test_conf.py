@@ -128,9 +128,9 @@ def test_a_callback_can_be_configured_or_removed(compose):
     assert compose("+experiment=cat_toy", "callbacks=none").callbacks == {}
 
 
-def test_the_run_card_is_the_first_callback_and_checkpoints_come_before_slurm_requeue(compose):
+def test_the_run_card_is_the_first_callback_and_checkpoints_come_before_signals(compose):
     names = list(compose("+experiment=cat_toy").callbacks)
-    assert (names[0], *names[-2:]) == ("run_card", "checkpoints", "slurm_requeue")
+    assert (names[0], *names[-3:]) == ("run_card", "checkpoints", "stop_on_signal", "slurm_requeue")
 
 
 def test_the_published_recipe(compose):

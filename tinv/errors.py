@@ -1,11 +1,28 @@
 """Errors that are meant for the user."""
 
+import signal
+
 
 class UserError(ValueError):
     """A wrong setting, file or environment; the message says what is wrong and what to do.
 
     `train.py` and `tinv ...` print the message alone. Every other exception is a bug and keeps its traceback.
     """
+
+
+class RunInterrupted(SystemExit):
+    """A signal ends the command, whose exit code is 128 plus its number. Libraries let a SystemExit pass."""
+
+    advice = ""
+    """How to go on."""
+
+    def __init__(self, number: int, detail: str = ""):
+        """detail: the error that the signal caused."""
+        super().__init__(128 + number)
+        self.message = f"interrupted by {signal.Signals(number).name}{f' ({detail})' if detail else ''}"
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def require_minimum(setting: str, value: float | None, minimum: float, hint: str = "") -> None:
@@ -25,5 +42,7 @@ def require_minimum(setting: str, value: float | None, minimum: float, hint: str
 
 
 def error_message(error: BaseException) -> str:
-    """Returns the message of a user error, or the type and the message of any other error."""
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".strip(": ")
+    """Returns the message of an error that is meant for the user, or the type and the message of any other error."""
+    return (
+        str(error) if isinstance(error, UserError | RunInterrupted) else f"{type(error).__name__}: {error}".strip(": ")
+    )

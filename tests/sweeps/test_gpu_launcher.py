@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.sweeps.outputs import column, sweep_dir, table
+from tinv.runs.parent_process import is_alive
+from tinv.runs.reader import RunReader
 
 STUB = Path(__file__).with_name("stub.py")
 CAT = "+experiment=cat_toy"
@@ -45,7 +47,7 @@ def test_points_at_once_have_different_devices_and_a_killed_point_has_failed(tmp
     assert "3 of 6 points failed" in err and "Traceback" not in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_all_points_end_with_the_sweep(tmp_path, number):
     run = start(
         tmp_path, "seed=9", "optimizer.lr=1e-3,2e-3,3e-3", "hydra.launcher.devices=[]", "hydra.launcher.n_jobs=2"
@@ -56,9 +58,15 @@ def test_all_points_end_with_the_sweep(tmp_path, number):
     run.send_signal(number)
     _, err = run.communicate(timeout=60)
     folder = sweep_dir(tmp_path)
+    pids = [int(RunReader(folder / point).status.process.rpartition(":")[2]) for point in ("0", "1")]
+    deadline = time.monotonic() + 20
+    while number == signal.SIGKILL and any(map(is_alive, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not any(map(is_alive, pids))
+    assert [RunReader(folder / point).status.status for point in ("0", "1")] == ["interrupted"] * 2
+    if number == signal.SIGKILL:
+        return
     assert run.returncode == 128 + number
     assert [row["status"] for row in table(folder)] == ["interrupted", "interrupted", "waiting"]
-    for point in ("0", "1"):
-        process = json.loads((folder / point / "status.json").read_text())["process"]
-        assert not Path(f"/proc/{process.rpartition(':')[2]}").exists()
-    assert (number == signal.SIGINT) == ("interrupted" in err)
+    assert f"interrupted by {number.name}; to go on: sweep.resume=" in err

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -16,6 +17,11 @@ from tinv.runs.layout import GIT_STATE, HYDRA_CONFIG
 from tinv.runs.reader import RunReader
 
 _PACKAGES = ("tinv", "torch", "lightning", "diffusers", "transformers", "safetensors", "hydra-core", "numpy", "pillow")
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of a run, or the one that writes its files."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def get_command() -> str:

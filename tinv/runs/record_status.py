@@ -11,6 +11,7 @@ from pathlib import Path
 from time import time
 
 from tinv.errors import UserError, error_message
+from tinv.runs.environment import is_first_process
 from tinv.runs.files import write_json
 from tinv.runs.layout import STATUS
 from tinv.runs.reader import RunReader
@@ -31,7 +32,7 @@ def record_status(run_dir: Path | str) -> Iterator[Status]:
     """
     status = _start_session(RunReader(run_dir).status)
     start = time() - status.seconds
-    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+    if not is_first_process():
         yield status
         return
     write_status(run_dir, status)

@@ -11,12 +11,10 @@ from time import monotonic
 from typing import Any
 
 from tinv.errors import UserError
+from tinv.runs.parent_process import GRACE_S, parent_variable
 from tinv.runs.reader import RunReader
 from tinv.runs.record_status import write_status
 from tinv.runs.status import Status
-
-GRACE_S = 10.0
-"""Seconds between the request to end and the kill."""
 
 
 def point_command(overrides: Sequence[str], run: Path, *, config_dir: str | None) -> list[str]:
@@ -38,7 +36,10 @@ def user_config_dir(hydra: Any) -> str | None:
 
 
 class ChildProcess:
-    """A process in a session of its own: Ctrl-C reaches only the parent, which then ends all children."""
+    """A process in a session of its own: Ctrl-C reaches only the parent, which then ends all children.
+
+    A child that runs `train.py` ends when this process does, even if it is killed.
+    """
 
     def __init__(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, log: Path | None = None):
         """Args:
@@ -53,7 +54,7 @@ class ChildProcess:
             output = file if log else None
             self._process = subprocess.Popen(
                 command,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **(env or {}), **parent_variable()},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -74,24 +75,27 @@ class ChildProcess:
         return self._process.wait()
 
     def terminate(self) -> None:
-        """Sends SIGTERM to the process and to everything that it started."""
-        self._signal(signal.SIGTERM)
+        """Sends SIGTERM to the process, which may save its run, for which it needs the processes that it started."""
+        if os.name == "nt":
+            self._kill()  # Windows cannot ask
+        else:
+            self._process.terminate()
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Waits for at most `grace_s` seconds, then kills what is left of the process and of what it started."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=max(0.0, grace_s))
-        self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        self._kill()
         self._process.wait()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _kill(self) -> None:
         if os.name == "nt":
             if self.poll() is None:
                 command = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
                 subprocess.run(command, capture_output=True, check=False)
-            return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+        else:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def finalize_status(run: Path, child: ChildProcess, *, interrupted: bool = False) -> Status:

@@ -1,19 +1,16 @@
 """`hydra/launcher=gpus`: several points at once, each in its own process on its own device."""
 
-import signal
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from types import FrameType
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.runs.layout import LOG, STATUS
+from tinv.runs.parent_process import GRACE_S
 from tinv.runs.status import Status
-from tinv.sweeps.child_process import GRACE_S, ChildProcess, finalize_status, point_command
+from tinv.sweeps.child_process import ChildProcess, finalize_status, point_command
 from tinv.sweeps.devices import DeviceSlot, device_slots
 from tinv.sweeps.launchers import PointLauncher, report_end, resuming_overrides
 from tinv.sweeps.points import SweepPoint
@@ -40,28 +37,27 @@ class GpuLauncher(PointLauncher):
         """Runs the points. However this ends, it leaves none of their processes behind."""
         free, running = list(self.slots), dict[int, tuple[DeviceSlot, SweepPoint, ChildProcess]]()
         is_last = False
-        with _sigterm_as_exit():
-            try:
-                while True:
-                    while free and not is_last:
-                        point = next(points, None)
-                        if is_last := point is None:
-                            break
-                        running[point.number] = (slot := free.pop(0), point, self._start(point, folder, slot))
-                    if not running:
-                        return
-                    ended = [number for number, (_, _, child) in running.items() if child.poll() is not None]
-                    for number in ended:
-                        slot, point, child = running.pop(number)
-                        free.append(slot)
-                        child.stop(grace_s=0)
-                        status = finalize_status(folder / str(number), child)
-                        report_end(point, status, folder / str(number))
-                        yield point, status
-                    if not ended:
-                        sleep(POLL_S)
-            finally:
-                _stop_all({folder / str(number): child for number, (_, _, child) in running.items()})
+        try:
+            while True:
+                while free and not is_last:
+                    point = next(points, None)
+                    if is_last := point is None:
+                        break
+                    running[point.number] = (slot := free.pop(0), point, self._start(point, folder, slot))
+                if not running:
+                    return
+                ended = [number for number, (_, _, child) in running.items() if child.poll() is not None]
+                for number in ended:
+                    slot, point, child = running.pop(number)
+                    free.append(slot)
+                    child.stop(grace_s=0)
+                    status = finalize_status(folder / str(number), child)
+                    report_end(point, status, folder / str(number))
+                    yield point, status
+                if not ended:
+                    sleep(POLL_S)
+        finally:
+            _stop_all({folder / str(number): child for number, (_, _, child) in running.items()})
 
     def _start(self, point: SweepPoint, folder: Path, slot: DeviceSlot) -> ChildProcess:
         run = folder / str(point.number)
@@ -79,17 +75,3 @@ def _stop_all(children: dict[Path, ChildProcess]) -> None:
     for run, child in children.items():
         child.stop(grace_s=deadline - monotonic())
         finalize_status(run, child, interrupted=True)
-
-
-@contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Turns SIGTERM into SystemExit, so that the `finally` above ends the points' processes."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

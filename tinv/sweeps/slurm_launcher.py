@@ -10,7 +10,7 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.errors import UserError, require_minimum
+from tinv.errors import RunInterrupted, UserError, require_minimum
 from tinv.runs.files import write_text
 from tinv.runs.layout import LOG
 from tinv.runs.reader import RunReader
@@ -155,7 +155,7 @@ class SlurmLauncher(PointLauncher):
                     del running[job]
                     report_end(point, status, run)
                     yield point, status
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RunInterrupted):
             if running:
                 arrays = dict.fromkeys(job.partition("_")[0] for job in running)
                 print(

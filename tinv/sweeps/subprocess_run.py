@@ -5,12 +5,13 @@ process, which would repeat the sweep (pytorch-lightning#11300). It leaves addre
 next point wait for processes that have ended. When one of its processes fails, it ends the process that started them.
 """
 
+import signal
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tinv.errors import UserError
+from tinv.errors import RunInterrupted, UserError
 from tinv.sweeps.child_process import ChildProcess, finalize_status, point_command, user_config_dir
 
 
@@ -40,7 +41,7 @@ def run_in_subprocess(cfg: DictConfig) -> float | None:
     child.stop(grace_s=0)
     status = finalize_status(run, child)
     if status.status == "interrupted":
-        raise KeyboardInterrupt
+        raise RunInterrupted(signal.SIGTERM)
     if status.status != "done":
         raise UserError(status.reason or status.status)
     return status.value

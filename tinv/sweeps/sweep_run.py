@@ -11,7 +11,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.errors import UserError
+from tinv.errors import RunInterrupted, UserError
 from tinv.runs.layout import PLAN
 from tinv.runs.status import Status
 from tinv.sweeps import model_cache
@@ -77,6 +77,9 @@ class SweepRun:
                 )
             try:
                 yield
+            except RunInterrupted as interruption:
+                interruption.advice = f"to go on: sweep.resume={self.folder}"
+                raise
             finally:
                 if self.results.rows:
                     self.results.refresh()

@@ -3,7 +3,7 @@
 Composes and checks the settings before torch is imported or a run folder exists, then calls `tinv.training.run.train`:
 once, or once for each point of a sweep (`-m`).
 
-Exit codes: 0 success; 1 wrong settings or a failed run; 2 wrong options (`--...`); 130 interrupted.
+Exit codes: 0 success; 1 wrong settings or a failed run; 2 wrong options (`--...`); 130 Ctrl-C; 143 SIGTERM.
 """
 
 import io
@@ -35,9 +35,12 @@ from tinv.config.compose import CONFIG_NAME, Groups
 from tinv.config.override_errors import explain, find_mode, find_problems, sweep_points
 from tinv.config.problems import Problem
 from tinv.config.validate import CONF_DIR, ConfigError, check, resolve, secret_problems
-from tinv.errors import UserError
+from tinv.errors import RunInterrupted, UserError
+from tinv.runs.environment import is_first_process
+from tinv.runs.parent_process import children_end_with_this_process, end_with_parent
 from tinv.runs.record_status import record_status
 from tinv.runs.resume import AUTO, choose_run_dir, find_checkpoint
+from tinv.runs.signals import handle_signals
 from tinv.runs.slurm_job import current_job, install_handlers
 from tinv.runs.status import TIME_FORMAT
 from tinv.sweeps.dry_run import check_sweep, list_points
@@ -46,26 +49,34 @@ from tinv.sweeps.plan_file import read_plan
 from tinv.sweeps.slurm_preflight import job_conflicts
 from tinv.sweeps.subprocess_run import needs_subprocess, run_in_subprocess
 from tinv.sweeps.sweep_run import PlannedSweeper
+from tinv.training.interruption import describe_resume, find_interruption
 
 
 def main() -> None:
     """Runs the command line and exits with its exit code."""
-    register()
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
+    end_with_parent()
+    with handle_signals():
+        _main()
+
+
+def _main() -> None:
     args = None
     try:
+        register()
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
         args = _parse_arguments()
         if _is_query(args):
             _call_hydra(args)
         else:
             _run_command(_restore_sweep_command(args))
-    except KeyboardInterrupt:
-        _exit("interrupted", code=130)
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
-            _exit("interrupted", code=130)
-        raise
-    except Exception as error:
+    except BaseException as error:
+        if interruption := find_interruption(error):
+            if not is_first_process():
+                sys.exit(0)  # Lightning kills the first process if another one fails
+            advice = interruption.advice
+            _exit(f"{interruption}{f'; {advice}' if advice else ''}", code=int(interruption.code or 1))
+        if not isinstance(error, Exception):
+            raise
         if user_error := _find_user_error(error):
             _exit(str(user_error))
         is_config_error = isinstance(error, HydraException | OmegaConfBaseException)
@@ -104,6 +115,9 @@ def _run_checked(cfg: DictConfig) -> float | None:
         return _run(cfg, resolve)
     except UserError as error:
         _exit(str(error))
+    except RunInterrupted as interruption:
+        interruption.advice = describe_resume(Path(HydraConfig.get().runtime.output_dir))
+        raise
 
 
 def _run(cfg: DictConfig, finalize: Callable[[DictConfig], DictConfig]) -> float | None:
@@ -115,15 +129,20 @@ def _run(cfg: DictConfig, finalize: Callable[[DictConfig], DictConfig]) -> float
     """
     if current_job():
         install_handlers()  # a signal may arrive while the model loads
-    with startup.imports():
-        from tinv.training.run import train  # imports torch and Lightning
-
-    exit_code = 1
+    exit_code, output_dir = 1, Path(HydraConfig.get().runtime.output_dir)
     try:
-        with record_status(HydraConfig.get().runtime.output_dir) as status:
-            _freeze_time(status.first_started)
-            OmegaConf.get_cache(cfg).pop("now", None)  # Hydra copies resolved values
-            status.value = train(finalize(cfg))
+        with record_status(output_dir) as status, children_end_with_this_process():
+            try:
+                with startup.imports():
+                    from tinv.training.run import train  # imports torch and Lightning
+
+                _freeze_time(status.first_started)
+                OmegaConf.get_cache(cfg).pop("now", None)  # Hydra copies resolved values
+                status.value = train(finalize(cfg))
+            except BaseException as error:
+                if (interruption := find_interruption(error)) not in (None, error):
+                    raise interruption from error
+                raise
         exit_code = 0
     finally:
         _finish_wandb(exit_code)

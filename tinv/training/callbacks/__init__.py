@@ -15,3 +15,4 @@ from tinv.training.callbacks.progress_file import ProgressFile as ProgressFile
 from tinv.training.callbacks.run_card import RunCard as RunCard
 from tinv.training.callbacks.samples import Samples as Samples
 from tinv.training.callbacks.slurm_requeue import SlurmRequeue as SlurmRequeue
+from tinv.training.callbacks.stop_on_signal import StopOnSignal as StopOnSignal

@@ -1,5 +1,6 @@
 """progress.json: the step, speed and loss of a run, for `tinv status`."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -7,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from tinv.errors import require_minimum
+from tinv.errors import UserError, require_minimum
 from tinv.runs.files import write_json
 from tinv.runs.layout import PROGRESS
 from tinv.runs.status import TIME_FORMAT
@@ -32,8 +33,18 @@ class ProgressFile(Callback):
         if monotonic() - self._write_time >= self.every_s:
             self._write(trainer)
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Writes the file, so that a run that is killed later has at least the step that it resumes from."""
+        self._write(trainer)
+
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._write(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Writes the last step, unless the run failed or was interrupted before it trained."""
+        if self._start_time:
+            with suppress(UserError):  # a full disk may be what ended the run
+                self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero:

@@ -9,14 +9,12 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 
 from tinv.errors import UserError
 from tinv.runs.record_status import set_status
 from tinv.runs.slurm_job import TERMINATE, TIME_LIMIT_NEAR, SlurmJob, current_job, install_handlers, received_signal
-from tinv.training.callbacks.checkpoints import Checkpoints
-from tinv.training.callbacks.every_n_steps import EveryNSteps
+from tinv.training.callbacks.signal_callback import SignalCallback
 from tinv.training.loggers.csv_logger import csv_loggers
 
 RETRY_S = 10.0
@@ -25,55 +23,28 @@ POLL_S = 1.0
 _PRIORITY = {None: 0, TIME_LIMIT_NEAR: 1, TERMINATE: 2}
 
 
-class SlurmRequeue(Callback):
-    """Handles SIGUSR2 (the time limit is near) and SIGTERM (preemption); does nothing outside of a batch job.
-
-    After each optimizer step all processes check for a signal together, so that they save the same step. The job is
-    requeued before the next step, when the loggers have received the metrics of this one.
-    """
+class SlurmRequeue(SignalCallback):
+    """Handles SIGUSR2 (the time limit is near) and SIGTERM (preemption); does nothing outside of a batch job."""
 
     def __init__(self, dir: Path | str):
         self.run_dir, self.job = Path(dir), current_job()
-        self._every = EveryNSteps(1, setting="callbacks.slurm_requeue")
-        self._priority = 0
+        super().__init__(is_active=self.job is not None, setting="callbacks.slurm_requeue")
 
-    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Replaces Lightning's signal handlers, which save inside a handler or end the run as finished."""
-        if self.job:
-            trainer._signal_connector.register_signal_handlers = install_handlers  # type: ignore[method-assign]
+    def install_handlers(self) -> None:
+        """Installs the handlers that record both signals."""
+        install_handlers()
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._every.reset(trainer.global_step)
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Saves after a signal, unless the run is complete."""
-        if self.job and self._every.is_due(trainer.global_step) and trainer.global_step < trainer.max_steps:
-            self._priority = self._highest_priority(trainer)
-            if self._priority:
-                for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                    if isinstance(callback, Checkpoints):
-                        callback.save(trainer)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Requeues the job between two steps."""
-        if self._priority:
-            self._leave(trainer, f"saved at step {trainer.global_step}")
+    def received_priority(self) -> int:
+        """Returns 2 for SIGTERM, 1 for SIGUSR2."""
+        return _PRIORITY[received_signal()]
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Requeues the job if SIGTERM, which reaches every process, has ended one that the run needs."""
         is_failure = isinstance(exception, Exception) and not isinstance(exception, UserError)
         if self.job and received_signal() == TERMINATE and is_failure:
-            self._leave(trainer, f"{type(exception).__name__} after SIGTERMINATE: {exception}")
+            self.leave(trainer, f"{type(exception).__name__} after SIGTERM: {exception}")
 
-    def _highest_priority(self, trainer: Trainer) -> int:
-        """Returns the priority of the most urgent signal that any process has received, 0 if none."""
-        priority = _PRIORITY[received_signal()]
-        if trainer.world_size > 1:
-            own = torch.tensor(priority, device=trainer.strategy.root_device)
-            priority = int(trainer.strategy.reduce(own, reduce_op="max"))
-        return priority
-
-    def _leave(self, trainer: Trainer, state: str) -> NoReturn:
+    def leave(self, trainer: Trainer, state: str) -> NoReturn:
         """Requeues the job unless it was canceled, then waits for Slurm to end it."""
         assert self.job is not None
         is_near_the_end = self._priority == _PRIORITY[TIME_LIMIT_NEAR]
