@@ -15,12 +15,11 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra import version
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobRuntime, configure_log, run_job
@@ -45,10 +44,17 @@ from tinv.runs.slurm_job import current_job, install_handlers
 from tinv.runs.status import TIME_FORMAT
 from tinv.sweeps.dry_run import check_sweep, list_points
 from tinv.sweeps.plan import SweepPlan
-from tinv.sweeps.plan_file import read_plan
 from tinv.sweeps.slurm_preflight import job_conflicts
 from tinv.sweeps.subprocess_run import needs_subprocess, run_in_subprocess
 from tinv.sweeps.sweep_run import PlannedSweeper
+from tinv.training.command_line import (
+    exit_with,
+    introduction,
+    is_query,
+    parse_arguments,
+    queries,
+    restore_sweep_command,
+)
 from tinv.training.interruption import describe_resume, find_interruption
 
 
@@ -64,25 +70,25 @@ def _main() -> None:
     try:
         register()
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
-        args = _parse_arguments()
-        if _is_query(args):
+        args = parse_arguments()
+        if is_query(args):
             _call_hydra(args)
         else:
-            _run_command(_restore_sweep_command(args))
+            _run_command(restore_sweep_command(args))
     except BaseException as error:
         if interruption := find_interruption(error):
             if not is_first_process():
                 sys.exit(0)  # Lightning kills the first process if another one fails
             advice = interruption.advice
-            _exit(f"{interruption}{f'; {advice}' if advice else ''}", code=int(interruption.code or 1))
+            exit_with(f"{interruption}{f'; {advice}' if advice else ''}", code=int(interruption.code or 1))
         if not isinstance(error, Exception):
             raise
         if user_error := _find_user_error(error):
-            _exit(str(user_error))
+            exit_with(str(user_error))
         is_config_error = isinstance(error, HydraException | OmegaConfBaseException)
-        is_unchecked = args is not None and _is_query(args)
+        is_unchecked = args is not None and is_query(args)
         if args and is_unchecked and is_config_error and (problems := explain(Groups(args.config_dir), args.overrides)):
-            _exit(str(ConfigError(problems)))
+            exit_with(str(ConfigError(problems)))
         _print_traceback()
         sys.exit(1)
 
@@ -114,7 +120,7 @@ def _run_checked(cfg: DictConfig) -> float | None:
     try:
         return _run(cfg, resolve)
     except UserError as error:
-        _exit(str(error))
+        exit_with(str(error))
     except RunInterrupted as interruption:
         interruption.advice = describe_resume(Path(HydraConfig.get().runtime.output_dir))
         raise
@@ -161,17 +167,17 @@ def _run_command(args: Namespace) -> None:
     is_sweep = args.multirun or find_mode(groups, overrides) == RunMode.MULTIRUN
     problems = find_problems(groups, overrides, multirun=is_sweep)
     if problems and not overrides and all(problem.is_missing for problem in problems):
-        _exit(_introduction(groups, problems))
+        exit_with(introduction(groups, problems))
     if problems:
         raise ConfigError(problems)
     cfg = groups.compose(next(sweep_points(groups, overrides)))
     is_resume = cfg.resume not in (None, AUTO)
     if is_sweep and is_resume:
-        _exit(f"resume={cfg.resume}: continues one run, but -m starts several. Remove one of them.")
+        exit_with(f"resume={cfg.resume}: continues one run, but -m starts several. Remove one of them.")
     if is_sweep and cfg.hub.push:
-        _exit("hub.push=true: the points of -m would overwrite each other. Push one run: tinv push RUN")
+        exit_with("hub.push=true: the points of -m would overwrite each other. Push one run: tinv push RUN")
     if not is_sweep and cfg.sweep.dry_run:
-        _exit("sweep.dry_run=true: lists the points of a sweep. Add -m.")
+        exit_with("sweep.dry_run=true: lists the points of a sweep. Add -m.")
     if not is_sweep and (conflicts := job_conflicts(cfg.trainer)):
         raise ConfigError(map(Problem, conflicts))
     if is_resume:
@@ -213,40 +219,6 @@ def _run_sweep(groups: Groups, overrides: list[str], plan: SweepPlan) -> None:
     context.callbacks.on_multirun_end(config=cfg, config_name=CONFIG_NAME)
 
 
-def _restore_sweep_command(args: Namespace) -> Namespace:
-    """Returns the arguments; for a command that only resumes a sweep (`sweep.resume=DIR`), those of that sweep."""
-    parse = Groups().parse
-    values = [parse(text).value() for text in args.overrides if text.startswith("sweep.resume=")]
-    if not values or values[-1] is None:
-        return args
-    sys.argv[1:1] = [] if args.multirun else ["-m"]
-    plan = read_plan(Path(str(values[-1])))
-    if all(text.startswith("sweep.") for text in args.overrides):
-        sys.argv[1:1] = [f"--config-dir={plan['config_dir']}"] if plan["config_dir"] and not args.config_dir else []
-        sys.argv += plan["command"]
-    return _parse_arguments()
-
-
-def _parse_arguments() -> Namespace:
-    """Parses the command line; options may stand before, after or between the overrides."""
-    args, unknown = get_args_parser().parse_known_intermixed_args()
-    if unknown:
-        from tinv.from_diffusers.unknown_options import explain_options
-
-        _exit(explain_options(Groups(args.config_dir), unknown, sys.argv[1:]), code=2)
-    sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in args.overrides), *args.overrides]
-    return args
-
-
-def _is_query(args: Namespace) -> bool:
-    """Whether Hydra itself answers the command, such as `--help` or `--cfg job`."""
-    return any(_queries(args)) or args.config_path is not None or args.config_name is not None
-
-
-def _queries(args: Namespace) -> tuple[object, ...]:
-    return args.help, args.hydra_help, args.cfg, args.info, args.shell_completion
-
-
 def _call_hydra(args: Namespace) -> None:
     """Lets Hydra answer a query, with secrets hidden, or run settings of `--config-name`, without secrets.
 
@@ -256,7 +228,7 @@ def _call_hydra(args: Namespace) -> None:
     if leaks := [problem for text in args.overrides if (problem := secrets.override_problem(text))]:
         raise ConfigError(leaks)
     call = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(run_point)
-    if any(_queries(args)):
+    if any(queries(args)):
         answer = io.StringIO()
         try:
             with redirect_stdout(answer):
@@ -275,37 +247,11 @@ def _call_hydra(args: Namespace) -> None:
     call()
 
 
-def _introduction(groups: Groups, problems: list[Problem]) -> str:
-    """Returns the message for a command without overrides."""
-    experiments = groups.options("experiment")
-    first = "cat_toy" if "cat_toy" in experiments else next(iter(experiments), "NAME")
-    data = groups.options("data")
-    others = [name for name in experiments if name != first and f"toybox_{name}" in data]
-    keys = ", ".join(problem.text.partition(":")[0] for problem in problems)
-    program = os.path.basename(sys.argv[0])
-    command = f"python {program}" if program.endswith(".py") else program
-    return f"""Nothing to learn yet. Choose one of the concepts that come with tinv:
-
-  {command} +experiment={first}{f"        (or {', '.join(others)})" if others else ""}
-
-or a folder with a few images of your own:
-
-  {command} name=mug concept.placeholder_token=my-mug concept.initializer_token=mug data.folder=path/to/images
-
-Not set: {keys}. All settings: {command} --help"""
-
-
 def _finish_wandb(exit_code: int) -> None:
     """Closes the W&B run, if there is one: otherwise the next point of a sweep logs to it."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=exit_code)
-
-
-def _exit(message: str, code: int = 1) -> NoReturn:
-    sys.stdout.flush()
-    print(secrets.hide(message), file=sys.stderr, flush=True)
-    sys.exit(code)
 
 
 def _print_traceback() -> None:
