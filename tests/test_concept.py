@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from tinv.concept import Concept, whole_word_regex
+from tinv.concept import Concept, slug, whole_word_regex
 from tinv.errors import UserError
 
 
@@ -11,11 +11,18 @@ def test_vectors_have_the_tokens_that_diffusers_expands():
 
 
 @pytest.mark.parametrize(
-    ("placeholder_token", "slug"),
-    [("<cat-toy>", "cat-toy"), ("sks", "sks"), ("<a/b\\c:d>", "abcd"), ("***", "concept"), ("<où>", "où")],
+    ("token", "name"),
+    [
+        ("<cat-toy>", "cat-toy"),
+        ("sks", "sks"),
+        ("<a/b\\c:d>", "abcd"),
+        ("***", "concept"),
+        ("<où>", "où"),
+        ("<nul>", "concept-nul"),
+    ],
 )
-def test_a_slug_is_a_valid_file_name(placeholder_token, slug):
-    assert Concept(placeholder_token=placeholder_token).slug == slug
+def test_a_slug_is_a_valid_file_name(token, name):
+    assert slug(token) == name
 
 
 @pytest.mark.parametrize(
@@ -26,6 +33,15 @@ def test_a_slug_is_a_valid_file_name(placeholder_token, slug):
         ("", "<my-concept>"),
         (" \t", "<my-concept>"),
         ("{}", "<>"),
+        ("<a/b>", "'<ab>'"),
+        ("../../x", "'....x'"),
+        ("<cat\u202e>", "U+202E. Write '<cat>'"),
+        ("<cat\ufe0f>", "U+FE0F. Write '<cat>'"),
+        ("<cat\ud800>", "U+D800. Write '<cat>'"),
+        ("<cat\x1b[2j>", "U+001B. Write '<cat[2j>'"),
+        ("<cafe\u0301>", "normal form (NFKC) replaces, as some programs do with prompts. Write '<café>'"),
+        ("<ｃat>", "'<cat>'"),
+        ("<" + 60 * "é" + ">", "has 122 bytes"),
     ],
 )
 def test_an_invalid_placeholder_token_is_refused_with_a_valid_one(placeholder_token, remedy):

@@ -1,11 +1,19 @@
 """The concept to learn: its placeholder token and its initializer token."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tinv.errors import UserError
+
+_MAX_BYTES = 100
+_INVISIBLE = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+"""Characters that `str.isprintable` admits, but that are not drawn: fillers, joiners and variation selectors."""
+_DEVICE = r"con|prn|aux|nul|(com|lpt)[0-9¹²³]"
+"""Names that Windows reserves for devices, with any suffix."""
+_BRACES = str.maketrans("{}", "<>")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +29,11 @@ class Concept:
     """Selects the caption templates: `a photo of a {}` or `a painting in the style of {}`."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for a token that prompts cannot contain."""
-        token, valid = self.placeholder_token, "".join(self.placeholder_token.split()).lower()
-        if token != valid or not valid:
+        """Raises UserError for a token that prompts or files cannot contain."""
+        if problem := _find_prompt_problem(self.placeholder_token) or find_token_problem(self.placeholder_token):
+            suggestion = _suggest_token(self.placeholder_token)
             raise UserError(
-                f"concept.placeholder_token={token!r}: must be one word in lower case, because CLIP's tokenizer "
-                f"lower-cases every prompt. Write {valid or '<my-concept>'!r} instead."
-            )
-        if "{" in token or "}" in token:
-            raise UserError(
-                f"concept.placeholder_token={token!r}: must not contain braces, which mark its position in templates. "
-                f"Write {token.replace('{', '<').replace('}', '>')!r} instead."
+                f"concept.placeholder_token={self.placeholder_token!r}: {problem}. Write {suggestion!r} instead."
             )
         if self.kind not in ("object", "style"):
             raise UserError(f"concept.kind={self.kind!r}: must be object or style.")
@@ -46,9 +48,43 @@ class Concept:
         return slug(self.placeholder_token)
 
 
+def find_token_problem(token: str) -> str | None:
+    """Returns why files and prompts of no program can contain a token; None if they can."""
+    if not token.strip():
+        return "is empty"
+    if character := next((c for c in token if not c.isprintable() or re.match(_INVISIBLE, c)), None):
+        return f"contains the invisible character U+{ord(character):04X}"
+    if "/" in token or "\\" in token:
+        return "must not contain slashes, which separate the parts of a token and the folders of a path"
+    if len(token.encode()) > _MAX_BYTES:
+        return f"has {len(token.encode())} bytes, more than the {_MAX_BYTES} that leave room in a file name"
+    return None
+
+
+def _find_prompt_problem(token: str) -> str | None:
+    """Returns why the captions of a run cannot contain a token; None if they can."""
+    if token != "".join(token.split()).lower():
+        return "must be one word in lower case, because CLIP's tokenizer lower-cases every prompt"
+    if "{" in token or "}" in token:
+        return "must not contain braces, which mark its position in templates"
+    if token != unicodedata.normalize("NFKC", token):
+        return "contains characters that Unicode's normal form (NFKC) replaces, as some programs do with prompts"
+    return None
+
+
+def _suggest_token(token: str) -> str:
+    """Returns a valid token that resembles an invalid one."""
+    for _ in range(3):  # lower case, normal form and what is removed can each change the others
+        token = unicodedata.normalize("NFKC", "".join(token.split()).lower()).translate(_BRACES)
+        token = "".join(c for c in token if not find_token_problem(c))
+        token = token.encode()[:_MAX_BYTES].decode(errors="ignore")
+    return "<my-concept>" if _find_prompt_problem(token) or find_token_problem(token) else token
+
+
 def slug(token: str) -> str:
     """Returns a token as a file name for every operating system: letters, digits, `-` and `_` only."""
-    return "".join(c if c.isalnum() or c in "-_" else "" for c in token).strip("-_") or "concept"
+    name = "".join(c if c.isalnum() or c in "-_" else "" for c in token).strip("-_") or "concept"
+    return f"concept-{name}" if re.fullmatch(_DEVICE, name, re.IGNORECASE) else name
 
 
 def names(concepts: Sequence[Concept]) -> list[str]:

@@ -134,3 +134,19 @@ def test_background_must_be_a_color():
     check_background("#80c0ff")
     with pytest.raises(UserError, match=r"data\.background=paper: not a color"):
         check_background("paper")
+
+
+def test_a_large_jpeg_is_reduced_while_it_is_decoded(tmp_path):
+    """102 megapixels, as a medium-format camera takes them."""
+    path = save(tmp_path, Image.new("RGB", (11648, 8736), "red"), "a.jpg")
+    image, _ = open_image(path, background="white")
+    assert image.size == (5824, 4368) and image.getpixel((9, 9))[0] > 250
+
+
+def test_a_file_of_another_type_is_not_opened(tmp_path):
+    """Pillow would start Ghostscript for it."""
+    content = f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n({tmp_path / 'marker'}) (w) file closefile\n%%EOF\n"
+    (tmp_path / "a.png").write_text(content)
+    with pytest.raises(UserError, match=r"a\.png: cannot be read as an image"):
+        open_image(tmp_path / "a.png", background="white")
+    assert not (tmp_path / "marker").exists()

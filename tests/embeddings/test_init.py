@@ -10,6 +10,7 @@ from tests.tiny import WIDTH, tiny_module, tiny_tokenizer
 from tinv.concept import Concept
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
+from tinv.formats import LearnedEmbedding, write
 
 TOKENIZER = tiny_tokenizer()
 TABLE = torch.randn(len(TOKENIZER), 64, generator=torch.Generator().manual_seed(0)) * 0.05 + 0.01
@@ -79,3 +80,11 @@ def test_cross_rejects_too_many_tokens_and_norm_constraints():
 def test_the_initializer_token_is_recorded_if_it_is_used(model):
     assert tiny_module(model, init="cross").learned_embeddings()[0].provenance["initializer_token"] == "toy"
     assert tiny_module(model, init="vocabulary").learned_embeddings()[0].provenance["initializer_token"] == ""
+
+
+@pytest.mark.parametrize(("value", "problem"), [(0, "1 of 1 vectors of clip_l are all zeros"), (3e38, "has a norm of")])
+def test_training_does_not_start_from_vectors_without_meaning(tmp_path, value, problem):
+    file = tmp_path / "learned_embeds.safetensors"
+    write(file, LearnedEmbedding("<cat>", {"clip_l": torch.full((1, 64), float(value))}))
+    with pytest.raises(UserError, match=rf"embedding\.init_file=.*{problem}"):
+        EmbeddingConfig(init="file", init_file=str(file)).check(TOY, TOKENIZER, {})

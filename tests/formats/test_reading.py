@@ -164,3 +164,10 @@ def test_an_output_embedding_is_left_out_with_a_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read(foreign.onetrainer(tmp_path).path)
+
+
+def test_the_file_of_a_negative_must_hold_one_token(tmp_path: Path) -> None:
+    saved(tmp_path / "cat.safetensors", {"<cat>": L}, {"negative": "<cat-neg>"})
+    saved(tmp_path / "cat-neg.safetensors", {"<cat-neg>": L, "<dog>": L})
+    with pytest.raises(UserError, match=r"cat-neg\.safetensors holds 2 tokens, but beside cat\.safetensors it must"):
+        read(tmp_path / "cat.safetensors")

@@ -198,3 +198,12 @@ def test_file_names_are_those_that_programs_expect(tmp_path: Path) -> None:
         "cat-toy.safetensors",
         "cat-toy.safetensors",
     ]
+
+
+@pytest.mark.parametrize(
+    "token", ["__metadata__", "string_to_param", "emb_params", "clip_g", "*", "a/b", "x\u202e", " "]
+)
+def test_a_token_that_no_file_can_hold_is_refused(tmp_path: Path, token: str) -> None:
+    with pytest.raises(UserError, match="placeholder_token="):
+        write(tmp_path / "x.safetensors", embedding(placeholder_token=token))
+    assert not any(tmp_path.iterdir())

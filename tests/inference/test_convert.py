@@ -85,12 +85,17 @@ def test_an_error_of_the_user_is_one_sentence(tmp_path, run):
     kohya, two = foreign.kohya(tmp_path / "kohya").path, foreign.two_tokens(tmp_path / "two").path
     xl, out = foreign.sdxl(tmp_path / "xl").path, tmp_path / "out"
     lora = saved(tmp_path / "lora.safetensors", {"unet.lora_up.weight": torch.ones(2, 2)})
+    pair = tmp_path / "pair" / "learned_embeds.safetensors"
+    saved(pair.with_name("learned_embeds_2.safetensors"), {"<other>": G})
     same_slug = saved(tmp_path / "alike.safetensors", {"<cat>": L, "cat": L})
     wrong = {
         "OUT=cat.safetensors: the format a1111 is read": [kohya, out / "cat.safetensors", "--to", "a1111"],
         "the file exists already; name another": [kohya, kohya, "--to", "emb_params"],
         "out/cat.safetensors: the file exists already": [same_slug, out, "--to", "diffusers"],
         "this is one file, but IN holds 2 tokens": [two, out / "x.safetensors", "--to", "diffusers"],
+        "learned_embeds_2.safetensors: the file exists already": [xl, pair, "--to", "diffusers"],
+        "--token='a/b': must not contain slashes": [kohya, out, "--to", "diffusers", "--token", "a/b"],
+        "--token='clip_l': has a meaning of its own": [kohya, out, "--to", "a1111", "--token", "clip_l"],
         "token can name only one": [two, out, "--to", "diffusers", "--token", "<cat>"],
         "has no room for cat-toy": [xl, out, "--to", "emb_params"],
         "leave it out with --to a1111": [kohya, out, "--to", "a1111", "--model", "x"],

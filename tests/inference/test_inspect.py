@@ -91,3 +91,18 @@ def test_metadata_cannot_control_the_terminal(tmp_path, run):
     assert code == 0
     assert all(line.isprintable() for line in output.splitlines())
     assert max(map(len, output.splitlines())) < 250
+
+
+def test_zeros_and_far_too_long_vectors_are_said(tmp_path, run):
+    vectors_KD = foreign.L.clone()
+    vectors_KD[0], vectors_KD[1] = 0, 3e38
+    code, output, _ = run(saved(tmp_path / "x.safetensors", {"<cat>": vectors_KD}))
+    assert code == 0
+    assert "1 of 2 vectors of clip_l are all zeros and the longest vector of clip_l has a norm of 8.3e+39" in output
+    assert "unusual" not in run(saved(tmp_path / "x.safetensors", {"<cat>": foreign.L}))[1]
+
+
+def test_a_file_name_may_contain_a_newline(tmp_path, run):
+    code, output, _ = run(saved(tmp_path / "a\nb.safetensors", {"emb_params": foreign.L}, {"negative": "x"}))
+    assert code == 0
+    assert "a.b.safetensors" in output and "token     a-b\n" in output

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from tinv.data.crops import Crop
@@ -19,7 +20,11 @@ from tinv.errors import UserError
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".jfif", ".png", ".tif", ".tiff", ".webp")
 CAPTION_SUFFIXES = (".txt", ".caption")
 """A file with an image's name and one of these suffixes holds its captions."""
-MAX_PIXELS = 150_000_000
+MAX_PIXELS = 64_000_000
+"""An image takes up to 16 bytes for each pixel while it is converted. A larger JPEG is decoded at a half, a quarter or
+an eighth of its size."""
+IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""Pillow's names of the formats in IMAGE_SUFFIXES. It would run another program, Ghostscript, on others."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +103,20 @@ def open_image(path: Path, *, background: str) -> tuple[Image.Image, Image.Image
 
 @contextmanager
 def open_upright(path: Path) -> Iterator[Image.Image]:
-    """Opens an image file and rotate it as its EXIF data says.
+    """Opens an image file and rotates it as its EXIF data says; a JPEG above MAX_PIXELS is reduced.
 
     Raises:
         UserError: naming the file and what is wrong with it; also for errors raised inside the block.
     """
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
+            opened = Image.open(path, formats=IMAGE_FORMATS)
+        with opened as file:
             width, height = file.size
-            if width * height > MAX_PIXELS:
+            if isinstance(file, JpegImageFile) and "progressive" not in file.info:
+                _reduce_jpeg(file)
+            if file.width * file.height > MAX_PIXELS:
                 raise UserError(
                     f"{path}: {width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} megapixels. "
                     f"Resize the image; a few thousand pixels a side are enough."
@@ -114,10 +124,21 @@ def open_upright(path: Path) -> Iterator[Image.Image]:
             yield ImageOps.exif_transpose(file)
     except UserError:
         raise
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path}: cannot be read as an image ({str(error).splitlines()[0]}). Repair or remove the file."
-        ) from error
+    except Exception as error:  # a damaged image can raise anything in the decoders
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{path}: cannot be read as an image ({reason}). Repair or remove the file.") from error
+
+
+def _reduce_jpeg(file: JpegImageFile) -> None:
+    """Selects a scale of 1/2, 1/4 or 1/8 at which a JPEG has at most MAX_PIXELS; the decoder then takes no more memory.
+
+    A progressive JPEG takes the memory of its full size at any scale.
+    """
+    for scale in (1, 2, 4, 8):
+        if (file.width // scale) * (file.height // scale) <= MAX_PIXELS:
+            if scale > 1:
+                file.draft(None, (file.width // scale, file.height // scale))
+            return
 
 
 def has_alpha(image: Image.Image) -> bool:

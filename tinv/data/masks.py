@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from tinv.data.crops import Size
-from tinv.data.images import IMAGE_SUFFIXES, format_names, has_alpha, open_image
+from tinv.data.images import IMAGE_FORMATS, IMAGE_SUFFIXES, format_names, has_alpha, open_image
 from tinv.errors import UserError
 
 ALPHA = "alpha"
@@ -53,7 +53,7 @@ def check_alpha_channels(images: Sequence[Path]) -> None:
     without = []
     for path in images:
         try:
-            with Image.open(path) as file:
+            with Image.open(path, formats=IMAGE_FORMATS) as file:
                 if not has_alpha(file):
                     without.append(path)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -8,6 +8,7 @@ from typing import Any
 
 from tinv.concept import Concept, whole_word_regex
 from tinv.errors import UserError
+from tinv.formats.writable_token import check_writable_token
 
 END_OF_WORD = "</w>"
 INITS_FROM_TOKEN = ("word", "phrase", "mean", "cross")
@@ -15,12 +16,13 @@ INITS_FROM_TOKEN = ("word", "phrase", "mean", "cross")
 
 
 def check_placeholder(concept: Concept, tokenizer: Any) -> None:
-    """Checks that the placeholder token has no meaning yet.
+    """Checks that the placeholder token has no meaning yet, neither in prompts nor in embedding files.
 
     Raises:
-        UserError: it is a word, or a part of words, of the vocabulary.
+        UserError: it is a word, or a part of words, of the vocabulary, or files cannot hold it.
     """
     token = concept.placeholder_token
+    check_writable_token(token, "concept.placeholder_token")
     vocabulary = tokenizer.get_vocab()
     suggestion = f"<{concept.slug}>" if not token.startswith("<") else f"<my-{concept.slug}>"
     pieces = tokenize(token, tokenizer)

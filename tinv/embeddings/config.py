@@ -19,6 +19,7 @@ from tinv.embeddings.init import (
     init_from_mean,
     init_from_tokens,
     init_random,
+    read_init_file,
     text_encoder_outputs,
 )
 from tinv.embeddings.norm_constraint import NormConstraint, mean_norm, median_norm
@@ -155,9 +156,12 @@ class EmbeddingConfig:
             extra_tokens: number of vectors of each of the run's other placeholder tokens.
 
         Raises:
-            UserError: the placeholder token has a meaning, the initializer does not fit, or a caption is too long.
+            UserError: the placeholder token has a meaning, the initializer or its file does not fit, or a caption is
+                too long.
         """
         check_placeholder(concept, tokenizer)
+        if self.init_file is not None:
+            read_init_file(self.init_file)
         num_vectors = max(self.num_vectors, self.num_negative_vectors)
         check_caption_length(concept, tokenizer, captions, num_vectors=num_vectors, extra_tokens=extra_tokens)
         for word in self.init_words or ():

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from tinv import formats
 from tinv.errors import UserError
+from tinv.formats import LearnedEmbedding
+from tinv.formats.unusual_vectors import find_unusual_vectors
 from tinv.runs.files import resolve_path
 from tinv.seeding import generator
 from tinv.types import Conditioning
@@ -50,13 +52,25 @@ def init_random(table_VD: Tensor, num_vectors: int, *, seed: int, encoder: str) 
     return table_VD.mean(dim=0) + table_VD.std(dim=0) * noise_KD
 
 
+def read_init_file(path: str) -> LearnedEmbedding:
+    """Returns the embedding that training starts from.
+
+    Raises:
+        UserError: no such file, or vectors that training cannot start from.
+    """
+    learned = formats.read(resolve_path(path))
+    if problem := find_unusual_vectors(learned.vectors):
+        raise UserError(f"embedding.init_file={path}: {problem}; training cannot start there. Choose another file.")
+    return learned
+
+
 def init_from_file(path: str, encoder: str, *, num_vectors: int, width: int) -> Tensor:
     """Returns [K, D]: the vectors in an embedding file.
 
     Raises:
-        UserError: no such file, another number of vectors, or a model of another width.
+        UserError: as `read_init_file`, or another number of vectors, or a model of another width.
     """
-    learned = formats.read(resolve_path(path))
+    learned = read_init_file(path)
     vectors_KD = learned.vectors.get(encoder)
     if vectors_KD is None or vectors_KD.shape != (num_vectors, width):
         shapes = {name: list(vectors.shape) for name, vectors in learned.vectors.items()}

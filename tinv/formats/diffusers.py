@@ -20,7 +20,7 @@ from tinv.runs.layout import EMBEDDING
 
 NAME = "diffusers"
 FILE_NAME = EMBEDDING
-_SECOND = re.compile(r"(.+)_2(-steps-\d+)?")
+_SECOND = re.compile(r"(.+)_2(-steps-\d+)?", re.DOTALL)
 
 
 def read(content: Content) -> list[LearnedEmbedding] | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 _ENCODERS = {1024: "clip_h", 1280: "clip_g"}
 """The text encoders with a width of their own: Stable Diffusion 2's, and SDXL's second."""
-_STEM = re.compile(r"(.+?)(-steps-\d+)?")
+_STEM = re.compile(r"(.+?)(-steps-\d+)?", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from tinv.errors import UserError
 from tinv.formats import emb_params, sdxl
-from tinv.formats.content import Content
+from tinv.formats.content import MAX_TENSORS, Content
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.not_embeddings import is_lora
 from tinv.formats.placeholder import check_token
@@ -19,18 +20,22 @@ _UNPREFIXED = {"emb_params", "clip_l", "clip_g"}
 
 def read(content: Content) -> list[LearnedEmbedding] | None:
     """Returns the embeddings in a LoRA file; the LoRA itself is ignored."""
-    bundled = [name.removeprefix(_BUNDLE) for name in content.names if name.startswith(_BUNDLE)]
-    if tokens := dict.fromkeys(name.partition(".")[0] for name in bundled):
-        return [embedding for token in tokens for embedding in _read_token(content, token)]
+    bundled = [name for name in content.names if name.startswith(_BUNDLE)]
+    if len(bundled) > MAX_TENSORS:
+        raise UserError(f"{content.path} bundles {len(bundled)} tensors of embeddings; tinv reads up to {MAX_TENSORS}")
+    by_token: dict[str, dict[str, Tensor]] = {}
+    for name in bundled:
+        token, _, key = name.removeprefix(_BUNDLE).partition(".")
+        by_token.setdefault(token, {})[key] = content.root[name]
+    if by_token:
+        return [each for token, tensors in by_token.items() for each in _read_token(content, token, tensors)]
     names = _UNPREFIXED.intersection(content.names)
     if names and is_lora(content.names):
         return _read_tensors(content, {name: content.root[name] for name in names})
     return None
 
 
-def _read_token(content: Content, token: str) -> list[LearnedEmbedding]:
-    prefix = f"{_BUNDLE}{token}."
-    tensors = {name.removeprefix(prefix): content.root[name] for name in content.names if name.startswith(prefix)}
+def _read_token(content: Content, token: str, tensors: Mapping[str, Tensor]) -> list[LearnedEmbedding]:
     if _ONE_ENCODER in tensors:
         by_encoders = [split_by_encoder(read_vectors(content.path, token, tensors[_ONE_ENCODER]))]
     else:

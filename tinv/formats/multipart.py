@@ -6,7 +6,7 @@ No other program can use such an embedding, and a single part is a different emb
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.formats.content import Content, join_names
+from tinv.formats.content import MAX_TENSORS, Content, join_names
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import build_metadata, read_provenance
 from tinv.formats.placeholder import resolve_token
@@ -21,9 +21,9 @@ _ABOUT, _PARTS = "about", "parts"
 def read(content: Content) -> list[LearnedEmbedding] | None:
     """Returns the embedding of a file whose tensors are named by text encoder and part."""
     names = content.names
-    if not names or not all(map(part_of, names)):
+    if not 0 < len(names) <= MAX_TENSORS or not all(map(part_of, names)):
         return None
-    part_names = content.metadata.get(_PARTS, "").split()
+    part_names = content.metadata.get(_PARTS, "").split()[: MAX_TENSORS + 1]
     expected = [join_key(encoder, part) for encoder in sorted(set(map(encoder_of, names))) for part in part_names]
     if sorted(names) != sorted(expected):
         raise UserError(

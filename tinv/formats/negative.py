@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from tinv.errors import UserError
+from tinv.formats.content import sanitize
 from tinv.formats.learned_embedding import LearnedEmbedding, insert_suffix
 from tinv.formats.metadata import NEGATIVE_KEY, NEGATIVE_OF_KEY
 from tinv.token_parts import NEGATIVE, has_negative, join_key, select_part
@@ -38,11 +40,20 @@ def join_negative(
         path: the embedding's file.
         embedding: its content.
         read: reads another file.
+
+    Raises:
+        UserError: the file of the negative is damaged, or holds several tokens.
     """
     token, file = embedding.provenance.get(NEGATIVE_KEY), negative_path(path)
     if token is None or not file.is_file():
         return embedding
-    (negative,) = read(file)
+    negatives = read(file)
+    if len(negatives) > 1:
+        raise UserError(
+            f"{file} holds {len(negatives)} tokens, but beside {path.name} it must hold {sanitize(token)!r} alone; "
+            f"rename it if it does not belong to {path.name}"
+        )
+    (negative,) = negatives
     if (negative.placeholder_token, negative.provenance.get(NEGATIVE_OF_KEY)) != (token, embedding.placeholder_token):
         return embedding
     vectors = {join_key(encoder, NEGATIVE): vectors_KD for encoder, vectors_KD in negative.vectors.items()}

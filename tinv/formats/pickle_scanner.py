@@ -8,9 +8,11 @@ import pickletools
 from dataclasses import dataclass, field
 from io import BytesIO
 
-from tinv.formats.content import sanitize
+from tinv.formats.content import MAX_TENSORS, sanitize
 
 MAX_PICKLE = 2**20
+MAX_INSTRUCTIONS = 20_000
+"""64 tensors take 2,000. A mapping of this many integers of equal hash takes tenths of a second."""
 _TENSORS = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"}
 _DTYPES = "Float Double Half BFloat16 Long Int Short Char Byte Bool".split()
 _ALLOWED = (
@@ -31,6 +33,12 @@ class PickleScan:
     texts: list[str] = field(default_factory=list)
     reuses_tuples: bool = False
     """Whether a tuple is used again; a short pickle can build an exponentially large structure that way."""
+    num_instructions: int = 0
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether there is more than in an embedding. The scan ends there."""
+        return self.num_tensors > MAX_TENSORS or self.num_instructions > MAX_INSTRUCTIONS
 
 
 def scan_pickles(content: bytes, count: int = 1) -> PickleScan:
@@ -41,7 +49,7 @@ def scan_pickles(content: bytes, count: int = 1) -> PickleScan:
     """
     scan, file = PickleScan(), BytesIO(content)
     for _ in range(count):
-        if not scan.disallowed:
+        if not scan.disallowed and not scan.is_too_large:
             _scan(file, scan)
     return scan
 
@@ -68,3 +76,6 @@ def _scan(file: BytesIO, scan: PickleScan) -> None:
             case "BINGET" | "LONG_BINGET":
                 scan.reuses_tuples |= argument in tuples
         previous = opcode.name
+        scan.num_instructions += 1
+        if scan.is_too_large:
+            return

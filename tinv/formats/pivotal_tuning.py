@@ -19,7 +19,8 @@ def read(content: Content) -> list[LearnedEmbedding] | None:
     if "text_encoders_0" in content.names and set(content.names).issubset(_ENCODERS):
         vectors = {_ENCODERS[name]: read_vectors(path, name, content.root[name]) for name in content.names}
         return [LearnedEmbedding(resolve_token(content, _special_token(path)), vectors)]
-    marked = [name for name, text in content.metadata.items() if text == _MARK and name in content.names]
+    names = set(content.names)
+    marked = [name for name, text in content.metadata.items() if text == _MARK and name in names]
     return [
         LearnedEmbedding(check_token(path, name), split_by_encoder(read_vectors(path, name, content.root[name])))
         for name in marked

@@ -10,7 +10,7 @@ import json
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -24,10 +24,15 @@ from tinv.runs.files import write_atomically
 
 _TEXT_KEY = "sd-ti-embedding"
 _TENSOR = "TORCHTENSOR"
-_FORMATS = ("PNG", "WEBP", "AVIF", "JPEG")
-_HEADS = (b"\x89PNG", b"RIFF", b"\xff\xd8\xff")
-_MAX_JSON = 2**24
-_MAX_PIXELS = 2**23
+_FORMATS = ("PNG", "WEBP", "AVIF")
+_PNG, _JPEG = b"\x89PNG", b"\xff\xd8\xff"
+_HEADS = (_PNG, b"RIFF", _JPEG)
+_MAX_BYTES = 2**25
+_MAX_JSON = 2**22
+"""Bytes: 75 vectors of SDXL take 3.4 million."""
+_MAX_PIXELS = 2**22
+_MAX_CHUNKS = {True: 2**13, False: 2**6}
+"""Of a PNG: of its pixels (IDAT), and all others. Pillow would read any number of them, and unpack each text."""
 
 
 def is_image(head: bytes) -> bool:
@@ -41,8 +46,12 @@ def open_image(path: Path) -> Content:
     Raises:
         UserError: the image holds no embedding, or is damaged.
     """
+    with path.open("rb") as file:
+        head = file.read(4)
+        if path.stat().st_size > _MAX_BYTES or (head == _PNG and not _has_few_chunks(file)):
+            raise UserError(f"{path} is an animation or a far larger image than one that holds an embedding")
     try:
-        text = _read_json(path)
+        text = None if head.startswith(_JPEG) else _read_json(path)  # the losses of a JPEG destroy an embedding
         if text is not None:
             return Content(path, "image", json.loads(text, object_hook=_restore_tensor))
     except UserError:
@@ -79,6 +88,18 @@ def _read_json(path: Path) -> bytes | None:
         return base64.b64decode(text)
 
 
+def _has_few_chunks(file: BinaryIO) -> bool:
+    num_chunks = {True: 0, False: 0}
+    file.seek(8)
+    while len(header := file.read(8)) == 8:
+        is_pixels = header[4:] == b"IDAT"
+        num_chunks[is_pixels] += 1
+        if num_chunks[is_pixels] > _MAX_CHUNKS[is_pixels]:
+            return False
+        file.seek(int.from_bytes(header[:4], "big") + 4, 1)
+    return True
+
+
 def _extract(pixels_HW3: np.ndarray) -> bytes | None:
     """Returns the JSON in the blocks left and right of the image, or None if there are no such blocks."""
     darkest_HW = pixels_HW3.min(axis=2)
@@ -90,7 +111,7 @@ def _extract(pixels_HW3: np.ndarray) -> bytes | None:
     if len(black) < 2:
         return None
     low, high = halves_HW3[:, : black[0]].reshape(-1), halves_HW3[:, black[-1] + 1 :].reshape(-1)
-    size = min(low.size, high.size)
+    size = min(low.size, high.size, _MAX_JSON)
     stream = _stream(size)
     packed = ((high[:size] ^ stream) << 4) | (low[:size] ^ stream)
     unpacker = zlib.decompressobj()

@@ -18,7 +18,7 @@ from tinv.formats import (
     pivotal_tuning,
     sdxl,
 )
-from tinv.formats.content import Content, join_names, sanitize
+from tinv.formats.content import Content, check_size, join_names, sanitize
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import drop_derived_keys
 from tinv.formats.negative import join_negative
@@ -117,10 +117,10 @@ def identify(path: Path | str) -> EmbeddingFile:
         UserError: as `read`.
     """
     content = _open(_find_file(Path(path)))
-    layout, embeddings = _interpret(content)
-    if layout == diffusers.NAME:
-        embeddings = join_second_file(content.path, embeddings, lambda file: _interpret(_open(file))[1])
-    embeddings = [join_negative(content.path, embedding, read_all) for embedding in embeddings]
+    layout, embeddings = _interpret_pair(content)
+    embeddings = [
+        join_negative(content.path, each, lambda file: _interpret_pair(_open(file))[1]) for each in embeddings
+    ]
     return EmbeddingFile(content, layout, [drop_derived_keys(embedding) for embedding in embeddings])
 
 
@@ -156,7 +156,7 @@ def _open(path: Path) -> Content:
         raise UserError(f"{path} is empty; was its download interrupted, or the disk full?")
     for matches, open_container in _CONTAINERS:
         if matches(head):
-            return open_container(path)
+            return check_size(open_container(path))
     if head.startswith(b"\x93NUMPY"):
         raise UserError(
             f"{path} is a NumPy file, as the Flax script writes them: a pickle that could run code; load it "
@@ -168,7 +168,20 @@ def _open(path: Path) -> Content:
     )
 
 
-def _interpret(content: Content) -> tuple[str, list[LearnedEmbedding]]:
+def _interpret_pair(content: Content) -> tuple[str, list[LearnedEmbedding]]:
+    """Returns the layout and the embeddings of a file, with the vectors of the other file of a pair."""
+    layout, embeddings = interpret(content)
+    if layout == diffusers.NAME:
+        embeddings = join_second_file(content.path, embeddings, lambda file: interpret(_open(file))[1])
+    return layout, embeddings
+
+
+def interpret(content: Content) -> tuple[str, list[LearnedEmbedding]]:
+    """Returns the layout and the embeddings of an opened file.
+
+    Raises:
+        UserError: it is no embedding.
+    """
     for layout in LAYOUTS:
         embeddings = layout.read(content)
         if embeddings:

@@ -12,7 +12,8 @@ from tinv.errors import UserError
 from tinv.formats.content import MAX_VALUES, Content, sanitize
 from tinv.runs.files import write_atomically
 
-_MAX_HEADER = 2**24
+_MAX_HEADER = 2**22
+"""Bytes: a model of 5,000 tensors has a fifth of it."""
 
 
 def is_safetensors(head: bytes) -> bool:
@@ -30,8 +31,8 @@ def open_safetensors(path: Path) -> Content:
         header = int.from_bytes(file.read(8), "little")
     if header > min(_MAX_HEADER, path.stat().st_size):
         raise UserError(
-            f"{path} is a broken safetensors file (its header claims {header} bytes); is it cut short? "
-            f"Download or export it again"
+            f"{path} is no embedding, or a broken safetensors file (its header claims {header} bytes); is it cut "
+            f"short? Download or export it again"
         )
     return Content(path, "safetensors", tensors := _Tensors(path), tensors.metadata)
 
@@ -44,14 +45,15 @@ def save_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str,
 
 
 class _Tensors(Mapping[str, Tensor]):
-    """The tensors of a file by name, read on lookup."""
+    """The tensors of a file by name, read on lookup, up to MAX_VALUES numbers in all."""
 
     def __init__(self, path: Path):
         self._path = path
+        self._num_values: dict[str, int] = {}
         try:
-            with safe_open(path, framework="pt") as file:
-                self._names = dict.fromkeys(file.keys())
-                self.metadata: dict[str, str] = file.metadata() or {}
+            self._file = safe_open(path, framework="pt")  # stays open, because each opening parses the header
+            self._names = dict.fromkeys(self._file.keys())
+            self.metadata: dict[str, str] = self._file.metadata() or {}
         except Exception as error:  # a damaged file can raise anything in the parser
             raise _broken(path, error) from error
 
@@ -59,13 +61,15 @@ class _Tensors(Mapping[str, Tensor]):
         if name not in self._names:
             raise KeyError(name)
         try:
-            with safe_open(self._path, framework="pt") as file:
-                shape = file.get_slice(name).get_shape()
-                if prod(shape) <= MAX_VALUES:
-                    return file.get_tensor(name)
+            shape = self._file.get_slice(name).get_shape()
+            self._num_values[name] = prod(shape)
+            if sum(self._num_values.values()) <= MAX_VALUES:
+                return self._file.get_tensor(name)
         except Exception as error:
             raise _broken(self._path, error) from error
-        raise UserError(f"{self._path} holds {sanitize(name)} of shape {shape}: far too large for an embedding")
+        raise UserError(
+            f"{self._path} holds {sanitize(name)} of shape {shape}: with it the file is far too large for an embedding"
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

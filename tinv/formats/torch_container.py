@@ -1,6 +1,7 @@
 """The container of `torch.save`: a zip of a pickle and plain bytes, or the legacy pickles. No code is run."""
 
 import re
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,14 +10,16 @@ from zipfile import ZIP_STORED, ZipFile
 import torch
 
 from tinv.errors import UserError
-from tinv.formats.content import MAX_TENSORS, Content, join_names
+from tinv.formats.content import MAX_ENTRIES, MAX_TENSORS, Content, join_names
 from tinv.formats.pickle_scanner import MAX_PICKLE, PickleScan, scan_pickles
 from tinv.runs.files import write_atomically
 
 _MAX_BYTES = 2**30
 """Enough for the whole vocabulary of the widest encoder, which some programs save with the token."""
-_MAX_ENTRIES = 1000
-_MAX_DIRECTORY = 2**22
+_MAX_BYTES_READ = 2**26
+"""A larger file is mapped into memory, and only the token's vectors are read. torch can neither map a legacy file nor
+one of a machine with the other byte order."""
+_MAX_DIRECTORY = 2**19
 _LEGACY_PICKLES = 5  # magic number, version, system, content, storage keys
 _RECORD = re.compile(r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.[\w/]+)")
 _REPLACED = "torch.nn.modules.container.ParameterDict"
@@ -39,12 +42,15 @@ def open_torch(path: Path) -> Content:
     """
     try:
         with path.open("rb") as file:
-            _check(path, _scan(path, file))
-            if path.stat().st_size > _MAX_BYTES:
+            scan, can_be_mapped = _scan(path, file)
+            _check(path, scan)
+            is_large = path.stat().st_size > _MAX_BYTES_READ
+            if path.stat().st_size > _MAX_BYTES or (is_large and not can_be_mapped):
                 raise _too_large(path)
             file.seek(0)
+            source = path if is_large else file  # torch maps paths only, and judges them by their suffix
             with torch.serialization.safe_globals([(ParameterDict, _REPLACED), set]):
-                root = _unwrap(path, torch.load(file, map_location="cpu", weights_only=True))
+                root = _unwrap(path, torch.load(source, map_location="cpu", weights_only=True, mmap=is_large))
     except UserError:
         raise
     except Exception as error:  # a damaged file can raise anything in the unpickler
@@ -64,10 +70,11 @@ def save_torch(path: Path, tree: Any) -> Path:
     return path
 
 
-def _scan(path: Path, file: BinaryIO) -> PickleScan:
+def _scan(path: Path, file: BinaryIO) -> tuple[PickleScan, bool]:
+    """Returns what the pickles of a file ask for, and whether the tensors can be mapped into memory."""
     if file.read(2) != b"PK":
         file.seek(0)
-        return scan_pickles(file.read(MAX_PICKLE), count=_LEGACY_PICKLES)
+        return scan_pickles(file.read(MAX_PICKLE), count=_LEGACY_PICKLES), False
     size = path.stat().st_size
     if _directory_bytes(path, file, size) > _MAX_DIRECTORY:
         raise _model(path)
@@ -85,7 +92,9 @@ def _scan(path: Path, file: BinaryIO) -> PickleScan:
         (pickle,) = (record for record in records if record.filename.endswith("/data.pkl"))
         if pickle.file_size > MAX_PICKLE:
             raise _too_large(path)
-        return scan_pickles(archive.read(pickle))
+        byte_order = [record for record in records if record.filename.endswith("/byteorder")]
+        is_native = all(r.file_size < 10 and archive.read(r) == sys.byteorder.encode() for r in byte_order)
+        return scan_pickles(archive.read(pickle)), is_native
 
 
 def _directory_bytes(path: Path, file: BinaryIO, size: int) -> int:
@@ -111,6 +120,8 @@ def _check(path: Path, scan: PickleScan) -> None:
         if any("lora_" in text or ".lora." in text for text in scan.texts):
             raise UserError(f"{path} is a LoRA, not an embedding; tinv reads textual inversion files")
         raise _model(path)
+    if scan.is_too_large:
+        raise _too_large(path)
 
 
 def _model(path: Path) -> UserError:
@@ -127,7 +138,7 @@ def _unwrap(path: Path, value: Any, depth: int = 2) -> Any:
         value = vars(value).get("_parameters")
     if not isinstance(value, dict | list) or not depth:
         return value
-    if len(value) > _MAX_ENTRIES:
+    if len(value) > MAX_ENTRIES:
         raise _too_large(path)
     if isinstance(value, list):
         return [_unwrap(path, item, depth - 1) for item in value]

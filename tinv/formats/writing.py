@@ -11,6 +11,7 @@ from tinv.formats.format_names import FORMATS
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import negative_path, split_negative
 from tinv.formats.tensors import to_float32
+from tinv.formats.writable_token import check_writable_token
 from tinv.token_parts import has_negative, parts
 
 
@@ -38,10 +39,12 @@ def write(path: Path | str, embedding: LearnedEmbedding, format: str | None = No
         The files written.
 
     Raises:
-        UserError: there is no such format, it has no room for these vectors, or the path cannot be written to.
+        UserError: there is no such format, it has no room for these vectors, files cannot hold the token, or the path
+            cannot be written to.
     """
     path, plain = Path(path), {name: to_float32(vectors) for name, vectors in embedding.vectors.items()}
     embedding = replace(embedding, vectors=plain)
+    check_writable_token(embedding.placeholder_token, "placeholder_token")
     if has_negative(plain):
         positive, negative = split_negative(embedding)
         return [*write(path, positive, format), *write(negative_path(path), negative, format)]

@@ -7,8 +7,10 @@ from tinv import formats
 from tinv.concept import slug
 from tinv.errors import UserError
 from tinv.formats import PIPELINE, LearnedEmbedding, get_format
+from tinv.formats.diffusers import split_files
 from tinv.formats.format import Format
 from tinv.formats.negative import split_negative
+from tinv.formats.writable_token import check_writable_token
 from tinv.token_parts import MEAN, describe_parts, parts, select_part
 
 
@@ -38,6 +40,8 @@ def convert(
         UserError: the file, the output path or the model is not usable, or the format has no room for the vectors.
     """
     halves = [half for embedding in formats.read_all(source, token=token) for half in split_negative(embedding)]
+    for half in halves:
+        check_writable_token(half.placeholder_token, "--token")
     embeddings = [_select_part(embedding, part) for embedding in halves]
     if to == PIPELINE:
         from tinv.inference import export_pipeline
@@ -49,9 +53,16 @@ def convert(
         raise UserError(f"--model={model} needs --to pipeline; leave it out with --to {to}")
     target = get_format(to)
     paths = _output_paths(out, embeddings, target)
-    for embedding, path in zip(embeddings, paths, strict=True):
+    for embedding in embeddings:
         target.check(embedding)
-        if path.exists() or paths.count(path) > 1:
+    is_pair = target.name.startswith("diffusers")
+    files = [
+        file
+        for embedding, path in zip(embeddings, paths, strict=True)
+        for file in (split_files(path, embedding) if is_pair else [path])
+    ]
+    for path in files:
+        if path.exists() or files.count(path) > 1:
             raise UserError(f"OUT={path}: the file exists already; name another file or folder")
     return [file for path, embedding in zip(paths, embeddings, strict=True) for file in target.save(path, embedding)]
 

@@ -13,6 +13,7 @@ from tinv.formats import LearnedEmbedding
 from tinv.formats.content import Content, sanitize
 from tinv.formats.not_embeddings import is_lora
 from tinv.formats.reading import EmbeddingFile
+from tinv.formats.unusual_vectors import MAX_NORM, find_unusual_vectors
 from tinv.token_parts import describe_parts, encoder_of, parts
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def describe_file(path: Path, *, model: str | None = None) -> str:
 
 def _describe(file: EmbeddingFile, vocabularies: "Mapping[str, Vocabulary]") -> str:
     lines = [
-        _line("file", f"{file.content.path} ({file.content.path.stat().st_size:,} bytes)"),
+        _line("file", f"{sanitize(str(file.content.path), 1000)} ({file.content.path.stat().st_size:,} bytes)"),
         _line("format", f"{file.layout}, in a {file.content.container} file"),
         *(_line("tensor", text) for text in islice(_list_tensors(file.content), _MAX_LINES)),
     ]
@@ -51,15 +52,18 @@ def _describe(file: EmbeddingFile, vocabularies: "Mapping[str, Vocabulary]") -> 
         if names := parts(embedding.vectors):
             lines += [_line("", f"with its own vectors for {describe_parts(names)}")]
         lines += _describe_vectors(embedding, vocabularies)
+        if problem := find_unusual_vectors(embedding.vectors):
+            lines += [_line("unusual", problem)]
     metadata = {sanitize(key, 40): sanitize(text, 90) for key, text in sorted(file.embeddings[0].provenance.items())}
     if metadata:
-        lines += ["", *(f"{key:<{max(map(len, metadata))}}  {text}" for key, text in metadata.items())]
+        width = max(map(len, metadata))
+        lines += ["", *(f"{key:<{width}}  {text}" for key, text in metadata.items())]
     return "\n".join(lines)
 
 
 def _describe_vectors(embedding: LearnedEmbedding, vocabularies: "Mapping[str, Vocabulary]") -> Iterator[str]:
     for name, vectors_KD in embedding.vectors.items():
-        norms = vectors_KD.norm(dim=1)
+        norms = [f"{norm:.3f}" if norm < MAX_NORM else f"{norm:.2g}" for norm in vectors_KD.double().norm(dim=1)]
         count = f"{len(vectors_KD)} vector{'s' if len(vectors_KD) > 1 else ''}"
         yield _line(name, f"{count} of width {vectors_KD.shape[1]}")
         encoder = encoder_of(name)
@@ -73,9 +77,9 @@ def _describe_vectors(embedding: LearnedEmbedding, vocabularies: "Mapping[str, V
         nearest = vocabulary.nearest(vectors_KD, _NUM_NEAREST) if vocabulary else [[]] * len(vectors_KD)
         for number in range(min(len(vectors_KD), _MAX_LINES)):
             words = ", ".join(f"{word} {cosine:.2f}" for word, cosine in nearest[number])
-            yield _line(f"  {number}", f"norm {norms[number]:.3f}" + (f"  near {words}" if words else ""))
+            yield _line(f"  {number}", f"norm {norms[number]}" + (f"  near {words}" if words else ""))
         if len(vectors_KD) > _MAX_LINES:
-            yield _line("  ...", f"norms {norms.min():.3f} to {norms.max():.3f} in all")
+            yield _line("  ...", f"norms {min(norms, key=float)} to {max(norms, key=float)} in all")
         if vocabulary:
             yield _line("  model", f"median norm {vocabulary.table.norm(dim=1).median():.3f} of its words")
 

@@ -7,6 +7,7 @@
 B batch, L tokens, S conditioning slots, K vectors, V vocabulary size, D width.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import split_negative
+from tinv.formats.unusual_vectors import find_unusual_vectors
 from tinv.models import STABLE_DIFFUSION, STABLE_DIFFUSION_XL
 from tinv.models.conditioning import add_timestep_routing, layers_of, route_by_layer, side_by_side
 from tinv.token_parts import (
@@ -93,6 +95,8 @@ def _check_widths(embedding: LearnedEmbedding, encoders: Mapping[str, tuple[Any,
             f"{embedding.placeholder_token} has vectors of width {widths}, but the pipeline needs {expected}. It was "
             f"learned on another kind of model."
         )
+    if problem := find_unusual_vectors(embedding.vectors):
+        warnings.warn(f"{embedding.placeholder_token}: {problem}; images will not show what was learned", stacklevel=3)
 
 
 def _check_pipeline(pipe: Any, with_parts: Sequence[LearnedEmbedding]) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
+from tinv.formats.unusual_vectors import find_unusual_vectors
 from tinv.models.base import LatentDiffusion
 from tinv.models.conditioning import layers_of
 from tinv.token_parts import describe_parts, encoder_of, is_of_layers, parts
 
 
 def check_fit(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> None:
-    """Refuse embeddings for other text encoders, widths or layers; warn of those that were learned on another model.
+    """Refuse embeddings for other text encoders, widths or layers; warn of unusual vectors and of another model.
 
     Raises:
         UserError: an embedding does not fit.
@@ -31,6 +32,8 @@ def check_fit(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> No
                 f"{token} has vectors for {describe_parts(names)} that it was learned on, but {model.name} has other "
                 f"layers. Give that model with --model."
             )
+        if problem := find_unusual_vectors(embedding.vectors):
+            warnings.warn(f"{token}: {problem}; the images will not show what was learned", stacklevel=2)
         if embedding.provenance.get("fingerprint", model.fingerprint) != model.fingerprint:
             warnings.warn(f"{token} was learned on another model than {model.name}", stacklevel=2)
 

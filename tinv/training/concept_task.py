@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from unicodedata import normalize
 
 from tinv.concept import Concept, whole_word_regex
 from tinv.data.datamodule import ConceptDataModule
@@ -45,7 +46,7 @@ def find_conflicts(concepts: Mapping[str, Concept]) -> Iterator[str]:
                 f"{pair}: one token contains the other, and programs that match text, such as diffusers, would "
                 f"confuse them. Rename one."
             )
-        elif concept.slug.lower() == other.slug.lower():
+        elif normalize("NFKC", concept.slug.casefold()) == normalize("NFKC", other.slug.casefold()):
             yield f"{pair}: both concepts would be saved in concepts/{concept.slug}. Rename one."
 
 
