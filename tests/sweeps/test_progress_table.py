@@ -105,3 +105,39 @@ def test_now_is_the_start_of_the_first_session(run_main, tmp_path):
     assert result.code == 0, result.err
     assert tags == [f"{began.astimezone():%Y-%m-%d}"]
     assert RunReader(run).status.restarts == 1
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"status": "done", "started": "yesterday"}', '{"restarts": "x"}'])
+def test_a_damaged_file_is_named(tmp_path, capsys, content):
+    write_sweep(tmp_path, p0=Status("done"), p1=Status("running"))
+    (tmp_path / "0" / "status.json").write_text(content)
+    (tmp_path / "1" / "progress.json").write_text(content)
+    assert tinv(["status", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("0: ") and "status.json is damaged" in line for line in lines)
+    assert any(line.startswith("1: ") and "progress.json is damaged" in line for line in lines)
+    assert tinv(["status", str(tmp_path / "0")]) == 1
+    assert "status.json is damaged" in capsys.readouterr().err
+
+
+def test_a_damaged_plan_is_named(tmp_path, capsys):
+    (tmp_path / "plan.json").write_text("[1]")
+    assert tinv(["status", str(tmp_path)]) == 1
+    assert "plan.json is damaged (ValueError: no JSON object)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", '{"id": "x", "command": 3}'])
+def test_a_sweep_with_a_damaged_plan_is_not_resumed(run_main, tmp_path, content):
+    (tmp_path / "plan.json").write_text(content)
+    result = run_main(f"sweep.resume={tmp_path}")
+    assert result.code == 1 and result.err.startswith(f"sweep.resume={tmp_path}: {tmp_path / 'plan.json'} is damaged (")
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"first_started": "yesterday"}', '{"seconds": []}'])
+def test_a_resume_goes_on_with_a_damaged_status(run_main, tmp_path, content):
+    (run := tmp_path / "run").mkdir()
+    (run / "status.json").write_text(content)
+    argv = ["+experiment=cat_toy", f"hydra.run.dir='{run.as_posix()}'", "resume=auto"]
+    with pytest.warns(UserWarning, match="status.json is damaged"):
+        assert run_main(*argv).code == 0
+    assert RunReader(run).status.status == "done"

@@ -1,5 +1,6 @@
 """`tinv report`: reads a folder and writes its page."""
 
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from tinv.report.run_page import run_page
 from tinv.report.sweep_page import sweep_page
 from tinv.runs.files import write_text
 from tinv.runs.layout import REPORT, RUN_FILES, SWEEP_RESULTS
-from tinv.runs.reader import RunReader, SweepReader
+from tinv.runs.reader import FolderReader, RunReader, SweepReader
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
@@ -25,12 +26,18 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     if output.is_dir():
         output /= REPORT
     as_of = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    readers: list[FolderReader]
     if (sweep := SweepReader(folder)).exists:
         page = sweep_page(sweep, output=output, as_of=as_of)
+        readers = [sweep, *(point.run for point in sweep.points)]
     elif (run := RunReader(folder)).exists:
         page = run_page(run, output=output, as_of=as_of)
+        readers = [run]
     else:
         raise UserError(f"{folder}: {_problem(folder)}. Give the folder of a sweep or of a run.")
+    for reader in readers:
+        for problem in reader.describe_problems():
+            warnings.warn(problem, stacklevel=2)
     write_text(output, page)
     return output
 

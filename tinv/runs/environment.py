@@ -1,7 +1,6 @@
 """What a run ran with: its command, code, packages and machine. No environment variables, no secrets."""
 
 import hashlib
-import json
 import os
 import platform
 import shlex
@@ -14,7 +13,7 @@ from typing import Any
 
 from tinv.config.secrets import hide_override
 from tinv.runs.layout import GIT_STATE, HYDRA_CONFIG
-from tinv.runs.reader import RunReader
+from tinv.runs.reader import FolderReader, RunReader
 
 _PACKAGES = ("tinv", "torch", "lightning", "diffusers", "transformers", "safetensors", "hydra-core", "numpy", "pillow")
 
@@ -46,7 +45,7 @@ def get_git_state() -> dict[str, Any] | None:
     source = Path(__file__).resolve()
     snapshot = source.parents[2] / GIT_STATE
     if snapshot.is_file():  # the code was copied when the run was submitted
-        return dict(json.loads(snapshot.read_text(encoding="utf-8")))
+        return FolderReader(snapshot.parent).read_object(GIT_STATE)
     if _git(source.parent, "ls-files", "--error-unmatch", source.name) is None:
         return None
     commit = _git(source.parent, "rev-parse", "HEAD")

@@ -1,11 +1,9 @@
 """Reads all files of a run folder and of a sweep folder, without torch.
 
 Every file may be missing, incomplete or damaged. A reader then returns None (or an empty collection) for its contents,
-and `problems` says why, by file name. No reader raises an error.
+of metrics.csv what can be read, and `problems` says why, by file name. No reader raises an error.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 import yaml
 
 from tinv.runs import layout
+from tinv.runs.metrics_table import Rows, parse_metrics
 from tinv.runs.status import Progress, Status
+from tinv.runs.typed import to_type
 
 T = TypeVar("T")
 Curve = list[tuple[int, float]]
@@ -33,9 +33,17 @@ class FolderReader:
         self.problems: dict[str, str] = {}
         """Why a file could not be read, by its name in the folder. A missing file is no problem."""
 
-    def _load(self, name: str, parse: Callable[[str], T]) -> T | None:
+    def read_object(self, name: str) -> dict[str, Any] | None:
+        """Returns the object in a JSON file."""
+        return self._load(name, _json_object)
+
+    def describe_problems(self) -> list[str]:
+        """Returns a message for each file that was read and is damaged."""
+        return [f"{self.folder / name} is damaged ({problem})" for name, problem in self.problems.items()]
+
+    def _load(self, name: str, parse: Callable[[bytes], T]) -> T | None:
         try:
-            return parse((self.folder / name).read_text(encoding="utf-8"))
+            return parse((self.folder / name).read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # a parser can fail on damaged contents in any way
@@ -64,12 +72,12 @@ class RunReader(FolderReader):
     @cached_property
     def status(self) -> Status | None:
         """status.json."""
-        return self._load(layout.STATUS, lambda text: _typed(Status, _json_object(text)))
+        return self._load(layout.STATUS, lambda content: to_type(Status, _json_object(content)))
 
     @cached_property
     def progress(self) -> Progress | None:
         """progress.json."""
-        return self._load(layout.PROGRESS, lambda text: _typed(Progress, _json_object(text)))
+        return self._load(layout.PROGRESS, lambda content: to_type(Progress, _json_object(content)))
 
     @cached_property
     def last_written(self) -> float | None:
@@ -87,9 +95,12 @@ class RunReader(FolderReader):
         return trial
 
     @cached_property
-    def metrics(self) -> dict[int, dict[str, str]]:
-        """metrics.csv: the fields that are not empty, by step and metric, as they are written."""
-        return self._load(layout.METRICS, _parse_metrics) or {}
+    def metrics(self) -> Rows:
+        """metrics.csv, what can be read of it."""
+        rows, problem = self._load(layout.METRICS, parse_metrics) or ({}, "")
+        if problem:
+            self.problems[layout.METRICS] = problem
+        return rows
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
@@ -124,7 +135,7 @@ class RunReader(FolderReader):
     @cached_property
     def overrides(self) -> list[str] | None:
         """The overrides of the command line."""
-        content = self._load(layout.HYDRA_OVERRIDES, lambda text: _require(list, yaml.safe_load(text), "YAML list"))
+        content = self._load(layout.HYDRA_OVERRIDES, lambda data: _require(list, yaml.safe_load(data), "YAML list"))
         return content and [str(item) for item in content]
 
     @cached_property
@@ -166,10 +177,14 @@ class RunReader(FolderReader):
         return _as_dict(self.card.get(name))
 
     @property
+    def earlier_sessions(self) -> list[dict[str, Any]]:
+        """The sessions before the last one in run.json."""
+        return [session for session in _as_list(self.card.get("earlier")) if isinstance(session, dict)]
+
+    @property
     def training_seconds(self) -> float:
         """The training time of all sessions in run.json."""
-        sessions = [self.card, *_as_list(self.card.get("earlier"))]
-        times = [_as_dict(_as_dict(session).get("seconds")) for session in sessions]
+        times = [_as_dict(session.get("seconds")) for session in (self.card, *self.earlier_sessions)]
         return sum(parse_finite(time.get("training")) or 0.0 for time in times)
 
     @property
@@ -250,8 +265,8 @@ class SweepReader(FolderReader):
     def _point(self, number: int, row: Mapping[str, Any]) -> SweepPointReader:
         swept = {str(key): str(value) for key, value in _as_dict(row.get("swept")).items()}
         try:
-            recorded = _typed(Status, {"status": "waiting", **row})
-        except (TypeError, ValueError, OverflowError):
+            recorded = to_type(Status, {"status": "waiting", **row})
+        except ValueError:
             recorded = Status("waiting")
         return SweepPointReader(number, swept, RunReader(self.folder / str(number)), recorded)
 
@@ -270,35 +285,12 @@ def _require(cls: type[T], content: Any, description: str) -> T:
     return content
 
 
-def _json_object(text: str) -> dict[str, Any]:
-    return _require(dict, json.loads(text), "JSON object")
+def _json_object(content: bytes) -> dict[str, Any]:
+    return _require(dict, json.loads(content.decode("utf-8")), "JSON object")
 
 
-def _yaml_mapping(text: str) -> dict[str, Any]:
-    return _require(dict, yaml.safe_load(text), "YAML mapping")
-
-
-def _parse_metrics(text: str) -> dict[int, dict[str, str]]:
-    """A last line without its end is left out: its last number may be cut off."""
-    rows: dict[int, dict[str, str]] = {}
-    for row in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])):
-        step = row.pop("step", None) or ""
-        if step.isascii() and step.isdigit():
-            rows[int(step)] = {name: value for name, value in row.items() if name and value}
-    return rows
-
-
-def _typed(cls: Callable[..., T], data: Mapping[str, Any]) -> T:
-    """Builds a dataclass from a JSON object; ignores other keys, and raises TypeError if a value has another type."""
-    hints, values = get_type_hints(cls), {}
-    for name in hints.keys() & data.keys():
-        types, value = get_args(hints[name]) or (hints[name],), data[name]
-        if float in types and isinstance(value, int | float):
-            value = float(value)
-        if not isinstance(value, types) or (isinstance(value, float) and not math.isfinite(value)):
-            raise TypeError(f"{name} is {value!r}")
-        values[name] = value
-    return cls(**values)
+def _yaml_mapping(content: bytes) -> dict[str, Any]:
+    return _require(dict, yaml.safe_load(content), "YAML mapping")
 
 
 def _numbers(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -3,6 +3,7 @@
 import math
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -30,11 +31,14 @@ def record_status(run_dir: Path | str) -> Iterator[Status]:
 
     Only the first process of a run on several devices writes the file.
     """
-    status = _start_session(RunReader(run_dir).status)
+    run = RunReader(run_dir)
+    status = _start_session(run.status)
     start = time() - status.seconds
     if not is_first_process():
         yield status
         return
+    for problem in run.describe_problems():
+        warnings.warn(f"{problem}. The start and the restarts of earlier sessions are lost.", stacklevel=3)
     write_status(run_dir, status)
     try:
         yield status
@@ -54,7 +58,7 @@ def record_status(run_dir: Path | str) -> Iterator[Status]:
 def set_status(run_dir: Path | str, status: str, reason: str) -> None:
     """Records that something outside is about to end the run's process: `requeued` or `interrupted`."""
     current = RunReader(run_dir).status or Status()
-    with suppress(ValueError):  # the file holds no valid time
+    if current.started:
         started = datetime.strptime(current.started, TIME_FORMAT).replace(tzinfo=UTC)
         current.seconds = round(current.seconds + (datetime.now(UTC) - started).total_seconds(), 2)
     current.status, current.reason = status, reason

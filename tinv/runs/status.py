@@ -1,6 +1,7 @@
 """The contents of status.json and progress.json: the state of a run, and how far it is."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 ENDED = ("done", "pruned", "failed", "interrupted")
@@ -18,7 +19,7 @@ class Status:
     reason: str | None = None
     """Why the run failed or ended early."""
     started: str = ""
-    """Start of the current session."""
+    """Start of the current session, in TIME_FORMAT; empty before it."""
     seconds: float = 0.0
     """Duration of the current session, plus that of earlier sessions that ended by requeueing."""
     process: str = ""
@@ -29,6 +30,11 @@ class Status:
     """Start of the first session."""
     restarts: int = 0
     """How often the run was resumed."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if a time is none."""
+        for time in filter(None, (self.started, self.first_started)):
+            datetime.strptime(time, TIME_FORMAT)
 
     @property
     def has_ended(self) -> bool:

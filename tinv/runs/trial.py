@@ -13,6 +13,7 @@ from tinv.optional_deps import install_hint
 from tinv.runs.files import write_json
 from tinv.runs.layout import TRIAL
 from tinv.runs.reader import RunReader
+from tinv.runs.typed import to_type
 
 if TYPE_CHECKING:
     import optuna
@@ -86,11 +87,17 @@ def read_trial(run_dir: Path | str) -> "optuna.Trial | None":
     """
     reader = RunReader(run_dir)
     if (trial := reader.trial) is None:
-        if reader.problems:
-            raise UserError(f"{reader.folder / TRIAL} cannot be read ({reader.problems[TRIAL]}). Remove it.")
+        for problem in reader.describe_problems():
+            raise UserError(f"{problem}. To train without its study, remove it.")
         return None
     optuna = load_optuna()
-    return optuna.Trial(OptunaTrialRef(**trial["study"]).open(), trial["trial"])
+    try:
+        return optuna.Trial(to_type(OptunaTrialRef, trial["study"]).open(), trial["trial"])
+    except UserError:
+        raise
+    except (ValueError, KeyError) as error:
+        problem = f"is damaged ({error.args[0]})"
+        raise UserError(f"{reader.folder / TRIAL} {problem}. To train without its study, remove it.") from error
 
 
 def load_optuna() -> Any:

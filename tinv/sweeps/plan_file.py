@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,40 @@ from tinv.errors import UserError
 from tinv.runs.files import write_json
 from tinv.runs.layout import PLAN
 from tinv.runs.reader import SweepReader
+from tinv.runs.typed import to_type
 from tinv.sweeps.points import MISSING, SweepPoint, differences
 
 MOST_LISTED = 5
 """How many changed settings an error message lists."""
+
+
+@dataclass(frozen=True)
+class PlannedPoint:
+    """A point in plan.json."""
+
+    point: int
+    """Its number."""
+    key: str
+    """See `SweepPoint.key`."""
+    swept: dict[str, str]
+    """The swept settings and their values."""
+    differs: dict[str, Any]
+    """The settings that it has differently from the shared ones."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The content of plan.json."""
+
+    id: str
+    """Identifies the sweep."""
+    command: list[str]
+    """The overrides of the command."""
+    config_dir: str | None
+    """The value of `--config-dir`."""
+    settings: dict[str, Any]
+    """The settings that the points share."""
+    points: list[PlannedPoint]
 
 
 def write_plan(
@@ -25,50 +55,42 @@ def write_plan(
     settings: Mapping[str, Any],
     points: Sequence[tuple[SweepPoint, Mapping[str, Any]]],
 ) -> None:
-    """Writes the plan.
+    """Writes the plan; see `Plan` for the arguments.
 
     Args:
         folder: the sweep's folder.
-        id: identifies the sweep.
-        command: the overrides of the command.
-        config_dir: the value of `--config-dir`.
-        settings: the settings that the points share.
         points: each point with the settings that it has differently.
     """
-    rows = [
-        {"point": point.number, "key": point.key, "swept": dict(point.swept), "differs": dict(differs)}
-        for point, differs in points
-    ]
-    write_json(
-        folder / PLAN,
-        {"id": id, "command": list(command), "config_dir": config_dir, "settings": dict(settings), "points": rows},
-    )
+    rows = [PlannedPoint(point.number, point.key, dict(point.swept), dict(differs)) for point, differs in points]
+    write_json(folder / PLAN, asdict(Plan(id, list(command), config_dir, dict(settings), rows)))
 
 
-def read_plan(folder: Path) -> dict[str, Any]:
+def read_plan(folder: Path) -> Plan:
     """Returns the plan of the sweep in a folder.
 
     Raises:
-        UserError: the folder holds no sweep.
+        UserError: the folder holds no sweep, or its plan is damaged.
     """
     sweep = SweepReader(folder)
-    if sweep.plan is None:
-        problem = (
-            "the folder does not exist" if not folder.is_dir() else sweep.problems.get(PLAN) or f"it has no {PLAN}"
-        )
-        raise UserError(f"sweep.resume={folder}: {problem}. Give the folder of a sweep.")
-    return sweep.plan
+    try:
+        if sweep.plan is not None:
+            return to_type(Plan, sweep.plan)
+        problem = "the folder does not exist" if not folder.is_dir() else f"it has no {PLAN}"
+        problem = next(iter(sweep.describe_problems()), problem)
+    except ValueError as error:
+        problem = f"{folder / PLAN} is damaged ({error})"
+    raise UserError(f"sweep.resume={folder}: {problem}. Give the folder of a sweep.")
 
 
-def renumber(previous: Mapping[str, Any], points: Sequence[SweepPoint]) -> list[SweepPoint]:
+def renumber(previous: Plan, points: Sequence[SweepPoint]) -> list[SweepPoint]:
     """Gives the points the numbers that they have in the previous plan, and new points the numbers after these.
 
     Raises:
         UserError: the previous plan has none of the points.
     """
-    numbers = {row["key"]: row["point"] for row in previous["points"]}
+    numbers = {row.key: row.point for row in previous.points}
     if numbers and not any(point.key in numbers for point in points):
-        swept = ", ".join(dict.fromkeys(name for row in previous["points"] for name in row["swept"])) or "nothing"
+        swept = ", ".join(dict.fromkeys(name for row in previous.points for name in row.swept)) or "nothing"
         raise UserError(
             f"sweep.resume: that sweep has none of these points; it swept {swept}. "
             f"Repeat its command, or give sweep.resume alone."
@@ -78,7 +100,7 @@ def renumber(previous: Mapping[str, Any], points: Sequence[SweepPoint]) -> list[
     return sorted((replace(point, number=numbers[point.key]) for point in points), key=lambda point: point.number)
 
 
-def check_unchanged(previous: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]) -> None:
+def check_unchanged(previous: Plan, settings: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks that the points of the previous plan still have the same settings.
 
     Args:
@@ -89,12 +111,10 @@ def check_unchanged(previous: Mapping[str, Any], settings: Mapping[str, Mapping[
         UserError: names the settings that changed.
     """
     changed: dict[str, str] = {}
-    for row in previous["points"]:
-        if row["key"] in settings:
-            old = {
-                name: value for name, value in {**previous["settings"], **row["differs"]}.items() if value != MISSING
-            }
-            for name, value in differences(old, json.loads(json.dumps(settings[row["key"]]))).items():
+    for row in previous.points:
+        if row.key in settings:
+            old = {name: value for name, value in {**previous.settings, **row.differs}.items() if value != MISSING}
+            for name, value in differences(old, json.loads(json.dumps(settings[row.key]))).items():
                 changed.setdefault(name, f"{name} was {_format(old.get(name, MISSING))} and is {_format(value)}")
     if changed:
         listed = list(changed.values())

@@ -1,7 +1,8 @@
 """The progress of a sweep's runs, read only from the files in its folder; any machine that mounts it can do so."""
 
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ class RunProgress:
     progress: Progress | None = None
     silent_s: float = 0.0
     """Seconds since it last wrote a file."""
+    problems: Sequence[str] = ()
+    """Messages about its damaged files."""
 
     @property
     def is_silent(self) -> bool:
@@ -44,10 +47,14 @@ def read_progress(folder: Path) -> list[RunProgress]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: the folder does not exist. Give the folder of a sweep or of a run.")
-    sweep = SweepReader(folder)
-    if sweep.plan:
+    sweep, reader = SweepReader(folder), RunReader(folder)
+    if sweep.exists:
+        for problem in sweep.describe_problems():
+            warnings.warn(problem, stacklevel=2)
         return [_run_progress(point.run, str(point.number), point.swept) for point in sweep.points]
-    run = _run_progress(RunReader(folder), folder.name, {})
+    run = _run_progress(reader, folder.name, {})
+    if problems := [*sweep.describe_problems(), *run.problems] if run.status.status == "waiting" else []:
+        raise UserError(f"{'; '.join(problems)}. Nothing else in the folder shows the progress.")
     if run.status.status == "waiting":
         raise UserError(f"{folder} holds neither a sweep ({PLAN}) nor a run that has started ({STATUS})")
     return [run]
@@ -72,6 +79,7 @@ def format_progress(runs: list[RunProgress]) -> str:
             remarks.append(f"{run.name}: wrote nothing for {silence}. If its job is gone, resume with sweep.resume.")
         elif status.reason:
             remarks.append(f"{run.name}: {status.reason}")
+        remarks += [f"{run.name}: {problem}" for problem in run.problems]
     states = [run.status.status for run in runs]
     total = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     return "\n".join([align_columns(lines), *remarks, *([total] if len(runs) > 1 else [])])
@@ -86,12 +94,13 @@ def progress_records(runs: list[RunProgress]) -> list[dict[str, Any]]:
             **vars(run.status),
             **(vars(run.progress) if run.progress else {}),
             "is_silent": run.is_silent,
+            "problems": list(run.problems),
         }
         for run in runs
     ]
 
 
 def _run_progress(run: RunReader, name: str, swept: Mapping[str, str]) -> RunProgress:
-    if run.status is None:
-        return RunProgress(name, swept)
-    return RunProgress(name, swept, run.status, run.progress, max(0.0, time.time() - (run.last_written or 0.0)))
+    status, progress = run.status, run.progress
+    silent_s = max(0.0, time.time() - (run.last_written or 0.0)) if status else 0.0
+    return RunProgress(name, swept, status or Status("waiting"), progress, silent_s, run.describe_problems())

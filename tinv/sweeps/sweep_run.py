@@ -100,12 +100,12 @@ class SweepRun:
         if previous:
             points = renumber(previous, points)
             check_unchanged(previous, settings)
-        shared = previous["settings"] if previous else settings[points[0].key]
+        shared = previous.settings if previous else settings[points[0].key]
         rows = {point.key: (point, differences(shared, settings[point.key])) for point in points}
-        for row in previous["points"] if previous else []:
-            rows.setdefault(row["key"], (SweepPoint(row["point"], (), row["swept"]), row["differs"]))
+        for row in previous.points if previous else []:
+            rows.setdefault(row.key, (SweepPoint(row.point, (), row.swept), row.differs))
         ordered = sorted(rows.values(), key=lambda row: row[0].number)
-        self.id = previous["id"] if previous else uuid4().hex[:12]
+        self.id = previous.id if previous else uuid4().hex[:12]
         write_plan(
             self.folder,
             id=self.id,

@@ -34,8 +34,8 @@ def restore_sweep_command(args: Namespace) -> Namespace:
     sys.argv[1:1] = [] if args.multirun else ["-m"]
     plan = read_plan(Path(str(values[-1])))
     if all(text.startswith("sweep.") for text in args.overrides):
-        sys.argv[1:1] = [f"--config-dir={plan['config_dir']}"] if plan["config_dir"] and not args.config_dir else []
-        sys.argv += plan["command"]
+        sys.argv[1:1] = [f"--config-dir={plan.config_dir}"] if plan.config_dir and not args.config_dir else []
+        sys.argv += plan.command
     return parse_arguments()
 
 

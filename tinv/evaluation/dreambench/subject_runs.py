@@ -67,7 +67,7 @@ def train_subjects(out: Path, arguments: Sequence[str]) -> Path:
     if sweep is None:
         raise UserError(f"The sweep could not start (exit code {process.returncode}). See the message above.")
     # a sweep that was refused leaves the plan of the one before
-    if process.returncode and _overrides(read_plan(sweep)["command"]) != _overrides(arguments):
+    if process.returncode and _overrides(read_plan(sweep).command) != _overrides(arguments):
         raise UserError(f"--out={out} was started with other settings. Repeat those, or give another folder.")
     return sweep
 

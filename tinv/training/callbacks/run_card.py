@@ -2,12 +2,14 @@
 
 import os
 import platform
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tinv.errors import error_message
@@ -107,11 +109,15 @@ class RunCard(Callback):
 
     def _earlier_sessions(self) -> list[dict[str, Any]]:
         """Returns the sessions that an existing run card describes."""
-        if not (card := RunReader(self.path.parent).card):
+        run = RunReader(self.path.parent)
+        card = run.card
+        for problem in run.describe_problems():
+            rank_zero_only(warnings.warn)(f"{problem}. What it says about earlier sessions is lost.", stacklevel=2)
+        if not card:
             return []
         if card.get("status") == "running":
             card["status"] = "killed"
-        return [*card.get("earlier", []), {key: card[key] for key in _SESSION_KEYS if key in card}]
+        return [*run.earlier_sessions, {key: card[key] for key in _SESSION_KEYS if key in card}]
 
 
 def _sum_of_phases(trainer: Any) -> Time:
