@@ -130,9 +130,9 @@ def tiny_module(
     model: LatentDiffusion, *, concept: Concept | None = None, seed: int = 0, **options: Any
 ) -> TextualInversion:
     """A module over a tiny model; `options` are the module's other arguments, or embedding settings."""
-    names = "optimizer scheduler loss scale_lr merge_batches extra_concepts timestep_sampler regularizer".split()
+    names = "optimizer scheduler loss scale_lr merge_batches extra_concepts timestep_sampler regularizer resume_data"
     defaults = {"optimizer": ADAM, "scheduler": get_constant_schedule, "loss": DiffusionLoss()}
-    arguments = defaults | {name: options.pop(name) for name in names if name in options}
+    arguments = defaults | {name: options.pop(name) for name in names.split() if name in options}
     embedding = EmbeddingConfig(**options)
     return TextualInversion(model=model, concept=concept or CAT, embedding=embedding, seed=seed, **arguments)
 

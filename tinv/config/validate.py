@@ -80,6 +80,8 @@ class Root:
     """The metric that a run returns and sweeps compare."""
     resume: str | int | None = None
     """`latest`, a step, or the path of a run folder or a checkpoint."""
+    resume_data: Literal["check", "accept"] = "check"
+    """Whether a run may resume with other training data."""
     sweep: dict[str, Any] = field(default_factory=dict)
     """Options of `-m`."""
     model: dict[str, Any]

@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 from torch import Tensor
@@ -67,6 +68,8 @@ class ConceptImages:
         if self.uses_alpha:
             check_alpha_channels(self.paths)
         self.masks = find_masks(masks, self.paths, root=folder) if isinstance(masks, Path) else {}
+        self.digests: dict[str, str] = {}
+        """What was encoded: see `compute_digests`."""
 
     def caption_sources(self) -> dict[str, str]:
         """Returns every possible caption, with the file that it comes from."""
@@ -102,6 +105,7 @@ class ConceptImages:
             resolution: the model's own, in pixels; `data.resolution` overrides it.
         """
         resolution = self.crop_config.resolution or resolution
+        self.digests = self.compute_digests()
         views, upscaled = [], []
         for path in self.paths:
             crops = self.load_crops(path, resolution)
@@ -118,6 +122,25 @@ class ConceptImages:
         views[:] = pack_tensors(views)
         release_free_memory()
         return [EncodedImage(v, self.captions[p], self.repeats[p]) for v, p in zip(views, self.paths, strict=True)]
+
+
+    def compute_digests(self) -> dict[str, str]:
+        """Returns a SHA-256 of each image file, each mask and each text that captions come from, by name."""
+        names = {path: path.relative_to(self.folder).as_posix() for path in self.paths}
+        files = {name: path for path, name in names.items()}
+        files |= {f"the mask of {names[path]}": mask for path, mask in self.masks.items()}
+        own = {f"the captions of {name}": self.captions[path].own_captions for path, name in names.items()}
+        texts = {"the caption templates": self.captions[self.paths[0]].templates}
+        texts |= {name: captions for name, captions in own.items() if any(captions)}
+        return {
+            **{name: _digest_file(path) for name, path in files.items()},
+            **{name: sha256(repr(text).encode()).hexdigest() for name, text in texts.items()},
+        }
+
+
+def _digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def count_repeats(images: Sequence[Path], repeats: int | Mapping[str, int], *, root: Path) -> dict[Path, int]:

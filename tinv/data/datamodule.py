@@ -129,6 +129,11 @@ class ConceptDataModule(LightningDataModule):
         return self.concept_images.paths
 
     @property
+    def digests(self) -> dict[str, str]:
+        """A SHA-256 of everything that was encoded, by name; see `ConceptImages.compute_digests`."""
+        return self.concept_images.digests
+
+    @property
     def captions(self) -> dict[str, str]:
         """Every possible caption, with the file that it comes from."""
         return self.concept_images.caption_sources()

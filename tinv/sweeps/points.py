@@ -13,7 +13,7 @@ from tinv.config.override_errors import values_of, with_params
 from tinv.errors import UserError
 from tinv.sweeps.point_names import format_swept
 
-NOT_COMPARED = ("sweep", "resume", "paths", "tags")
+NOT_COMPARED = ("sweep", "resume", "resume_data", "paths", "tags")
 """Settings that do not change what a point learns: they may differ when a sweep is resumed."""
 MISSING = "<none>"
 """Stands for the value of a setting that a point does not have."""

@@ -1,11 +1,16 @@
 """What a checkpoint and the run that resumes from it must have in common."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tinv.data.images import format_names
 from tinv.errors import UserError
 from tinv.optim import inspect_factory
 from tinv.token_parts import describe_parts
+
+DATA = "data"
+"""Key of the identity: the digests of the training data, by name."""
 
 
 def checkpoint_identity(module: Any) -> dict[str, Any]:
@@ -39,15 +44,19 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
             f"embedding.average_last{suffix}": token.config.average_last,
             f"learning rate{suffix}": batch.scaled_lr,
         }
-    return identity
+    prefixes = [f"{token.name}/" if token.name else "" for token in module.learned_tokens]
+    parts = zip(prefixes, module.trainer.datamodule.datamodules, strict=True)
+    digests = {prefix + name: value for prefix, part in parts for name, value in part.digests.items()}
+    return {**identity, DATA: digests}
 
 
-def check_identity(checkpoint: Mapping[str, Any] | None, run: Mapping[str, Any]) -> None:
+def check_identity(checkpoint: Mapping[str, Any] | None, run: Mapping[str, Any], *, accept_data: bool = False) -> None:
     """Checks that a run may resume from a checkpoint.
 
     Args:
         checkpoint: the identity in the checkpoint; None if it has none.
         run: the identity of this run.
+        accept_data: warn about other training data, instead of raising.
 
     Raises:
         UserError: naming every difference.
@@ -59,6 +68,12 @@ def check_identity(checkpoint: Mapping[str, Any] | None, run: Mapping[str, Any])
             f"resume: the checkpoint belongs to another run: {'; '.join(differences)}. "
             f"Restore these settings, or start a new run without resume."
         )
+    if differences := list(data_differences(checkpoint.get(DATA) or {}, run[DATA])):
+        problem = f"the training data is not that of the checkpoint: {'; '.join(differences)}"
+        if not accept_data:
+            remedy = "Restore the files, or set resume_data=accept to go on with the present ones."
+            raise UserError(f"resume: {problem}. {remedy}")
+        warnings.warn(f"resume_data=accept: {problem}.", stacklevel=2)
 
 
 def identity_differences(checkpoint: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
@@ -68,9 +83,20 @@ def identity_differences(checkpoint: Mapping[str, Any], run: Mapping[str, Any]) 
         return [
             f"{key} was {checkpoint.get(key)!r} and is {value!r}"
             for key, value in run.items()
-            if checkpoint.get(key) != value
+            if key != DATA and checkpoint.get(key) != value
         ]
     return [
         *(f"it does not contain {token}, which this run learns" for token in now if token not in before),
         *(f"it contains {token}, which this run does not learn" for token in before if token not in now),
     ]
+
+
+def data_differences(checkpoint: Mapping[str, str], run: Mapping[str, str]) -> Iterator[str]:
+    """Yields which training data changed, which is missing and which is new."""
+    for kind, names in {
+        "changed": [name for name, digest in run.items() if checkpoint.get(name, digest) != digest],
+        "missing": [name for name in checkpoint if name not in run],
+        "new": [name for name in run if name not in checkpoint],
+    }.items():
+        if names:
+            yield f"{kind}: {format_names(names)}"

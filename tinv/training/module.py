@@ -6,7 +6,7 @@ Shapes: B batch, C latent channels, h w latent height and width, K vectors, D wi
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -55,6 +55,7 @@ class TextualInversion(LightningModule):
         seed: int,
         scale_lr: bool = False,
         merge_batches: bool = False,
+        resume_data: Literal["check", "accept"] = "check",
         timestep_sampler: TimestepSampler = UNIFORM,
         regularizer: Regularizer = NO_REGULARIZER,
         extra_concepts: Sequence[ConceptTask] = (),
@@ -71,6 +72,7 @@ class TextualInversion(LightningModule):
             seed: of the run.
             scale_lr: multiply the learning rate by the effective batch size.
             merge_batches: compute accumulated micro-batches in one forward pass where memory allows.
+            resume_data: what to do if a checkpoint was trained on other data: `check` raises, `accept` warns.
             timestep_sampler: the distribution of training timesteps.
             regularizer: a term that is added to the loss of each concept.
             extra_concepts: further concepts to learn in the same run.
@@ -81,6 +83,7 @@ class TextualInversion(LightningModule):
         super().__init__()
         self.model, self.loss, self.regularizer, self.seed = model, loss, regularizer, seed
         self.optimizer, self.scheduler, self.scale_lr = optimizer, scheduler, scale_lr
+        self.resume_data = resume_data
         concepts = [concept, *(task.concept for task in extra_concepts)]
         settings = [(embedding, None), *((task.embedding, task.lr) for task in extra_concepts)]
         frozen: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables}
@@ -260,7 +263,8 @@ class TextualInversion(LightningModule):
         Raises:
             UserError: it does not; names every difference.
         """
-        check_identity(checkpoint.get("tinv"), checkpoint_identity(self))
+        accept_data = self.resume_data == "accept"
+        check_identity(checkpoint.get("tinv"), checkpoint_identity(self), accept_data=accept_data)
 
     def _concept_losses(
         self, micro_batches: Sequence[Sequence[Batch | None]], losses: Callable[[Batch], Tensor]
