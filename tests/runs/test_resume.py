@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkpoint_files import write_checkpoint
 from tinv.errors import UserError
 from tinv.runs.layout import checkpoint_path, checkpoint_step, list_checkpoints
 from tinv.runs.resume import choose_run_dir, find_checkpoint
@@ -15,7 +16,7 @@ def make_run(root_dir: Path, time: str, *steps: int, name: str = "cat") -> Path:
     run_dir = root_dir / name / time
     (run_dir / "checkpoints").mkdir(parents=True)
     for step in steps:
-        checkpoint_path(run_dir, step).touch()
+        write_checkpoint(checkpoint_path(run_dir, step))
     return run_dir
 
 
@@ -53,7 +54,7 @@ def test_resume_takes_a_step_a_run_folder_or_a_file(tmp_path):
 
 
 def test_a_checkpoint_outside_of_a_run_folder_starts_a_new_folder(tmp_path):
-    (file := tmp_path / "given.ckpt").touch()
+    file = write_checkpoint(tmp_path / "given.ckpt")
     assert Path(choose_run_dir(tmp_path, "cat", str(file))).parent == tmp_path / "cat"
     assert find_checkpoint(tmp_path / "cat", str(file)) == file
 

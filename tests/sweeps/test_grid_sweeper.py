@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkpoint_files import write_checkpoint
 from tests.sweeps.outputs import column, sweep_dir, table
 from tinv.errors import UserError
 from tinv.runs.status import Progress
@@ -141,8 +142,7 @@ def test_an_interrupted_study_is_resumed_from_its_folder_alone(run_main, tmp_pat
 
     def interrupted(cfg):
         if cfg.seed == 5:
-            (Path(cfg.paths.output_dir) / "checkpoints").mkdir()
-            (Path(cfg.paths.output_dir) / "checkpoints" / "step_000500.ckpt").touch()
+            write_checkpoint(Path(cfg.paths.output_dir) / "checkpoints" / "step_000500.ckpt")
             raise KeyboardInterrupt
         return 0.0
 
@@ -160,7 +160,7 @@ def test_an_interrupted_study_is_resumed_from_its_folder_alone(run_main, tmp_pat
         return 0.0
 
     assert run_main(f"sweep.resume={folder}", train=train).code == 0
-    assert seen == [(5, 1e-3, str(folder / "1")), (6, 1e-3, None)], "the first one resumes its checkpoint"
+    assert seen == [(5, 1e-3, "auto"), (6, 1e-3, None)], "the first one resumes its checkpoint"
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hydra.core.hydra_config import HydraConfig
 
+from tests.checkpoint_files import write_checkpoint
 from tinv.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,9 +200,7 @@ def test_options_may_stand_anywhere(run_main):
 
 def test_a_resumed_run_continues_in_its_folder(run_main, tmp_path):
     def train(cfg):
-        folder = Path(cfg.paths.output_dir) / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        (folder / "step_000500.ckpt").touch()
+        write_checkpoint(Path(cfg.paths.output_dir) / "checkpoints" / "step_000500.ckpt")
 
     run_main(CAT, train=train)
     (run,) = (tmp_path / "outputs" / "cat_toy").iterdir()

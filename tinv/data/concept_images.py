@@ -123,7 +123,6 @@ class ConceptImages:
         release_free_memory()
         return [EncodedImage(v, self.captions[p], self.repeats[p]) for v, p in zip(views, self.paths, strict=True)]
 
-
     def compute_digests(self) -> dict[str, str]:
         """Returns a SHA-256 of each image file, each mask and each text that captions come from, by name."""
         names = {path: path.relative_to(self.folder).as_posix() for path in self.paths}

@@ -1,10 +1,12 @@
 """Where a run lives: a new folder, or the folder of the run that it resumes."""
 
+from collections.abc import Callable
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
 from tinv.errors import UserError
+from tinv.runs.checkpoint_digest import find_damage, read_verified
 from tinv.runs.layout import CHECKPOINTS, checkpoint_step, list_checkpoints
 
 AUTO = "auto"
@@ -20,9 +22,10 @@ def choose_run_dir(root_dir: Path | str, name: str, resume: str | int | None = N
     Raises:
         UserError: there is nothing to resume, or the folder cannot be created.
     """
-    if resume == AUTO:
-        resume = "latest" if any(list_checkpoints(run) for run in _list_runs(Path(root_dir) / name)) else None
-    if resume is not None:
+    runs = [run for run in _list_runs(Path(root_dir) / name) if list_checkpoints(run)]
+    if resume == AUTO and runs:
+        return str(runs[0])
+    if resume not in (None, AUTO):
         checkpoint = find_checkpoint(Path(root_dir) / name, resume)
         if checkpoint.parent.name == CHECKPOINTS:
             return str(checkpoint.parent.parent)
@@ -42,33 +45,66 @@ def choose_run_dir(root_dir: Path | str, name: str, resume: str | int | None = N
     raise AssertionError("unreachable")
 
 
-def find_checkpoint(folder: Path | str, resume: str | int) -> Path:
-    """Returns the checkpoint that `resume` selects.
+def find_checkpoint(
+    folder: Path | str, resume: str | int, on_damage: Callable[[str], object] = lambda problem: None
+) -> Path:
+    """Returns the checkpoint that `resume` selects, with a correct digest.
 
     Args:
         folder: a run folder, or the folder of all runs with one name.
-        resume: `latest`, a step, or the path of a run folder or of a checkpoint.
+        resume: `latest`, a step, or the path of a run folder or of a checkpoint. `latest` and a run folder select the
+            newest checkpoint that is not damaged; a step and a file select that checkpoint alone.
+        on_damage: called with a message for each damaged checkpoint that is passed over.
 
     Raises:
-        UserError: there is no such checkpoint. The message lists the existing ones.
+        UserError: there is no such checkpoint, with a list of the existing ones; or it is damaged.
     """
-    selector = str(resume)
-    if selector != "latest" and not selector.isdecimal():
+    selector, folder = str(resume), Path(folder)
+    runs = [run for run in _list_runs(folder) if list_checkpoints(run)]
+    if selector == "latest":
+        if runs:
+            return _newest_intact(runs[0], selector, on_damage)
+    elif selector.isdecimal():
+        for path in (path for run in runs for path in list_checkpoints(run)):
+            if checkpoint_step(path) == int(selector):
+                return _require_intact(path, selector)
+    else:
         path = Path(selector).expanduser()
         if path.is_file():
-            return path
-        if path.is_dir() and (checkpoints := list_checkpoints(path)):
-            return checkpoints[0]
+            return _require_intact(path, selector)
+        if path.is_dir() and list_checkpoints(path):
+            return _newest_intact(path, selector, on_damage)
         problem = "holds no checkpoint" if path.is_dir() else "does not exist"
         raise UserError(
             f"resume={selector}: {problem}. Give a run folder, a .ckpt file, latest, or a step "
-            f"({_describe_checkpoints(Path(folder))})."
+            f"({_describe_checkpoints(folder)})."
         )
-    for run_dir in _list_runs(Path(folder)):
-        for checkpoint in list_checkpoints(run_dir):
-            if selector == "latest" or checkpoint_step(checkpoint) == int(selector):
-                return checkpoint
-    raise UserError(f"resume={selector}: no such checkpoint under {folder}; {_describe_checkpoints(Path(folder))}.")
+    raise UserError(f"resume={selector}: no such checkpoint under {folder}; {_describe_checkpoints(folder)}.")
+
+
+def _newest_intact(run_dir: Path, selector: str, on_damage: Callable[[str], object]) -> Path:
+    problem = ""
+    for path in list_checkpoints(run_dir):
+        if not (damage := find_damage(path)):
+            return path
+        on_damage(damage)
+        problem = damage
+    raise UserError(
+        f"resume={selector}: every checkpoint in {run_dir / CHECKPOINTS} is damaged ({problem}) "
+        f"To start again in this folder, set resume=auto."
+    )
+
+
+def _require_intact(path: Path, selector: str) -> Path:
+    try:
+        read_verified(path)
+    except UserError as error:
+        intact = [
+            str(checkpoint_step(other)) for other in list_checkpoints(path.parent.parent) if not find_damage(other)
+        ]
+        others = f" Intact ones beside it: {', '.join(intact[::-1])}." if intact else ""
+        raise UserError(f"resume={selector}: {error}{others}") from error
+    return path
 
 
 def _list_runs(folder: Path) -> list[Path]:

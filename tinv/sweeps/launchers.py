@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from tinv.errors import UserError
 from tinv.runs.layout import LOG, STATUS, list_checkpoints
 from tinv.runs.reader import RunReader
+from tinv.runs.resume import AUTO
 from tinv.runs.status import Status
 from tinv.sweeps.child_process import quote_path, user_config_dir
 from tinv.sweeps.points import SweepPoint
@@ -102,9 +103,8 @@ def run_points(
 
 
 def resuming_overrides(point: SweepPoint, folder: Path) -> list[str]:
-    """Returns a point's overrides; a point that has checkpoints resumes from the newest."""
-    run = folder / str(point.number)
-    return [*point.overrides, *([f"resume={quote_path(run)}"] if list_checkpoints(run) else [])]
+    """Returns a point's overrides; a point that has checkpoints resumes from the newest, if any is intact."""
+    return [*point.overrides, *([f"resume={AUTO}"] if list_checkpoints(folder / str(point.number)) else [])]
 
 
 def report_failure(point: SweepPoint, status: Status) -> None:

@@ -22,11 +22,10 @@ from tinv.models import LatentDiffusion
 from tinv.models.runtime import set_compile_cache
 from tinv.models.vae import encoding_identity
 from tinv.runs.environment import read_hydra_choices
-from tinv.runs.layout import checkpoint_step, list_checkpoints
+from tinv.runs.layout import list_checkpoints
 from tinv.runs.resume import AUTO, find_checkpoint
 from tinv.sweeps import model_cache
 from tinv.training.callbacks import KeepBest
-from tinv.training.callbacks.checkpoints import newest_valid
 from tinv.training.callbacks.timing import time_phase
 from tinv.training.concept_task import ConceptTask
 from tinv.training.initializer_search import resolve_initializer
@@ -120,20 +119,20 @@ def _encode_images(cfg: DictConfig, model: LatentDiffusion, data: MultiConceptDa
 
 
 def _checkpoint(cfg: DictConfig) -> Path | None:
-    """Returns the checkpoint to resume from; if it is broken, warns and returns the one before it."""
-    if cfg.resume is None:
+    """Returns the checkpoint to resume from; warns about damaged ones that are passed over."""
+    if cfg.resume is None or (cfg.resume == AUTO and not list_checkpoints(cfg.paths.output_dir)):
         return None
-    if cfg.resume == AUTO:
-        checkpoints = list_checkpoints(cfg.paths.output_dir)
-        try:
-            return newest_valid(checkpoints) if checkpoints else None
-        except UserError as error:
-            warnings.warn(f"resume=auto: starts from step 0, because {error}", stacklevel=2)
-            return None
-    checkpoint = find_checkpoint(cfg.paths.output_dir, cfg.resume)
-    step = checkpoint_step(checkpoint)
-    older = [path for path in list_checkpoints(checkpoint.parent.parent) if checkpoint_step(path) < step]
-    return newest_valid([checkpoint, *older])
+
+    def warn(problem: str) -> None:
+        warnings.warn(f"passed over: {problem}", stacklevel=2)
+
+    try:
+        return find_checkpoint(cfg.paths.output_dir, "latest" if cfg.resume == AUTO else cfg.resume, on_damage=warn)
+    except UserError:
+        if cfg.resume != AUTO:
+            raise
+    warnings.warn("resume=auto: starts from step 0, because every checkpoint is damaged", stacklevel=2)
+    return None
 
 
 def _monitored(

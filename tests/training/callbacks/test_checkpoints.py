@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tests.training.callbacks.fitting import crash, fit, vectors
 from tinv.errors import UserError
-from tinv.models import LatentDiffusion
+from tinv.runs.checkpoint_digest import find_damage
 from tinv.runs.layout import checkpoint_path, checkpoint_step, list_checkpoints
 from tinv.training.callbacks import Checkpoints
-from tinv.training.callbacks.checkpoints import newest_valid, verify
 from tinv.training.loggers.csv_logger import CSVLogger
 
 
@@ -45,7 +45,7 @@ def test_a_checkpoint_contains_only_the_learned_vectors(tmp_path, model):
     content = torch.load(path, weights_only=True)
     assert {name: len(value) for name, value in content["state_dict"].items()} == {"0.embedding.weights.clip_l": 4}
     assert content["global_step"] == 2
-    verify(path)
+    assert find_damage(path) is None
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -73,54 +73,47 @@ def test_a_validation_that_a_killed_run_missed_is_repeated(tmp_path, model, accu
 
     with pytest.raises(RuntimeError):
         run("killed", KillAtValidation())
-    assert run("killed", resume=newest_valid(list_checkpoints(tmp_path / "killed"))) == run("uninterrupted")
+    assert run("killed", resume=list_checkpoints(tmp_path / "killed")[0]) == run("uninterrupted")
 
 
 def test_a_complete_run_resumes_with_more_steps(tmp_path, model):
     uninterrupted = fit(tmp_path, model, [], max_steps=8)
     fit(tmp_path, model, [Checkpoints(tmp_path)], max_steps=5)
-    resumed = fit(tmp_path, model, [], max_steps=8, resume=newest_valid(list_checkpoints(tmp_path)))
+    resumed = fit(tmp_path, model, [], max_steps=8, resume=list_checkpoints(tmp_path)[0])
     assert resumed.global_step == 8
     assert torch.equal(vectors(resumed), vectors(uninterrupted))
 
 
-@pytest.fixture(scope="module")
-def intact(tmp_path_factory: pytest.TempPathFactory, model: LatentDiffusion) -> bytes:
-    folder = tmp_path_factory.mktemp("intact")
-    fit(folder, model, [Checkpoints(folder)], max_steps=1)
-    return list_checkpoints(folder)[0].read_bytes()
+def test_a_damaged_checkpoint_of_a_later_step_is_not_counted_and_is_replaced(tmp_path, model):
+    checkpoint_path(tmp_path, 4).parent.mkdir()
+    for step in (4, 9):
+        checkpoint_path(tmp_path, step).write_bytes(b"damaged")
+    fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=1, total_limit=1)], max_steps=3)
+    assert saved_steps(tmp_path) == [3, 4, 9]
+    fit(tmp_path, model, [Checkpoints(tmp_path, every_n_steps=10)], max_steps=4)
+    assert find_damage(checkpoint_path(tmp_path, 4)) is None
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda intact: intact[: len(intact) // 2],
-        lambda intact: intact[:-10],
-        lambda intact: (half := len(intact) // 2) and intact[:half] + bytes([intact[half] ^ 1]) + intact[half + 1 :],
-        lambda intact: b"",
-        lambda intact: b"<html>not found</html>",
-    ],
-)
-def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, intact, damage):
-    good, bad = checkpoint_path(tmp_path, 4), checkpoint_path(tmp_path, 9)
-    good.parent.mkdir()
-    good.write_bytes(intact)
-    bad.write_bytes(damage(intact))
-    with pytest.warns(UserWarning, match=r"skipped: checkpoint .*step_000009\.ckpt"):
-        assert newest_valid([good, bad]) == good
-    with pytest.warns(UserWarning, match="skipped"), pytest.raises(UserError, match="none of 1 checkpoint"):
-        newest_valid([bad])
+def test_a_checkpoint_that_lightning_saves_has_a_digest_too(tmp_path, model):
+    lightning = ModelCheckpoint(tmp_path / "own", every_n_train_steps=2, save_last=True)
+    fit(tmp_path, model, [Checkpoints(tmp_path), lightning], trainer={"enable_checkpointing": True})
+    files = sorted((tmp_path / "own").iterdir())
+    assert len(files) == 2 and not any(map(find_damage, files))
 
 
-def test_a_missing_file_and_one_of_another_program_raise(tmp_path):
-    torch.save({"state_dict": {}, "global_step": 3}, tmp_path / "step_000003.ckpt")
-    with pytest.raises(UserError, match=r"it has no optimizer_states, lr_schedulers, loops"):
-        verify(tmp_path / "step_000003.ckpt")
-    torch.save([1, 2], tmp_path / "list.ckpt")
-    with pytest.raises(UserError, match="it has no state_dict"):
-        verify(tmp_path / "list.ckpt")
-    with pytest.raises(UserError, match="there is no checkpoint"):
-        verify(tmp_path / "step_000005.ckpt")
+@pytest.mark.parametrize("damage", ["a,b\n", "step,train/loss\n0,0.25\n", None], ids=["changed", "cut", "removed"])
+def test_a_resume_says_which_metrics_are_missing(tmp_path, model, damage):
+    def run(max_steps: int, resume: Path | None = None) -> Any:
+        callbacks = [Checkpoints(tmp_path, every_n_steps=4)]
+        fit(tmp_path, model, callbacks, max_steps=max_steps, loggers=[CSVLogger(tmp_path)], resume=resume)
+
+    run(4)
+    (tmp_path / "metrics.csv").unlink()
+    if damage:
+        (tmp_path / "metrics.csv").write_text(damage)
+    lost = "2 of 3" if damage and "0.25" in damage else "3 of 3"
+    with pytest.warns(UserWarning, match=rf"metrics\.csv: {lost} rows are missing before step 3"):
+        run(8, resume=checkpoint_path(tmp_path, 4))
 
 
 def test_a_folder_that_is_not_writable_is_named(tmp_path, model):

@@ -1,24 +1,21 @@
-"""Training checkpoints: a few kilobytes, written atomically, verified before a run resumes from one."""
+"""Training checkpoints: a few kilobytes, and when they are written."""
 
-import pickle
-import warnings
-import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, Trainer
 
-from tinv.errors import UserError, require_minimum
-from tinv.runs.files import write_atomically
+from tinv.errors import require_minimum
+from tinv.runs.checkpoint_digest import find_damage
 from tinv.runs.layout import checkpoint_path, checkpoint_step, list_checkpoints
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.metric_monitor import run_missed_validation
 from tinv.training.callbacks.timing import Stopwatch
+from tinv.training.checkpoint_io import VerifiedCheckpointIO
 from tinv.training.loggers.csv_logger import csv_loggers
 
-_REQUIRED_KEYS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")
+METRICS_KEY = "metrics_csv"
+"""Entry of a checkpoint: what metrics.csv contained when it was written."""
 
 
 class Checkpoints(Callback):
@@ -33,12 +30,29 @@ class Checkpoints(Callback):
         self.run_dir, self.total_limit, self.stopwatch = Path(dir), total_limit, Stopwatch()
         self._every = EveryNSteps(every_n_steps, setting="callbacks.checkpoints.every_n_steps")
         self._saved_step: int | None = None
+        self._saved_metrics: dict[str, Any] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Makes the trainer write and read every checkpoint with a digest."""
+        trainer.strategy.checkpoint_io = VerifiedCheckpointIO()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Adds a digest of metrics.csv, which shows missing rows when a run resumes."""
+        for logger in csv_loggers(trainer):
+            checkpoint[METRICS_KEY] = logger.digest(before=trainer.global_step - 1)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Keeps that digest if the checkpoint is one of this run folder."""
+        folder = Path(trainer.ckpt_path or "").absolute().parent.parent
+        self._saved_metrics = checkpoint.get(METRICS_KEY) if folder == self.run_dir.absolute() else None
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Removes metrics that were logged after the checkpoint of a resumed run, and adds a missing validation."""
         self._every.reset(trainer.global_step)
         self._saved_step = None
         for logger in csv_loggers(trainer):
+            if self._saved_metrics:
+                logger.warn_of_differences(self._saved_metrics, before=trainer.global_step - 1)
             logger.rewind(trainer.global_step)
         run_missed_validation(trainer, csv_loggers(trainer))
 
@@ -53,7 +67,7 @@ class Checkpoints(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Saves the last step of a run that was stopped early."""
-        if trainer.global_step != self._saved_step and not checkpoint_path(self.run_dir, trainer.global_step).exists():
+        if trainer.global_step != self._saved_step and find_damage(checkpoint_path(self.run_dir, trainer.global_step)):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
@@ -66,15 +80,15 @@ class Checkpoints(Callback):
                 for logger in csv_loggers(trainer):
                     logger.log_metrics(_metrics_not_yet_logged(trainer), step=trainer.global_step - 1)
                     logger.flush()
-                with write_atomically(path) as temporary:
-                    temporary.touch()  # raises a UserError at once if the folder is not writable
-                    trainer.save_checkpoint(temporary, weights_only=False)
-                if self.total_limit is not None:
-                    for old in list_checkpoints(self.run_dir)[self.total_limit :]:  # newest first
-                        old.unlink(missing_ok=True)
-            else:
-                trainer.save_checkpoint(path, weights_only=False)  # a collective call; only the first process writes
+            trainer.save_checkpoint(path, weights_only=False)
+            if trainer.is_global_zero and self.total_limit is not None:
+                for old in self._until(trainer.global_step)[self.total_limit :]:
+                    old.unlink(missing_ok=True)
         self._saved_step = trainer.global_step
+
+    def _until(self, step: int) -> list[Path]:
+        """Returns the checkpoints up to a step, newest first; a damaged one that the run passed over is after it."""
+        return [path for path in list_checkpoints(self.run_dir) if checkpoint_step(path) <= step]
 
 
 def _metrics_not_yet_logged(trainer: Any) -> dict[str, float]:
@@ -82,39 +96,3 @@ def _metrics_not_yet_logged(trainer: Any) -> dict[str, float]:
     if trainer.log_every_n_steps == 0 or trainer.global_step % trainer.log_every_n_steps:
         return {}
     return {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
-
-
-def verify(path: Path) -> None:
-    """Reads a checkpoint completely.
-
-    Raises:
-        UserError: the file is missing, truncated, altered, or not a checkpoint of a training run.
-    """
-    if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}; resume=latest takes the newest one")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(f"checkpoint {path} cannot be read (is it truncated?); resume from another one") from error
-    missing = [key for key in _REQUIRED_KEYS if key not in content] if isinstance(content, dict) else _REQUIRED_KEYS
-    if damaged or missing:
-        reason = f"{damaged} in it is damaged" if damaged else f"it has no {', '.join(missing)}"
-        raise UserError(f"checkpoint {path} is not usable ({reason}); resume from another one")
-
-
-def newest_valid(paths: Iterable[Path]) -> Path:
-    """Returns the checkpoint of the highest step that can be read; warns about those that cannot.
-
-    Raises:
-        UserError: none can be read.
-    """
-    candidates = sorted(paths, key=checkpoint_step, reverse=True)
-    for path in candidates:
-        try:
-            verify(path)
-            return path
-        except UserError as error:
-            warnings.warn(f"skipped: {error}", stacklevel=2)
-    raise UserError(f"none of {len(candidates)} checkpoints is usable; omit resume to start again")

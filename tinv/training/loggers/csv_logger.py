@@ -2,7 +2,9 @@
 
 import csv
 import io
+import warnings
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -29,7 +31,10 @@ class CSVLogger(Logger):
         """flush_every_s: longest time in seconds between logging a value and writing it."""
         super().__init__()
         self.path, self.flush_every_s = Path(dir) / METRICS, flush_every_s
-        self._rows = RunReader(dir).metrics
+        run = RunReader(dir)
+        self._rows = run.metrics
+        for problem in run.describe_problems():
+            rank_zero_only(warnings.warn)(f"{problem}. What can be read is kept.", stacklevel=2)
         self._flush_time, self._has_changed = monotonic(), False
 
     @rank_zero_only
@@ -62,6 +67,20 @@ class CSVLogger(Logger):
     def has_value(self, step: int, name: str) -> bool:
         """Returns whether a metric has a value at a step."""
         return name in self._rows.get(step, {})
+
+    def digest(self, before: int) -> dict[str, Any]:
+        """Returns the number of rows before a step and a SHA-256 of their values, for a checkpoint."""
+        rows = [(step, sorted(row.items())) for step, row in sorted(self._rows.items()) if step < before]
+        return {"rows": len(rows), "sha256": sha256(repr(rows).encode()).hexdigest()}
+
+    @rank_zero_only
+    def warn_of_differences(self, saved: Mapping[str, Any], before: int) -> None:
+        """Warns if the rows before a step are not those whose digest is in the checkpoint."""
+        present = self.digest(before)
+        if present != saved:
+            lost = saved["rows"] - present["rows"]
+            problem = f"{lost} of {saved['rows']} rows are missing" if lost > 0 else "values are missing or changed"
+            warnings.warn(f"{self.path}: {problem} before step {before}. The rest is kept.", stacklevel=2)
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
