@@ -4,15 +4,12 @@ import base64
 import json
 import os
 import pickle
-import re
 import struct
 import sys
-import time
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from tests.formats.foreign import L, a1111_tree, image_blocks, pickled
+from tests.limits import bounded
 from tinv.errors import UserError
 from tinv.formats import read
 from tinv.formats.pickle_scanner import scan_pickles
@@ -30,35 +28,6 @@ from tinv.formats.pickle_scanner import scan_pickles
 MEBIBYTE = 2**20
 Bomb = tuple[Path, str]
 """A file and the reason for which it is refused."""
-
-
-@contextmanager
-def bounded(mebibytes: int = 200, seconds: float = 2) -> Iterator[None]:
-    """Checks the additional memory that the block takes at its peak, and its processor time.
-
-    Mapping a large file takes no memory, but a limit on the address space protects the machine.
-    """
-    started = time.process_time()
-    if sys.platform == "linux":
-        import resource
-
-        before = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + 6 * 2**30, before[1]))
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is now the present size
-        size = _memory("VmRSS")
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_AS, before)
-        assert _memory("VmHWM") - size < mebibytes * MEBIBYTE
-    else:
-        yield
-    assert time.process_time() - started < seconds
-
-
-def _memory(name: str) -> int:
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)[1])
 
 
 class Call:
