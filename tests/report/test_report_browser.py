@@ -194,3 +194,17 @@ def test_pages_fit_the_window_and_have_accessible_texts(open_page, sweep, option
 def test_an_empty_sweep_opens(open_page, tmp_path):
     open_page(write_sweep(tmp_path / "none", []))
     open_page(write_sweep(tmp_path / "one", [{"seed": "1"}]))
+
+
+@pytest.mark.parametrize(
+    ("ticks", "labels"),
+    [
+        ([1.189, 1.1895, 1.19], ["1.1890", "1.1895", "1.1900"]),
+        ([0, 0.5, 1], ["0", "0.5", "1"]),
+        ([0.001, 0.1, 10], ["0.001", "0.1", "10"]),
+        ([100000, 100001], ["100000", "100001"]),
+        ([0.0001234, 0.0001235], ["0.0001234", "0.0001235"]),
+    ],
+)
+def test_ticks_have_distinct_labels_with_just_enough_digits(open_page, sweep, ticks, labels):
+    assert open_page(sweep).evaluate(f"tickLabels({ticks})") == labels

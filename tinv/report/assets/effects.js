@@ -48,10 +48,12 @@ function effectChart(chart, axis, completed, range, isLog, isSearched) {
   const label = `${report.monitor} by ${axis.name}: ${means(axis, completed).map(([at, mean]) => `${x.name(at)}: ${formatNumber(mean)}`).join(', ')}`;
   const svg = draw('svg', { viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-label': isSearched ? `${report.monitor} by ${axis.name}` : label });
   const group = draw('g', { class: 'grid' });
-  for (const value of y.ticks(4)) {
-    group.append(draw('line', { x1: left, x2: width - right, y1: y.at(value), y2: y.at(value) }), draw('text', { x: left - 8, y: y.at(value) + 4, 'text-anchor': 'end' }, formatNumber(value)));
+  const yTicks = y.ticks(4);
+  const yLabels = tickLabels(yTicks);
+  for (const [i, value] of yTicks.entries()) {
+    group.append(draw('line', { x1: left, x2: width - right, y1: y.at(value), y2: y.at(value) }), draw('text', { x: left - 8, y: y.at(value) + 4, 'text-anchor': 'end' }, yLabels[i]));
   }
-  for (const tick of x.ticks) group.append(draw('text', { x: x.at(tick), y: height - 8, 'text-anchor': 'middle' }, x.name(tick)));
+  for (const [i, tick] of x.ticks.entries()) group.append(draw('text', { x: x.at(tick), y: height - 8, 'text-anchor': 'middle' }, x.labels[i]));
   svg.append(group);
   if (!isSearched) {
     for (const [at, mean] of means(axis, completed)) {
@@ -76,10 +78,12 @@ function axisScale(axis, range, isContinuous) {
   if (axis.words || !isContinuous) {
     const inner = linearScale([0, Math.max(1, values.length - 1)], range);
     const every = Math.ceil(values.length / Math.max(2, Math.floor(Math.abs(range[1] - range[0]) / 60) + 1));
-    return { at: (value) => inner.at(values.length > 1 ? values.indexOf(value) : 0.5), ticks: values.filter((_, i) => i % every === 0), name };
+    const ticks = values.filter((_, i) => i % every === 0);
+    return { at: (value) => inner.at(values.length > 1 ? values.indexOf(value) : 0.5), ticks, labels: axis.words ? ticks.map(name) : tickLabels(ticks), name };
   }
   const inner = (axis.is_log ? logScale : linearScale)(extent(values), range);
-  return { at: inner.at, ticks: inner.ticks(4), name };
+  const ticks = inner.ticks(4);
+  return { at: inner.at, ticks, labels: tickLabels(ticks), name };
 }
 
 function hoverMarks(chart, tip) {

@@ -101,12 +101,14 @@ function scalesFor(xs, ys, width, height, isLog) {
 
 function grid(scales, width, height) {
   const group = draw('g', { class: 'grid' });
-  for (const value of scales.y.ticks(5)) {
+  const [xTicks, yTicks] = [scales.x.ticks(Math.max(2, width / 140)), scales.y.ticks(5)];
+  const [xLabels, yLabels] = [tickLabels(xTicks), tickLabels(yTicks)];
+  for (const [i, value] of yTicks.entries()) {
     const y = scales.y.at(value);
-    group.append(draw('line', { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }), draw('text', { x: MARGIN.left - 8, y: y + 4, 'text-anchor': 'end' }, formatNumber(value)));
+    group.append(draw('line', { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }), draw('text', { x: MARGIN.left - 8, y: y + 4, 'text-anchor': 'end' }, yLabels[i]));
   }
-  for (const value of scales.x.ticks(Math.max(2, width / 140))) {
-    group.append(draw('text', { x: scales.x.at(value), y: height - MARGIN.bottom + 20, 'text-anchor': 'middle' }, formatNumber(value)));
+  for (const [i, value] of xTicks.entries()) {
+    group.append(draw('text', { x: scales.x.at(value), y: height - MARGIN.bottom + 20, 'text-anchor': 'middle' }, xLabels[i]));
   }
   group.append(draw('text', { x: width - MARGIN.right, y: height - 2, 'text-anchor': 'end', class: 'axis' }, 'step'));
   return group;

@@ -19,7 +19,8 @@ function parallelChart(chart) {
   if (known.length) {
     const values = report.points.map((point) => point.value);
     const inner = linearScale(extent(known.map((i) => values[i])), range);
-    columns.push({ name: report.monitor ?? 'value', at: values, scale: { at: inner.at, ticks: inner.ticks(5), name: formatNumber } });
+    const ticks = inner.ticks(5);
+    columns.push({ name: report.monitor ?? 'value', at: values, scale: { at: inner.at, ticks, labels: tickLabels(ticks) } });
   }
   const x = linearScale([0, Math.max(1, columns.length - 1)], [60, width - 70]);
   const colors = byValue();
@@ -36,8 +37,8 @@ function parallelChart(chart) {
   columns.forEach((column, n) => {
     const group = draw('g', { class: 'grid axis-line' });
     group.append(draw('line', { x1: x.at(n), x2: x.at(n), y1: range[0], y2: range[1] }), draw('text', { x: x.at(n), y: 20, 'text-anchor': 'middle', class: 'axis' }, column.name));
-    for (const tick of column.scale.ticks) {
-      group.append(draw('circle', { cx: x.at(n), cy: column.scale.at(tick), r: 2.5 }), draw('text', { x: x.at(n) + 8, y: column.scale.at(tick) + 4, class: 'halo' }, column.scale.name(tick)));
+    for (const [i, tick] of column.scale.ticks.entries()) {
+      group.append(draw('circle', { cx: x.at(n), cy: column.scale.at(tick), r: 2.5 }), draw('text', { x: x.at(n) + 8, y: column.scale.at(tick) + 4, class: 'halo' }, column.scale.labels[i]));
     }
     svg.append(group);
   });

@@ -17,6 +17,16 @@ function logScale([low, high], range) {
   };
 }
 
+// Labels with as many digits as tell the exact values, so that two ticks never read the same.
+function tickLabels(values) {
+  const labels = values.map(formatNumber);
+  if (labels.every((label, i) => Number(label) === values[i])) return labels;
+  const sizes = values.filter((value) => value !== 0).map(Math.abs);
+  if (Math.min(...sizes) < 1e-3 || Math.max(...sizes) >= 1e5) return values.map((value) => String(value).replace('e+', 'e'));
+  const decimals = Math.max(...values.map((value) => (String(value).split('.')[1] ?? '').length));
+  return values.map((value) => value.toFixed(decimals));
+}
+
 function linearTicks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
   const magnitude = 10 ** Math.floor(Math.log10(rough));
