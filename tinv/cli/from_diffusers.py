@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints the command, and notes on differences."""
     from tinv.config.compose import Groups
+    from tinv.config.secrets import hide
     from tinv.from_diffusers import parse_command, read_command, translate
 
     words: list[str] = arguments.words
@@ -47,5 +48,5 @@ def run(arguments: argparse.Namespace) -> None:
         words = read_command(words[0] if words else sys.stdin.read())
     translation = translate(parse_command(words), Groups())
     for note in translation.notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(translation)
+        print(f"note: {hide(note)}", file=sys.stderr)
+    print(hide(str(translation)))

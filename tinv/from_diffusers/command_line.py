@@ -52,6 +52,8 @@ def parse_command(words: Sequence[str]) -> DiffusersCommand:
     Raises:
         UserError: the command of another script, a missing required flag, or an invalid value.
     """
+    pairs = zip(words, [*words[1:], "x"], strict=True)
+    words = [f"{word}=" if word == "--placeholder_token" and not value.strip() else word for word, value in pairs]
     words = [word for word in words if word.strip()]
     scripts = [i for i, word in enumerate(words) if word.endswith(".py")]
     flags = [i for i, word in enumerate(words) if word.startswith("--")]

@@ -23,7 +23,7 @@ _CONCEPT = (
     Flag("pretrained_model_name_or_path", str, SCRIPTS, None, "stable-diffusion-v1-5/stable-diffusion-v1-5",
          rules.model, required=True, remark="a Hub id, a folder, or a single `.safetensors` or `.ckpt` file; "
          "`model=sd15`, `sd14`, `sd21`, `sdxl` name a model at a fixed revision; Flax weights are not supported"),
-    Flag("revision", str, SCRIPTS, None, "main", "model.revision",
+    Flag("revision", str, SCRIPTS, None, "main", rules.revision,
          remark="of every part of the model; the script ignores it for tokenizer, scheduler and saved pipeline"),
     Flag("variant", str, _SD_XL, None, "fp16", "model.variant",
          remark="also of the text encoders; the learned vectors are always float32"),

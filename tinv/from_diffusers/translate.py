@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tinv.config.compose import Groups
 from tinv.config.problems import did_you_mean
+from tinv.config.secrets import is_secret_override
 from tinv.config.validate import CONF_DIR
 from tinv.from_diffusers.command_line import flags_of
 from tinv.from_diffusers.overrides import assign, format_command
@@ -15,6 +16,8 @@ from tinv.from_diffusers.scripts import FILE_NAMES, DiffusersCommand, Note
 
 ALWAYS = ("data.flip=true",)
 """What the scripts do without a flag: they mirror every image with probability 0.5."""
+ALWAYS_IN_FLAX = ("callbacks.export.formats=[diffusers,pipeline]",)
+"""What only the Flax script does without a flag: it writes the full pipeline."""
 PROCESSES = ("num_processes", "nproc_per_node", "nproc-per-node")
 """The launchers' names for the number of processes."""
 
@@ -45,7 +48,11 @@ def translate(command: DiffusersCommand, groups: Groups) -> Translation:
                 overrides.append(text)
         if flag.differs and flag.name in command.typed:
             notes.append(f"--{flag.name}: {flag.differs}")
-    return Translation(tuple(without_defaults([*overrides, *ALWAYS], groups)), tuple(notes), command.environment)
+    overrides += [*ALWAYS, *(ALWAYS_IN_FLAX if command.script == "flax" else ())]
+    public = tuple(text for text in command.environment if not is_secret_override(text))
+    if hidden := [text.partition("=")[0] for text in command.environment if text not in public]:
+        notes.append(f"{', '.join(hidden)}: left out, because a command must not hold a secret; export it instead")
+    return Translation(tuple(without_defaults(overrides, groups)), tuple(notes), public)
 
 
 def without_defaults(overrides: Sequence[str], groups: Groups) -> list[str]:
@@ -91,5 +98,7 @@ def _command_notes(command: DiffusersCommand) -> Iterator[str]:
             yield "--mixed_precision of the launcher: the script's own flag wins, in tinv as well; left out"
         elif name not in (*PROCESSES, "multi_gpu"):
             yield f"--{name} of the launcher: left out; choose devices with the trainer group"
+    if "trainer=ddp" in _process_overrides(command):
+        yield "trainer=ddp uses GPUs; without one, add trainer.accelerator=cpu trainer.precision=32-true"
     if command.script == "flax":
         yield "the Flax script uses all devices: trainer=tpu for TPUs, trainer=ddp for several GPUs"
