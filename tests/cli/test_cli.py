@@ -1,6 +1,7 @@
 """`tinv generate`: images from a run's embedding, with the model that it was trained with."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,14 @@ finally:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "RUN_OR_FILE" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["from-diffusers", "--help"], ["inspect", "{file}"]], ids=" ".join)
+def test_a_reader_that_ends_is_no_error(words, tmp_path):
+    formats.write(tmp_path / "a.safetensors", LearnedEmbedding("<a>", {"clip_l": torch.ones(1, 8)}))
+    command = [sys.executable, "-m", "tinv.cli", *(word.format(file=tmp_path / "a.safetensors") for word in words)]
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert process.stderr == ""

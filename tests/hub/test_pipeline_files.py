@@ -1,5 +1,7 @@
 """The files that are selected from published listings."""
 
+import re
+
 import pytest
 
 from tinv.errors import UserError
@@ -70,3 +72,11 @@ def test_a_repository_that_is_no_pipeline_is_refused():
         select_pipeline_files({"config.json": 1}, variant=None)
     with pytest.raises(UserError, match="has no unet"):
         select_pipeline_files({name: 1 for name in SD15 if not name.startswith("unet/")}, variant=None)
+
+
+def test_flax_weights_alone_are_recognized():
+    names = [
+        re.sub(r"/(model|pytorch_model|diffusion_pytorch_model)\..*", "/flax_model.msgpack", name) for name in SD15
+    ]
+    with pytest.raises(UserError, match=r"Flax weights only \(text_encoder/.*msgpack\)"):
+        select_pipeline_files(dict.fromkeys(names, 1), variant=None)

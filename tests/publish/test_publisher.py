@@ -178,3 +178,9 @@ def test_flags_of_push_override_the_settings_of_the_run(logged_in, run):
     assert not stored.private and b"license: cc0-1.0" in stored.files["README.md"]
     assert not [name for name in stored.files if name.startswith("concept_images")]
     assert b"3, not published" in stored.files["README.md"]
+
+
+def test_the_advice_after_a_failed_upload_repeats_the_options(logged_in, run, capsys):
+    logged_in.fails["/api/repos/create"] = 500
+    assert cli.main(["push", str(run), "--repo-id=alice/other", "--no-concept-images", "--message=a b"]) == 1
+    assert f"tinv push {run} --repo-id alice/other --no-concept-images --message 'a b'" in capsys.readouterr().err

@@ -46,21 +46,29 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0 success, 1 failure, 2 wrong options, 130 interrupted,
-    141 nobody reads the output."""
-    arguments = _parser().parse_args(argv)
+    141 nobody reads the output.
+    """
     try:
-        if arguments.command is not from_diffusers.run:  # which leaves out tokens
-            _refuse_secrets(sys.argv[1:] if argv is None else argv)
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            arguments.command(arguments)
-        sys.stdout.flush()
-    except UserError as error:
-        print(hide(str(error)), file=sys.stderr)
-        return 1
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader has ended, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 141
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command is not from_diffusers.run:  # which leaves out tokens
+            _refuse_secrets(argv)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            arguments.command(arguments)
+    except UserError as error:
+        print(hide(str(error)), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from tinv.data.images import CAPTION_SUFFIXES, IMAGE_SUFFIXES
 from tinv.errors import UserError
-from tinv.hub.snapshot import Listing, Repo, Snapshot, get_snapshot
+from tinv.hub.snapshot import Listing, Repo, Snapshot, get_snapshot, network_remedy
 from tinv.runs.files import resolve_path
 
 HUB_SCHEME = "hf://"
@@ -48,9 +48,8 @@ def fetch_images(
         raise UserError(f"{setting}={url}: {error}") from error
     except LookupError as error:
         raise UserError(
-            f"{setting}={url}: not in the local Hub cache, and cannot be downloaded ({error.args[0]}). Check the "
-            f"name and the network, run `tinv prefetch` with the same settings on a machine with a network, or set "
-            f"{setting} to a local folder of images."
+            f"{setting}={url}: not in the local Hub cache, and cannot be downloaded ({error.args[0]}). "
+            f"{network_remedy()}or set {setting} to a local folder of images."
         ) from error
 
 

@@ -7,8 +7,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from tinv.errors import UserError
-from tinv.hub.pipeline_files import select_config_files
-from tinv.hub.snapshot import Listing, Repo, Snapshot, get_snapshot
+from tinv.hub.pipeline_files import FLAX_REMEDY, select_config_files
+from tinv.hub.snapshot import Listing, Repo, Snapshot, get_snapshot, network_remedy
 from tinv.runs.files import PACKAGE_SCHEME, resolve_path
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+|[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -57,6 +57,8 @@ def config_folder(location: Path | Repo, *, setting: str) -> Path:
     if isinstance(location, Repo):
         return _configs_of(location, setting=setting)
     if not (location / "model_index.json").is_file():
+        if flax := next(location.rglob("*flax*.msgpack"), None):
+            raise UserError(f"{setting}={location}: {FLAX_REMEDY.format(flax.relative_to(location))}")
         raise UserError(
             f"{setting}={location}: this is no diffusers pipeline folder (it has no model_index.json). "
             f"Give the folder that save_pretrained wrote, or the model's single .safetensors or .ckpt file."
@@ -95,8 +97,7 @@ def _fetch(repo: Repo, choose: Callable[[Listing], list[str]], *, setting: str, 
     except LookupError as error:
         raise UserError(
             f"{setting}={repo}: neither a folder here nor in the local Hub cache, and it cannot be downloaded "
-            f"({error.args[0]}). Check the name and the network, run `tinv prefetch` with the same settings where "
-            f"there is a network, give a local folder, or {default}."
+            f"({error.args[0]}). {network_remedy()}give a local folder, or {default}."
         ) from error
 
 

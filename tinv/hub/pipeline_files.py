@@ -9,6 +9,10 @@ from tinv.hub.snapshot import Listing
 COMPONENTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae", "scheduler")
 """The components of a pipeline that a run uses; not, for example, the safety checker."""
 
+FLAX_REMEDY = (
+    "it has Flax weights only ({}), which tinv cannot load. Give the same model with weights of PyTorch: "
+    "model.safetensors, diffusion_pytorch_model.safetensors"
+)
 _REQUIRED = frozenset(COMPONENTS) - {"tokenizer_2", "text_encoder_2"}
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)[.-].*")
 _CONFIG = re.compile(r"[^/]+\.(json|txt|model)")
@@ -57,11 +61,13 @@ def select_component_files(names: Sequence[str], *, variant: str | None, prefix:
     """Returns the files of one subfolder: its configuration, and its weights once, as safetensors if there are any.
 
     Raises:
-        UserError: there are weights, but not of the variant.
+        UserError: there are weights, but not of the variant, or only weights of Flax.
     """
     names = [name for name in names if "/" not in name]
     weights = [name for name in names if _WEIGHTS.fullmatch(name)]
     configs = [name for name in names if _CONFIG.fullmatch(name) and name not in weights]
+    if not weights and (flax := [name for name in names if name.endswith(".msgpack")]):
+        raise UserError(FLAX_REMEDY.format(prefix + flax[0]))
     if not weights:
         return [prefix + name for name in configs]
     matches = [name for name in weights if _variant_of(name) == variant]

@@ -107,6 +107,13 @@ def _find(repo: Repo, choose: Callable[[Listing], Sequence[str]]) -> Snapshot:
     return _download(repo, listing, choose(listing))
 
 
+def network_remedy() -> str:
+    """Returns what to do where files cannot be downloaded: `tinv prefetch`, unless that is what runs."""
+    if _recorders:
+        return "Check the name, the network and HF_HUB_OFFLINE, "
+    return "Check the name and the network, run `tinv prefetch` with the same settings where there is a network, "
+
+
 @contextmanager
 def hub_timeout(seconds: float | None = None) -> Iterator[None]:
     """Limits the time of requests to the Hub in the block, by default to TIMEOUT_S."""

@@ -97,9 +97,19 @@ class Publisher:
                 upload(folder, repo_id=name, private=self.private, message=message) for name, folder in staged.items()
             ]
         except (UserError, HubUnreachableError) as error:
-            later = f"To upload it later: tinv push {shlex.quote(str(run_dir))}"
+            later = f"To upload it later: tinv push {shlex.quote(str(run_dir))}{self._options(run_dir)}"
             raise UserError(f"not uploaded: {error}\nThe run is complete: {run_dir}. {later}") from error
         return "\n".join(urls)
+
+    def _options(self, run_dir: Path) -> str:
+        """Returns the options of `tinv push` with which it has these settings."""
+        stored, options = Publisher.of_run(run_dir), []
+        for name in ("repo_id", "private", "license", "concept_images", "message"):
+            if (value := getattr(self, name)) != getattr(stored, name):
+                option = name.replace("_", "-")
+                is_switch = isinstance(value, bool)
+                options += [f"--{option}" if value else f"--no-{option}"] if is_switch else [f"--{option}", str(value)]
+        return "".join(f" {shlex.quote(option)}" for option in options)
 
 
 def upload(folder: Path, *, repo_id: str, private: bool, message: str) -> str:

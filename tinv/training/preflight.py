@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig
+from PIL import Image
 
 from tinv.concept import Concept, names
 from tinv.config.validate import ConfigError, build
@@ -20,6 +21,9 @@ from tinv.training.initializer_search import find_clip
 from tinv.training.regularizers import Regularizer
 from tinv.training.try_optimizer import try_optimizer
 
+TOYBOX = "pkg://tinv/toybox/pipeline"
+MAX_TOY_IMAGE = 128
+"""Shorter side in pixels; larger images were not drawn with the toybox."""
 THUMBNAIL = 64
 """Pixels at which training images are opened, as the model's resolution is not known yet."""
 
@@ -60,6 +64,8 @@ def preflight(cfg: DictConfig) -> list[ConceptTask]:
     problems.raise_any()
     warn_of_emulation(accelerator=cfg.trainer.get("accelerator"), **precision)
     _warn_of_shared_captions(tasks)
+    if cfg.model.pretrained == TOYBOX:
+        _warn_of_photographs(tasks)
     return tasks
 
 
@@ -168,6 +174,19 @@ class TaskBuilder:
         parts: dict[str, Any] = {"concept": self.concept, "data": self.data, "embedding": self.embedding}
         task: ConceptTask | None = self._attempt(lambda: ConceptTask(**parts, lr=self.lr))
         return task
+
+
+def _warn_of_photographs(tasks: list[ConceptTask]) -> None:
+    for task in tasks:
+        for path in task.data.images[:1]:
+            with Image.open(path) as image:
+                size = image.size
+            if min(size) > MAX_TOY_IMAGE:
+                warnings.warn(
+                    f"model=toybox: draws toys of {THUMBNAIL} pixels only and cannot learn photographs, but "
+                    f"{path.name} has {size[0]} x {size[1]} pixels. Set model=sd15 for images of your own.",
+                    stacklevel=2,
+                )
 
 
 def _warn_of_shared_captions(tasks: list[ConceptTask]) -> None:

@@ -186,6 +186,7 @@ def _configure_warnings() -> None:
         ".*module.* in eval mode at the start of training.*",
         ".*your dataloader is not resumable.*",
         ".*callbacks used to create the checkpoint.*",
+        ".*is smaller than the logging interval.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*srun. command is available on your system but is not used.*",
     ):

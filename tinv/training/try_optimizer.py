@@ -1,5 +1,6 @@
 """Tries the trainer, optimizer and scheduler on a parameter of one number, before the model's weights load."""
 
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
@@ -9,7 +10,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import nn
 from torch.optim import Optimizer
 
@@ -33,7 +34,7 @@ def try_optimizer(cfg: DictConfig, embeddings: Mapping[str, EmbeddingConfig | No
     Raises:
         ConfigError: with the problem of each.
     """
-    problems = [*_trainer_problems(cfg.trainer)]
+    problems = [*_trainer_problems(cfg.trainer), *_precision_problems(cfg), *_range_problems(cfg.optimizer)]
     if not problems:
         try:
             optimizer = _step(cfg, _device(cfg))
@@ -70,6 +71,50 @@ def _trainer_problems(trainer: DictConfig) -> Iterator[str]:
             "trainer=tpu: the package torch_xla is not installed. Run `pip install torch_xla` on the TPU's machine, "
             "or set trainer=gpu or trainer=cpu."
         )
+
+    yield from _device_problems(trainer)
+
+
+def _device_problems(trainer: DictConfig) -> Iterator[str]:
+    """Yields what the trainer asks for and this machine does not have."""
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    if accelerator not in ("gpu", "cuda", "mps"):
+        return
+    has_mps, count = torch.backends.mps.is_available(), torch.cuda.device_count()
+    if not (has_mps and accelerator != "cuda") and not (count and accelerator != "mps"):
+        processes = f" trainer.devices={devices}" if devices not in (1, "auto") else ""
+        yield (
+            f"trainer.accelerator={accelerator}: PyTorch finds no such device on this machine. Set trainer=cpu, "
+            f"several processes with trainer=ddp trainer.accelerator=cpu trainer.precision=32-true{processes}, or "
+            f"install a PyTorch that supports the GPU."
+        )
+    elif isinstance(devices, int) and accelerator != "mps" and devices > max(count, 1):
+        yield f"trainer.devices={devices}: this machine has {max(count, 1)}. Set trainer.devices=auto for all of them."
+
+
+def _precision_problems(cfg: DictConfig) -> Iterator[str]:
+    """Yields what a CPU cannot compute."""
+    accelerator, precision, dtype = cfg.trainer.get("accelerator"), cfg.trainer.get("precision"), cfg.model.get("dtype")
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    is_cpu = accelerator == "cpu" or (accelerator in (None, "auto") and not has_gpu)
+    if is_cpu and (dtype == "float16" or precision in ("16-mixed", "16", 16)):
+        yield (
+            f"trainer.precision={precision} model.dtype={dtype}: the CPU of this run cannot train in float16. "
+            f"Set trainer.precision=32-true model.dtype=float32, or use a GPU."
+        )
+
+
+def _range_problems(optimizer: DictConfig) -> Iterator[str]:
+    """Yields the settings of the optimizer that are out of range for every optimizer."""
+    for name in ("lr", "weight_decay", "eps", "betas", "momentum"):
+        value = optimizer.get(name)
+        for number in value if isinstance(value, ListConfig) else [value]:
+            if not isinstance(number, int | float):
+                continue
+            if number < 0 or not math.isfinite(number):
+                yield f"optimizer.{name}={value}: must be 0 or more."
+            elif name == "betas" and number >= 1:
+                yield f"optimizer.{name}={value}: must be below 1; 0.9 and 0.999 are usual."
 
 
 def _device(cfg: DictConfig) -> torch.device:
@@ -154,5 +199,6 @@ def _attempt(setting: str, make: Callable[[], Any]) -> Any:
     except UserError:
         raise
     except _LIBRARY_ERRORS as error:
-        message = str(error).strip().partition("\n")[0] or traceback.extract_tb(error.__traceback__)[-1].line
-        raise UserError(f"{setting}: {message}") from error
+        message = str(error).strip().partition("\n")[0] or traceback.extract_tb(error.__traceback__)[-1].line or ""
+        reason = message.rstrip(".")
+        raise UserError(f"{setting}: refuses its settings: {reason}. Correct the group {setting}.") from error

@@ -87,5 +87,5 @@ def test_a_batch_job_without_a_key_fails_without_a_prompt(tmp_path):
     finally:
         os.close(read)
         os.close(write)
-    assert (done.returncode, done.stderr.count("there is no API key for")) == (1, 1)
+    assert (done.returncode, done.stderr.count("there is no API key of")) == (1, 1)
     assert "Traceback" not in done.stderr and "effective batch" not in done.stdout

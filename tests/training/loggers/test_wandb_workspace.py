@@ -65,7 +65,7 @@ def test_the_command_writes_the_workspace_to_a_file(tmp_path, capsys):
 
 def test_a_missing_key_is_reported(without_account, capsys):
     assert main(["dashboard"]) == 1
-    assert "there is no API key for" in capsys.readouterr().err
+    assert "there is no API key of" in capsys.readouterr().err
 
 
 def test_a_missing_package_raises_with_the_extra(monkeypatch):

@@ -233,8 +233,8 @@ def check_credentials() -> None:
     except wandb.Error as error:
         raise UserError(f"logger=wandb: {error} Correct it, {_OFFLINE_HINT}") from None
     if auth is None:
-        remedy = f"run `wandb login` once on this machine, set the environment variable WANDB_API_KEY, {_OFFLINE_HINT}"
-        raise UserError(f"logger=wandb: there is no API key for {host}; {remedy}")
+        remedy = f"Run `wandb login` once on this machine, set the environment variable WANDB_API_KEY, {_OFFLINE_HINT}"
+        raise UserError(f"logger=wandb: there is no API key of Weights & Biases. {remedy}. The server is {host}.")
 
 
 def connection_error(error: BaseException) -> UserError:
