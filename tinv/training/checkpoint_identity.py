@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tinv.config.secrets import hide
 from tinv.data.images import format_names
 from tinv.errors import UserError
 from tinv.optim import inspect_factory
@@ -46,7 +47,9 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
         }
     prefixes = [f"{token.name}/" if token.name else "" for token in module.learned_tokens]
     parts = zip(prefixes, module.trainer.datamodule.datamodules, strict=True)
-    digests = {prefix + name: value for prefix, part in parts for name, value in part.digests.items()}
+    digests = {
+        prefix + _public_name(name, value): value for prefix, part in parts for name, value in part.digests.items()
+    }
     return {**identity, DATA: digests}
 
 
@@ -89,6 +92,12 @@ def identity_differences(checkpoint: Mapping[str, Any], run: Mapping[str, Any]) 
         *(f"it does not contain {token}, which this run learns" for token in now if token not in before),
         *(f"it contains {token}, which this run does not learn" for token in before if token not in now),
     ]
+
+
+def _public_name(name: str, digest: str) -> str:
+    """Returns a file's name; one with a secret is masked, and told from others by its digest."""
+    public = hide(name)
+    return name if public == name else f"{public} {digest[:12]}"
 
 
 def data_differences(checkpoint: Mapping[str, str], run: Mapping[str, str]) -> Iterator[str]:
