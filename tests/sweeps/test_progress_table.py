@@ -123,7 +123,7 @@ def test_a_damaged_file_is_named(tmp_path, capsys, content):
 def test_a_damaged_plan_is_named(tmp_path, capsys):
     (tmp_path / "plan.json").write_text("[1]")
     assert tinv(["status", str(tmp_path)]) == 1
-    assert "plan.json is damaged (ValueError: no JSON object)" in capsys.readouterr().err
+    assert "plan.json is damaged (no JSON object)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["[1]", "{}", '{"id": "x", "command": 3}'])
@@ -138,6 +138,6 @@ def test_a_resume_goes_on_with_a_damaged_status(run_main, tmp_path, content):
     (run := tmp_path / "run").mkdir()
     (run / "status.json").write_text(content)
     argv = ["+experiment=cat_toy", f"hydra.run.dir='{run.as_posix()}'", "resume=auto"]
-    with pytest.warns(UserWarning, match="status.json is damaged"):
-        assert run_main(*argv).code == 0
+    result = run_main(*argv)
+    assert result.code == 0 and "status.json is damaged" in result.err
     assert RunReader(run).status.status == "done"

@@ -47,7 +47,8 @@ class FolderReader:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # a parser can fail on damaged contents in any way
-            self.problems[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")
+            kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+            self.problems[name] = f"{kind}{str(error).strip().partition(chr(10))[0]}".rstrip(": ")
             return None
 
     def read_tail(self, name: str, max_bytes: int) -> str:

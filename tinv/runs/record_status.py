@@ -3,7 +3,7 @@
 import math
 import os
 import socket
-import warnings
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -38,7 +38,8 @@ def record_status(run_dir: Path | str) -> Iterator[Status]:
         yield status
         return
     for problem in run.describe_problems():
-        warnings.warn(f"{problem}. The start and the restarts of earlier sessions are lost.", stacklevel=3)
+        lost = "The start and the restarts of earlier sessions are lost."
+        print(f"warning: {problem}. {lost}", file=sys.stderr, flush=True)
     write_status(run_dir, status)
     try:
         yield status

@@ -22,6 +22,7 @@ from tinv.training.callbacks import Checkpoints, EmbeddingStats, Export, Samples
 from tinv.training.loggers.base import logging_run
 from tinv.training.loggers.csv_logger import CSVLogger
 from tinv.training.loggers.wandb import WandbLogger
+from tinv.training.loggers.wandb_run import WandbRun
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 STEP = "trainer/global_step"
@@ -216,3 +217,12 @@ def test_disabled_and_a_single_run_that_failed_before_it_started_write_nothing(t
     logger.log_texts("nearest", {"<cat>": "toy"}, 0)
     logger.finish(None)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff1234567", b"a/b", bytes(8)])
+def test_a_damaged_id_starts_another_run_with_a_warning(tmp_path, content):
+    (tmp_path / "wandb_run_id").write_bytes(content)
+    run = WandbRun(tmp_path, mode="offline", project={}, details={})
+    with pytest.warns(UserWarning, match="wandb_run_id is damaged"):
+        run_id = run._stored_id()
+    assert run_id == (tmp_path / "wandb_run_id").read_text() == run._stored_id()

@@ -112,7 +112,7 @@ class RunCard(Callback):
         run = RunReader(self.path.parent)
         card = run.card
         for problem in run.describe_problems():
-            rank_zero_only(warnings.warn)(f"{problem}. What it says about earlier sessions is lost.", stacklevel=2)
+            rank_zero_only(warnings.warn)(f"{problem}. What it says about earlier sessions is lost.", stacklevel=1)
         if not card:
             return []
         if card.get("status") == "running":

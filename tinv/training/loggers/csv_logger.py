@@ -34,7 +34,7 @@ class CSVLogger(Logger):
         run = RunReader(dir)
         self._rows = run.metrics
         for problem in run.describe_problems():
-            rank_zero_only(warnings.warn)(f"{problem}. What can be read is kept.", stacklevel=2)
+            rank_zero_only(warnings.warn)(f"{problem}. What can be read is kept.", stacklevel=1)
         self._flush_time, self._has_changed = monotonic(), False
 
     @rank_zero_only
@@ -80,7 +80,7 @@ class CSVLogger(Logger):
         if present != saved:
             lost = saved["rows"] - present["rows"]
             problem = f"{lost} of {saved['rows']} rows are missing" if lost > 0 else "values are missing or changed"
-            warnings.warn(f"{self.path}: {problem} before step {before}. The rest is kept.", stacklevel=2)
+            warnings.warn(f"{self.path}: {problem} before step {before}. The rest is kept.", stacklevel=1)
 
     @rank_zero_only
     def rewind(self, step: int) -> None:

@@ -1,6 +1,7 @@
 """A W&B run that survives a resume and the end of W&B's own process, and the check of its API key."""
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -149,15 +150,18 @@ class WandbRun:
             os.environ[_DATA_DIR] = str((self.dir / "wandb" / "data").absolute())
 
     def _stored_id(self) -> str | None:
-        """Returns the id in the run folder; creates one if there is none."""
+        """Returns the id in the run folder; creates one if there is none or it is damaged."""
         if self.mode == "disabled":
             return None
         from wandb.sdk.lib.runid import generate_id
 
         file = self.dir / WANDB_RUN_ID
-        if not file.is_file():
-            write_text(file, generate_id())
-        return file.read_text(encoding="utf-8").strip()
+        run_id = file.read_bytes().decode("utf-8", "replace").strip() if file.is_file() else None
+        if run_id is None or not re.fullmatch(r"[\w-]{1,128}", run_id, re.ASCII):
+            if run_id is not None:
+                warnings.warn(f"{file} is damaged. A new W&B run starts.", stacklevel=2)
+            write_text(file, run_id := generate_id())
+        return run_id
 
     def _discard_client(self, error: BaseException) -> None:
         """Discards a client that has failed, for example after a signal to all processes of a job."""
