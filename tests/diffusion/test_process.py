@@ -57,6 +57,12 @@ def test_other_prediction_types_are_an_error():
         DDPMProcess(SCHEDULER.alphas_cumprod, "sample")
 
 
+def test_a_posterior_without_variance_is_its_mean():
+    mean, noise = torch.randn(2, 2, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    moments = torch.cat([mean, torch.full_like(mean, -torch.inf)], dim=1)
+    assert torch.equal(sample_moments(moments, noise), mean)
+
+
 def test_posterior_samples_are_those_of_diffusers():
     moments = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(3)) * 20
     noise = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(5))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tinv.diffusion.process import DDPMProcess
+from tinv.diffusion.process import NoiseProcess
 from tinv.errors import UserError
 
 
@@ -43,7 +43,7 @@ class DiffusionLoss:
         target_BCHW: Tensor,
         *,
         t_B: Tensor,
-        process: DDPMProcess,
+        process: NoiseProcess,
         mask_B1HW: Tensor | None = None,
     ) -> Tensor:
         """Returns the loss of each sample, [B] float32.
@@ -51,7 +51,7 @@ class DiffusionLoss:
         Args:
             predicted_BCHW: the denoiser's output, in any precision; the difference is computed in float32.
             target_BCHW: what it should be.
-            t_B: integer timesteps.
+            t_B: timesteps.
             process: the model's noise process, which gives the weights.
             mask_B1HW: weight of each latent pixel, normalized to mean 1; None weighs all the same.
         """

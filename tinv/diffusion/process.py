@@ -1,9 +1,12 @@
 """The noise process of a model: how latents are noised, what the denoiser predicts, and the signal-to-noise ratio.
 
+`DDPMProcess` is that of Stable Diffusion 1, 2 and XL; flow.py has that of the newer models.
+
 B batch, C latent channels, H W latent height and width, T training timesteps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -11,6 +14,36 @@ from torch import Tensor
 from tinv.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
+
+
+class NoiseProcess(Protocol):
+    """What training asks of a noise process. Timesteps are 0 (least noise) to T, in the unit of the denoiser's own."""
+
+    @property
+    def prediction_type(self) -> str:
+        """What the denoiser predicts, as files record it."""
+
+    @property
+    def num_timesteps(self) -> int:
+        """T."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Returns the process with its tensors on a device."""
+
+    def timesteps(self, level_B: Tensor, size: tuple[int, int]) -> Tensor:
+        """Returns the timesteps [B] of noise levels in [0, 1), for latents of a height and width."""
+
+    def add_noise(self, clean_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """Returns noisy latents [B, C, H, W]."""
+
+    def target(self, clean_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """Returns what the denoiser should predict, [B, C, H, W]."""
+
+    def min_snr_weights(self, t_B: Tensor, gamma: float) -> Tensor:
+        """Returns min-SNR-gamma loss weights [B]; see `DDPMProcess`."""
+
+    def snr_power_weights(self, t_B: Tensor, power: float) -> Tensor:
+        """Returns loss weights [B] that favor noisy timesteps; see `DDPMProcess`."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +70,12 @@ class DDPMProcess:
         """T."""
         return len(self.alphas_cumprod)
 
-    def timesteps(self, level_B: Tensor) -> Tensor:
-        """Returns the integer timesteps [B] of noise levels in [0, 1)."""
+    def to(self, device: torch.device | str) -> Self:
+        """Returns the process with its schedule on a device."""
+        return replace(self, alphas_cumprod=self.alphas_cumprod.to(device))
+
+    def timesteps(self, level_B: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Returns the integer timesteps [B] of noise levels in [0, 1), whatever the size of the latents."""
         return (level_B * self.num_timesteps).long().clamp(max=self.num_timesteps - 1)
 
     def add_noise(self, clean_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
@@ -98,7 +135,8 @@ def apply_guidance(predicted_BCHW: Tensor, negative_BCHW: Tensor, scale: float) 
 def sample_moments(moments_B2CHW: Tensor, noise_BCHW: Tensor) -> Tensor:
     """Returns a sample [B, C, H, W] of the VAE's posterior, not scaled: mean + exp(logvar / 2) noise.
 
-    The log-variance is clamped to [-30, 20], as in diffusers.
+    The log-variance is clamped to [-30, 20], as in diffusers; where it is minus infinity, the mean is returned.
     """
     mean_BCHW, logvar_BCHW = moments_B2CHW.chunk(2, dim=1)
-    return mean_BCHW + torch.exp(0.5 * logvar_BCHW.clamp(-30.0, 20.0)) * noise_BCHW
+    std_BCHW = torch.exp(0.5 * logvar_BCHW.clamp(-30.0, 20.0)).masked_fill(logvar_BCHW.isneginf(), 0.0)
+    return mean_BCHW + std_BCHW * noise_BCHW

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tinv.diffusion.process import DDPMProcess
+from tinv.diffusion.process import DDPMProcess, NoiseProcess
 from tinv.errors import UserError
 from tinv.types import Batch
 
@@ -25,7 +25,7 @@ class TimestepSampler(Protocol):
     def stratified(self) -> bool:
         """Whether to stratify the noise levels over the samples of an optimizer step; see `tinv.data.dataset`."""
 
-    def weights(self, process: DDPMProcess) -> Tensor | None:
+    def weights(self, process: NoiseProcess) -> Tensor | None:
         """Returns weights [T] float64 in proportion to the frequency of each timestep; None for uniform."""
 
 
@@ -38,7 +38,7 @@ class UniformTimesteps:
     step's loss; each sample alone stays uniform. Kingma et al. 2021 (arXiv 2107.00630) draw one offset for all strata;
     with independent offsets, the variance of the mean of n levels is another factor n lower."""
 
-    def weights(self, process: DDPMProcess) -> Tensor | None:
+    def weights(self, process: NoiseProcess) -> Tensor | None:
         """Returns None."""
         return None
 
@@ -61,7 +61,7 @@ class RangeTimesteps:
                 f"less than high."
             )
 
-    def weights(self, process: DDPMProcess) -> Tensor:
+    def weights(self, process: NoiseProcess) -> Tensor:
         """Returns 1 inside the bounds, 0 outside.
 
         Raises:
@@ -83,12 +83,17 @@ class LogSNRTimesteps:
     stratified: bool = False
     """See `UniformTimesteps`."""
 
-    def weights(self, process: DDPMProcess) -> Tensor:
+    def weights(self, process: NoiseProcess) -> Tensor:
         """Returns max(log snr) - log snr_t.
 
         Raises:
-            UserError: the schedule has a timestep without signal or without noise.
+            UserError: the schedule has a timestep without signal or without noise, or the model is a flow.
         """
+        if not isinstance(process, DDPMProcess):
+            raise UserError(
+                "timestep_sampler=logsnr: a flow-matching model has timesteps without noise, where the log SNR is "
+                "infinite. Set timestep_sampler=logit_normal or timestep_sampler=cosine."
+            )
         a_T = process.alphas_cumprod.detach().cpu().double()
         if not 0 < a_T.min() <= a_T.max() < 1:
             raise UserError(
@@ -115,10 +120,51 @@ class CosineTimesteps:
         if not 0 <= self.strength <= 1:
             raise UserError(f"timestep_sampler.strength={self.strength}: must be between 0 and 1; 0.5 is usual.")
 
-    def weights(self, process: DDPMProcess) -> Tensor:
+    def weights(self, process: NoiseProcess) -> Tensor:
         """Returns 1 - strength cos(pi t / T)."""
         t_T = torch.arange(process.num_timesteps, dtype=torch.float64)
         return 1 - self.strength * torch.cos(t_T * (math.pi / process.num_timesteps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitNormalTimesteps:
+    """Timesteps in the middle more often: sigmoid(N(mean, std)) (Stable Diffusion 3, Esser et al. 2024, 2403.03206)."""
+
+    logit_mean: float = 0.0
+    """Above 0 favors noisy timesteps, as in the paper; diffusers' scripts, which count timesteps from the noisy end,
+    have the opposite sign. -1 to 1 are usual."""
+    logit_std: float = 1.0
+    """Width of the distribution; large values favor both ends."""
+    stratified: bool = False
+    """See `UniformTimesteps`."""
+
+    def __post_init__(self) -> None:
+        if self.logit_std <= 0:
+            raise UserError(f"timestep_sampler.logit_std={self.logit_std}: must be above 0; 1 is usual.")
+
+    def weights(self, process: NoiseProcess) -> Tensor:
+        """Returns the share of sigmoid(mean + std z), with z standard normal, at each timestep."""
+        quantile_N = _quantiles(process)
+        return _histogram(torch.sigmoid(self.logit_mean + self.logit_std * torch.special.ndtri(quantile_N)), process)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeTimesteps:
+    """Timesteps in the middle more often, and none rarely (Stable Diffusion 3, Esser et al. 2024, eq. 20)."""
+
+    mode_scale: float = 1.29
+    """0 is uniform; 1.29 is the paper's; below 0 favors both ends."""
+    stratified: bool = False
+    """See `UniformTimesteps`."""
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.mode_scale <= 2 / (math.pi - 2):
+            raise UserError(f"timestep_sampler.mode_scale={self.mode_scale}: must be -1 to 1.75; 1.29 is usual.")
+
+    def weights(self, process: NoiseProcess) -> Tensor:
+        """Returns the share of 1 - u - scale (cos^2(pi u / 2) - 1 + u), with u uniform, at each timestep."""
+        u_N = _quantiles(process)
+        return _histogram(1 - u_N - self.mode_scale * (torch.cos(math.pi / 2 * u_N) ** 2 - 1 + u_N), process)
 
 
 UNIFORM = UniformTimesteps()
@@ -134,6 +180,18 @@ def levels_at_quantiles(quantile_B: Tensor, weights_T: Tensor) -> Tensor:
     cumulative_T = weights_T.to(quantile_B).cumsum(0)
     t_B = torch.searchsorted(cumulative_T, quantile_B * cumulative_T[-1], right=True).clamp(max=len(weights_T) - 1)
     return (t_B + 0.5) / len(weights_T)
+
+
+def _quantiles(process: NoiseProcess) -> Tensor:
+    """Returns evenly spaced quantiles [N] float64, 100 for each timestep."""
+    num = 100 * process.num_timesteps
+    return (torch.arange(num, dtype=torch.float64) + 0.5) / num
+
+
+def _histogram(level_N: Tensor, process: NoiseProcess) -> Tensor:
+    """Returns the number [T] float64 of noise levels at each timestep."""
+    t_N = (level_N * process.num_timesteps).long().clamp(0, process.num_timesteps - 1)
+    return torch.bincount(t_N, minlength=process.num_timesteps).double()
 
 
 def resample_levels(batch: Batch, weights_T: Tensor | None) -> Batch:

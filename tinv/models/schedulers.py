@@ -1,0 +1,33 @@
+"""The noise process that a scheduler of diffusers describes."""
+
+import math
+from typing import Any
+
+from tinv.diffusion.flow import FlowProcess
+from tinv.diffusion.process import DDPMProcess
+
+
+def ddpm_process(scheduler: Any) -> DDPMProcess:
+    """The process of a scheduler with `alphas_cumprod`."""
+    return DDPMProcess(scheduler.alphas_cumprod.float(), scheduler.config.prediction_type)
+
+
+def flow_process(scheduler: Any, *, patch_size: int) -> FlowProcess:
+    """The process of a `FlowMatchEulerDiscreteScheduler`, whose shift may depend on the size of the latents.
+
+    `patch_size` is the side of the patch of latents that is one token to the denoiser.
+    """
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift  # that of most pipelines; takes a second
+
+    config = scheduler.config
+
+    def shift(size: tuple[int, int]) -> float:
+        if not config.use_dynamic_shifting:
+            return float(config.shift)
+        num_tokens = (size[0] // patch_size) * (size[1] // patch_size)
+        mu = calculate_shift(
+            num_tokens, config.base_image_seq_len, config.max_image_seq_len, config.base_shift, config.max_shift
+        )
+        return float(mu) if config.time_shift_type == "linear" else math.exp(mu)
+
+    return FlowProcess(shift, config.num_train_timesteps)
