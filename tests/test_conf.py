@@ -148,7 +148,7 @@ def test_the_published_recipe(compose):
     assert cfg.scheduler._target_.endswith("get_constant_schedule")
     samples = cfg.callbacks.samples
     assert (samples.prompts, len(samples.seeds), samples.every_n_steps) == (["A {} backpack"], 4, 100)
-    assert (samples.num_inference_steps, samples.guidance_scale) == (25, 7.5)
+    assert (samples.num_inference_steps, samples.guidance_scale) == (25, None)
     assert (cfg.callbacks.checkpoints.every_n_steps, cfg.callbacks.export.every_n_steps) == (500, 500)
 
 

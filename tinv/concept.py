@@ -92,6 +92,11 @@ def names(concepts: Sequence[Concept]) -> list[str]:
     return [concept.slug for concept in concepts] if len(concepts) > 1 else [""]
 
 
+def strip_word_marker(token: str) -> str:
+    """Returns a token of a vocabulary as it is read: `cat</w>` of CLIP, `▁cat` of T5, `Ġcat` of Qwen -> `cat`."""
+    return token.removesuffix("</w>").lstrip("▁Ġ")
+
+
 def whole_word_regex(word: str) -> str:
     """Returns a regular expression that matches a word, but not inside a longer word: `sks` does not match `asks`."""
     before = r"(?<!\w)" if re.match(r"\w", word[0]) else ""

@@ -76,7 +76,7 @@ def stage_names(count: int) -> tuple[str, ...]:
     return tuple(f"stage.{number}" for number in range(count)) if count > 1 else ()
 
 
-def stage_of(t_B: Tensor, stages: int, num_timesteps: int) -> Tensor:
+def stage_of(t_B: Tensor, stages: int, num_timesteps: float) -> Tensor:
     """The stage [B] of timesteps: t // (T / stages); stage 0 has the least noise."""
     return (t_B.double() * stages / num_timesteps).long().clamp(0, stages - 1)
 

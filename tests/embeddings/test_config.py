@@ -131,3 +131,18 @@ def test_a_caption_that_truncates_the_placeholder_token_is_an_error():
 def test_invalid_settings_are_an_error(settings, message):
     with pytest.raises(UserError, match=message):
         EmbeddingConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "encoders", "has_unet", "message"),
+    [
+        ({"encoders": ["t5"]}, ["clip_l"], True, r"embedding\.encoders=\['t5'\]: the model has clip_l"),
+        ({"encoders": []}, ["clip_l"], True, r"embedding\.encoders=\[\]: the model has clip_l"),
+        ({"per_layer": True}, ["t5"], False, "embedding.per_layer=true is for Stable Diffusion 1 and 2"),
+        ({"init": "cross"}, ["clip_l", "t5"], False, "embedding.init=cross is for Stable Diffusion"),
+        ({"init": "cross", "encoders": ["clip_g"]}, ["clip_l", "clip_g"], True, "embedding.encoders=null"),
+    ],
+)
+def test_settings_that_a_model_does_not_support_are_an_error(settings, encoders, has_unet, message):
+    with pytest.raises(UserError, match=message):
+        EmbeddingConfig(**settings).check_model(encoders, has_unet=has_unet)

@@ -26,25 +26,26 @@ tokenizer/special_tokens_map.json tokenizer/tokenizer_config.json tokenizer/voca
 """.split()
 )
 LISTING = dict.fromkeys(SD15, 1)
+COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 
 
 @pytest.mark.parametrize(("variant", "suffix"), [(None, ""), ("fp16", ".fp16")])
 def test_weights_are_selected_once_as_safetensors_of_the_variant(variant, suffix):
     stems = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
     weights = {f"{stem}{suffix}.safetensors" for stem in stems}
-    assert set(select_pipeline_files(LISTING, variant=variant)) == SETTINGS | weights
+    assert set(select_pipeline_files(LISTING, variant=variant, components=COMPONENTS)) == SETTINGS | weights
 
 
 def test_a_missing_variant_is_reported_with_the_existing_ones():
     with pytest.raises(UserError, match=r"text_encoder exist as fp16, null, not as non_ema"):
-        select_pipeline_files(LISTING, variant="non_ema")
+        select_pipeline_files(LISTING, variant="non_ema", components=COMPONENTS)
 
 
 def test_old_repositories_without_safetensors_have_bin_files():
     old = {name: 1 for name in SD15 if not name.endswith(".safetensors")}
     folders = {"text_encoder": "pytorch_model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
     weights = {f"{folder}/{stem}.bin" for folder, stem in folders.items()}
-    assert set(select_pipeline_files(old, variant=None)) - SETTINGS == weights
+    assert set(select_pipeline_files(old, variant=None, components=COMPONENTS)) - SETTINGS == weights
 
 
 @pytest.mark.parametrize(
@@ -69,9 +70,10 @@ def test_the_tokenizer_can_be_selected_alone():
 
 def test_a_repository_that_is_no_pipeline_is_refused():
     with pytest.raises(UserError, match=r"no model_index\.json"):
-        select_pipeline_files({"config.json": 1}, variant=None)
+        select_pipeline_files({"config.json": 1}, variant=None, components=COMPONENTS)
     with pytest.raises(UserError, match="has no unet"):
-        select_pipeline_files({name: 1 for name in SD15 if not name.startswith("unet/")}, variant=None)
+        without = {name: 1 for name in SD15 if not name.startswith("unet/")}
+        select_pipeline_files(without, variant=None, components=COMPONENTS)
 
 
 def test_flax_weights_alone_are_recognized():
@@ -79,4 +81,4 @@ def test_flax_weights_alone_are_recognized():
         re.sub(r"/(model|pytorch_model|diffusion_pytorch_model)\..*", "/flax_model.msgpack", name) for name in SD15
     ]
     with pytest.raises(UserError, match=r"Flax weights only \(text_encoder/.*msgpack\)"):
-        select_pipeline_files(dict.fromkeys(names, 1), variant=None)
+        select_pipeline_files(dict.fromkeys(names, 1), variant=None, components=COMPONENTS)

@@ -46,10 +46,10 @@ def test_relatives_of_stable_diffusion_are_named(settings, tmp_path, kind):
         load_tokenizers(str(folder))
 
 
-@pytest.mark.parametrize("kind", ["FluxPipeline", "StableDiffusion3Pipeline"])
+@pytest.mark.parametrize("kind", ["FluxFillPipeline", "FluxKontextPipeline", "HunyuanDiTPipeline"])
 def test_models_with_transformers_are_named(tmp_path, kind):
     (tmp_path / "model_index.json").write_text(json.dumps(FLUX | {"_class_name": kind}))
-    with pytest.raises(UserError, match=f"this is a {kind}. Use .* Stable Diffusion 1, 2 or XL"):
+    with pytest.raises(UserError, match=f"this is a {kind}. Use .* Stable Diffusion 1 or 2, Stable Diffusion XL"):
         load(str(tmp_path))
 
 

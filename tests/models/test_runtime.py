@@ -18,7 +18,7 @@ from tests.models.published import GEOMETRY, LAYOUTS
 from tests.tiny import RESOLUTION, tiny_data, tiny_module, tiny_trainer, tiny_unet
 from tinv.errors import UserError
 from tinv.models import load
-from tinv.models.runtime import check_loss_scale, checkpoint_activations, compile_unet
+from tinv.models.runtime import check_loss_scale, checkpoint_activations, compile_denoiser
 
 LAYERS = (GradientCheckpointingLayer, BasicTransformerBlock, ResnetBlock2D)
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
@@ -164,7 +164,7 @@ def test_without_a_compiler_compilation_is_refused_before_the_weights_are_looked
 def compiled(module: torch.nn.Module, monkeypatch, backend) -> torch.nn.Module:
     """torch.compile without code generation, which takes minutes."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    compile_unet(module)
+    compile_denoiser(module)
     return module
 
 
@@ -210,7 +210,7 @@ def test_a_compiled_unet_has_the_gradient_of_the_plain_one():
         return torch.autograd.grad(output.square().mean(), context)[0]
 
     expected = context_gradient()
-    compile_unet(unet)
+    compile_denoiser(unet)
     torch.testing.assert_close(context_gradient(), expected, rtol=1e-3, atol=1e-6 * expected.norm().item())
 
 
@@ -221,10 +221,10 @@ def test_compiled_code_is_reused_by_the_next_run(tmp_path):
 from pathlib import Path
 import torch
 from torch._dynamo.utils import counters
-from tinv.models.runtime import compile_unet, set_compile_cache
+from tinv.models.runtime import compile_denoiser, set_compile_cache
 set_compile_cache(Path({str(tmp_path)!r}))
 layer = torch.nn.Linear(3, 2)
-compile_unet(layer)
+compile_denoiser(layer)
 layer(torch.ones(4, 3)).sum().backward()
 print(counters["aot_autograd"]["autograd_cache_hit"] + counters["inductor"]["fxgraph_cache_hit"])
 """

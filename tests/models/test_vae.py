@@ -169,5 +169,5 @@ def test_a_vae_file_that_lacks_weights_is_refused(folders, other, tmp_path):
 
 def test_latents_with_another_number_of_channels_are_refused(folders, other, tmp_path):
     type(other).from_config({**other.config, "latent_channels": 16}).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"model\.vae=.*have 16 channels, but the U-Net takes 4"):
+    with pytest.raises(UserError, match=r"model\.vae=.*have 16 channels, but the denoiser takes 4"):
         load(str(folders["sd1"]), vae=str(tmp_path))

@@ -14,7 +14,7 @@ from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.models import load
 from tinv.models.conditioning import encode_all_parts, layers_of, route_by_timestep
-from tinv.models.runtime import compile_unet
+from tinv.models.runtime import compile_denoiser
 from tinv.models.sampling import sample_pixels
 from tinv.seeding import normal_pair
 from tinv.token_parts import SlotLayout, part_of
@@ -83,9 +83,9 @@ def test_resumed_run_is_bit_identical_and_must_have_the_same_parts(model, tmp_pa
 def test_stages_layers_and_sdxl_do_not_go_together():
     with pytest.raises(UserError, match=r"timestep_stages.*per_layer"):
         EmbeddingConfig(timestep_stages=2, per_layer=True)
-    EmbeddingConfig(per_layer=True).check_model(1)
+    EmbeddingConfig(per_layer=True).check_model(["clip_l"], has_unet=True)
     with pytest.raises(UserError, match="SDXL"):
-        EmbeddingConfig(per_layer=True).check_model(2)
+        EmbeddingConfig(per_layer=True).check_model(["clip_l", "clip_g"], has_unet=True)
 
 
 # --- per timestep ---------------------------------------------------------------------------------------------------
@@ -225,6 +225,6 @@ def test_compiled_unet_gives_each_layer_its_own_features(tmp_path, batch, monkey
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     folder = str(tiny_pipeline(tmp_path))
     plain, compiled = load(folder), load(folder)
-    compile_unet(compiled.unet)
+    compile_denoiser(compiled.unet)
     for make in (tiny_module, partial(randomized, **LAYERED)):
         torch.testing.assert_close(gradient(make(compiled), batch), gradient(make(plain), batch))

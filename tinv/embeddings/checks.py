@@ -10,7 +10,6 @@ from tinv.concept import Concept, whole_word_regex
 from tinv.errors import UserError
 from tinv.formats.writable_token import check_writable_token
 
-END_OF_WORD = "</w>"
 INITS_FROM_TOKEN = ("word", "phrase", "mean", "cross")
 """The values of `embedding.init` that need `concept.initializer_token`."""
 
@@ -26,7 +25,8 @@ def check_placeholder(concept: Concept, tokenizer: Any) -> None:
     vocabulary = tokenizer.get_vocab()
     suggestion = f"<{concept.slug}>" if not token.startswith("<") else f"<my-{concept.slug}>"
     pieces = tokenize(token, tokenizer)
-    if f"{token}{END_OF_WORD}" in vocabulary or token in tokenizer.all_special_tokens or pieces == [token]:
+    is_word = {f"{token}</w>", f"▁{token}", f"Ġ{token}"} & vocabulary.keys()
+    if is_word or token in tokenizer.all_special_tokens or pieces == [token]:
         raise UserError(
             f"concept.placeholder_token={token!r}: already a token of the tokenizer ({format_tokens(pieces)}), which "
             f"it would hide. Choose one without a meaning, such as {suggestion!r}."
@@ -43,6 +43,7 @@ def check_caption_length(
     tokenizer: Any,
     captions: Mapping[str, str],
     *,
+    limit: int,
     num_vectors: int,
     extra_tokens: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
@@ -50,15 +51,15 @@ def check_caption_length(
 
     Args:
         concept: gives the placeholder token.
-        tokenizer: gives the maximal length.
+        tokenizer: of a text encoder.
         captions: every possible caption, with the file that it comes from.
+        limit: the tokens of a caption that the text encoder reads.
         num_vectors: of the placeholder token.
         extra_tokens: number of vectors of the run's other placeholder tokens, which captions may also contain.
 
     Raises:
         UserError: naming the caption with the least space, its file, and how many vectors would fit.
     """
-    limit = tokenizer.model_max_length - 2
     pattern = re.compile(whole_word_regex(concept.placeholder_token), re.IGNORECASE)
     truncated, worst, most = [], "", limit - num_vectors
     for caption in captions:

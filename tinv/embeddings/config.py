@@ -36,6 +36,9 @@ Norm = Literal["free", "fixed", "soft", "directional"]
 class EmbeddingConfig:
     """The settings of conf/embedding; `init_parameters` creates the vectors."""
 
+    encoders: list[str] | None = None
+    """The text encoders that learn vectors, such as `[t5]`; None is every one that the model has. The others read the
+    placeholder token as ordinary text."""
     num_vectors: int = 1
     """K, the tokens that the concept takes in a prompt; 1 to 8. More hold more detail but cost editability."""
     init: Init = "word"
@@ -146,6 +149,8 @@ class EmbeddingConfig:
         tokenizer: Any,
         captions: Mapping[str, str],
         extra_tokens: Mapping[str, int] = MappingProxyType({}),
+        *,
+        max_tokens: int | None = None,
     ) -> None:
         """Checks with the tokenizer alone, which is fast, that a concept can be learned with these settings.
 
@@ -154,6 +159,7 @@ class EmbeddingConfig:
             tokenizer: of a text encoder.
             captions: every possible caption, with the file that it comes from.
             extra_tokens: number of vectors of each of the run's other placeholder tokens.
+            max_tokens: that the text encoder reads of a caption; None is what its tokenizer says.
 
         Raises:
             UserError: the placeholder token has a meaning, the initializer or its file does not fit, or a caption is
@@ -163,21 +169,38 @@ class EmbeddingConfig:
         if self.init_file is not None:
             read_init_file(self.init_file)
         num_vectors = max(self.num_vectors, self.num_negative_vectors)
-        check_caption_length(concept, tokenizer, captions, num_vectors=num_vectors, extra_tokens=extra_tokens)
+        limit = max_tokens or tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+        check_caption_length(
+            concept, tokenizer, captions, limit=limit, num_vectors=num_vectors, extra_tokens=extra_tokens
+        )
         for word in self.init_words or ():
             check_single_token(word, tokenizer)
         initializer_ids(concept, tokenizer, num_vectors=self.num_vectors, init=self.init)
 
-    def check_model(self, num_text_encoders: int) -> None:
-        """Checks that a model with so many text encoders supports these settings.
+    def check_model(self, encoders: Sequence[str], *, has_unet: bool) -> None:
+        """Checks that a model supports these settings.
+
+        Args:
+            encoders: the model's text encoders.
+            has_unet: whether it is a Stable Diffusion 1, 2 or XL.
 
         Raises:
             UserError: it does not.
         """
-        if self.per_layer and num_text_encoders > 1:
+        if self.encoders is not None and (not self.encoders or not set(self.encoders) <= set(encoders)):
+            raise UserError(
+                f"embedding.encoders={self.encoders}: the model has {', '.join(encoders)}. Choose from them, or set "
+                f"null for all."
+            )
+        if self.per_layer and (len(encoders) > 1 or not has_unet):
             raise UserError(
                 "embedding.per_layer=true is for Stable Diffusion 1 and 2: SDXL has 70 cross-attention layers and two "
-                "text encoders for each. Set embedding=per_timestep or embedding=token."
+                "text encoders for each, and other models have no U-Net. Set embedding=per_timestep or embedding=token."
+            )
+        if self.init == "cross" and (self.encoders is not None or not has_unet):
+            raise UserError(
+                "embedding.init=cross is for Stable Diffusion 1, 2 and XL with embedding.encoders=null. Set "
+                "embedding.init=word."
             )
 
     def init_parameters(
@@ -210,6 +233,8 @@ class EmbeddingConfig:
             outputs = text_encoder_outputs(encode_text, concept.initializer_token or "", widths)
         vectors: dict[str, Tensor] = {}
         for encoder, table in tables.items():
+            if self.encoders is not None and encoder not in self.encoders:
+                continue
             ids = initializer_ids(concept, tokenizers[encoder], num_vectors=self.num_vectors, init=self.init)
             table_VD = table.detach().cpu()
             if self.init == "random":

@@ -20,11 +20,11 @@ from tinv.evaluation.samples import SampleStore, fingerprint, fingerprint_embedd
 from tinv.evaluation.targets import EvaluationTarget
 from tinv.inference.generate import GenerationRequest, load_model, model_settings, sampling_options
 from tinv.models.check_fit import check_fit
-from tinv.models.sampling import DPM, SAMPLERS
+from tinv.models.sampling import DPM, FLOW, SAMPLERS
 from tinv.runs.environment import get_versions
 from tinv.runs.layout import EVALUATION_SAMPLES
 
-_SAMPLING_DEFAULTS = {"num_inference_steps": 25, "guidance_scale": 7.5, "negative_prompt": ""}
+_SAMPLING_DEFAULTS = {"num_inference_steps": 25, "negative_prompt": ""}
 
 
 class ExtraMetrics(Protocol):
@@ -108,11 +108,13 @@ class Evaluator:
             config=config.config,
             device=config.device,
         )
+        is_flow = target.embedding.provenance.get("prediction_type") == FLOW
+        defaults = _SAMPLING_DEFAULTS | ({} if is_flow else {"guidance_scale": 7.5})
         drawing: dict[str, Any] = {
             "embedding": fingerprint_embedding(target.embedding),
             "model": model_settings([target.embedding], request),
-            "sampling": _SAMPLING_DEFAULTS | sampling_options(request),
-            "sampler": SAMPLERS[config.sampler or DPM],
+            "sampling": defaults | sampling_options(request),
+            "sampler": SAMPLERS[config.sampler or (FLOW if is_flow else DPM)],
         }
         prompts, class_noun = list(config.prompts or prompts_for(target.kind)), target.class_noun(config.class_noun)
         images = target.training_images(config.images)
@@ -137,7 +139,7 @@ class Evaluator:
             store.draw(model, target.embedding, drawing, batch_size=config.batch_size)
             samples = store.read()
         if self._extractors is None:
-            self._extractors = located.load().to(model.unet.device)
+            self._extractors = located.load().to(model.denoiser.device)
         references = References.encode(self._extractors, training_images) if training_images else None
         measurement = measure(self._extractors, samples, references, class_noun=class_noun)
         scores = measurement.scores

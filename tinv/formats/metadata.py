@@ -53,7 +53,8 @@ def _build_modelspec(embedding: LearnedEmbedding) -> dict[str, str]:
     """Returns the standard keys that the vectors and the provenance determine."""
     provenance = embedding.provenance
     prediction = {"epsilon": "epsilon", "v_prediction": "v"}.get(provenance.get("prediction_type", ""))
-    architecture = _architecture({name: v_KD.shape[1] for name, v_KD in embedding.vectors.items()}, prediction)
+    widths = {name: vectors_KD.shape[1] for name, vectors_KD in embedding.vectors.items()}
+    architecture = None if provenance.get("prediction_type") == "flow" else _architecture(widths, prediction)
     size = provenance.get("resolution")
     keys = {
         "sai_model_spec": "1.0.1",

@@ -33,7 +33,8 @@ def write(path: Path | str, embedding: LearnedEmbedding, format: str | None = No
     Args:
         path: the file; diffusers' formats write SDXL's second file beside it, and a negative has its own file.
         embedding: the embedding; its vectors are written as float32.
-        format: one of `FORMATS`; None is diffusers', or tinv's own for an extended embedding.
+        format: one of `FORMATS`; None is diffusers', or that with a tensor for each text encoder where diffusers' has
+            no room for them, or tinv's own for an extended embedding.
 
     Returns:
         The files written.
@@ -51,5 +52,7 @@ def write(path: Path | str, embedding: LearnedEmbedding, format: str | None = No
     if format is None and parts(plain):
         return multipart.write(path, embedding)
     chosen = get_format(format or "diffusers")
+    if format is None and frozenset(plain) not in (chosen.encoder_sets or ()):
+        chosen = get_format("sdxl")
     chosen.check(embedding)
     return chosen.save(path, embedding)

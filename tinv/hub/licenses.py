@@ -8,6 +8,8 @@ _LICENSES = {
     "stabilityai/stable-diffusion-2-1": "openrail++",
     "stabilityai/stable-diffusion-2-1-base": "openrail++",
     "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
+    "black-forest-labs/flux.1-dev": "other",
+    "black-forest-labs/flux.1-schnell": "apache-2.0",
     "pkg://tinv/toybox/pipeline": "apache-2.0",
 }
 

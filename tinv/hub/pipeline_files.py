@@ -6,29 +6,27 @@ from collections.abc import Iterable, Sequence
 from tinv.errors import UserError
 from tinv.hub.snapshot import Listing
 
-COMPONENTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae", "scheduler")
+_NUMBERED = [f"{name}{suffix}" for name in ("tokenizer", "text_encoder") for suffix in ("", "_2", "_3")]
+COMPONENTS = (*_NUMBERED, "unet", "transformer", "vae", "scheduler")
 """The components of a pipeline that a run uses; not, for example, the safety checker."""
 
 FLAX_REMEDY = (
     "it has Flax weights only ({}), which tinv cannot load. Give the same model with weights of PyTorch: "
     "model.safetensors, diffusion_pytorch_model.safetensors"
 )
-_REQUIRED = frozenset(COMPONENTS) - {"tokenizer_2", "text_encoder_2"}
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)[.-].*")
 _CONFIG = re.compile(r"[^/]+\.(json|txt|model)")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _INDEX = ".index."
 
 
-def select_pipeline_files(
-    listing: Listing, *, variant: str | None, components: Iterable[str] = COMPONENTS
-) -> list[str]:
+def select_pipeline_files(listing: Listing, *, variant: str | None, components: Iterable[str]) -> list[str]:
     """Returns the files of a pipeline's repository that its components are loaded from.
 
     Args:
         listing: all files of the repository.
         variant: of the weights, e.g. fp16; None is the default weights.
-        components: subfolders of the repository; optional ones may be missing.
+        components: subfolders of the repository.
 
     Raises:
         UserError: this is no pipeline, or it lacks a component or the variant.
@@ -37,7 +35,7 @@ def select_pipeline_files(
     files = ["model_index.json"]
     for component in components:
         names = [name.removeprefix(f"{component}/") for name in listing if name.startswith(f"{component}/")]
-        if not names and component in _REQUIRED:
+        if not names:
             raise UserError(f"it has no {component}")
         files += select_component_files(names, variant=variant, prefix=f"{component}/")
     return files

@@ -14,7 +14,7 @@ from tinv.formats import LearnedEmbedding
 from tinv.formats.negative import split_negative
 from tinv.models.base import LatentDiffusion
 from tinv.models.check_fit import check_fit
-from tinv.models.sampling import DPM, build_scheduler
+from tinv.models.sampling import build_scheduler
 from tinv.runs.files import write_folder_atomically
 from tinv.silence import quiet
 from tinv.token_parts import describe_parts, parts
@@ -45,7 +45,9 @@ def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: Latent
                 f"Rename one with --token, or export two pipelines."
             )
     with quiet():
-        pipeline = model.pipeline(build_scheduler(DPM, model.scheduler.config))
+        pipeline = model.pipeline(build_scheduler(None, model))
+        if not hasattr(pipeline, "load_textual_inversion"):
+            raise UserError(f"{model.family.pipeline} cannot load learned tokens, so none is exported with them.")
         for tokenizer, encoder, role in zip(
             model.family.tokenizers, model.family.text_encoders, model.tables, strict=True
         ):
@@ -87,6 +89,8 @@ def _add_tokens(
     pipeline.register_modules(**{tokenizer_name: tokenizer, encoder_name: encoder})
     for embedding in learned:
         token = embedding.placeholder_token
+        if role not in embedding.vectors:
+            continue
         if {token.lower(), f"{token.lower()}</w>"} & tokenizer.get_vocab().keys():
             raise UserError(
                 f"{token} is a token of the model's own vocabulary, which the pipeline would lose. Rename it with "
@@ -98,7 +102,7 @@ def _add_tokens(
 
 def _readme(learned: Sequence[LearnedEmbedding], model: LatentDiffusion) -> str:
     rows = "\n".join(_table_row(embedding) for embedding in learned)
-    kind = "StableDiffusionXLPipeline" if len(model.tables) > 1 else "StableDiffusionPipeline"
+    kind = model.family.pipeline
     revision = f" at revision {model.revision}" if model.revision else ""
     return f"""# {model.name} with {", ".join(embedding.placeholder_token for embedding in learned)}
 

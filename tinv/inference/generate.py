@@ -16,7 +16,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models import LatentDiffusion, load
 from tinv.models.check_fit import check_fit
-from tinv.models.sampling import DPM, check_sampler, generate_images
+from tinv.models.sampling import check_sampler, generate_images
 from tinv.runs.files import write_atomically
 from tinv.runs.image_grid import draw_grid
 from tinv.runs.layout import HYDRA_CONFIG
@@ -153,13 +153,13 @@ def sampling_options(request: GenerationRequest) -> dict[str, Any]:
     """Returns the options of the request, else those of the first run's samples; missing ones have defaults."""
     samples = (_run_config(request).get("callbacks") or {}).get("samples") or {}
     names = ("num_inference_steps", "guidance_scale", "negative_prompt")
-    options = {name: samples[name] for name in names if name in samples}
+    options = {name: samples[name] for name in names if samples.get(name) is not None}
     options |= {name: value for name in names if (value := getattr(request, name)) is not None}
     if options.get("num_inference_steps", 1) < 1:
         raise UserError(f"--num-inference-steps={options['num_inference_steps']}: must be 1 or more.")
     if request.sampler is not None:
         check_sampler(request.sampler)
-    return options if request.sampler in (None, DPM) else {**options, "sampler": request.sampler}
+    return options if request.sampler is None else {**options, "sampler": request.sampler}
 
 
 def _run_config(request: GenerationRequest) -> dict[str, Any]:

@@ -5,22 +5,45 @@ B batch, C latent channels, H W image height and width, h w latent height and wi
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from tinv.diffusion.process import DDPMProcess
+from tinv.diffusion.process import NoiseProcess
 from tinv.formats import encoder_of_width
 from tinv.hub.licenses import find_license
 from tinv.models import vae as latents
+from tinv.models.prompt_encoding import PromptEncoder
+from tinv.models.schedulers import ddpm_process
 from tinv.models.text_encoder import TextEncoder
 from tinv.models.vae import OffloadedModule
+from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
+
+
+def latent_resolution(denoiser: Mapping[str, Any], vae: Mapping[str, Any]) -> int:
+    """The pixels of the denoiser's `sample_size`, which counts those of latents."""
+    return int(denoiser["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1))
+
+
+def guidance_arguments(
+    model: "LatentDiffusion", positive: Conditioning, negative: Conditioning | None, scale: float
+) -> dict[str, Any]:
+    """The pipeline's arguments for classifier-free guidance; no `negative` turns it off."""
+    arguments = {**prompt_arguments(positive), "guidance_scale": scale}
+    return arguments if negative is None else arguments | prompt_arguments(negative, prefix="negative_")
+
+
+def prompt_arguments(conditioning: Conditioning, *, prefix: str = "") -> dict[str, Tensor]:
+    """The conditioning under the names of the pipelines' arguments."""
+    pooled = {} if conditioning.pooled is None else {f"{prefix}pooled_prompt_embeds": conditioning.pooled}
+    return {f"{prefix}prompt_embeds": conditioning.hidden} | pooled
 
 
 @dataclass(frozen=True)
@@ -28,16 +51,53 @@ class Family:
     """The components of a kind of model and how they are called. Each family is one file of tinv/models."""
 
     title: str
+    pipeline: str
+    """The class of diffusers' pipeline, which draws samples."""
     text_encoders: Mapping[str, str]
     """Component name, as in diffusers' pipelines -> class of transformers."""
     roles: tuple[str, ...] | None
     """What files call the vectors of each text encoder, e.g. `clip_l`. None: the encoder's width decides."""
     encode_text: Callable[["LatentDiffusion", Sequence[str], Vectors], Conditioning]
     predict: Callable[["LatentDiffusion", Tensor, Tensor, Conditioning, Tensor], Tensor]
-    build_pipeline: Callable[["LatentDiffusion", Mapping[str, Any]], Any]
-    """The diffusers pipeline of a model's components."""
-    force_zeros_for_empty_prompt: bool = False
-    """The default of the setting of this name in model_index.json."""
+    sampling_arguments: Callable[["LatentDiffusion", Conditioning, Conditioning | None, float], dict[str, Any]] = (
+        guidance_arguments
+    )
+    """The pipeline's arguments for a conditioning, that of the negative prompt, and a guidance scale."""
+    unpack_latents: Callable[[Tensor, int, int, int], Tensor] | None = None
+    """Latents [B, C, h, w] of what the pipeline returns for `output_type="latent"`, an image height and width, and the
+    pixels in a latent pixel; None if they are the same."""
+    guidance_scale: float = 7.5
+    """The usual one, for samples."""
+    last_timestep: float = 1000
+    """The denoiser's argument `timestep` for pure noise."""
+    max_sequence_length: int | None = None
+    """The tokens that `encode_prompt` reads with a text encoder that is no CLIP."""
+    denoiser: tuple[str, str] = ("unet", "UNet2DConditionModel")
+    """The component name and the class of diffusers."""
+    vae_class: str = "AutoencoderKL"
+    scheduler_class: str = "DDPMScheduler"
+    noise_process: Callable[[Any], NoiseProcess] = ddpm_process
+    """The noise process of a scheduler."""
+    resolution: Callable[[Mapping[str, Any], Mapping[str, Any]], int] = latent_resolution
+    """The side in pixels of training images, from the configurations of the denoiser and the VAE."""
+    latent_channels: Callable[[Any], int] = attrgetter("in_channels")
+    """The channels of the latents, from the configuration of the denoiser."""
+    pipeline_options: Mapping[str, Any] = field(default_factory=dict)
+    """What the pipeline is built with beside its components."""
+    pipeline_settings: Mapping[str, Any] = field(default_factory=dict)
+    """The settings of the pipeline that model_index.json may override, with their defaults."""
+
+    def max_caption_tokens(self, tokenizer: Any) -> int:
+        """The tokens that a caption may have to be read whole, without those at its start and end."""
+        length: int = tokenizer.model_max_length
+        if self.max_sequence_length is not None and not isinstance(tokenizer, CLIPTokenizer):
+            length = self.max_sequence_length
+        return length - int(tokenizer.num_special_tokens_to_add())
+
+    @property
+    def has_unet(self) -> bool:
+        """Whether the denoiser is the U-Net of Stable Diffusion, which some methods need."""
+        return self.denoiser[0] == "unet"
 
     @property
     def tokenizers(self) -> tuple[str, ...]:
@@ -47,7 +107,8 @@ class Family:
     @property
     def modules(self) -> dict[str, str]:
         """The components that have weights, and their classes."""
-        return {**self.text_encoders, "vae": "AutoencoderKL", "unet": "UNet2DConditionModel"}
+        component, class_name = self.denoiser
+        return {**self.text_encoders, "vae": self.vae_class, component: class_name}
 
     def encoder_roles(self, widths: Sequence[int]) -> tuple[str, ...]:
         """The role of each text encoder, given the widths of their token embeddings."""
@@ -57,11 +118,12 @@ class Family:
 class LatentDiffusion(nn.Module):
     """A frozen text-to-image model in which prompts can contain learned tokens.
 
-    Components have diffusers' names: `unet`, `vae`, `scheduler`, `tokenizer`, `text_encoder`, `text_encoder_2` ...
+    Components have diffusers' names: `unet` or `transformer`, `vae`, `scheduler`, `tokenizer`, `text_encoder` ...
     """
 
-    unet: UNet2DConditionModel
-    scheduler: DDPMScheduler
+    unet: Any
+    transformer: Any
+    scheduler: Any
 
     def __init__(
         self,
@@ -70,36 +132,33 @@ class LatentDiffusion(nn.Module):
         *,
         name: str,
         revision: str | None = None,
-        force_zeros_for_empty_prompt: bool | None = None,
+        pipeline_settings: Mapping[str, Any] | None = None,
     ):
         """Freeze all components and make room for learned tokens in every text encoder.
 
         Args:
             family: what kind of model this is.
             components: by diffusers' names. Tokenizers are only read; the token embedding of each text encoder is
-                replaced by a `TokenLookup` with the same weight; any scheduler of diffusers gives the noise schedule.
+                replaced by a `TokenLookup` with the same weight; the scheduler gives the noise schedule.
             name: what was loaded, as the user wrote it; recorded in files.
             revision: the commit of the Hub, if the model came from there.
-            force_zeros_for_empty_prompt: whether an empty negative prompt is encoded as zeros instead of as the
-                features of an empty text; None is the family's default.
+            pipeline_settings: override those of the family, for example `force_zeros_for_empty_prompt` of SDXL.
         """
         super().__init__()
         self.family, self.name, self.revision = family, name, revision
         for component, value in components.items():
             if component != "vae":
                 setattr(self, component, value)
-        self.offloaded_vae: OffloadedModule[AutoencoderKL] = OffloadedModule(components["vae"])
-        if force_zeros_for_empty_prompt is None:
-            force_zeros_for_empty_prompt = family.force_zeros_for_empty_prompt
-        self.force_zeros_for_empty_prompt = force_zeros_for_empty_prompt
+        self.offloaded_vae: OffloadedModule[Any] = OffloadedModule(components["vae"])
+        self.pipeline_settings = {**family.pipeline_settings, **(pipeline_settings or {})}
         encoders = [components[component] for component in family.text_encoders]
         roles = family.encoder_roles([encoder.get_input_embeddings().embedding_dim for encoder in encoders])
         self.text_encoders = {
             role: TextEncoder(role, tokenizer=components[tokenizer], encoder=encoder)
             for role, tokenizer, encoder in zip(roles, family.tokenizers, encoders, strict=True)
         }
-        self._process = DDPMProcess(self.scheduler.alphas_cumprod.float(), self.scheduler.config.prediction_type)
-        for module in (self.unet, self.vae, *encoders):
+        self._process = family.noise_process(self.scheduler)
+        for module in (self.denoiser, self.vae, *encoders):
             module.requires_grad_(False).eval()
         self.eval()
         self.fingerprint = self._fingerprint()
@@ -110,12 +169,22 @@ class LatentDiffusion(nn.Module):
         return super().train(False)
 
     @property
-    def vae(self) -> AutoencoderKL:
+    def denoiser(self) -> Any:
+        """The U-Net or transformer that predicts noise."""
+        return getattr(self, self.family.denoiser[0])
+
+    @property
+    def is_guidance_distilled(self) -> bool:
+        """Whether the denoiser takes the guidance scale as an input, so that samples need no negative prompt."""
+        return bool(self.denoiser.config.get("guidance_embeds"))
+
+    @property
+    def vae(self) -> Any:
         """The VAE. `to` does not move it: it waits on the CPU until `offloaded_vae` is used."""
         return self.offloaded_vae.module
 
     @property
-    def tokenizers(self) -> dict[str, CLIPTokenizer]:
+    def tokenizers(self) -> dict[str, Any]:
         """The tokenizer of each text encoder, by role."""
         return {role: encoder.tokenizer for role, encoder in self.text_encoders.items()}
 
@@ -126,16 +195,19 @@ class LatentDiffusion(nn.Module):
 
     @property
     def resolution(self) -> int:
-        """The side in pixels of the square images that the U-Net was trained on."""
-        return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        """The side in pixels of the square images that the denoiser was trained on."""
+        return self.family.resolution(self.denoiser.config, self.vae.config)
 
     @property
-    def noise_process(self) -> DDPMProcess:
-        """The noise process on the U-Net's device. It is no buffer, so it stays float32 in every precision."""
-        if self._process.alphas_cumprod.device != self.unet.device:
-            alphas_cumprod = self._process.alphas_cumprod.to(self.unet.device)
-            self._process = replace(self._process, alphas_cumprod=alphas_cumprod)
+    def noise_process(self) -> NoiseProcess:
+        """The noise process on the denoiser's device. It is no buffer, so it stays float32 in every precision."""
+        self._process = self._process.to(self.denoiser.device)
         return self._process
+
+    @property
+    def force_zeros_for_empty_prompt(self) -> bool:
+        """Whether an empty negative prompt is encoded as zeros instead of as the features of an empty text."""
+        return bool(self.pipeline_settings.get("force_zeros_for_empty_prompt"))
 
     def metadata(self) -> dict[str, str]:
         """What a file of a learned embedding tells about the model it was trained with."""
@@ -157,7 +229,7 @@ class LatentDiffusion(nn.Module):
             return latents.decode(vae, x_BChw)
 
     def sample_latents(self, moments_B2Chw: Tensor, noise_BChw: Tensor) -> Tensor:
-        """Latents [B, C, h, w] drawn from the posterior and scaled as the U-Net expects them."""
+        """Latents [B, C, h, w] drawn from the posterior and scaled as the denoiser expects them."""
         return latents.sample(self.vae, moments_B2Chw, noise_BChw)
 
     def encode_text(self, captions: Sequence[str], vectors: Vectors) -> Conditioning:
@@ -168,16 +240,26 @@ class LatentDiffusion(nn.Module):
         return self.family.encode_text(self, captions, vectors)
 
     def predict(self, x_t_BChw: Tensor, t_B: Tensor, conditioning: Conditioning, geometry_B6: Tensor) -> Tensor:
-        """The U-Net's output [B, C, h, w] for noisy latents.
+        """The denoiser's output [B, C, h, w] for noisy latents.
 
         SDXL also reads the geometry: original size, crop offset and target size in pixels.
         """
         return self.family.predict(self, x_t_BChw, t_B, conditioning, geometry_B6)
 
-    def pipeline(self, scheduler: Any) -> Any:
-        """The diffusers pipeline of these components, with another scheduler."""
+    @cached_property
+    def prompt_encoder(self) -> PromptEncoder:
+        """Encodes prompts as the pipeline does."""
+        return PromptEncoder(self)
+
+    def pipeline(self, scheduler: Any, **replaced: Any) -> Any:
+        """The diffusers pipeline of these components, with another scheduler and with replaced components."""
+        import diffusers
+
         components = {name: getattr(self, name) for name in (*self.family.tokenizers, *self.family.modules)}
-        return self.family.build_pipeline(self, {**components, "scheduler": scheduler})
+        with quiet():
+            pipeline = getattr(diffusers, self.family.pipeline)
+        settings = {**self.family.pipeline_options, **self.pipeline_settings}
+        return pipeline(**{**components, "scheduler": scheduler, **replaced}, **settings)
 
     def _fingerprint(self) -> str:
         """12 hex digits that identify the model, from the configurations and the first values of every tensor.

@@ -5,20 +5,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+import transformers
+from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from tinv.errors import UserError
 from tinv.models.base import Family
 from tinv.models.checkpoint import UNET, VAE, read_checkpoint
 from tinv.models.vae import vae_dtype
 
-_CLASSES: dict[str, Any] = {
-    cls.__name__: cls for cls in (AutoencoderKL, CLIPTextModel, CLIPTextModelWithProjection, UNet2DConditionModel)
-}
+
+def class_of(name: str) -> Any:
+    """The class of a component, which is of transformers or of diffusers."""
+    return getattr(transformers, name, None) or getattr(diffusers, name)
 
 
 def load_modules(
@@ -48,7 +50,7 @@ def load_modules(
         UserError: a component lacks weights, or the configurations are of another model.
         Exception: whatever the libraries raise for missing or broken files.
     """
-    classes = {component: _CLASSES[family.modules[component]] for component in names}
+    classes = {component: class_of(family.modules[component]) for component in names}
     if weights.is_dir():
         return {
             component: _from_folder(cls, weights, component, variant=variant, dtype=dtype, setting=setting)
@@ -65,7 +67,7 @@ def load_modules(
     }
 
 
-def load_vae(path: Path, configs: Path, *, dtype: torch.dtype) -> AutoencoderKL:
+def load_vae(path: Path, configs: Path, *, dtype: torch.dtype) -> Any:
     """A VAE from a folder or file of its own, or from the single file of a model; float32 if float16 would overflow.
 
     `configs` has the VAE's configuration in its folder `vae`, for a file.
@@ -81,15 +83,15 @@ def load_vae(path: Path, configs: Path, *, dtype: torch.dtype) -> AutoencoderKL:
     return _from_folder(AutoencoderKL, path, "", variant=None, dtype=dtype, setting="model.vae")
 
 
-def load_scheduler(folder: Path) -> DDPMScheduler:
-    """The noise schedule; the configuration of any diffusers scheduler has it."""
-    return DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+def load_scheduler(folder: Path, family: Family) -> Any:
+    """The scheduler of a pipeline, as the family's class; the configuration of any DDPM scheduler fits any other's."""
+    return class_of(family.scheduler_class).from_pretrained(folder, subfolder="scheduler")
 
 
 def _from_folder(
     cls: Any, folder: Path, subfolder: str, *, variant: str | None, dtype: torch.dtype, setting: str
 ) -> Any:
-    if cls is AutoencoderKL:
+    if subfolder in ("vae", ""):
         dtype = vae_dtype(dtype, cls.load_config(folder, subfolder=subfolder or None))
     options = {"subfolder": subfolder} if subfolder else {}
     module, report = cls.from_pretrained(folder, **options, variant=variant, dtype=dtype, output_loading_info=True)

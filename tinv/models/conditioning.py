@@ -31,6 +31,7 @@ from tinv.token_parts import (
 from tinv.types import Batch, Conditioning, Vectors
 
 _ARGUMENTS = ("sample", "timestep", "encoder_hidden_states")
+"""Those that a U-Net is called with by position; transformers are called by name."""
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")
 _ROUTED_BY_LAYER: WeakSet[nn.Module] = WeakSet()
 """U-Nets whose layers select their own slice of the conditioning."""
@@ -76,36 +77,41 @@ def encode_all_parts(
 
 
 @contextmanager
-def route_by_timestep(unet: nn.Module, stages: int, num_timesteps: int) -> Iterator[None]:
-    """While the block runs, the U-Net uses, of the conditioning of all stages, that of its timestep's stage."""
+def route_by_timestep(denoiser: nn.Module, stages: int, last_timestep: float) -> Iterator[None]:
+    """While the block runs, the denoiser uses, of the conditioning of all stages, that of its timestep's stage.
+
+    `last_timestep` is what the denoiser gets for pure noise.
+    """
     if stages == 1:
         yield
         return
-    handle = add_timestep_routing(unet, stages, num_timesteps)
+    handle = add_timestep_routing(denoiser, stages, last_timestep)
     try:
         yield
     finally:
         handle.remove()
 
 
-def add_timestep_routing(unet: nn.Module, stages: int, num_timesteps: int) -> Any:
+def add_timestep_routing(denoiser: nn.Module, stages: int, last_timestep: float) -> Any:
     """Does what `route_by_timestep` does until the returned handle is removed."""
 
     def select(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
         arguments = {**dict(zip(_ARGUMENTS, positional)), **named}
-        t_B = torch.as_tensor(arguments["timestep"]).expand(len(arguments["sample"]))
-        stage_B = stage_of(t_B, stages, num_timesteps)
+        t_B = torch.as_tensor(arguments["timestep"]).expand(len(arguments["encoder_hidden_states"]))
+        stage_B = stage_of(t_B, stages, last_timestep)
         arguments["encoder_hidden_states"] = _at_stage(arguments["encoder_hidden_states"], stage_B, stages)
         added: Mapping[str, Tensor] | None = arguments.get("added_cond_kwargs")
         if added and "text_embeds" in added:
             arguments["added_cond_kwargs"] = {**added, "text_embeds": _at_stage(added["text_embeds"], stage_B, stages)}
+        if arguments.get("pooled_projections") is not None:
+            arguments["pooled_projections"] = _at_stage(arguments["pooled_projections"], stage_B, stages)
         return (), arguments
 
-    return unet.register_forward_pre_hook(select, with_kwargs=True)
+    return denoiser.register_forward_pre_hook(select, with_kwargs=True)
 
 
 def layers_of(unet: nn.Module) -> tuple[str, ...]:
-    """The names of the cross-attention layers, in the order in which an image passes them."""
+    """The names of a U-Net's cross-attention layers, in the order in which an image passes them."""
     names = [name for name, part in unet.named_modules() if isinstance(part, Attention) and part.is_cross_attention]
     return tuple(sorted(names, key=lambda name: _BLOCKS.index(name.partition(".")[0])))
 

@@ -8,9 +8,13 @@ from typing import Any
 from tinv.diffusion.process import PREDICTION_TYPES
 from tinv.errors import UserError
 from tinv.models.base import Family
+from tinv.models.flux1 import FLUX1
 from tinv.models.stable_diffusion import STABLE_DIFFUSION
 from tinv.models.stable_diffusion_xl import STABLE_DIFFUSION_XL
 
+_FAMILIES = (FLUX1,)
+TRANSFORMERS = {family.pipeline: family for family in _FAMILIES}
+"""The families without a U-Net, by the class of their pipeline."""
 REFINER = "the refiner of SDXL, which has the second text encoder alone"
 LCM = "a distilled (LCM) model, whose U-Net also needs the guidance scale"
 _OTHER_INPUTS = {9: "an inpainting model", 8: "an image editing model", 7: "an upscaler", 5: "a depth model"}
@@ -26,20 +30,28 @@ def recognize_pipeline(folder: Path, *, name: str) -> Family:
     kind = index.get("_class_name", "something else")
     pairs = {key: value for key, value in index.items() if isinstance(value, list) and len(value) == 2}
     classes = {key: class_name for key, (_, class_name) in pairs.items() if class_name}
-    if "unet" not in classes or "vae" not in classes:
+    if "unet" in classes:
+        if "text_encoder" not in classes:
+            raise unsupported(name, REFINER if "text_encoder_2" in classes else kind)
+        family = STABLE_DIFFUSION_XL if "text_encoder_2" in classes else STABLE_DIFFUSION
+    elif kind in TRANSFORMERS:
+        family = TRANSFORMERS[kind]
+    else:
         raise unsupported(name, f"a {kind}")
-    if "text_encoder" not in classes:
-        raise unsupported(name, REFINER if "text_encoder_2" in classes else kind)
-    family = STABLE_DIFFUSION_XL if "text_encoder_2" in classes else STABLE_DIFFUSION
     for component, class_name in family.modules.items():
-        if classes[component] != class_name:
-            raise unsupported(name, f"a {kind} whose {component} is a {classes[component]}")
-    unet = read_json(folder / "unet" / "config.json", name=name)
-    texts = [read_json(folder / component / "config.json", name=name) for component in family.text_encoders]
-    _check_unet(unet, texts, name=name)
+        if classes.get(component) != class_name:
+            raise unsupported(name, f"a {kind} whose {component} is a {classes.get(component)}")
+    for component in family.tokenizers:
+        if component not in classes:
+            raise unsupported(name, f"a {kind} without its {component}")
+    if family.has_unet:
+        unet = read_json(folder / "unet" / "config.json", name=name)
+        texts = [read_json(folder / component / "config.json", name=name) for component in family.text_encoders]
+        _check_unet(unet, texts, name=name)
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json", name=name)
     kind, prediction = scheduler.get("_class_name", ""), scheduler.get("prediction_type", "epsilon")
-    if kind.startswith(("FlowMatch", "EDM")) or prediction not in PREDICTION_TYPES:
+    is_known = not kind.startswith(("FlowMatch", "EDM")) and prediction in PREDICTION_TYPES
+    if not (is_known if family.has_unet else kind == family.scheduler_class):
         raise unsupported(name, f"a model that predicts {prediction} with a {kind}")
     return family
 
@@ -69,8 +81,9 @@ def purpose(channels: int) -> str:
 
 def unsupported(name: str, kind: str) -> UserError:
     """The error that a model is of a kind that cannot be trained."""
+    titles = [family.title for family in (STABLE_DIFFUSION, STABLE_DIFFUSION_XL, *_FAMILIES)]
     return UserError(
-        f"model.pretrained={name}: this is {kind}. Use a text-to-image model of Stable Diffusion 1, 2 or XL."
+        f"model.pretrained={name}: this is {kind}. Use a text-to-image model of one of these: {', '.join(titles)}."
     )
 
 

@@ -1,20 +1,22 @@
 """Loads a published model from a folder, a single file or the Hub."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from transformers import CLIPTokenizer
+from transformers import CLIPTextConfig
 
+from tinv.diffusion.process import NoiseProcess
 from tinv.errors import UserError
-from tinv.models.base import LatentDiffusion
-from tinv.models.components import load_modules, load_scheduler, load_vae
+from tinv.models.base import Family, LatentDiffusion
+from tinv.models.components import class_of, load_modules, load_scheduler, load_vae
 from tinv.models.families import read_json
 from tinv.models.model_files import ModelFiles, fetch_weights, find_model, locate_component
-from tinv.models.runtime import check_runtime, prepare
+from tinv.models.runtime import check_attention, check_runtime, prepare
 from tinv.silence import explained_errors
 
-_TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
-"""Either is a complete tokenizer; transformers builds an empty one if both are missing."""
+_TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",), ("spiece.model",), ("tokenizer.model",))
+"""Each is a complete tokenizer; transformers builds an empty one if all are missing."""
 
 
 def load(
@@ -44,9 +46,9 @@ def load(
             None is those of Stable Diffusion 1.5 or XL from the Hub.
         dtype: the precision of the frozen weights. The learned vectors and the loss are float32 in any case, and so
             is a VAE that float16 would overflow.
-        attention: what computes the U-Net's attention: torch, or xformers.
+        attention: what computes the denoiser's attention: torch, or xformers for a U-Net.
         gradient_checkpointing: recompute activations in the backward pass instead of saving them; same gradients.
-        compile: the U-Net's training step, for one shape of batches.
+        compile: the denoiser's training step, for one shape of batches.
         tf32: faster float32 matrix products of less precision, in the whole process.
 
     Raises:
@@ -55,6 +57,7 @@ def load(
     """
     check_runtime(attention=attention, compile=compile)
     files = find_model(pretrained, revision=revision, config=config)
+    check_attention(attention, has_unet=files.family.has_unet)
     tokenizers = tokenizers_of(files, tokenizer)
     torch_dtype = getattr(torch, dtype)
     vae_path = locate_component(vae, setting="model.vae", component="vae") if vae else None
@@ -65,14 +68,15 @@ def load(
         modules = load_modules(
             weights, files.configs, family, names, variant=variant, dtype=torch_dtype, name=pretrained
         )
-        scheduler = load_scheduler(files.configs)
+        scheduler = load_scheduler(files.configs, family)
     if vae_path:
         with explained_errors("model.vae", str(vae_path)):
             modules["vae"] = load_vae(vae_path, files.configs, dtype=torch_dtype)
-        channels, expected = modules["vae"].config.latent_channels, modules["unet"].config.in_channels
+        channels = modules["vae"].config.latent_channels
+        expected = family.latent_channels(modules[family.denoiser[0]].config)
         if channels != expected:
             raise UserError(
-                f"model.vae={vae_path}: its latents have {channels} channels, but the U-Net takes {expected}. Use a "
+                f"model.vae={vae_path}: its latents have {channels} channels, but the denoiser takes {expected}. Use a "
                 f"VAE for this kind of model."
             )
     index = read_json(files.configs / "model_index.json", name=pretrained)
@@ -81,21 +85,46 @@ def load(
         {**dict(zip(family.tokenizers, tokenizers.values(), strict=True)), **modules, "scheduler": scheduler},
         name=pretrained,
         revision=files.revision,
-        force_zeros_for_empty_prompt=index.get("force_zeros_for_empty_prompt"),
+        pipeline_settings={key: index[key] for key in family.pipeline_settings if key in index},
     )
     prepare(model, attention=attention, gradient_checkpointing=gradient_checkpointing, compile=compile, tf32=tf32)
     return model
 
 
+@dataclass(frozen=True)
+class ModelDescription:
+    """What the configurations of a model say."""
+
+    family: Family
+    tokenizers: dict[str, Any]
+    """By the role of the text encoder."""
+    noise_process: NoiseProcess
+
+
+def describe(
+    pretrained: str, *, revision: str | None = None, tokenizer: str | None = None, config: str | None = None
+) -> ModelDescription:
+    """The description of a model, without any weights; takes the arguments of `load`.
+
+    Raises:
+        UserError: as `load`, as far as that shows without the weights.
+    """
+    files = find_model(pretrained, revision=revision, config=config)
+    tokenizers = tokenizers_of(files, tokenizer)
+    with explained_errors("model.pretrained", pretrained):
+        scheduler = load_scheduler(files.configs, files.family)
+    return ModelDescription(files.family, tokenizers, files.family.noise_process(scheduler))
+
+
 def load_tokenizers(
     pretrained: str, *, revision: str | None = None, tokenizer: str | None = None, config: str | None = None
-) -> dict[str, CLIPTokenizer]:
+) -> dict[str, Any]:
     """The tokenizer of each text encoder, by role, without any weights; takes the arguments of `load`.
 
     Raises:
         UserError: as `load`, as far as that shows without the weights.
     """
-    return tokenizers_of(find_model(pretrained, revision=revision, config=config), tokenizer)
+    return describe(pretrained, revision=revision, tokenizer=tokenizer, config=config).tokenizers
 
 
 def fetch(
@@ -119,15 +148,15 @@ def fetch(
         locate_component(vae, setting="model.vae", component="vae")
 
 
-def tokenizers_of(files: ModelFiles, other: str | None) -> dict[str, CLIPTokenizer]:
+def tokenizers_of(files: ModelFiles, other: str | None) -> dict[str, Any]:
     """The tokenizer of each text encoder of a model, by role; `other` is the value of `model.tokenizer`.
 
     Raises:
         UserError: one is incomplete, or has tokens that the text encoder does not have.
     """
-    family = files.family
-    configs = [read_json(files.configs / name / "config.json", name=files.name) for name in family.text_encoders]
-    roles = family.encoder_roles([config.get("hidden_size", 512) for config in configs])
+    family, index = files.family, read_json(files.configs / "model_index.json", name=files.name)
+    configs = [_text_config(files, component) for component in family.text_encoders]
+    roles = family.encoder_roles([config.hidden_size for config in configs])
     folders = [files.configs / name for name in family.tokenizers]
     setting, value = ("model.tokenizer", other) if other else ("model.pretrained", files.name)
     if other:
@@ -138,16 +167,23 @@ def tokenizers_of(files: ModelFiles, other: str | None) -> dict[str, CLIPTokeniz
                 f"folder of a pipeline."
             )
     tokenizers = {}
-    for role, folder, config in zip(roles, folders, configs, strict=True):
-        if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZER_FILES):
+    for role, name, folder, config in zip(roles, family.tokenizers, folders, configs, strict=True):
+        if not any(all((folder / file).is_file() for file in files_of) for files_of in _TOKENIZER_FILES):
             raise UserError(f"{setting}={value}: {folder} has no complete tokenizer: vocab.json and merges.txt.")
         with explained_errors(setting, value):
-            tokenizer = CLIPTokenizer.from_pretrained(folder)
-        tokenizer.model_max_length = min(tokenizer.model_max_length, config.get("max_position_embeddings", 77))
-        if max(tokenizer.get_vocab().values()) >= (size := config.get("vocab_size", 49408)):
+            tokenizer = class_of(index[name][1]).from_pretrained(folder)
+        if isinstance(config, CLIPTextConfig):
+            tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
+        if max(tokenizer.get_vocab().values()) >= config.vocab_size:
             raise UserError(
-                f"{setting}={value}: the tokenizer has {len(tokenizer)} tokens, but the text encoder {size}. Give the "
-                f"tokenizer that belongs to the model."
+                f"{setting}={value}: the tokenizer has {len(tokenizer)} tokens, but the text encoder "
+                f"{config.vocab_size}. Give the tokenizer that belongs to the model."
             )
         tokenizers[role] = tokenizer
     return tokenizers
+
+
+def _text_config(files: ModelFiles, component: str) -> Any:
+    """The configuration of a text encoder, with the defaults of its class."""
+    config = read_json(files.configs / component / "config.json", name=files.name)
+    return class_of(files.family.text_encoders[component]).config_class.from_dict(config).get_text_config()

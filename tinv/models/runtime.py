@@ -39,6 +39,16 @@ def check_runtime(*, attention: AttentionKind, compile: bool) -> None:
         )
 
 
+def check_attention(attention: AttentionKind, *, has_unet: bool) -> None:
+    """Refuse xformers for a denoiser that is no U-Net.
+
+    Raises:
+        UserError: it is none.
+    """
+    if attention == "xformers" and not has_unet:
+        raise UserError("model.attention=xformers: is for Stable Diffusion 1, 2 and XL. Set model.attention=sdpa.")
+
+
 def check_loss_scale(dtype: str | None, precision: str | int | None) -> None:
     """Refuse float16 without a scaled loss: most gradients would be too small for float16 and become zero.
 
@@ -54,9 +64,7 @@ def check_loss_scale(dtype: str | None, precision: str | int | None) -> None:
         )
 
 
-def prepare(
-    model: nn.Module, *, attention: AttentionKind, gradient_checkpointing: bool, compile: bool, tf32: bool
-) -> None:
+def prepare(model: Any, *, attention: AttentionKind, gradient_checkpointing: bool, compile: bool, tf32: bool) -> None:
     """Applies the settings of `load` to a loaded model.
 
     `tf32` is global to the process, so False turns it off again for the next run of a sweep.
@@ -65,19 +73,18 @@ def prepare(
         UserError: the machine cannot run the model like this.
     """
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    unet = model.get_submodule("unet")
     if attention == "xformers":
-        use_xformers(unet)
-    if unet.dtype != torch.float32:
+        use_xformers(model.denoiser)
+    if model.family.has_unet and model.denoiser.dtype != torch.float32:
         upcast_attention(model)
     if gradient_checkpointing:
         checkpoint_activations(model)
     if compile:
-        compile_unet(unet)
+        compile_denoiser(model.denoiser)
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Make the U-Net and every text encoder of a model save only the inputs of their layers for the backward pass.
+    """Make the denoiser and every text encoder of a model save only the inputs of their layers for the backward pass.
 
     The gradients do not change, to the last bit. transformers' own switch would have no effect: its layers look at it
     in training mode only, and the frozen model is always in evaluation mode.
@@ -100,15 +107,15 @@ def set_compile_cache(folder: Path) -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
-def compile_unet(unet: nn.Module) -> None:
-    """Compile the U-Net with torch.compile for the one batch shape of training: minutes at the first step, then faster.
+def compile_denoiser(denoiser: nn.Module) -> None:
+    """Compile the denoiser for the one batch shape of training: minutes at the first step, then faster.
 
-    Without gradients, so for samples and `val/loss`, the U-Net runs uncompiled: every other shape would have to be
+    Without gradients, so for samples and `val/loss`, it runs uncompiled: every other shape would have to be
     compiled, too, and `val/loss` stays comparable between runs with and without compilation.
 
     The first training step raises a UserError if compilation fails.
     """
-    plain = unet.forward
+    plain = denoiser.forward
     compiled = torch.compile(plain, dynamic=False)
 
     @wraps(plain)
@@ -122,7 +129,7 @@ def compile_unet(unet: nn.Module) -> None:
         except TorchDynamoException as error:
             reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
             raise UserError(
-                f"model.compile=true: the U-Net cannot be compiled here ({reason}). Set model.compile=false."
+                f"model.compile=true: the denoiser cannot be compiled here ({reason}). Set model.compile=false."
             ) from error
 
-    unet.forward = forward
+    denoiser.forward = forward

@@ -1,6 +1,6 @@
 """Images from prompts, through diffusers' pipelines and schedulers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,8 +15,8 @@ from tinv.silence import quiet
 from tinv.token_parts import SlotLayout, has_negative, has_parts, mentioned, mentions
 from tinv.types import Conditioning, Vectors
 
-DPM, DDIM = "dpm", "ddim"
-SAMPLERS = {DPM: "DPM-Solver++ (2M)", DDIM: "DDIM (eta 0)"}
+DPM, DDIM, FLOW = "dpm", "ddim", "flow"
+SAMPLERS = {DPM: "DPM-Solver++ (2M)", DDIM: "DDIM (eta 0)", FLOW: "the scheduler of the flow-matching model"}
 """The samplers, and what records call them."""
 
 
@@ -35,12 +35,12 @@ def sample_pixels(
     *,
     seeds: Sequence[int],
     num_inference_steps: int = 25,
-    guidance_scale: float = 7.5,
+    guidance_scale: float | None = None,
     height: int | None = None,
     width: int | None = None,
     negative_prompt: str = "",
     batch_size: int = 8,
-    sampler: str = DPM,
+    sampler: str | None = None,
 ) -> Tensor:
     """The pixels of one image per prompt, [B, 3, H, W] in [0, 1], float32 on the CPU.
 
@@ -52,17 +52,19 @@ def sample_pixels(
         vectors: of the learned tokens.
         seeds: B seeds; an image depends on its own prompt and seed alone.
         num_inference_steps: of the sampler; 20 to 30 are enough for `dpm`, 50 for `ddim`.
-        guidance_scale: classifier-free guidance scale; 1 turns it off.
+        guidance_scale: classifier-free guidance scale, or that of a distilled model; 1 turns it off. None is the usual
+            one of the model's family.
         height: in pixels; None is the model's own size.
         width: likewise.
         negative_prompt: what to steer away from.
         batch_size: how many images are computed at once; only memory and speed depend on it.
-        sampler: `dpm` or `ddim`; see `build_scheduler`.
+        sampler: of `SAMPLERS`; None is the model's default. See `build_scheduler`.
     """
     assert len(prompts) == len(seeds)
-    pipeline = model.pipeline(build_scheduler(sampler, model.scheduler.config))
+    pipeline = model.pipeline(build_scheduler(sampler, model))
     pipeline.set_progress_bar_config(disable=True)
-    num_timesteps = model.noise_process.num_timesteps
+    guidance_scale = model.family.guidance_scale if guidance_scale is None else guidance_scale
+    height, width = height or model.resolution, width or model.resolution
     negative_prompts, layout = [negative_prompt] * len(prompts), None
     if has_parts(vectors):
         vectors = mentioned(vectors, [*prompts, negative_prompt])
@@ -78,21 +80,23 @@ def sample_pixels(
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
         positive = encode(prompts[part], is_negative=False)
-        if any(negative_prompts[part]) or not model.force_zeros_for_empty_prompt:
+        negative: Conditioning | None = None
+        if any(negative_prompts[part]) or not (model.is_guidance_distilled or model.force_zeros_for_empty_prompt):
             negative = encode(negative_prompts[part], is_negative=True)
-        else:
+        elif not model.is_guidance_distilled:
             negative = _zeros_like(positive)
-        with route_by_timestep(pipeline.unet, layout.stages, num_timesteps) if layout else nullcontext():
+        last = model.family.last_timestep
+        with route_by_timestep(model.denoiser, layout.stages, last) if layout else nullcontext():
             latents = pipeline(
-                **_prompt_arguments(positive, prefix=""),
-                **_prompt_arguments(negative, prefix="negative_"),
+                **model.family.sampling_arguments(model, positive, negative, guidance_scale),
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
                 num_inference_steps=num_inference_steps,
-                guidance_scale=guidance_scale,
                 height=height,
                 width=width,
                 output_type="latent",
             ).images
+        if model.family.unpack_latents:
+            latents = model.family.unpack_latents(latents, height, width, pipeline.vae_scale_factor)
         pixels.append(model.decode_latents(latents).cpu())
     return torch.cat(pixels)
 
@@ -116,33 +120,33 @@ def check_sampler(name: str) -> None:
         UserError: there is no sampler of this name.
     """
     if name not in SAMPLERS:
-        raise UserError(f"--sampler={name}: unknown sampler. Use {' or '.join(SAMPLERS)}.")
+        raise UserError(f"--sampler={name}: unknown sampler. Use {DPM}, {DDIM} or {FLOW}.")
 
 
-def build_scheduler(sampler: str, config: Mapping[str, Any]) -> Any:
+def build_scheduler(sampler: str | None, model: LatentDiffusion) -> Any:
     """A diffusers scheduler over a model's noise schedule.
 
     Args:
         sampler: `dpm`, DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095), or `ddim`, DDIM (Song et al. 2020, arXiv
             2010.02502), as latent diffusion uses it: nothing is clipped, and the last step ends at the schedule's
-            first level.
-        config: of any diffusers scheduler.
+            first level. `flow`, for flow-matching models: their own. None is `flow` for them, `dpm` for others.
+        model: the frozen model.
 
     Raises:
-        UserError: there is no sampler of this name.
+        UserError: there is no sampler of this name, or it is not for this kind of model.
     """
+    is_flow, scheduler = model.noise_process.prediction_type == FLOW, model.scheduler
+    sampler = sampler or (FLOW if is_flow else DPM)
     check_sampler(sampler)
+    if (sampler == FLOW) != is_flow:
+        raise UserError(f"--sampler={sampler}: is not for {model.family.title}. Leave it out for the default.")
+    if is_flow:
+        return type(scheduler).from_config(scheduler.config)
     with quiet():
         from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
     if sampler == DDIM:
-        return DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False)
-    return DPMSolverMultistepScheduler.from_config(config)
-
-
-def _prompt_arguments(conditioning: Conditioning, *, prefix: str) -> dict[str, Tensor]:
-    """The conditioning under the names of the pipelines' arguments."""
-    pooled = {} if conditioning.pooled is None else {f"{prefix}pooled_prompt_embeds": conditioning.pooled}
-    return {f"{prefix}prompt_embeds": conditioning.hidden} | pooled
+        return DDIMScheduler.from_config(scheduler.config, clip_sample=False, set_alpha_to_one=False)
+    return DPMSolverMultistepScheduler.from_config(scheduler.config)
 
 
 def _zeros_like(conditioning: Conditioning) -> Conditioning:

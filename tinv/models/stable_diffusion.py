@@ -1,12 +1,10 @@
 """Stable Diffusion 1 and 2: one text encoder, whose last hidden state conditions the U-Net."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from tinv.models.base import Family, LatentDiffusion
-from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
 
 
@@ -25,20 +23,12 @@ def _predict(
     return model.unet(x_t_BChw.to(dtype), t_B, encoder_hidden_states=hidden, return_dict=False)[0]
 
 
-def _build_pipeline(model: LatentDiffusion, components: Mapping[str, Any]) -> Any:
-    del model
-    with quiet():
-        from diffusers import StableDiffusionPipeline
-    return StableDiffusionPipeline(
-        **components, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    )
-
-
 STABLE_DIFFUSION = Family(
     title="Stable Diffusion 1 or 2",
+    pipeline="StableDiffusionPipeline",
     text_encoders={"text_encoder": "CLIPTextModel"},
     roles=None,  # clip_l in Stable Diffusion 1, clip_h in 2
     encode_text=_encode_text,
     predict=_predict,
-    build_pipeline=_build_pipeline,
+    pipeline_options={"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
 )

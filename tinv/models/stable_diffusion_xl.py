@@ -3,14 +3,12 @@
 B batch, L tokens, D width.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from tinv.models.base import Family, LatentDiffusion
-from tinv.silence import quiet
 from tinv.types import Conditioning, Vectors
 
 
@@ -42,20 +40,13 @@ def _predict(
     return model.unet(x_t_BChw, t_B, encoder_hidden_states=hidden, added_cond_kwargs=added, return_dict=False)[0]
 
 
-def _build_pipeline(model: LatentDiffusion, components: Mapping[str, Any]) -> Any:
-    with quiet():
-        from diffusers import StableDiffusionXLPipeline
-    return StableDiffusionXLPipeline(
-        **components, force_zeros_for_empty_prompt=model.force_zeros_for_empty_prompt, add_watermarker=False
-    )
-
-
 STABLE_DIFFUSION_XL = Family(
     title="Stable Diffusion XL",
+    pipeline="StableDiffusionXLPipeline",
     text_encoders={"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"},
     roles=("clip_l", "clip_g"),
     encode_text=_encode_text,
     predict=_predict,
-    build_pipeline=_build_pipeline,
-    force_zeros_for_empty_prompt=True,
+    pipeline_options={"add_watermarker": False},
+    pipeline_settings={"force_zeros_for_empty_prompt": True},
 )

@@ -9,7 +9,7 @@ B batch, L tokens, K learned vectors, V vocabulary size, D width.
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -26,8 +26,8 @@ from tinv.types import Vectors, to_device
 class TokenLookup(nn.Module):
     """A token embedding of V frozen vectors, to which K learned vectors can be added for a while.
 
-    Ids below V read the frozen table, ids from V on the learned vectors, whose gradient is, to the last bit, the one
-    that training the whole table would give them.
+    Ids below a first one read the frozen table, the others the learned vectors, whose gradient is, to the last bit, the
+    one that training the whole table would give them.
 
     Deliberately no subclass of `nn.Embedding`: diffusers' loader and `resize_token_embeddings` rebuild those from
     `weight` alone and would silently drop the learned vectors; over a plain module they raise.
@@ -38,24 +38,30 @@ class TokenLookup(nn.Module):
         self.weight = table.weight
         self.num_embeddings = table.num_embeddings
         self.embedding_dim = table.embedding_dim
-        self._vectors: Tensor | None = None
+        self.embed_scale: Tensor | None = getattr(table, "embed_scale", None)
+        """What Gemma multiplies its vectors by."""
+        self._learned: tuple[Tensor, int] | None = None
 
     @contextmanager
-    def with_vectors(self, vectors_KD: Tensor | None) -> Iterator[None]:
-        """While the block runs, ids V to V + K - 1 mean the given vectors."""
-        before, self._vectors = self._vectors, vectors_KD
+    def with_vectors(self, vectors_KD: Tensor | None, first_id: int | None = None) -> Iterator[None]:
+        """While the block runs, the K ids from `first_id` on mean the given vectors; None is V."""
+        before = self._learned
+        self._learned = None if vectors_KD is None else (vectors_KD, first_id or self.num_embeddings)
         try:
             yield
         finally:
-            self._vectors = before
+            self._learned = before
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors [..., D] of ids [...], in the dtype of the frozen table."""
-        if self._vectors is None:
-            return F.embedding(ids, self.weight)
-        frozen = F.embedding(ids.clamp(max=self.num_embeddings - 1), self.weight)
-        learned = F.embedding((ids - self.num_embeddings).clamp(min=0), self._vectors).to(frozen.dtype)
-        return torch.where((ids >= self.num_embeddings).unsqueeze(-1), learned, frozen)
+        if self._learned is None:
+            found = F.embedding(ids, self.weight)
+        else:
+            vectors_KD, first_id = self._learned
+            frozen = F.embedding(ids.clamp(max=first_id - 1), self.weight)
+            learned = F.embedding((ids - first_id).clamp(min=0), vectors_KD).to(frozen.dtype)
+            found = torch.where((ids >= first_id).unsqueeze(-1), learned, frozen)
+        return found if self.embed_scale is None else found * self.embed_scale.to(found)
 
 
 class PromptTokenizer:
@@ -98,7 +104,7 @@ class PromptTokenizer:
             return self._tokenize_text(caption)
         starts = dict(zip(num_vectors, accumulate(num_vectors.values(), initial=self.num_embeddings), strict=False))
         ids: list[int] = []
-        for text in _placeholder_regex(tuple(num_vectors)).split(caption):
+        for text in placeholder_regex(tuple(num_vectors)).split(caption):
             placeholder = text.lower()
             if placeholder in starts:
                 ids += range(starts[placeholder], starts[placeholder] + num_vectors[placeholder])
@@ -126,6 +132,11 @@ class TextEncoder:
         self._prompts = PromptTokenizer(tokenizer, num_embeddings=self.token_lookup.num_embeddings)
 
     @property
+    def device(self) -> torch.device:
+        """Where the encoder is."""
+        return self.token_lookup.weight.device
+
+    @property
     def table(self) -> Tensor:
         """The frozen token embeddings [V, D]."""
         return self.token_lookup.weight.detach()
@@ -135,16 +146,24 @@ class TextEncoder:
 
         The options are those of the encoder's forward.
         """
-        learned = {placeholder: by_encoder[self.role] for placeholder, by_encoder in vectors.items()}
-        device = self.token_lookup.weight.device
+        learned = self.select(vectors)
         num_vectors = {placeholder: len(vectors_KD) for placeholder, vectors_KD in learned.items()}
-        ids_BL = to_device(self._prompts.ids(captions, num_vectors), device)
-        with self.token_lookup.with_vectors(torch.cat(list(learned.values())).to(device) if learned else None):
+        ids_BL = to_device(self._prompts.ids(captions, num_vectors), self.device)
+        with self.with_vectors(learned):
             return self.encoder(ids_BL, **options), ids_BL
+
+    def select(self, vectors: Vectors) -> dict[str, Tensor]:
+        """The vectors [K, D] that this encoder has of each learned token."""
+        return {token: by_encoder[self.role] for token, by_encoder in vectors.items() if self.role in by_encoder}
+
+    def with_vectors(self, learned: Mapping[str, Tensor], first_id: int | None = None) -> AbstractContextManager[None]:
+        """A block in which the ids from `first_id` on mean the vectors of learned tokens; None is V."""
+        vectors_KD = torch.cat(list(learned.values())).to(self.device) if learned else None
+        return self.token_lookup.with_vectors(vectors_KD, first_id)
 
 
 @lru_cache
-def _placeholder_regex(placeholders: tuple[str, ...]) -> re.Pattern[str]:
+def placeholder_regex(placeholders: tuple[str, ...]) -> re.Pattern[str]:
     """Matches whole placeholders, in a group so that `split` returns them; the longest match wins."""
     longest_first = sorted(placeholders, key=len, reverse=True)
     return re.compile(f"({'|'.join(map(whole_word_regex, longest_first))})", re.IGNORECASE)

@@ -12,7 +12,6 @@ from typing import Any, Generic, TypeVar
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from tinv.diffusion.process import sample_moments
@@ -50,26 +49,46 @@ def vae_dtype(dtype: torch.dtype, config: Any) -> torch.dtype:
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, pixels_B3HW: Tensor) -> Tensor:
-    """Moments [B, 2C, h, w] of images in [-1, 1]: mean and log-variance, unscaled."""
+def encode(vae: Any, pixels_B3HW: Tensor) -> Tensor:
+    """Moments [B, 2C, h, w] of images in [-1, 1]: mean and log-variance, unscaled.
+
+    The log-variance of an autoencoder without a posterior, such as DC-AE, is minus infinity.
+    """
     with _without_autocast(vae):
-        return vae.encode(pixels_B3HW.to(vae.device, vae.dtype)).latent_dist.parameters
+        encoded = vae.encode(pixels_B3HW.to(vae.device, vae.dtype))
+    if hasattr(encoded, "latent_dist"):
+        return encoded.latent_dist.parameters
+    return torch.cat([encoded.latent, torch.full_like(encoded.latent, -torch.inf)], dim=1)
 
 
-def sample(vae: AutoencoderKL, moments_B2Chw: Tensor, noise_BChw: Tensor) -> Tensor:
-    """Latents [B, C, h, w] drawn from the posterior and scaled as the U-Net expects them."""
-    return sample_moments(moments_B2Chw, noise_BChw) * vae.config.scaling_factor
+def sample(vae: Any, moments_B2Chw: Tensor, noise_BChw: Tensor) -> Tensor:
+    """Latents [B, C, h, w] drawn from the posterior, shifted and scaled as the denoiser expects them."""
+    shift, scale = _shift_and_scale(vae, moments_B2Chw)
+    return (sample_moments(moments_B2Chw, noise_BChw) - shift) * scale
 
 
 @torch.no_grad()
-def decode(vae: AutoencoderKL, x_BChw: Tensor) -> Tensor:
+def decode(vae: Any, x_BChw: Tensor) -> Tensor:
     """Pixels [B, 3, H, W] in [0, 1], float32, of scaled latents."""
+    shift, scale = _shift_and_scale(vae, x_BChw)
     with _without_autocast(vae):
-        pixels_B3HW = vae.decode((x_BChw / vae.config.scaling_factor).to(vae.device, vae.dtype), return_dict=False)[0]
+        pixels_B3HW = vae.decode((x_BChw / scale + shift).to(vae.device, vae.dtype), return_dict=False)[0]
     return (pixels_B3HW.float() * 0.5 + 0.5).clamp(0, 1)
 
 
-def encoding_identity(vae: AutoencoderKL, device: torch.device) -> str:
+def _shift_and_scale(vae: Any, like: Tensor) -> tuple[Any, Any]:
+    """What is subtracted from latents, and what they are then multiplied by; for all channels or each, [C, 1, 1]."""
+    scale, shift = vae.config.get("scaling_factor", 1.0), vae.config.get("shift_factor") or 0.0
+    if vae.config.get("latents_mean") is None:
+        return shift, scale
+    mean_C11, std_C11 = (
+        torch.tensor(vae.config[name], dtype=like.dtype, device=like.device).view(-1, 1, 1)
+        for name in ("latents_mean", "latents_std")
+    )
+    return mean_C11, scale / std_C11
+
+
+def encoding_identity(vae: Any, device: torch.device) -> str:
     """32 hex digits of all that decides the bits of an image's moments: every weight, precision, libraries, device.
 
     The fingerprint of a model hashes only the first values of each tensor. That suffices to tell models apart, but not
@@ -78,20 +97,20 @@ def encoding_identity(vae: AutoencoderKL, device: torch.device) -> str:
     hardware = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
     settings = {
         "config": {key: value for key, value in vae.config.items() if key[0] != "_"},
-        "attention": sorted({type(processor).__name__ for processor in vae.attn_processors.values()}),
-        "ways": [vae.use_tiling, vae.use_slicing],
+        "attention": sorted({type(part.processor).__name__ for part in vae.modules() if hasattr(part, "processor")}),
+        "ways": [getattr(vae, "use_tiling", False), getattr(vae, "use_slicing", False)],
         "versions": [torch.__version__, diffusers.__version__],
         "device": [device.type, *([torch.cuda.get_device_name(device)] if device.type == "cuda" else hardware)],
         "tf32": [torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32],
     }
     digest = sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for part in (vae.encoder, vae.quant_conv):
+    for part in (vae.encoder, getattr(vae, "quant_conv", None)):
         for name, tensor in part.state_dict().items() if part is not None else ():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:32]
 
 
-def _without_autocast(vae: AutoencoderKL) -> torch.autocast:
+def _without_autocast(vae: Any) -> torch.autocast:
     """Keeps the training's mixed precision from the VAE, which would overflow under 16-mixed."""
     return torch.autocast(vae.device.type, enabled=False)

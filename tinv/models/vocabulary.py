@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from tinv.concept import strip_word_marker
 from tinv.hub.locate import fetch
 from tinv.hub.pipeline_files import select_pipeline_files
 from tinv.hub.snapshot import Repo
@@ -34,7 +35,7 @@ class Vocabulary:
         best = torch.topk(cosines_KV, count, dim=1)
         names = [self.tokenizer.convert_ids_to_tokens(ids) for ids in best.indices.tolist()]
         return [
-            list(zip([token.removesuffix("</w>") for token in tokens], cosines, strict=True))
+            list(zip([strip_word_marker(token) for token in tokens], cosines, strict=True))
             for tokens, cosines in zip(names, best.values.tolist(), strict=True)
         ]
 

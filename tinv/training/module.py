@@ -87,7 +87,8 @@ class TextualInversion(LightningModule):
         concepts = [concept, *(task.concept for task in extra_concepts)]
         settings = [(embedding, None), *((task.embedding, task.lr) for task in extra_concepts)]
         frozen: dict[str, Any] = {"tokenizers": model.tokenizers, "tables": model.tables}
-        frozen |= {"encode_text": model.encode_text, "layers": layers_of(model.unet)}
+        frozen |= {"encode_text": model.encode_text}
+        frozen |= {"layers": layers_of(model.denoiser) if model.family.has_unet else ()}
         self.learned_tokens = nn.ModuleList(  # type: ignore[assignment]
             LearnedToken(concept, embedding, name=name, lr=lr, seed=seed, **frozen)
             for concept, name, (embedding, lr) in zip(concepts, names(concepts), settings, strict=True)
@@ -102,9 +103,9 @@ class TextualInversion(LightningModule):
     def losses(self, batch: Batch, vectors: Vectors | None = None, loss: DiffusionLoss | None = None) -> Tensor:
         """Returns the loss [B] of each sample.
 
-        x_0 ~ N(mean, variance) of the image's moments, x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise with the cumulative
-        product a_t of the schedule; the U-Net predicts the noise (or v) from x_t, t and the encoded caption. Gradients
-        reach the vectors through the text encoder. Both random draws depend on the samples' own seeds alone.
+        x_0 ~ N(mean, variance) of the image's moments; the model's noise process makes x_t of it and says what the
+        denoiser should predict from x_t, t and the encoded caption. Gradients reach the vectors through the text
+        encoders. Both random draws depend on the samples' own seeds alone.
 
         Args:
             batch: moments, captions, timestep levels and seeds.
@@ -116,7 +117,7 @@ class TextualInversion(LightningModule):
         shape = batch.moments[0].chunk(2)[0].shape
         posterior_BChw, noise_BChw = to_device(normal_pair(batch.noise_seeds.tolist(), shape), self.device)
         clean_BChw = self.model.sample_latents(batch.moments, posterior_BChw)
-        t_B = process.timesteps(batch.level)
+        t_B = process.timesteps(batch.level, (shape[-2], shape[-1]))
         noisy_BChw = process.add_noise(clean_BChw, noise_BChw, t_B)
         if self._has_parts:
             guidance = guidance_scale_for(self.learned_tokens, batch.captions)

@@ -13,9 +13,9 @@ from tinv.config.validate import ConfigError, build
 from tinv.data.datamodule import ConceptDataModule
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
-from tinv.models import load_tokenizers
+from tinv.models import ModelDescription, describe
 from tinv.models.cpu_features import warn_of_emulation
-from tinv.models.runtime import check_loss_scale
+from tinv.models.runtime import check_attention, check_loss_scale
 from tinv.training.concept_task import ConceptTask, captions_with_tokens, find_conflicts
 from tinv.training.initializer_search import find_clip
 from tinv.training.regularizers import Regularizer
@@ -42,11 +42,15 @@ def preflight(cfg: DictConfig) -> list[ConceptTask]:
     nodes = {"": cfg, **{f"extra_concepts.{name}": node for name, node in cfg.extra_concepts.items()}}
     builders = [TaskBuilder(node, setting, problems) for setting, node in nodes.items()]
     model = {key: cfg.model[key] for key in ("pretrained", "revision", "tokenizer", "config") if key in cfg.model}
-    tokenizers = problems.attempt(lambda: load_tokenizers(**model)) or {}
+    description = problems.attempt(lambda: describe(**model))
     num_vectors = {b.concept.placeholder_token: b.embedding.num_vectors for b in builders if b.concept and b.embedding}
     regularizer = problems.attempt(lambda: build(cfg.regularizer))
+    timestep_sampler = problems.attempt(lambda: build(cfg.timestep_sampler))
+    if description:
+        problems.attempt(lambda: timestep_sampler and timestep_sampler.weights(description.noise_process))
+        problems.attempt(lambda: check_attention(cfg.model.get("attention"), has_unet=description.family.has_unet))
     for builder in builders:
-        builder.check(tokenizers, num_vectors, cfg.model.pretrained, regularizer)
+        builder.check(description, num_vectors, cfg.model.pretrained, regularizer)
     concepts = {f"{b.setting}.concept".lstrip("."): b.concept for b in builders if b.concept}
     problems.add(*find_conflicts(concepts))
     precision = {"dtype": cfg.model.get("dtype"), "precision": cfg.trainer.get("precision")}
@@ -133,7 +137,7 @@ class TaskBuilder:
 
     def check(
         self,
-        tokenizers: Mapping[str, Any],
+        model: ModelDescription | None,
         num_vectors: Mapping[str, int],
         pretrained: str,
         regularizer: Regularizer | None,
@@ -141,7 +145,7 @@ class TaskBuilder:
         """Checks the concept and its embedding against the model and the regularizer.
 
         Args:
-            tokenizers: of the model, by text encoder; empty if they could not be loaded.
+            model: None if there is no such model.
             num_vectors: of each token of the run.
             pretrained: `model.pretrained`.
             regularizer: None if it could not be built.
@@ -149,17 +153,23 @@ class TaskBuilder:
         concept, embedding = self.concept, self.embedding
         if not embedding:
             return
-        self._attempt(lambda: embedding.check_model(len(tokenizers)))
+        if model:
+            has_unet = model.family.has_unet
+            self._attempt(partial(embedding.check_model, [*model.tokenizers], has_unet=has_unet))
         if embedding.init == "clip":
             self._attempt(lambda: find_clip(pretrained))
         if not concept:
             return
         captions = self.data.captions if self.data else {}
         others = {token: count for token, count in num_vectors.items() if token != concept.placeholder_token}
-        for tokenizer in tokenizers.values():
-            self._attempt(partial(embedding.check, concept, tokenizer, captions, others))
+        if model:
+            for role, tokenizer in model.tokenizers.items():
+                if embedding.encoders is None or role in embedding.encoders:
+                    limit = model.family.max_caption_tokens(tokenizer)
+                    self._attempt(partial(embedding.check, concept, tokenizer, captions, others, max_tokens=limit))
         if regularizer:
-            self._attempt(lambda: regularizer.check(concept, embedding))
+            has_unet = model is None or model.family.has_unet
+            self._attempt(partial(regularizer.check, concept, embedding, has_unet=has_unet))
 
     def open_images(self) -> None:
         """Opens every training image, cropped as in training."""

@@ -75,9 +75,12 @@ def native_resolution(pretrained: str, *, revision: str | None, config: str | No
     Raises:
         UserError: there is no such model on this machine or on the Hub.
     """
-    folder = find_model(pretrained, revision=revision, config=config).configs
-    blocks = read_json(folder / "vae" / "config.json", name=pretrained)["block_out_channels"]
-    return read_json(folder / "unet" / "config.json", name=pretrained)["sample_size"] * 2 ** (len(blocks) - 1)
+    files = find_model(pretrained, revision=revision, config=config)
+    denoiser, vae = (
+        read_json(files.configs / component / "config.json", name=pretrained)
+        for component in (files.family.denoiser[0], "vae")
+    )
+    return files.family.resolution(denoiser, vae)
 
 
 def _downscale(pixels_13HW: Tensor) -> Tensor:

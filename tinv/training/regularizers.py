@@ -24,8 +24,13 @@ from tinv.seeding import generator
 class Regularizer(Protocol):
     """A term of one token, added to the loss once an optimizer step, whatever the batch."""
 
-    def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
+    def check(self, concept: Concept, embedding: EmbeddingConfig, *, has_unet: bool = True) -> None:
         """Checks that a concept can be regularized, before anything loads.
+
+        Args:
+            concept: to learn.
+            embedding: its settings.
+            has_unet: whether the model is a Stable Diffusion 1, 2 or XL.
 
         Raises:
             UserError: it cannot.
@@ -38,7 +43,7 @@ class Regularizer(Protocol):
 class NoRegularizer:
     """Adds nothing."""
 
-    def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
+    def check(self, concept: Concept, embedding: EmbeddingConfig, *, has_unet: bool = True) -> None:
         """Accepts every concept."""
 
     def __call__(self, token: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> None:
@@ -63,7 +68,7 @@ class L2ToInitRegularizer:
     def __post_init__(self) -> None:
         _check_weight(self.weight)
 
-    def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
+    def check(self, concept: Concept, embedding: EmbeddingConfig, *, has_unet: bool = True) -> None:
         """Accepts every concept."""
 
     def __call__(self, token: LearnedToken, model: LatentDiffusion, *, seed: int, step: int) -> Tensor:
@@ -97,12 +102,17 @@ class ContextRegularizer:
         if self.num_prompts < 1:
             raise UserError(f"regularizer.num_prompts={self.num_prompts}: must be 1 or more.")
 
-    def check(self, concept: Concept, embedding: EmbeddingConfig) -> None:
-        """Checks that there is an initializer token, an ordinary embedding, and a prompt for it.
+    def check(self, concept: Concept, embedding: EmbeddingConfig, *, has_unet: bool = True) -> None:
+        """Checks that there is an initializer token, an ordinary embedding, a prompt for it, and a causal text encoder.
 
         Raises:
             UserError: there is not.
         """
+        if not has_unet:
+            raise UserError(
+                "regularizer=context: is for the causal text encoders of Stable Diffusion 1, 2 and XL. Set another "
+                "regularizer."
+            )
         if not (concept.initializer_token or embedding.init == "clip"):
             raise UserError(
                 "regularizer=context: compares with concept.initializer_token, which is null. Set it to one word "

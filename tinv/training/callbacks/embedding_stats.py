@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
+from tinv.concept import strip_word_marker
 from tinv.embeddings import LearnedToken
 from tinv.errors import require_minimum
 from tinv.token_parts import encoder_of, part_of
@@ -95,4 +96,4 @@ def nearest_tokens(vectors_KD: Tensor, table_VD: Tensor, tokenizer: Any, count: 
     cosines_KV[:, len(tokenizer) :] = -1  # some tables are longer than their vocabulary
     ids_KN = cosines_KV.topk(min(count, cosines_KV.shape[1]), dim=1).indices
     names_KN = [tokenizer.convert_ids_to_tokens(ids) for ids in ids_KN.tolist()]
-    return [[n.removesuffix("</w>") if n.endswith("</w>") else f"{n}-" for n in names_N] for names_N in names_KN]
+    return [[n if (n := strip_word_marker(name)) != name else f"{n}-" for name in names_N] for names_N in names_KN]

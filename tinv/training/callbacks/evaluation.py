@@ -46,7 +46,7 @@ class Evaluation(Callback):
             prompts: prompts to draw from, with `{}` for the placeholder token; None is four for an object, or a style.
             seeds: seeds of the initial noise; each prompt is sampled once per seed.
             num_inference_steps: steps of the sampler.
-            guidance_scale: scale of classifier-free guidance; None is 7.5, for the toybox 4.5.
+            guidance_scale: scale of classifier-free guidance; None is the model's usual one, for the toybox 4.5.
             negative_prompt: prompt to steer away from.
             class_noun: plain noun for the concept; None is the initializer token.
             feature_extractors: models that embed the samples; None is the choice for the model.
@@ -84,7 +84,7 @@ class Evaluation(Callback):
                 problem = f"{token.placeholder_token} has no initializer token. Set a plain noun for it, such as cat."
                 raise UserError(f"callbacks.evaluation.class_noun=null: {problem}")
         name = self.feature_extractors or default_preset(pl_module.model.name)
-        default = 4.5 if name == "toybox" else 7.5
+        default = 4.5 if name == "toybox" else pl_module.model.family.guidance_scale
         self.options["guidance_scale"] = default if self.guidance_scale is None else self.guidance_scale
         if trainer.is_global_zero:
             with self.stopwatch("loading"), isolate_rng():

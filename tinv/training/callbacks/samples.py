@@ -33,7 +33,7 @@ class Samples(Callback):
         seeds: Sequence[int],
         every_n_steps: int | None = 100,
         num_inference_steps: int = 25,
-        guidance_scale: float = 7.5,
+        guidance_scale: float | None = None,
         negative_prompt: str = "",
         batch_size: int = 8,
     ):
@@ -42,7 +42,7 @@ class Samples(Callback):
             seeds: seeds of the initial noise, one column each.
             every_n_steps: interval in optimizer steps; None draws only the first and the last sheet.
             num_inference_steps: steps of the sampler.
-            guidance_scale: scale of classifier-free guidance.
+            guidance_scale: scale of classifier-free guidance; None is the usual one of the model's family.
             negative_prompt: prompt to steer away from.
             batch_size: images sampled at once; affects only memory and speed.
 

@@ -1,0 +1,123 @@
+"""Tiny random pipelines of the families without a U-Net, with the real classes; an entry of `TRANSFORMERS` for each."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from torch import Tensor
+from transformers import CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
+
+from tests.tiny import WIDTH, WORDS, tiny_text_config, tiny_tokenizer, tiny_vae
+from tinv.models.base import Family
+from tinv.models.flux1 import FLUX1
+
+T5_WIDTH = 24
+
+
+@dataclass(frozen=True)
+class Published:
+    """A family as it is published."""
+
+    family: Family
+    build: Callable[[], DiffusionPipeline]
+    widths: dict[str, int]
+    """The width of each text encoder, by role."""
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """T5's own tokenizer class, with WORDS as its only whole words."""
+    pieces = ["▁", *(f"▁{word}" for word in WORDS), *map(chr, range(33, 127))]
+    scores = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((piece, -float(len(WORDS))) for piece in pieces)]
+    return T5Tokenizer(vocab=list(dict.fromkeys(scores)), extra_ids=0)
+
+
+def t5_encoder() -> T5EncoderModel:
+    """A T5 of two layers, whose table has unused rows, as the published one has."""
+    sizes = {"d_model": T5_WIDTH, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 3}
+    return T5EncoderModel(T5Config(vocab_size=len(t5_tokenizer()) + 9, **sizes))
+
+
+def flux1(*, is_distilled: bool, eos: int = tiny_tokenizer().eos_token_id) -> DiffusionPipeline:
+    """Flux.1 dev, which takes the guidance scale as an input, or schnell.
+
+    `eos` is the `eos_token_id` of CLIP's configuration; 2 in the published one, which is wrong.
+    """
+    dynamic = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        transformer = FluxTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            axes_dims_rope=(2, 2, 4),
+            joint_attention_dim=T5_WIDTH,
+            pooled_projection_dim=WIDTH,
+            guidance_embeds=is_distilled,
+        )
+        return FluxPipeline(
+            tokenizer=tiny_tokenizer(),
+            text_encoder=CLIPTextModel(tiny_text_config(tiny_tokenizer(), eos_token_id=eos)),
+            tokenizer_2=t5_tokenizer(),
+            text_encoder_2=t5_encoder(),
+            transformer=loud(transformer),
+            vae=tiny_vae(scaling_factor=0.3611, shift_factor=0.1159),
+            scheduler=dynamic if is_distilled else FlowMatchEulerDiscreteScheduler(shift=1.0),
+        )
+
+
+def loud(transformer: Any) -> Any:
+    """The transformer with a large, wrong output that follows the text, so that a learned token can correct it."""
+    transformer.proj_out.weight.data.mul_(5)
+    transformer.norm_out.linear.weight.data.mul_(4)
+    return transformer
+
+
+TRANSFORMERS = {
+    "flux1_dev": Published(FLUX1, partial(flux1, is_distilled=True), {"clip_l": WIDTH, "t5": T5_WIDTH}),
+    "flux1_schnell": Published(FLUX1, partial(flux1, is_distilled=False), {"clip_l": WIDTH, "t5": T5_WIDTH}),
+}
+
+
+@lru_cache
+def published_transformer(name: str) -> DiffusionPipeline:
+    """The pipeline of a family; do not change it."""
+    pipeline = TRANSFORMERS[name].build()
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    return pipeline
+
+
+def random_rows(name: str, count: int = 2) -> dict[str, Tensor]:
+    """Vectors [K, D] for each text encoder of a family, by role."""
+    generator = torch.Generator().manual_seed(9)
+    return {role: torch.randn(count, width, generator=generator) for role, width in TRANSFORMERS[name].widths.items()}
+
+
+def with_rows(name: str, rows: dict[str, Tensor]) -> Any:
+    """A copy of a pipeline with the vectors of `<cat-toy>` in its tables, put in by hand as diffusers' loader does."""
+    pipeline, family = copy.deepcopy(published_transformer(name)), TRANSFORMERS[name].family
+    for (role, _), encoder_name, tokenizer_name in zip(
+        TRANSFORMERS[name].widths.items(), family.text_encoders, family.tokenizers, strict=True
+    ):
+        if role in rows:
+            tokenizer, encoder = getattr(pipeline, tokenizer_name), getattr(pipeline, encoder_name)
+            tokens = ["<cat-toy>", *(f"<cat-toy>_{k}" for k in range(1, len(rows[role])))]
+            tokenizer.add_tokens(tokens)
+            encoder.resize_token_embeddings(max(len(tokenizer), len(encoder.get_input_embeddings().weight)))
+            ids = tokenizer.convert_tokens_to_ids(tokens)
+            encoder.get_input_embeddings().weight.data[ids] = rows[role]
+    return pipeline
+
+
+def prompt_with_rows(name: str, prompt: str, count: int) -> str:
+    """The prompt with all tokens of `<cat-toy>`, for pipelines that do not expand it themselves."""
+    if hasattr(published_transformer(name), "maybe_convert_prompt"):
+        return prompt
+    return prompt.replace("<cat-toy>", " ".join(["<cat-toy>", *(f"<cat-toy>_{k}" for k in range(1, count))]))
