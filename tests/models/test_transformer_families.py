@@ -91,9 +91,9 @@ def test_gradients_are_those_of_training_the_whole_tables(model, name, tmp_path)
     tables = {role: encoder.token_lookup.weight for role, encoder in expected.text_encoders.items()}
     for table in tables.values():
         table.requires_grad_()
-    whole = copy.copy(batch)
-    whole.captions = [prompt_with_rows(name, caption, 2) for caption in batch.captions]
-    losses = module.losses(batch), tiny_module(expected).losses(whole, vectors={"<other>": {}})
+    in_tables = copy.copy(batch)
+    in_tables.captions = [prompt_with_rows(name, caption, 2) for caption in batch.captions]
+    losses = module.losses(batch), tiny_module(expected).losses(in_tables, vectors={"<other>": {}})
     assert torch.equal(*losses)
     for loss in losses:
         loss.mean().backward()
