@@ -55,13 +55,13 @@ class TokenLookup(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors [..., D] of ids [...], in the dtype of the frozen table."""
         if self._learned is None:
-            found = F.embedding(ids, self.weight)
+            vectors = F.embedding(ids, self.weight)
         else:
             vectors_KD, first_id = self._learned
             frozen = F.embedding(ids.clamp(max=first_id - 1), self.weight)
             learned = F.embedding((ids - first_id).clamp(min=0), vectors_KD).to(frozen.dtype)
-            found = torch.where((ids >= first_id).unsqueeze(-1), learned, frozen)
-        return found if self.embed_scale is None else found * self.embed_scale.to(found)
+            vectors = torch.where((ids >= first_id).unsqueeze(-1), learned, frozen)
+        return vectors if self.embed_scale is None else vectors * self.embed_scale.to(vectors)
 
 
 class PromptTokenizer:
