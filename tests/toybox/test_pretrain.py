@@ -5,15 +5,31 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, FluxPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file
 
+from tinv.toybox import PIPELINE, measure, measure_flow
+from tinv.toybox.classifier import ToyClassifier
 from tinv.toybox.pretrain import images, stages
+from tinv.toybox.pretrain.assemble import assemble_flow, size_of
+from tinv.toybox.pretrain.clip import to_pixels
+from tinv.toybox.pretrain.flow import MAX_PADDED, FlowModel, padded_length, publish
+from tinv.toybox.pretrain.linear_encoder import encode_images, fit_linear_encoder
 from tinv.toybox.pretrain.muon import orthogonal
 from tinv.toybox.pretrain.schedule import learning_rate
-from tinv.toybox.pretrain.settings import ClipSettings, ImageEncoderSettings, Recipe, UnetSettings, VaeSettings
+from tinv.toybox.pretrain.settings import (
+    ClipSettings,
+    FlowSettings,
+    ImageEncoderSettings,
+    Recipe,
+    UnetSettings,
+    VaeSettings,
+)
+from tinv.toybox.pretrain.t5_tokenizer import load_t5_tokenizer, make_t5_tokenizer
+from tinv.toybox.world import describe, render_image
 
 STEPS, BATCH = 4, 4
 COMMON = {"samples": STEPS * BATCH, "batch": BATCH, "rate": 1e-3, "checkpoint_every": 100}
@@ -26,9 +42,33 @@ TINY = Recipe(
     image_encoder=ImageEncoderSettings(**COMMON),
     vae=VaeSettings(widths=(16, 32, 64), **COMMON),
     unet=UnetSettings(widths=(16, 32), **COMMON),
+    flow=FlowSettings(
+        width=32,
+        head_width=16,
+        double_blocks=1,
+        single_blocks=1,
+        rope_widths=(4, 6, 6),
+        text_width=32,
+        text_layers=1,
+        decay_samples=STEPS * BATCH,
+        **COMMON,
+    ),
 )
 TRAINED = {"clip": "model.safetensors", "image_encoder": "model.safetensors"}
 TRAINED |= {"vae": "diffusion_pytorch_model.safetensors", "unet": "diffusion_pytorch_model.safetensors"}
+FLOW_WEIGHTS = ("transformer/diffusion_pytorch_model.safetensors", "text_encoder_2/model.safetensors")
+STAGES = (
+    "images",
+    "tokenizer",
+    "clip",
+    "image_encoder",
+    "vae",
+    "unet",
+    "assemble",
+    "flow",
+    "flow_decay",
+    "flow_assemble",
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +78,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "CHUNK", 12)
         patch.setattr(stages, "UNSEEN", 4)
-        yield stages_run(out, ("images", "tokenizer", "clip", "image_encoder", "vae", "unet", "assemble"), TINY)
+        yield stages_run(out, STAGES, TINY)
 
 
 def stages_run(out: Path, requested: tuple[str, ...], recipe: Recipe) -> Path:
@@ -63,6 +103,122 @@ def test_a_resumed_stage_gives_the_same_weights(prepared, tmp_path, stage):
     once, twice = weights(prepared, stage), weights(tmp_path, stage)
     assert once.keys() == twice.keys()
     assert all(torch.equal(once[key], twice[key]) for key in once)
+
+
+def flow_weights(out: Path, stage: str) -> dict[str, torch.Tensor]:
+    return {key: value for file in FLOW_WEIGHTS for key, value in load_file(out / stage / file).items()}
+
+
+@pytest.mark.parametrize(("stage", "stop_at"), [("flow", 2), ("flow_decay", STEPS + 2)])
+def test_a_resumed_flow_stage_gives_the_same_weights(prepared, tmp_path, stage, stop_at):
+    for name in ("images", "tokenizer", "clip", "vae_start", "flow.pt"):
+        if name != f"{stage}.pt":
+            (tmp_path / name).symlink_to(prepared / name)
+    stages_run(tmp_path, (stage,), replace(TINY, flow=replace(TINY.flow, stop_at=stop_at)))
+    stopped = flow_weights(tmp_path, stage)
+    stages_run(tmp_path, (stage,), TINY)
+    once, twice = flow_weights(prepared, stage), flow_weights(tmp_path, stage)
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[key], twice[key]) for key in once)
+    assert not all(torch.equal(stopped[key], twice[key]) for key in once)
+
+
+def test_a_decay_starts_again_only_after_more_training(prepared, tmp_path):
+    """A finished branch is not repeated; after more steps of the stage flow, a new branch begins there."""
+    for name in ("images", "tokenizer", "clip", "vae_start", "tokenizer_2"):
+        (tmp_path / name).symlink_to(prepared / name)
+    for name in ("flow.pt", "flow_decay.pt"):
+        shutil.copy(prepared / name, tmp_path)
+    stages_run(tmp_path, ("flow_decay",), TINY)
+    assert not (tmp_path / "flow_decay").exists()
+    longer = replace(TINY, flow=replace(TINY.flow, samples=6 * BATCH))
+    stages_run(tmp_path, ("flow", "flow_decay"), longer)
+    assert json.loads((tmp_path / "flow.json").read_text())["samples"] == 6 * BATCH
+    assert json.loads((tmp_path / "flow_decay.json").read_text())["samples"] == (6 + STEPS) * BATCH
+
+
+def test_a_decay_without_a_checkpoint_names_the_stage_to_run(prepared, tmp_path):
+    for name in ("images", "tokenizer", "clip", "vae_start"):
+        (tmp_path / name).symlink_to(prepared / name)
+    with pytest.raises(FileNotFoundError, match="Run it first"):
+        stages_run(tmp_path, ("flow_decay",), TINY)
+
+
+def test_the_flow_stage_writes_a_flux_pipeline(prepared):
+    pipeline = FluxPipeline.from_pretrained(prepared / "model" / "flow_pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    sizes = {"height": 64, "width": 64, "max_sequence_length": 32}
+    image = pipeline("a red car", num_inference_steps=1, output_type="np", **sizes).images[0]
+    assert image.shape == (64, 64, 3)
+    assert {module.dtype for module in (pipeline.transformer, pipeline.text_encoder_2)} == {torch.float32}
+
+
+def test_the_flow_model_is_measured_and_trained_further(prepared, tmp_path, monkeypatch):
+    """The card has the figures of 4 samples; training continues from the shipped weights and their samples."""
+    target, out = tmp_path / "model", tmp_path / "work"
+    shutil.copytree(prepared / "model", target)
+    monkeypatch.setattr(measure, "NUM_GENERATED", 4)
+    monkeypatch.setattr(measure, "NUM_HELD_OUT", 4)
+    torch.save(ToyClassifier().state_dict(), prepared / "classifier.pt")
+    measure_flow.measure_flow(target, out=prepared, images=TINY.images)
+    card = json.loads((target / "flow_card" / "card.json").read_text())
+    assert card["training"]["samples"] == 2 * STEPS * BATCH
+    assert 0 <= card["kind_accuracy"] <= 1
+    assert measure_flow.card_text(card) == (target / "flow_card" / "README.md").read_text()
+    (target / "card").mkdir()
+    facts = {stage: json.loads((prepared / f"{stage}.json").read_text()) for stage in TRAINED}
+    (target / "card" / "card.json").write_text(json.dumps({"training": facts}))
+    out.mkdir()
+    (out / "images").symlink_to(prepared / "images")
+    stages.run(("unpack",), out=out, target=target, recipe=TINY)
+    before = flow_weights(out, "flow")
+    assert all(torch.equal(before[key], value.half()) for key, value in flow_weights(prepared, "flow_decay").items())
+    still = replace(TINY, flow=replace(TINY.flow, rate=0.0, muon_rate=0.0))
+    stages.run(("flow",), out=out, target=target, recipe=still)
+    after = flow_weights(out, "flow")
+    assert all(torch.allclose(after[key], before[key].float(), atol=1e-6) for key in before)
+    assert json.loads((out / "flow.json").read_text())["samples"] == 3 * STEPS * BATCH
+
+
+def test_the_flow_pipeline_of_the_recipe_takes_at_most_14_megabytes(tmp_path):
+    """With the shipped CLIP and VAE and the tokenizer of the world's words; the weights' values do not matter."""
+    stages.run(("unpack",), out=tmp_path, target=PIPELINE.parent, recipe=TINY)
+    make_t5_tokenizer(tmp_path, [[describe(seed).caption] for seed in range(4000)])
+    vocabulary = len(load_t5_tokenizer(tmp_path))
+    model = FlowModel(Recipe().flow, latent_channels=8, pooled_width=128, vocabulary=vocabulary)
+    publish(tmp_path / "flow_decay", model, {})
+    assemble_flow(tmp_path, tmp_path)
+    assert 10 < size_of(tmp_path / "flow_pipeline") <= 14
+
+
+def test_the_linear_encoder_gives_the_latents_of_the_shipped_vae():
+    vae = AutoencoderKL.from_pretrained(PIPELINE / "vae")
+    fitted, others = (
+        torch.from_numpy(np.stack([render_image(seed)[0] for seed in seeds])).permute(0, 3, 1, 2)
+        for seeds in (range(20), range(20, 30))
+    )
+    with torch.no_grad():
+        latents = vae.encode(to_pixels(others)).latent_dist.mean * vae.config.scaling_factor
+    torch.testing.assert_close(
+        encode_images(others, fit_linear_encoder(vae, fitted)).float(), latents, atol=0.02, rtol=0
+    )
+
+
+def test_a_vae_that_is_not_linear_is_refused():
+    torch.manual_seed(0)
+    vae = AutoencoderKL(block_out_channels=(4, 4, 4), down_block_types=("DownEncoderBlock2D",) * 3,
+                        up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=8, norm_num_groups=2)  # fmt: skip
+    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="not linear"):
+        fit_linear_encoder(vae, images)
+
+
+def test_the_padding_of_captions_varies_between_batches():
+    """Multiples of 8 from the longest caption to 64."""
+    ids = torch.zeros(3, MAX_PADDED, dtype=torch.int64)
+    ids[0, :19] = 1
+    lengths = {padded_length(ids, 0, torch.Generator().manual_seed(seed)) for seed in range(100)}
+    assert lengths == {24, 32, 40, 48, 56, 64}
 
 
 def test_the_image_encoder_changes_and_the_text_encoder_does_not(prepared):

@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from tinv.toybox.sampling import GUIDANCE_SCALE, NUM_INFERENCE_STEPS, load_pipel
 from tinv.toybox.sheet import make_sheet
 from tinv.toybox.toys import KINDS
 from tinv.toybox.world import Description, describe, recaption, render_image
+
+if TYPE_CHECKING:
+    from diffusers import FluxPipeline, StableDiffusionPipeline
 
 NUM_GENERATED = 500
 NUM_HELD_OUT = 1000
@@ -67,20 +71,29 @@ def measure_vae(pipeline_folder: Path) -> float:
     return float(psnr(painted, images).mean())
 
 
-def measure_samples(pipeline_folder: Path, card: Path, classifier: ToyClassifier, seen: set[str]) -> dict[str, float]:
-    """Classifies samples of captions outside the training set, and writes the contact sheet."""
+def measure_samples(
+    pipeline: "StableDiffusionPipeline | FluxPipeline", sheet: Path, classifier: ToyClassifier, seen: set[str]
+) -> dict[str, float]:
+    """Classifies samples of captions outside the training set.
+
+    Args:
+        pipeline: draws the samples.
+        sheet: the contact sheet to write; its captions are written beside it.
+        classifier: recognizes kind and color.
+        seen: the captions of the training set.
+    """
     held_out = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + NUM_HELD_OUT)
     own = accuracy(classifier.classify(np.stack([render_image(seed)[0] for seed in held_out])), true_labels(held_out))
     stream = unambiguous_descriptions(seen)
     descriptions = [next(stream) for _ in range(NUM_GENERATED)]
-    images = sample(load_pipeline(pipeline_folder), [description.caption for description in descriptions])
+    images = sample(pipeline, [description.caption for description in descriptions])
     truth = Labels(
         torch.tensor([KINDS.index(description.toy.kind) for description in descriptions]),
         torch.tensor([COLORS.index(str(description.toy.color.name)) for description in descriptions]),
     )
     accuracies = accuracy(classifier.classify(images), truth)
-    make_sheet(list(images[:NUM_ON_SHEET]), columns=8, enlarge=2).save(card / "contact_sheet.png", optimize=True)
-    write_json(card / "contact_sheet.json", [description.caption for description in descriptions[:NUM_ON_SHEET]])
+    make_sheet(list(images[:NUM_ON_SHEET]), columns=8, enlarge=2).save(sheet, optimize=True, quality=90)
+    write_json(sheet.with_suffix(".json"), [description.caption for description in descriptions[:NUM_ON_SHEET]])
     return {
         "kind_accuracy": accuracies[0],
         "color_accuracy": accuracies[1],
@@ -128,7 +141,9 @@ def measure(target: Path, *, out: Path | None = None, images: int = 80_000) -> N
         "training": training,
         "sizes": measure_sizes(target),
         "vae_psnr": measure_vae(target / "pipeline"),
-        **measure_samples(target / "pipeline", card, classifier, training_captions(images, out)),
+        **measure_samples(
+            load_pipeline(target / "pipeline"), card / "contact_sheet.png", classifier, training_captions(images, out)
+        ),
         "image_encoder_area_under_curve": areas,
         "generated": NUM_GENERATED,
         "sampler": {

@@ -2,7 +2,8 @@
 
 A stage that was killed resumes when the command is repeated; finished stages are not repeated. The defaults are the
 recipe of the shipped model. `--unet-samples` can be increased later to continue training, or reduced to end early: the
-learning rate decays over the last fifth of it.
+learning rate decays over the last fifth of it. `--flow-samples` can be increased at any time, since the rate of that
+stage is constant; stage `flow_decay` decays it in a copy of the last checkpoint.
 """
 
 import argparse
@@ -14,7 +15,11 @@ from transformers.utils import logging
 
 from tinv.toybox.pretrain.settings import Recipe
 
-STAGES = ("images", "tokenizer", "clip", "image_encoder", "vae", "unet", "assemble", "measure")
+STAGES = (
+    *("images", "tokenizer", "clip", "image_encoder", "vae"),
+    *("unet", "assemble", "measure"),
+    *("flow", "flow_decay", "flow_assemble", "flow_measure"),
+)
 
 
 def parse() -> argparse.Namespace:
@@ -30,11 +35,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=recipe.images, help="number of images to render")
-    for stage in ("clip", "image_encoder", "vae", "unet"):
+    for stage in ("clip", "image_encoder", "vae", "unet", "flow"):
         default = getattr(recipe, stage).samples
         parser.add_argument(
             f"--{stage.replace('_', '-')}-samples", type=int, default=default, help=f"training samples ({default})"
         )
+    parser.add_argument(
+        "--flow-decay-samples",
+        type=int,
+        default=recipe.flow.decay_samples,
+        help=f"training samples of flow_decay ({recipe.flow.decay_samples})",
+    )
     return parser.parse_args()
 
 
@@ -47,6 +58,7 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
         image_encoder=replace(recipe.image_encoder, samples=arguments.image_encoder_samples, **common),
         vae=replace(recipe.vae, samples=arguments.vae_samples, **common),
         unet=replace(recipe.unet, samples=arguments.unet_samples, **common),
+        flow=replace(recipe.flow, samples=arguments.flow_samples, decay_samples=arguments.flow_decay_samples, **common),
     )
 
 

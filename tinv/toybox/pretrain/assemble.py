@@ -1,18 +1,29 @@
-"""Stage 7, assemble: writes the trained components as a diffusers pipeline folder, and the CLIP model."""
+"""The stages assemble and flow_assemble: write the trained components as folders of diffusers pipelines."""
 
 import json
 import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTextModel
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPModel, CLIPTextModel, T5EncoderModel
 
 from tinv.toybox.pretrain import checkpoint
+from tinv.toybox.pretrain.t5_tokenizer import load_t5_tokenizer
 from tinv.toybox.pretrain.tokenizer import load_tokenizer
 from tinv.toybox.pretrain.unet import BETAS
 
 MEGABYTE = 1_000_000
+SHIFT = 1.5
+"""The flow scheduler's shift: more steps at high noise, where the model was also trained more."""
 PREPROCESSING = {
     "image_processor_type": "CLIPImageProcessor",
     "do_convert_rgb": True,
@@ -66,16 +77,44 @@ def assemble(out: Path, target: Path) -> None:
     print(f"assemble: {size_of(target / 'pipeline') + size_of(target / 'clip'):.1f} MB", flush=True)
 
 
+def assemble_flow(out: Path, target: Path) -> None:
+    """Writes `target/flow_pipeline` in half precision: an ordinary `FluxPipeline` with the toybox's CLIP and VAE."""
+    vae = AutoencoderKL.from_pretrained(out / "vae").half()
+    vae.register_to_config(shift_factor=0.0)
+    pipeline = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        vae=vae,
+        text_encoder=CLIPTextModel.from_pretrained(out / "clip").half(),
+        tokenizer=load_tokenizer(out),
+        text_encoder_2=T5EncoderModel.from_pretrained(out / "flow_decay" / "text_encoder_2").half(),
+        tokenizer_2=load_t5_tokenizer(out),
+        transformer=FluxTransformer2DModel.from_pretrained(out / "flow_decay" / "transformer").half(),
+    )
+    partial = target / "flow_pipeline.part"
+    pipeline.save_pretrained(partial)
+    for encoder in ("text_encoder", "text_encoder_2"):
+        load_as_single_precision(partial / encoder / "config.json")
+    forget_paths(partial)
+    checkpoint.replace_folder(partial, target / "flow_pipeline")
+    print(f"flow_assemble: {size_of(target / 'flow_pipeline'):.1f} MB", flush=True)
+
+
 def unpack(target: Path, out: Path) -> None:
     """Copies the components of an assembled model into a working folder, to continue training from them."""
     pipeline, facts = target / "pipeline", json.loads((target / "card" / "card.json").read_text())["training"]
     sources = {"tokenizer": pipeline / "tokenizer", "clip": target / "clip", "image_encoder": target / "clip"}
     sources |= {"unet": pipeline / "unet", "vae": pipeline / "vae", "vae_start": pipeline / "vae"}
+    flow = target / "flow_pipeline"
+    if flow.exists():
+        sources |= {"tokenizer_2": flow / "tokenizer_2"}
+        sources |= {f"flow/{part}": flow / part for part in ("transformer", "text_encoder_2")}
+        facts["flow"] = json.loads((target / "flow_card" / "card.json").read_text())["training"]
     for name, source in sources.items():
         if not (out / name).exists():
             shutil.copytree(source, out / name)
-    for stage in ("clip", "image_encoder", "vae", "unet"):
-        checkpoint.write_json(out / f"{stage}.json", facts[stage])
+    for stage in ("clip", "image_encoder", "vae", "unet", "flow"):
+        if stage in facts:
+            checkpoint.write_json(out / f"{stage}.json", facts[stage])
 
 
 def load_as_single_precision(config: Path) -> None:

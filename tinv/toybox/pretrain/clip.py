@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig, PreTrainedTokenizerBase
 
 from tinv.models.cpu_features import autocast_bfloat16
 from tinv.toybox.pretrain import checkpoint
@@ -48,7 +48,7 @@ def new_clip(settings: ClipSettings, tokenizer: CLIPTokenizer) -> CLIPModel:
     return CLIPModel(config)
 
 
-def caption_ids(tokenizer: CLIPTokenizer, captions: list[list[str]]) -> Tensor:
+def caption_ids(tokenizer: PreTrainedTokenizerBase, captions: list[list[str]]) -> Tensor:
     """Token ids of all captions, [N, K, L] int16, padded to the longest."""
     flat = [caption for several in captions for caption in several]
     ids = tokenizer(flat, padding="longest", truncation=True, return_tensors="np").input_ids

@@ -27,6 +27,12 @@ def join(device: str) -> None:
         distributed.init_process_group("nccl" if device == "cuda" else "gloo")
 
 
+def wait() -> None:
+    """Waits until all processes are here."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
 def share(batch: Tensor) -> Tensor:
     """Returns this process's share of a batch."""
     return batch[rank() :: size()]

@@ -62,6 +62,27 @@ class UnetSettings(StageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlowSettings(StageSettings):
+    """The flow transformer and its T5 text encoder."""
+
+    decay_samples: int
+    """Number of training samples, after the others, over which stage `flow_decay` decays the rate."""
+    width: int = 192
+    head_width: int = 32
+    double_blocks: int = 2
+    single_blocks: int = 4
+    rope_widths: tuple[int, int, int] = (8, 12, 12)
+    """Shares of a head's width for the rotary positions: index of the image, row, column."""
+    text_width: int = 128
+    text_layers: int = 3
+    text_feed_forward: int = 128
+    caption_dropout: float = 0.1
+    level_mean: float = 0.3
+    """Noise levels are sigmoid(N(level_mean, level_std)); a higher mean trains more at high noise."""
+    level_std: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The settings of all stages."""
 
@@ -71,3 +92,6 @@ class Recipe:
     image_encoder: ImageEncoderSettings = ImageEncoderSettings(samples=160_000, batch=128, rate=5e-4, muon_rate=0.01)
     vae: VaeSettings = VaeSettings(samples=100_000, batch=16, rate=1.5e-3)
     unet: UnetSettings = UnetSettings(samples=1_000_000, batch=96, rate=1e-3, decay=0.2)
+    flow: FlowSettings = FlowSettings(
+        samples=1_200_000, decay_samples=400_000, batch=96, rate=1e-3, checkpoint_every=100
+    )
