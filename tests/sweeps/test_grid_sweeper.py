@@ -10,8 +10,8 @@ import pytest
 from tests.checkpoint_files import write_checkpoint
 from tests.sweeps.outputs import column, sweep_dir, table
 from tinv.errors import UserError
+from tinv.runs.folder_lock import lock_folder
 from tinv.runs.status import Progress
-from tinv.sweeps.results import lock_folder
 
 CAT = "+experiment=cat_toy"
 
@@ -179,7 +179,7 @@ def test_only_the_same_sweep_can_be_resumed_and_by_one_process(run_main, tmp_pat
         result = run_main("-m", CAT, *argv, train=train)
         assert (result.code, train.seen, len(result.err.strip().splitlines())) == (1, [], 1), result.err
         assert expected in result.err
-    with lock_folder(folder):
+    with lock_folder(folder, ""):
         result = run_main(f"sweep.resume={folder}", train=train)
     assert (result.code, train.seen, "another process runs this sweep" in result.err) == (1, [], True)
 

@@ -1,12 +1,15 @@
 """Checks of Slurm jobs, and their scripts, without Slurm."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.sweeps.outputs import column
 from tinv.config.compose import Groups
 from tinv.errors import UserError
+from tinv.runs.reader import RunReader
 from tinv.runs.slurm_job import current_job
 from tinv.sweeps.dry_run import plugin_problems
 from tinv.sweeps.slurm_launcher import SlurmLauncher
@@ -139,3 +142,19 @@ def test_a_batch_script_passes_arguments_unchanged(tmp_path):
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "3"}
     result = subprocess.run(["bash", str(script)], env=env, capture_output=True, text=True, check=True).stdout
     assert result.splitlines() == ["echo", *arguments]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+def test_points_that_sbatch_refuses_have_failed_with_its_reason(run_main, tmp_path, monkeypatch):
+    scripts = {"sbatch": "echo 'sbatch: error: Invalid account specified' >&2; exit 1", "squeue": "exit 0"}
+    for name, text in scripts.items():
+        (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    result = run_main("-m", "+experiment=cat_toy", "seed=1,2", "hydra/launcher=slurm")
+    reason = "sbatch: Invalid account specified; change hydra.launcher.account"
+    assert (result.code, result.err.count(reason), "Traceback" in result.err) == (1, 1, False)
+    (folder,) = (tmp_path / "outputs" / "cat_toy").iterdir()
+    assert (column(folder, "status"), column(folder, "reason")) == (["failed"] * 2, [reason] * 2)
+    assert [RunReader(folder / point).status.reason for point in ("0", "1")] == [reason] * 2

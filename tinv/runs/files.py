@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -34,7 +35,7 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
         UserError: the disk is full, or the path is not writable.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
@@ -44,7 +45,7 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
         draft.chmod(0o666 & ~umask)
         draft.replace(path)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -62,7 +63,7 @@ def write_folder_atomically(path: Path | str, *, marker: str) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise UserError(f"cannot write {path}: it holds other files. Give a new folder.")
-    draft, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    draft, old = (temporary_path(path, end) for end in ("part", "old"))
     try:
         draft.mkdir(parents=True)
         yield draft
@@ -75,7 +76,7 @@ def write_folder_atomically(path: Path | str, *, marker: str) -> Iterator[Path]:
                 old.replace(path)
             raise
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     finally:
         for folder in (draft, old):
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,5 +112,11 @@ def resolve_path(path: Path | str) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / inside
 
 
-def _write_error(path: Path, error: OSError) -> UserError:
+def write_error(path: Path | str, error: OSError) -> UserError:
+    """Returns the error for the user when a file or folder cannot be written."""
     return UserError(f"cannot write {path}: {_REASONS.get(error.errno or 0, error.strerror or error)}")
+
+
+def temporary_path(path: Path, end: str = "part") -> Path:
+    """Returns the path beside `path` that this process may write to. `runs/folder_lock.py` removes those of others."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{end}")

@@ -31,6 +31,9 @@ CONCEPT_TYPE = "type_of_concept.txt"
 HUB_STAGING = "hub"
 """Folder of the files that are uploaded to the Hub."""
 
+LOCK = ".lock"
+"""Locked by the process that uses the folder of a run or of a sweep."""
+
 PLAN = "plan.json"
 SWEEP_RESULTS = "sweep.json"
 SWEEP_TABLE = "sweep.csv"

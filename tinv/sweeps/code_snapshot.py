@@ -1,6 +1,5 @@
 """A copy of the code when a sweep is submitted: jobs that wait for hours run it, and not what was edited meanwhile."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from tinv.config.secrets import REMEDY, find_reason
 from tinv.config.target_allowlist import additional_packages
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
-from tinv.runs.files import write_json, write_text
+from tinv.runs.files import temporary_path, write_json, write_text
 from tinv.runs.layout import GIT_STATE
 
 SOURCE = "source"
@@ -51,7 +50,7 @@ def take_snapshot(sweep: Path, *, config_dir: str | None) -> CodeSnapshot:
     name, text = (script.name, script.read_text(encoding="utf-8")) if is_own else ("train.py", _SCRIPT)
     folder = sweep / SOURCE / _digest(parts, f"{name}:{text}")
     if not folder.is_dir():
-        draft = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+        draft = temporary_path(folder)
         try:
             for part, path in parts.items():
                 _copy(path, draft / part)

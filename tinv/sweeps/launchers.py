@@ -18,6 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import UserError
+from tinv.runs.files import write_error
 from tinv.runs.layout import LOG, STATUS, list_checkpoints
 from tinv.runs.reader import RunReader
 from tinv.runs.resume import AUTO
@@ -96,6 +97,8 @@ def run_points(
         overrides = [[*resuming_overrides(p, folder), *extra] for p, extra in zip(batch, subfolders, strict=True)]
         try:
             jobs = list(launcher.launch(overrides, batch[0].number))
+        except OSError as error:
+            reason = str(write_error(folder, error))
         except Exception as error:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         for i, point in enumerate(batch):

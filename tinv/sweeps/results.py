@@ -1,12 +1,9 @@
 """The results of a sweep: the status and the monitored number of each point, in sweep.csv and sweep.json."""
 
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from tinv.errors import UserError
 from tinv.runs.files import write_json, write_text
@@ -77,23 +74,3 @@ class SweepResults:
         row.status, row.value, row.seconds, row.reason = status.status, status.value, status.seconds, status.reason
         progress = RunReader(self.folder / row.folder).progress
         row.steps = progress.step if progress else None
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Locks a sweep's folder for this process.
-
-    Raises:
-        UserError: another process holds the lock.
-    """
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"hydra.sweep.dir={folder}: another process runs this sweep. Wait for it, or use another folder."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()

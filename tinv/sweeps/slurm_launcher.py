@@ -194,7 +194,12 @@ class SlurmLauncher(PointLauncher):
             "output": f"{str(folder).replace('%', '%%')}/%a/{LOG}",
             "comment": str(folder),
         }
-        array = submit(script, {**self.options, **own})
+        try:
+            array = submit(script, {**self.options, **own})
+        except UserError as error:
+            for point in new:
+                _write_refused(folder / str(point.number), str(error))
+            raise
         for point in new:
             job = f"{array}_{point.number}"
             jobs[job] = point
@@ -230,6 +235,11 @@ def _write_queued(run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     before = RunReader(run).status or Status()
     write_status(run, replace(before, status="queued", value=None, reason=None, started="", process="", job=None))
+
+
+def _write_refused(run: Path, reason: str) -> None:
+    """Writes that Slurm refused a run; what a resumed run counts on is kept."""
+    write_status(run, replace(RunReader(run).status or Status(), status="failed", reason=reason))
 
 
 def _write_failure(run: Path, job: str, entry: QueueEntry | None) -> Status:

@@ -12,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tinv.errors import RunInterrupted, UserError
+from tinv.runs.folder_lock import lock_folder, remove_temporary_files
 from tinv.runs.layout import PLAN
 from tinv.runs.status import Status
 from tinv.sweeps import model_cache
@@ -20,7 +21,7 @@ from tinv.sweeps.launchers import report_failure
 from tinv.sweeps.plan import SweepPlan
 from tinv.sweeps.plan_file import check_unchanged, read_plan, renumber, write_plan
 from tinv.sweeps.points import SweepPoint, differences
-from tinv.sweeps.results import COMPLETED, SweepResults, lock_folder
+from tinv.sweeps.results import COMPLETED, SweepResults
 from tinv.sweeps.results_table import ResultRow
 
 
@@ -69,7 +70,9 @@ class SweepRun:
         Raises:
             UserError: another process uses the folder, it belongs to another sweep, or a point failed.
         """
-        with lock_folder(self.folder), model_cache.keep_model():
+        refusal = f"hydra.sweep.dir={self.folder}: another process runs this sweep. Wait for it, or use another folder."
+        with lock_folder(self.folder, refusal), model_cache.keep_model():
+            remove_temporary_files(self.folder)
             if not self.is_resumed and (self.folder / PLAN).exists():
                 raise UserError(
                     f"hydra.sweep.dir={self.folder}: the folder holds a sweep already. "

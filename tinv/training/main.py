@@ -36,6 +36,8 @@ from tinv.config.problems import Problem
 from tinv.config.validate import CONF_DIR, ConfigError, check, resolve, secret_problems
 from tinv.errors import RunInterrupted, UserError
 from tinv.runs.environment import is_first_process
+from tinv.runs.files import write_error
+from tinv.runs.folder_lock import lock_run
 from tinv.runs.parent_process import children_end_with_this_process, end_with_parent
 from tinv.runs.record_status import record_status
 from tinv.runs.resume import AUTO, choose_run_dir, find_checkpoint
@@ -108,7 +110,10 @@ def run_point(cfg: DictConfig) -> float | None:
     if HydraConfig.get().mode != RunMode.MULTIRUN:  # a single run with --config-name
         return _run(cfg, check)
     try:
-        return run_in_subprocess(cfg) if needs_subprocess(cfg) else _run(cfg, check)
+        if needs_subprocess(cfg):
+            return run_in_subprocess(cfg)
+        with lock_run(Path(HydraConfig.get().runtime.output_dir)):
+            return _run(cfg, check)
     except Exception as error:
         if not isinstance(error, UserError):
             _print_traceback()
@@ -200,7 +205,13 @@ def _run_once(groups: Groups, overrides: list[str]) -> None:
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
     context = HydraContext(config_loader=groups.loader, callbacks=Callbacks(cfg))
     context.callbacks.on_run_start(config=cfg, config_name=CONFIG_NAME)
-    result = run_job(_run_checked, cfg, "hydra.run.dir", None, context)
+    HydraConfig.instance().set_config(cfg)  # for interpolations of ${hydra:...}
+    run_dir = Path(cfg.hydra.run.dir)
+    with lock_run(run_dir):
+        try:
+            result = run_job(_run_checked, cfg, "hydra.run.dir", None, context)
+        except OSError as error:  # of Hydra; those of the run are in the result
+            raise write_error(run_dir, error) from error
     context.callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=result)
     _ = result.return_value  # raises the run's exception
 
