@@ -243,3 +243,13 @@ def test_a_preflight_names_what_a_flow_does_not_support(compose_local, folders_o
         "embedding.per_layer=true is for Stable Diffusion 1 and 2",
         "regularizer=context",
     ]
+
+
+def test_a_tokenizer_may_read_fewer_tokens_than_the_family(folders_of_families, name):
+    """That of the toybox's flow model reads 64."""
+    model = load(str(folders_of_families[name]))
+    tokenizer = list(model.tokenizers.values())[-1]
+    length = model.encode_text(["a photo"], {}).hidden.shape[1]
+    tokenizer.model_max_length = 16
+    assert model.encode_text(["a photo"], {}).hidden.shape[1] == 16 < length == model.family.max_sequence_length
+    assert model.family.max_caption_tokens(tokenizer) == 15

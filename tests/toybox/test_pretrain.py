@@ -16,7 +16,7 @@ from tinv.toybox.classifier import ToyClassifier
 from tinv.toybox.pretrain import images, stages
 from tinv.toybox.pretrain.assemble import assemble_flow, size_of
 from tinv.toybox.pretrain.clip import to_pixels
-from tinv.toybox.pretrain.flow import MAX_PADDED, FlowModel, padded_length, publish
+from tinv.toybox.pretrain.flow import FlowModel, padded_length, publish
 from tinv.toybox.pretrain.linear_encoder import encode_images, fit_linear_encoder
 from tinv.toybox.pretrain.muon import orthogonal
 from tinv.toybox.pretrain.schedule import learning_rate
@@ -28,7 +28,7 @@ from tinv.toybox.pretrain.settings import (
     UnetSettings,
     VaeSettings,
 )
-from tinv.toybox.pretrain.t5_tokenizer import load_t5_tokenizer, make_t5_tokenizer
+from tinv.toybox.pretrain.t5_tokenizer import MAX_LENGTH, load_t5_tokenizer, make_t5_tokenizer
 from tinv.toybox.world import describe, render_image
 
 STEPS, BATCH = 4, 4
@@ -147,7 +147,7 @@ def test_a_decay_without_a_checkpoint_names_the_stage_to_run(prepared, tmp_path)
 def test_the_flow_stage_writes_a_flux_pipeline(prepared):
     pipeline = FluxPipeline.from_pretrained(prepared / "model" / "flow_pipeline")
     pipeline.set_progress_bar_config(disable=True)
-    sizes = {"height": 64, "width": 64, "max_sequence_length": 32}
+    sizes = {"height": 64, "width": 64, "max_sequence_length": pipeline.tokenizer_2.model_max_length}
     image = pipeline("a red car", num_inference_steps=1, output_type="np", **sizes).images[0]
     assert image.shape == (64, 64, 3)
     assert {module.dtype for module in (pipeline.transformer, pipeline.text_encoder_2)} == {torch.float32}
@@ -215,7 +215,7 @@ def test_a_vae_that_is_not_linear_is_refused():
 
 def test_the_padding_of_captions_varies_between_batches():
     """Multiples of 8 from the longest caption to 64."""
-    ids = torch.zeros(3, MAX_PADDED, dtype=torch.int64)
+    ids = torch.zeros(3, MAX_LENGTH, dtype=torch.int64)
     ids[0, :19] = 1
     lengths = {padded_length(ids, 0, torch.Generator().manual_seed(seed)) for seed in range(100)}
     assert lengths == {24, 32, 40, 48, 56, 64}

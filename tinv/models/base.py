@@ -87,12 +87,16 @@ class Family:
     pipeline_settings: Mapping[str, Any] = field(default_factory=dict)
     """The settings of the pipeline that model_index.json may override, with their defaults."""
 
+    def sequence_length(self, tokenizer: Any) -> int:
+        """The tokens that are read with a tokenizer: `max_sequence_length`, or fewer if the tokenizer says so."""
+        length: int = tokenizer.model_max_length
+        if self.max_sequence_length is None or isinstance(tokenizer, CLIPTokenizer):
+            return length
+        return min(length, self.max_sequence_length)
+
     def max_caption_tokens(self, tokenizer: Any) -> int:
         """The tokens that a caption may have to be read whole, without those at its start and end."""
-        length: int = tokenizer.model_max_length
-        if self.max_sequence_length is not None and not isinstance(tokenizer, CLIPTokenizer):
-            length = self.max_sequence_length
-        return length - int(tokenizer.num_special_tokens_to_add())
+        return self.sequence_length(tokenizer) - int(tokenizer.num_special_tokens_to_add())
 
     @property
     def has_unet(self) -> bool:

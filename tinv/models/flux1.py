@@ -20,7 +20,8 @@ TRAINING_GUIDANCE = 1.0
 
 
 def _encode_text(model: LatentDiffusion, captions: Sequence[str], vectors: Vectors) -> Conditioning:
-    hidden, pooled, _ = model.prompt_encoder(captions, vectors, max_sequence_length=MAX_SEQUENCE_LENGTH)
+    length = model.family.sequence_length(model.text_encoders["t5"].tokenizer)
+    hidden, pooled, _ = model.prompt_encoder(captions, vectors, max_sequence_length=length)
     return Conditioning(hidden, pooled)
 
 

@@ -21,17 +21,15 @@ from tinv.toybox.pretrain import checkpoint, parallel
 from tinv.toybox.pretrain.clip import trimmed
 from tinv.toybox.pretrain.schedule import generator
 from tinv.toybox.pretrain.settings import FlowSettings
+from tinv.toybox.pretrain.t5_tokenizer import MAX_LENGTH
 from tinv.toybox.pretrain.training import ModuleTraining
 
 WARMUP = 100
 """Steps over which the rate rises to its peak."""
-MAX_PADDED = 64
-"""Longest caption in T5's tokens, with padding.
-
-Flux attends to padding. Each batch is padded to a random length up to this one, so the model does not depend on the
-pipeline's `max_sequence_length`.
-"""
 PADDED_TO_MULTIPLE = 8
+"""Flux attends to padding. Each batch is padded to a random multiple of 8 tokens up to the tokenizer's `MAX_LENGTH`, so
+the model does not depend on the pipeline's `max_sequence_length`.
+"""
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def padded_length(ids: Tensor, pad: int, rng: torch.Generator) -> int:
     """Returns a random multiple of 8 that is at least the length of the longest caption."""
     longest = int((ids != pad).sum(1).max())
     least = -(-longest // PADDED_TO_MULTIPLE)
-    most = max(least, MAX_PADDED // PADDED_TO_MULTIPLE)
+    most = max(least, MAX_LENGTH // PADDED_TO_MULTIPLE)
     return PADDED_TO_MULTIPLE * int(torch.randint(least, most + 1, (1,), generator=rng))
 
 

@@ -14,7 +14,6 @@ from tinv.toybox.pretrain.assemble import assemble, assemble_flow, unpack
 from tinv.toybox.pretrain.clip import caption_ids, to_pixels, train_clip
 from tinv.toybox.pretrain.clip_image_encoder import train_image_encoder
 from tinv.toybox.pretrain.flow import (
-    MAX_PADDED,
     CaptionIds,
     FlowData,
     FlowTrainingSet,
@@ -24,7 +23,7 @@ from tinv.toybox.pretrain.flow import (
 from tinv.toybox.pretrain.linear_encoder import encode_images, fit_linear_encoder
 from tinv.toybox.pretrain.pca_encoder import Components, encode, principal_components
 from tinv.toybox.pretrain.settings import Recipe
-from tinv.toybox.pretrain.t5_tokenizer import load_t5_tokenizer, make_t5_tokenizer
+from tinv.toybox.pretrain.t5_tokenizer import MAX_LENGTH, load_t5_tokenizer, make_t5_tokenizer
 from tinv.toybox.pretrain.tokenizer import load_tokenizer, make_tokenizer
 from tinv.toybox.pretrain.unet import TrainingSet, train_unet
 from tinv.toybox.pretrain.vae import EXAMPLES, start_vae, train_vae
@@ -136,7 +135,7 @@ def build_flow_training_set(
     """Returns the latents of all versions of the images, and the token ids of their captions for CLIP and T5."""
     clip, t5 = (
         CaptionIds(padded_ids(tokenizer, captions, length), padded_ids(tokenizer, [[""]], length)[0, 0])
-        for tokenizer, length in zip(tokenizers, (tokenizers[0].model_max_length, MAX_PADDED), strict=True)
+        for tokenizer, length in zip(tokenizers, (tokenizers[0].model_max_length, MAX_LENGTH), strict=True)
     )
     return FlowTrainingSet(torch.cat([encode_images(images, encoder) for images in versions]), clip, t5)
 

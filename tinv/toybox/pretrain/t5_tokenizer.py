@@ -15,8 +15,8 @@ SPACE = "▁"
 """Begins a word, as in SentencePiece."""
 CHARACTERS = ascii_lowercase + digits + punctuation
 """Pieces that spell any other word."""
-MAX_LENGTH = 512
-"""T5 has relative positions and so no limit; this is that of the published tokenizers."""
+MAX_LENGTH = 64
+"""Longest text in tokens. tinv pads captions to it; a published T5's tokenizer has 512."""
 
 
 def train_t5_tokenizer(captions: list[str]) -> T5Tokenizer:
