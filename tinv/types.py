@@ -80,6 +80,8 @@ class Conditioning:
     """[B, L, D]: a hidden state of the text encoder."""
     pooled: Tensor | None = None
     """[B, D]: one vector per caption, for the models that need it."""
+    mask: Tensor | None = None
+    """[B, L]: above 0 for the tokens that the denoiser attends to, 0 for padding; None is all tokens."""
 
 
 class OptimizerFactory(Protocol):

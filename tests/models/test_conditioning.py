@@ -1,9 +1,11 @@
-"""Ordinary tokens never enter the machinery for tokens with parts."""
+"""Conditioning of tokens with parts; ordinary tokens never enter its code."""
 
 import torch
+from torch import nn
 
 from tests.tiny import tiny_module
 from tinv.models import conditioning, sampling
+from tinv.models.conditioning import route_by_timestep, side_by_side
 from tinv.models.sampling import sample_pixels
 
 
@@ -18,3 +20,19 @@ def test_ordinary_tokens_are_encoded_and_predicted_directly(model, batch, monkey
     assert module.learned_tokens[0].embedding.weights["clip_l"].grad.any()
     pixels = sample_pixels(model, ["a <cat-toy>"], module.export_vectors(), seeds=[1], num_inference_steps=1)
     assert torch.isfinite(pixels).all()
+
+
+def test_masks_and_features_are_those_of_the_stage():
+    """Captions may differ in length between stages."""
+
+    class Denoiser(nn.Module):
+        def forward(self, **arguments):
+            return arguments
+
+    hidden, mask = torch.randn(2 * 3, 5, 4), torch.randint(2, (2 * 3, 5))
+    arguments = {"encoder_hidden_states": side_by_side(hidden, 2), "encoder_attention_mask": side_by_side(mask, 2)}
+    denoiser = Denoiser()
+    with route_by_timestep(denoiser, 2, 1.0):
+        output = denoiser(timestep=torch.tensor([0.9, 0.1, 0.6]), **arguments)
+    assert torch.equal(output["encoder_hidden_states"], hidden[[3, 1, 5]])
+    assert torch.equal(output["encoder_attention_mask"], mask[[3, 1, 5]])

@@ -42,8 +42,12 @@ def guidance_arguments(
 
 def prompt_arguments(conditioning: Conditioning, *, prefix: str = "") -> dict[str, Tensor]:
     """The conditioning under the names of the pipelines' arguments."""
-    pooled = {} if conditioning.pooled is None else {f"{prefix}pooled_prompt_embeds": conditioning.pooled}
-    return {f"{prefix}prompt_embeds": conditioning.hidden} | pooled
+    arguments = {
+        "prompt_embeds": conditioning.hidden,
+        "pooled_prompt_embeds": conditioning.pooled,
+        "prompt_attention_mask": conditioning.mask,
+    }
+    return {f"{prefix}{name}": value for name, value in arguments.items() if value is not None}
 
 
 @dataclass(frozen=True)

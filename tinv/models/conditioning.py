@@ -32,6 +32,8 @@ from tinv.types import Batch, Conditioning, Vectors
 
 _ARGUMENTS = ("sample", "timestep", "encoder_hidden_states")
 """Those that a U-Net is called with by position; transformers are called by name."""
+_CONDITIONING = {"encoder_hidden_states", "pooled_projections", "encoder_attention_mask", "encoder_hidden_states_mask"}
+"""The arguments of denoisers that hold the parts of a `Conditioning`."""
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")
 _ROUTED_BY_LAYER: WeakSet[nn.Module] = WeakSet()
 """U-Nets whose layers select their own slice of the conditioning."""
@@ -71,7 +73,10 @@ def encode_at_timesteps(
 def encode_all_parts(
     model: LatentDiffusion, captions: Sequence[str], vectors: Vectors, layout: SlotLayout, *, is_negative: bool = False
 ) -> Conditioning:
-    """The conditioning of each caption in all slots, [B, L, S * D]; `route_by_timestep` selects among them."""
+    """The conditioning of each caption in all slots, [B, L, S * D]; `route_by_timestep` selects among them.
+
+    Masks are [B, S * L].
+    """
     slots = layout.slots(is_negative=is_negative)
     return _encode(model, captions, vectors, [[slot] * len(captions) for slot in slots])
 
@@ -99,12 +104,12 @@ def add_timestep_routing(denoiser: nn.Module, stages: int, last_timestep: float)
         arguments = {**dict(zip(_ARGUMENTS, positional)), **named}
         t_B = torch.as_tensor(arguments["timestep"]).expand(len(arguments["encoder_hidden_states"]))
         stage_B = stage_of(t_B, stages, last_timestep)
-        arguments["encoder_hidden_states"] = _at_stage(arguments["encoder_hidden_states"], stage_B, stages)
+        for name in _CONDITIONING & arguments.keys():
+            if arguments[name] is not None:
+                arguments[name] = _at_stage(arguments[name], stage_B, stages)
         added: Mapping[str, Tensor] | None = arguments.get("added_cond_kwargs")
         if added and "text_embeds" in added:
             arguments["added_cond_kwargs"] = {**added, "text_embeds": _at_stage(added["text_embeds"], stage_B, stages)}
-        if arguments.get("pooled_projections") is not None:
-            arguments["pooled_projections"] = _at_stage(arguments["pooled_projections"], stage_B, stages)
         return (), arguments
 
     return denoiser.register_forward_pre_hook(select, with_kwargs=True)
@@ -164,5 +169,8 @@ def _encode(
         vectors, [*captions] * len(slots), [slot for of_captions in slots for slot in of_captions]
     )
     conditioning = model.encode_text(texts, tokens)
-    pooled = None if conditioning.pooled is None else side_by_side(conditioning.pooled, len(slots))
-    return Conditioning(side_by_side(conditioning.hidden, len(slots)), pooled)
+    pooled, mask = (
+        None if features is None else side_by_side(features, len(slots))
+        for features in (conditioning.pooled, conditioning.mask)
+    )
+    return Conditioning(side_by_side(conditioning.hidden, len(slots)), pooled, mask)

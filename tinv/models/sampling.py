@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -151,4 +152,5 @@ def build_scheduler(sampler: str | None, model: LatentDiffusion) -> Any:
 
 def _zeros_like(conditioning: Conditioning) -> Conditioning:
     pooled = conditioning.pooled
-    return Conditioning(torch.zeros_like(conditioning.hidden), None if pooled is None else torch.zeros_like(pooled))
+    zeros = None if pooled is None else torch.zeros_like(pooled)
+    return replace(conditioning, hidden=torch.zeros_like(conditioning.hidden), pooled=zeros)
