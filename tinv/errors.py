@@ -1,6 +1,8 @@
 """Errors that are meant for the user."""
 
+import difflib
 import signal
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -46,3 +48,11 @@ def error_message(error: BaseException) -> str:
     return (
         str(error) if isinstance(error, UserError | RunInterrupted) else f"{type(error).__name__}: {error}".strip(": ")
     )
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Returns a hint in parentheses: the closest candidate, or all of at most 20 candidates; or an empty string."""
+    candidates = list(candidates)
+    if matches := difflib.get_close_matches(word, candidates, n=1):
+        return f" (did you mean {matches[0]}?)"
+    return f" (there are {', '.join(sorted(candidates))})" if 0 < len(candidates) <= 20 else ""

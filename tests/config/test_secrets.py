@@ -196,15 +196,6 @@ def test_hydras_answers_hide_secrets(run_main, monkeypatch, option):
     assert "access token" in run_main("+experiment=cat_toy", f"name={TOKEN}", option).err
 
 
-def test_a_run_of_another_config_without_a_check_has_no_secret(run_main, monkeypatch, tmp_path):
-    monkeypatch.setenv("MINE", TOKEN)
-    output = run_main(
-        "--config-name=config", "+experiment=cat_toy", "tags=['${oc.env:MINE}']", f"paths.root_dir={tmp_path}"
-    )
-    assert output.code == 1 and "tags: contains an access token" in output.err
-    assert not list(tmp_path.iterdir())
-
-
 def test_tinv_refuses_a_secret_argument_and_hides_it(capsys, monkeypatch):
     assert cli(["generate", "--embedding=x", f"a cat {TOKEN}"]) == 1
     with pytest.raises(SystemExit):

@@ -8,9 +8,8 @@ from omegaconf.errors import ReadonlyConfigError
 
 from tests.composing import groups
 from tinv.concept import Concept
-from tinv.config.problems import did_you_mean
 from tinv.config.validate import ConfigError, build, check, find_problems
-from tinv.errors import UserError
+from tinv.errors import UserError, did_you_mean
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +58,19 @@ def test_check_returns_a_resolved_read_only_copy(tree):
         ("data.folder", "???", "data.folder: required, but not set: "),
         ("name", "a/b", "name=a/b: must be a folder name of letters, digits and . _ = - only; write a_b"),
         ("name", "..", "name=..: must be a folder name"),
+        ("name", "${oc.decode:\"'../x'\"}", "name=../x: must be a folder name"),
         (
             "optimizer._target_",
             "os.system",
-            "optimizer._target_: os.system is not in a package that settings may call",
+            "optimizer._target_: os.system is not on the list of what settings may call as optimizer",
         ),
-        ("optimizer._target_", "torch.optim.AdamV", "cannot find torch.optim.AdamV (torch.optim has no AdamV)"),
+        ("optimizer._target_", "torch.optim.AdamV", "as optimizer (did you mean torch.optim.Adam?)"),
+        ("data._partial_", True, "data._partial_: only optimizer and scheduler take it; remove it"),
+        ("optimizer._args_", [1], "optimizer._args_: AdamW takes no such argument"),
         (
             "optimizer._target_",
             "tinv.config.validate.OmegaConf",
-            "tinv.config.validate.OmegaConf is defined in omegaconf; use its name there",
+            "tinv.config.validate.OmegaConf is not on the list of what settings may call as optimizer",
         ),
         ("optimizer.lr", "${nowhere.lr}", "optimizer.lr: Interpolation key 'nowhere.lr' not found"),
         ("callbacks.samples.prompts", ["a", 3], "callbacks.samples.prompts=['a', 3]: must be a list of text"),
@@ -100,7 +102,8 @@ def test_an_interpolation_of_a_missing_value_is_not_reported(tree):
 
 
 def test_only_the_environment_allows_further_packages(tree, tmp_path, monkeypatch):
-    (tmp_path / "my_parts.py").write_text("class Watch:\n    def __init__(self, every: int = 1): ...\n")
+    text = "import lightning.pytorch as pl\nclass Watch(pl.Callback):\n    def __init__(self, every: int = 1): ...\n"
+    (tmp_path / "my_parts.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     node = ("callbacks.watch", {"_target_": "my_parts.Watch", "every": 2})
     assert "add it to the environment variable TINV_TARGETS" in problems(tree, node)[0]

@@ -236,6 +236,38 @@ def test_a_wrong_sweep_is_an_error_before_the_first_point(run_main, tmp_path, ar
     assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"command": [CAT, "hydra.launcher.setup=[touch x]"]},
+            "hydra.launcher.setup=['touch x']: a file may not set it",
+        ),
+        ({"command": [CAT, "paths.root_dir=/x,/y"]}, "paths.root_dir="),
+        ({"command": [CAT, "+hydra.callbacks.x._target_=os.getcwd"]}, "os.getcwd is not on the list"),
+        ({"command": [CAT, "--experimental-rerun=x"]}, "the command in plan.json has options"),
+        ({"command": "x"}, "plan.json is damaged"),
+        ({"config_dir": 3}, "plan.json is damaged"),
+    ],
+)
+def test_a_plan_sets_no_more_than_a_configuration_file(run_main, tmp_path, changes, problem):
+    plan = {"id": "x", "command": [CAT, "seed=1,2"], "config_dir": None, "settings": {}, "points": []}
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "plan.json").write_text(json.dumps({**plan, **changes}))
+    result = run_main("sweep.resume=sweep")
+    assert result.code == 1
+    assert problem in result.err and "Traceback" not in result.err
+    assert [path.name for path in tmp_path.rglob("*")] == ["sweep", "plan.json"]
+
+
+def test_a_sweep_in_another_folder_for_outputs_resumes(run_main, tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("elsewhere") / "outputs"
+    assert run_main("-m", CAT, "seed=1,2", f"paths.root_dir={outputs}", train=failing(2)).code == 1
+    train = failing()
+    assert run_main(f"sweep.resume={sweep_dir(outputs.parent)}", train=train).code == 0
+    assert train.seen == [2]
+
+
 def test_a_sweep_continues_when_its_table_cannot_be_written(run_main, tmp_path):
     def train(cfg):
         sweep = Path(cfg.paths.output_dir).parent

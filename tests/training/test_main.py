@@ -34,6 +34,13 @@ def test_the_run_folder_is_the_same_each_time_it_is_resolved(run_main):
     assert folders[0] == folders[1]
 
 
+@pytest.mark.parametrize("option", ["--config-path=/", "--config-name=x", "--experimental-rerun=x"])
+def test_another_primary_config_is_refused(run_main, tmp_path, option):
+    output = run_main(CAT, option)
+    assert output.code == 2 and f"{option.partition('=')[0]}: not supported" in output.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_command_without_overrides_is_answered_with_examples(run_main, tmp_path):
     output = run_main()
     assert output.code == 1

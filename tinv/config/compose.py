@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
@@ -20,9 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tinv.config import secrets
-from tinv.config.problems import did_you_mean
-from tinv.config.validate import CONF_DIR
-from tinv.errors import UserError
+from tinv.config.restricted_settings import CheckedConfigLoader
+from tinv.config.validate import CONF_DIR, ConfigError
+from tinv.errors import UserError, did_you_mean
 
 CONFIG_NAME = "config"
 
@@ -38,7 +37,7 @@ class Groups:
         """Finds the groups.
 
         Args:
-            config_dir: a further folder of groups (`--config-dir`); its files take precedence over tinv's.
+            config_dir: a further folder of groups (`--config-dir`); where both have a file, tinv's is used.
 
         Raises:
             UserError: the folder does not exist, or its path contains a secret.
@@ -54,7 +53,7 @@ class Groups:
                     f"--config-dir={config_dir}: there is no such folder. Give the folder with your groups."
                 )
             path.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
-        self.loader = ConfigLoaderImpl(config_search_path=path)
+        self.loader = CheckedConfigLoader(config_search_path=path)
         self._parser = OverridesParser.create(config_loader=self.loader)
         self._options: dict[str, list[str]] = {}
         self._trees: dict[tuple[bool, tuple[str, ...]], DictConfig | CompositionError] = {}
@@ -84,6 +83,7 @@ class Groups:
 
         Raises:
             CompositionError: an option does not exist, a file is not YAML, or a value has no place.
+            ConfigError: a file sets what only the user may set.
         """
         key = multirun, tuple(overrides)
         if key not in self._trees:
@@ -142,6 +142,8 @@ class Groups:
             group, _, option = (error.missing_cfg_file or "").rpartition("/")
             hint = did_you_mean(option, error.options or [])
             raise CompositionError(f"there is no {group} {option}{hint}") from error
+        except ConfigError:
+            raise
         except YAMLError as error:
             raise CompositionError(f"not valid YAML: {' '.join(str(error).split())}") from error
         except (HydraException, OmegaConfBaseException, ValueError) as error:

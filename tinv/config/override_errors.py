@@ -18,8 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tinv.config import secrets, validate
 from tinv.config.compose import CompositionError, Groups
-from tinv.config.problems import Problem, did_you_mean
+from tinv.config.problems import Problem
 from tinv.config.signatures import signature
+from tinv.errors import did_you_mean
 
 MAX_POINTS = 64
 """The number of points of a sweep that are checked before the first one runs."""

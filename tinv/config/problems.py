@@ -1,8 +1,7 @@
 """Finds problems in composed settings: unknown and missing keys, and values of the wrong type."""
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from tinv.config.signatures import Signature, accepts, describe, signature
-from tinv.config.target_allowlist import check_target, join_path
-from tinv.errors import UserError
+from tinv.config.target_allowlist import FACTORIES, check_target, disallowed_targets, group_of, join_path
+from tinv.errors import UserError, did_you_mean
 
-_HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+_HYDRA_KEYS = {"_target_", "_partial_"}
+_REFERENCE = re.compile(r"\$\{[\w.]+\}")
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,15 @@ class Problem:
         return self.text
 
 
-def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Returns a hint in parentheses: the closest candidate, or all of at most 20 candidates; or an empty string."""
-    candidates = list(candidates)
-    if matches := difflib.get_close_matches(word, candidates, n=1):
-        return f" (did you mean {matches[0]}?)"
-    return f" (there are {', '.join(sorted(candidates))})" if 0 < len(candidates) <= 20 else ""
-
-
 def node_problems(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]:
     """Yields the problems of a node and everything below it; interpolated nodes are checked where they are defined."""
     target_signature = None
     if isinstance(node, DictConfig) and not OmegaConf.is_missing(node, "_target_") and "_target_" in node:
         target = str(node["_target_"])
-        if reason := check_target(target):
+        if reason := check_target(target, path):
             yield Problem(f"{path}._target_: {reason}")
+        elif node.get("_partial_") and group_of(path) not in FACTORIES:
+            yield Problem(f"{path}._partial_: only {' and '.join(FACTORIES)} take it; remove it")
         else:
             target_signature = signature(target)
             yield from argument_problems(node, target_signature, path)
@@ -62,14 +56,19 @@ def node_problems(node: DictConfig | ListConfig, path: str) -> Iterator[Problem]
             if missing is None or missing[1] in str(OmegaConf.to_container(node, resolve=False)):
                 yield Problem(f"{key_path}: {reason}")  # an interpolation of an interpolation is reported at the latter
             continue
-        if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_interpolation(node, key):
+        if not isinstance(value, DictConfig | ListConfig):
+            continue
+        if not OmegaConf.is_interpolation(node, key):
             yield from node_problems(value, key_path)
+        elif not _REFERENCE.fullmatch(str(OmegaConf.to_container(node, resolve=False)[key])):  # type: ignore[index]
+            yield from (Problem(f"{p}._target_: {reason}") for p, reason in disallowed_targets(value, key_path))
 
 
 def argument_problems(node: DictConfig, target: Signature, path: str) -> Iterator[Problem]:
     """Yields the settings of a node that its target does not accept: unknown names and values of the wrong type."""
     for key in map(str, node):
-        if key not in target.parameters and key not in _HYDRA_KEYS and not target.open_ended:
+        is_reserved = key.startswith("_") and key.endswith("_")
+        if key not in target.parameters and key not in _HYDRA_KEYS and (is_reserved or not target.open_ended):
             name = target.target.rpartition(".")[2]
             hint = did_you_mean(key, target.parameters)
             yield Problem(f"{join_path(path, key)}: {name} takes no such argument{hint}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _MAX_DEPTH = 20  # ends circular imports
+_WITHOUT_SOURCE = frozenset(("ABC", "Exception", "Generic", "Protocol", "dict", "list", "object", "str"))
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,16 @@ def resolve(expression: ast.expr, module: Module) -> tuple[Definition, Module] |
         return resolve(expression.value, module)
     if isinstance(expression, ast.Name):
         return in_module(expression.id, module)
-    if isinstance(expression, ast.Attribute) and isinstance(expression.value, ast.Name):
+    if isinstance(expression, ast.Attribute):
+        first, *others = ast.unparse(expression.value).split(".")
         for node in statements(module):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 for alias in node.names:
-                    if (alias.asname or alias.name) == expression.value.id:
-                        prefix = f"{_absolute(node, module)}." if isinstance(node, ast.ImportFrom) else ""
-                        source = module_of(prefix + alias.name)
+                    prefix = f"{_absolute(node, module)}." if isinstance(node, ast.ImportFrom) else ""
+                    bound = alias.asname or alias.name.partition(".")[0]
+                    if bound == first:
+                        origin = prefix + (alias.name if alias.asname else bound)
+                        source = module_of(".".join([origin, *others]))
                         return in_module(expression.attr, source) if source else None
     return None
 
@@ -156,6 +160,22 @@ def lineage(cls: ast.ClassDef, module: Module, depth: int = 0) -> Iterator[tuple
         definition = resolve(base, module)
         if definition and isinstance(definition[0], ast.ClassDef):
             yield from lineage(definition[0], definition[1], depth + 1)
+
+
+def base_names(target: str) -> set[str] | None:
+    """Returns the names of a class and of all its bases; None for a function, or if a base cannot be found."""
+    definition, module, _ = find(target)
+    if not isinstance(definition, ast.ClassDef):
+        return None
+    names = {definition.name}
+    for cls, home in lineage(definition, module):
+        for base in cls.bases:
+            match = resolve(base, home)
+            name = match[0].name if match else ast.unparse(base).partition("[")[0].rpartition(".")[2]
+            if match is None and name not in _WITHOUT_SOURCE:
+                return None
+            names.add(name)
+    return names
 
 
 def meaning_of(name: str, module: Module, depth: int = 0) -> tuple[ast.expr, Module] | None:

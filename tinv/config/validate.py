@@ -14,17 +14,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tinv.config import secrets
-from tinv.config.problems import Problem, argument_problems, did_you_mean, node_problems, value_problems
+from tinv.config.problems import Problem, argument_problems, node_problems, value_problems
 from tinv.config.signatures import Signature, signature
 from tinv.config.target_allowlist import disallowed_targets
-from tinv.errors import UserError
+from tinv.errors import UserError, did_you_mean
 
 _HERE = Path(__file__).resolve().parent.parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 """The folder of the groups: in an installed wheel, or beside the package in a checkout."""
 
-_CREATES_FOLDER = re.compile(r"\$\{(run|sweep)_dir:")
-"""Interpolations that create the folder whose path they return."""
 _VALID_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 
 
@@ -178,7 +176,7 @@ def build(node: DictConfig | dict[str, Any], **late: Any) -> Any:
         ConfigError: settings may not call a target.
         UserError: raised by the target.
     """
-    if problems := [f"{path or 'this node'}: {reason}" for path, reason in disallowed_targets(node)]:
+    if problems := [f"{path or 'this node'}: {reason}" for path, reason in disallowed_targets(node, anywhere=True)]:
         raise ConfigError(problems)
     try:
         target = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
@@ -201,8 +199,6 @@ def _resolved(node: DictConfig | ListConfig) -> Any:
     is_list = isinstance(node, ListConfig)
     values: dict[str, Any] = {}
     for key in range(len(node)) if is_list else list(node):
-        if OmegaConf.is_interpolation(node, key) and _CREATES_FOLDER.search(str(node._get_node(key))):
-            continue
         try:
             value = node[key]
         except (OmegaConfBaseException, UserError):
@@ -267,7 +263,10 @@ def _has_target(node: Any) -> bool:
 
 
 def _name_problems(cfg: DictConfig) -> Iterator[Problem]:
-    name = None if OmegaConf.is_missing(cfg, "name") or OmegaConf.is_interpolation(cfg, "name") else cfg.get("name")
+    try:
+        name = None if OmegaConf.is_missing(cfg, "name") else cfg.get("name")
+    except (OmegaConfBaseException, UserError):
+        return  # reported by node_problems
     if isinstance(name, str) and not _VALID_NAME.fullmatch(name):
         valid = re.sub(r"[^A-Za-z0-9._=-]+", "_", name).strip("._") or "untitled"
         yield Problem(f"name={name}: must be a folder name of letters, digits and . _ = - only; write {valid}")

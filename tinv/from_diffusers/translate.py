@@ -7,9 +7,9 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tinv.config.compose import Groups
-from tinv.config.problems import did_you_mean
 from tinv.config.secrets import is_secret_override
 from tinv.config.validate import CONF_DIR
+from tinv.errors import did_you_mean
 from tinv.from_diffusers.command_line import flags_of
 from tinv.from_diffusers.overrides import assign, format_command
 from tinv.from_diffusers.scripts import FILE_NAMES, DiffusersCommand, Note

@@ -16,12 +16,13 @@ AUTO = "auto"
 def choose_run_dir(root_dir: Path | str, name: str, resume: str | int | None = None) -> str:
     """Returns the folder for a run: a new `<root_dir>/<name>/<time>`, or the folder of the run to resume.
 
-    A new folder is created at once, so that two runs that start in the same second get different folders. Registered as
-    the resolver `run_dir`, which conf/config.yaml uses for `hydra.run.dir`.
+    A new folder is created at once, so that two runs that start in the same second get different folders.
 
     Raises:
         UserError: there is nothing to resume, or the folder cannot be created.
     """
+    if name in ("", ".", "..") or set(name) & set("/\\"):
+        raise UserError(f"name={name}: must be the name of a folder in paths.root_dir. Use letters and digits.")
     runs = [run for run in _list_runs(Path(root_dir) / name) if list_checkpoints(run)]
     if resume == AUTO and runs:
         return str(runs[0])

@@ -12,8 +12,6 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 from hydra.plugins.plugin import Plugin
 
-from tinv.runs.resume import choose_run_dir
-
 
 @cache
 def plugins() -> dict[str, type[Plugin]]:
@@ -26,8 +24,3 @@ def plugins() -> dict[str, type[Plugin]]:
 def register() -> None:
     """Makes Hydra know tinv's sweepers and launchers."""
     Plugins.instance().class_name_to_class.update(plugins())
-
-
-def resolve_sweep_dir(outputs: Path | str, name: str, resume: Path | str | None = None) -> str:
-    """Returns the folder of the resumed sweep, or makes a new one. OmegaConf knows it as the resolver `sweep_dir`."""
-    return choose_run_dir(outputs, name) if resume is None else str(resume)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tinv
 from tinv.config.secrets import REMEDY, find_reason
-from tinv.config.target_allowlist import additional_packages
+from tinv.config.target_allowlist import additional_targets
 from tinv.config.validate import CONF_DIR
 from tinv.errors import UserError
 from tinv.runs.files import temporary_path, write_json, write_text
@@ -75,7 +75,7 @@ def _parts(config_dir: str | None) -> Iterator[tuple[str, Path]]:
             if reason := find_reason(file.read_text(encoding="utf-8", errors="replace")):
                 raise UserError(f"{file}: {reason}. The sweep would copy it. {REMEDY}")
         yield "config", Path(config_dir)
-    for name in additional_packages():
+    for name in additional_targets():
         spec = find_spec(name.partition(".")[0])
         if spec and spec.origin and "site-packages" not in spec.origin:
             origin = Path(spec.origin)

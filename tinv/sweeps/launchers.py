@@ -21,7 +21,7 @@ from tinv.errors import UserError
 from tinv.runs.files import write_error
 from tinv.runs.layout import LOG, STATUS, list_checkpoints
 from tinv.runs.reader import RunReader
-from tinv.runs.resume import AUTO
+from tinv.runs.resume import AUTO, choose_run_dir
 from tinv.runs.status import Status
 from tinv.sweeps.child_process import quote_path, user_config_dir
 from tinv.sweeps.points import SweepPoint
@@ -54,7 +54,7 @@ class PointLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Stores the settings that a launcher needs. Check settings before: this makes the sweep's folder."""
-        self.folder = Path(config.hydra.sweep.dir)
+        self.folder = choose_sweep_dir(config)
         self.config_dir = user_config_dir(config.hydra)
         self.hydra_overrides = [text for text in config.hydra.overrides.hydra if not text.startswith(_OF_THE_SWEEP)]
 
@@ -64,6 +64,13 @@ class PointLauncher(Launcher):
         runs = run_points(self, iter(points), self.folder, batch_size=None)
         statuses = {point.number: status for point, status in runs}
         return [_job_return(point, statuses[point.number]) for point in points]
+
+
+def choose_sweep_dir(config: DictConfig) -> Path:
+    """Returns the folder of a sweep whose settings are checked: for `auto`, a new one or that of the resumed sweep."""
+    if config.hydra.sweep.dir == AUTO:
+        config.hydra.sweep.dir = config.sweep.resume or choose_run_dir(config.paths.root_dir, config.name)
+    return Path(config.hydra.sweep.dir)
 
 
 def run_points(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tinv.config.restricted_settings import command_problems, is_trusted_folder, typed_settings
 from tinv.errors import UserError
 from tinv.runs.files import write_json
 from tinv.runs.layout import PLAN
@@ -80,6 +81,32 @@ def read_plan(folder: Path) -> Plan:
     except ValueError as error:
         problem = f"{folder / PLAN} is damaged ({error})"
     raise UserError(f"sweep.resume={folder}: {problem}. Give the folder of a sweep.")
+
+
+def read_command(folder: Path) -> list[str]:
+    """Returns the arguments that repeat the command of the sweep in a folder.
+
+    The plan may come from someone else, so it may set no more than a configuration file may.
+
+    Raises:
+        UserError: the folder holds no sweep, or its command has options or sets what only the user may set.
+    """
+    plan = read_plan(folder)
+    if any(text.startswith("-") for text in plan.command):
+        raise UserError(f"sweep.resume={folder}: the command in {PLAN} has options. Repeat the command of the sweep.")
+    problems = list(command_problems([text for text in plan.command if not _is_root_of(text, folder)]))
+    if problems and not is_trusted_folder(folder):
+        raise UserError(
+            "\n  ".join([f"sweep.resume={folder}: {PLAN} sets what only you may set:", *problems])
+            + f"\nRepeat the command of the sweep with sweep.resume={folder}, if you trust it."
+        )
+    return [*([f"--config-dir={plan.config_dir}"] if plan.config_dir else []), *plan.command]
+
+
+def _is_root_of(override: str, folder: Path) -> bool:
+    """Whether an override sets the folder of outputs, and the sweep's folder is in it."""
+    root = typed_settings([override]).get("paths.root_dir")
+    return isinstance(root, str) and folder.resolve().is_relative_to(Path(root).resolve())
 
 
 def renumber(previous: Plan, points: Sequence[SweepPoint]) -> list[SweepPoint]:

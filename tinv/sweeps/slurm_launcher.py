@@ -10,6 +10,7 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from tinv.config.restricted_settings import is_trusted_folder, trust_in_children
 from tinv.errors import RunInterrupted, UserError, require_minimum
 from tinv.runs.files import write_text
 from tinv.runs.layout import LOG
@@ -181,6 +182,8 @@ class SlurmLauncher(PointLauncher):
         if not new:
             return jobs
         snapshot = take_snapshot(folder, config_dir=self.config_dir)
+        if self.config_dir and snapshot.config_dir and is_trusted_folder(self.config_dir):
+            trust_in_children(snapshot.config_dir)
         commands = {point.number: self._command(point, folder, snapshot) for point in new}
         script = folder / "slurm" / f"points_{'-'.join(dict.fromkeys(str(p.number) for p in (new[0], new[-1])))}.sh"
         text = batch_script(commands, cpus_per_task=self.cpus_per_task, source=snapshot.folder, setup=self.setup_lines)

@@ -11,7 +11,7 @@ from hydra._internal.utils import get_args_parser
 from tinv.config import secrets
 from tinv.config.compose import Groups
 from tinv.config.problems import Problem
-from tinv.sweeps.plan_file import read_plan
+from tinv.sweeps.plan_file import read_command, read_plan
 
 
 def parse_arguments() -> Namespace:
@@ -21,6 +21,13 @@ def parse_arguments() -> Namespace:
         from tinv.from_diffusers.unknown_options import explain_options
 
         exit_with(explain_options(Groups(args.config_dir), unknown, sys.argv[1:]), code=2)
+    for option in ("config_path", "config_name", "experimental_rerun"):
+        if getattr(args, option) is not None:
+            exit_with(
+                f"--{option.replace('_', '-')}: not supported. "
+                "Write your settings to mine/experiment/x.yaml, and use --config-dir mine +experiment=x.",
+                code=2,
+            )
     sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in args.overrides), *args.overrides]
     return args
 
@@ -32,21 +39,17 @@ def restore_sweep_command(args: Namespace) -> Namespace:
     if not values or values[-1] is None:
         return args
     sys.argv[1:1] = [] if args.multirun else ["-m"]
-    plan = read_plan(Path(str(values[-1])))
+    folder = Path(str(values[-1]))
     if all(text.startswith("sweep.") for text in args.overrides):
-        sys.argv[1:1] = [f"--config-dir={plan.config_dir}"] if plan.config_dir and not args.config_dir else []
-        sys.argv += plan.command
+        sys.argv[1:1] = read_command(folder)
+    else:
+        read_plan(folder)
     return parse_arguments()
 
 
 def is_query(args: Namespace) -> bool:
     """Whether Hydra itself answers the command, such as `--help` or `--cfg job`."""
-    return any(queries(args)) or args.config_path is not None or args.config_name is not None
-
-
-def queries(args: Namespace) -> tuple[object, ...]:
-    """Returns what the command asks Hydra to print; each is true if it is asked for."""
-    return args.help, args.hydra_help, args.cfg, args.info, args.shell_completion
+    return any((args.help, args.hydra_help, args.cfg, args.info, args.shell_completion))
 
 
 def introduction(groups: Groups, problems: list[Problem]) -> str:

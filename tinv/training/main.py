@@ -12,7 +12,7 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tinv import sweeps
-from tinv.config import secrets, startup
-from tinv.config.compose import CONFIG_NAME, Groups
+from tinv.config import restricted_settings, secrets, startup
+from tinv.config.compose import CONFIG_NAME, CompositionError, Groups
 from tinv.config.override_errors import explain, find_mode, find_problems, sweep_points
 from tinv.config.problems import Problem
-from tinv.config.validate import CONF_DIR, ConfigError, check, resolve, secret_problems
+from tinv.config.validate import CONF_DIR, ConfigError, check, resolve
 from tinv.errors import RunInterrupted, UserError
 from tinv.runs.environment import is_first_process
 from tinv.runs.files import write_error
@@ -45,6 +45,7 @@ from tinv.runs.signals import handle_signals
 from tinv.runs.slurm_job import current_job, install_handlers
 from tinv.runs.status import TIME_FORMAT
 from tinv.sweeps.dry_run import check_sweep, list_points
+from tinv.sweeps.launchers import choose_sweep_dir
 from tinv.sweeps.plan import SweepPlan
 from tinv.sweeps.slurm_preflight import job_conflicts
 from tinv.sweeps.subprocess_run import needs_subprocess, run_in_subprocess
@@ -54,7 +55,6 @@ from tinv.training.command_line import (
     introduction,
     is_query,
     parse_arguments,
-    queries,
     restore_sweep_command,
 )
 from tinv.training.interruption import describe_resume, find_interruption
@@ -96,19 +96,15 @@ def _main() -> None:
 
 
 def register() -> None:
-    """Registers the resolvers of conf/config.yaml with OmegaConf, and the sweepers and launchers with Hydra."""
+    """Registers tinv's sweepers and launchers with Hydra."""
     version.setbase("1.3")
     JobRuntime.instance().set("name", "tinv")
-    OmegaConf.register_new_resolver("run_dir", choose_run_dir, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("sweep_dir", sweeps.resolve_sweep_dir, use_cache=True, replace=True)
     sweeps.register()
     startup.share_config_sources()
 
 
 def run_point(cfg: DictConfig) -> float | None:
     """Runs a point of a sweep; Hydra's launchers call it. Returns the monitored metric to the sweeper."""
-    if HydraConfig.get().mode != RunMode.MULTIRUN:  # a single run with --config-name
-        return _run(cfg, check)
     try:
         if needs_subprocess(cfg):
             return run_in_subprocess(cfg)
@@ -202,6 +198,8 @@ def _run_once(groups: Groups, overrides: list[str]) -> None:
     """Does what Hydra does for a single run, with the settings that were composed for the check."""
     cfg = groups.load(overrides)
     cfg.hydra.mode = RunMode.RUN
+    if cfg.hydra.run.dir == restricted_settings.AUTO:
+        cfg.hydra.run.dir = choose_run_dir(cfg.paths.root_dir, cfg.name, cfg.resume)
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
     context = HydraContext(config_loader=groups.loader, callbacks=Callbacks(cfg))
     context.callbacks.on_run_start(config=cfg, config_name=CONFIG_NAME)
@@ -223,6 +221,7 @@ def _run_sweep(groups: Groups, overrides: list[str], plan: SweepPlan) -> None:
     context = HydraContext(config_loader=groups.loader, callbacks=Callbacks(cfg))
     context.callbacks.on_multirun_start(config=cfg, config_name=CONFIG_NAME)
     sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=run_point)
+    choose_sweep_dir(cfg)
     if isinstance(sweeper, PlannedSweeper):
         sweeper.plan = plan
     arguments: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
@@ -231,31 +230,21 @@ def _run_sweep(groups: Groups, overrides: list[str], plan: SweepPlan) -> None:
 
 
 def _call_hydra(args: Namespace) -> None:
-    """Lets Hydra answer a query, with secrets hidden, or run settings of `--config-name`, without secrets.
+    """Lets Hydra answer a query, with secrets hidden. Hydra configures logging, so what it composes is checked.
 
     Raises:
-        ConfigError: an override or a setting contains a secret.
+        ConfigError: an override contains a secret, or a file sets what only the user may set.
     """
     if leaks := [problem for text in args.overrides if (problem := secrets.override_problem(text))]:
         raise ConfigError(leaks)
-    call = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(run_point)
-    if any(queries(args)):
-        answer = io.StringIO()
-        try:
-            with redirect_stdout(answer):
-                call()
-        finally:
-            print(secrets.hide(answer.getvalue()), end="")
-        return
-    with hydra.initialize_config_dir(os.path.abspath(args.config_path or CONF_DIR), version_base="1.3"):
-        own = [f"hydra.searchpath=[file://{os.path.abspath(args.config_dir)}]"] if args.config_dir else []
-        cfg = hydra.compose(args.config_name or CONFIG_NAME, [*own, *args.overrides], return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)  # for interpolations of ${hydra:...}
-    problems = secret_problems(cfg)
-    HydraConfig.instance().cfg = None
-    if problems:
-        raise ConfigError(problems)
-    call()
+    with suppress(CompositionError):  # Hydra raises it too
+        Groups(args.config_dir).load(args.overrides, multirun=args.multirun)
+    answer = io.StringIO()
+    try:
+        with redirect_stdout(answer):
+            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(run_point)()
+    finally:
+        print(secrets.hide(answer.getvalue()), end="")
 
 
 def _finish_wandb(exit_code: int) -> None:
