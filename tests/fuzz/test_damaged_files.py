@@ -91,11 +91,12 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".html", ".lock"))
 
 
-def read_everything(folder: Path, output: Path) -> None:
+def read_everything(folder: Path, output: Path, *, has_report: bool = True) -> None:
     """Runs what reads a run or a sweep: the commands, and what a resume reads; a UserError is an answer."""
     for argv in (["status", str(folder)], ["status", "--json", str(folder)]):
         assert tinv(argv) in (0, 1)
-    assert tinv(["report", str(folder), "--output", str(output)]) in (0, 1)
+    if has_report:
+        assert tinv(["report", str(folder), "--output", str(output)]) in (0, 1)
     for embedding in RunReader(folder).embeddings:
         assert tinv(["inspect", str(embedding)]) in (0, 1)
     with suppress(UserError):
@@ -114,10 +115,10 @@ def finished_run(workspace: Path) -> Path:
 
 def test_every_command_reads_a_run_with_a_damaged_file(finished_run, tmp_path, count_cases: CaseCounter):
     files = [path for path in files_of(finished_run) if path.parent.name != CHECKPOINTS]
-    for number in range(count_cases.scaled(1500)):
+    for number in range(count_cases.scaled(800)):
         path, state = count_cases.rng.choice(files), f"{number} {count_cases.rng.random()}"
         with count_cases.case((path.name, state)), damaged(path, random.Random(state)):
-            read_everything(finished_run, tmp_path / "report.html")
+            read_everything(finished_run, tmp_path / "report.html", has_report=number % 10 == 0)  # it takes the longest
 
 
 def test_a_session_starts_in_a_folder_with_a_damaged_status(finished_run, count_cases: CaseCounter):
