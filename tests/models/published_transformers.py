@@ -7,15 +7,25 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import (
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
 from torch import Tensor
-from transformers import CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
 
-from tests.tiny import WIDTH, WORDS, tiny_text_config, tiny_tokenizer, tiny_vae
+from tests.models.published import padded
+from tests.tiny import RESOLUTION, WIDTH, WORDS, tiny_text_config, tiny_tokenizer, tiny_vae
 from tinv.models.base import Family
 from tinv.models.flux1 import FLUX1
+from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
 
 T5_WIDTH = 24
+BIGG_WIDTH, SD3_WIDTH = 48, 96  # of CLIP bigG, and of the T5 of Stable Diffusion 3, to which both CLIP are padded
 
 
 @dataclass(frozen=True)
@@ -35,9 +45,9 @@ def t5_tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=list(dict.fromkeys(scores)), extra_ids=0)
 
 
-def t5_encoder() -> T5EncoderModel:
+def t5_encoder(width: int = T5_WIDTH) -> T5EncoderModel:
     """A T5 of two layers, whose table has unused rows, as the published one has."""
-    sizes = {"d_model": T5_WIDTH, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 3}
+    sizes = {"d_model": width, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 3}
     return T5EncoderModel(T5Config(vocab_size=len(t5_tokenizer()) + 9, **sizes))
 
 
@@ -71,6 +81,45 @@ def flux1(*, is_distilled: bool, eos: int = tiny_tokenizer().eos_token_id) -> Di
         )
 
 
+def stable_diffusion_3(
+    *, dual_attention_layers: tuple[int, ...], eos: int = tiny_tokenizer().eos_token_id
+) -> DiffusionPipeline:
+    """Stable Diffusion 3.5 medium, with more attention in the first layers, or large.
+
+    `eos` is the `eos_token_id` of the configurations of both CLIP; 2 in the published ones, which is wrong.
+    """
+    tokenizer, bigg = tiny_tokenizer(), {"num_hidden_layers": 3, "projection_dim": BIGG_WIDTH, "hidden_act": "gelu"}
+    clip_l = tiny_text_config(tokenizer, projection_dim=WIDTH, eos_token_id=eos)
+    clip_g = tiny_text_config(tokenizer, BIGG_WIDTH, eos_token_id=eos, **bigg)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        transformer = SD3Transformer2DModel(
+            sample_size=RESOLUTION // 2,
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=SD3_WIDTH,
+            caption_projection_dim=16,
+            pooled_projection_dim=WIDTH + BIGG_WIDTH,
+            pos_embed_max_size=RESOLUTION,
+            dual_attention_layers=dual_attention_layers,
+            qk_norm="rms_norm",
+        )
+        return StableDiffusion3Pipeline(
+            tokenizer=tokenizer,
+            text_encoder=CLIPTextModelWithProjection(clip_l),
+            tokenizer_2=padded(tokenizer, "!"),
+            text_encoder_2=CLIPTextModelWithProjection(clip_g),
+            tokenizer_3=t5_tokenizer(),
+            text_encoder_3=t5_encoder(SD3_WIDTH),
+            transformer=loud(transformer),
+            vae=tiny_vae(scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        )
+
+
 def loud(transformer: Any) -> Any:
     """The transformer with a large, wrong output that follows the text, so that a learned token can correct it."""
     transformer.proj_out.weight.data.mul_(5)
@@ -78,9 +127,12 @@ def loud(transformer: Any) -> Any:
     return transformer
 
 
+SD3_WIDTHS = {"clip_l": WIDTH, "clip_g": BIGG_WIDTH, "t5": SD3_WIDTH}
 TRANSFORMERS = {
     "flux1_dev": Published(FLUX1, partial(flux1, is_distilled=True), {"clip_l": WIDTH, "t5": T5_WIDTH}),
     "flux1_schnell": Published(FLUX1, partial(flux1, is_distilled=False), {"clip_l": WIDTH, "t5": T5_WIDTH}),
+    "sd35_medium": Published(STABLE_DIFFUSION_3, partial(stable_diffusion_3, dual_attention_layers=(0,)), SD3_WIDTHS),
+    "sd35_large": Published(STABLE_DIFFUSION_3, partial(stable_diffusion_3, dual_attention_layers=()), SD3_WIDTHS),
 }
 
 

@@ -15,15 +15,6 @@ def model_of(pipeline):
     return LatentDiffusion(FLUX1, {name: getattr(pipeline, name) for name in names}, name="tiny")
 
 
-def test_the_pooled_vector_is_taken_at_the_true_end_of_text():
-    """The published configuration has `eos_token_id: 2`: transformers takes it at the largest id, a learned token's."""
-    pooled, expected = (
-        model_of(pipeline).encode_text([PROMPT], VECTORS).pooled
-        for pipeline in (flux1(is_distilled=True, eos=2), flux1(is_distilled=True))
-    )
-    assert torch.equal(pooled, expected)
-
-
 @pytest.mark.parametrize("is_distilled", [True, False])
 def test_the_guidance_input_is_1_in_training_where_there_is_one(is_distilled):
     model, inputs = model_of(flux1(is_distilled=is_distilled)), []

@@ -10,6 +10,8 @@ _LICENSES = {
     "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
     "black-forest-labs/flux.1-dev": "other",
     "black-forest-labs/flux.1-schnell": "apache-2.0",
+    "stabilityai/stable-diffusion-3.5-medium": "other",
+    "stabilityai/stable-diffusion-3.5-large": "other",
     "pkg://tinv/toybox/pipeline": "apache-2.0",
 }
 

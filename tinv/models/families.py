@@ -10,9 +10,10 @@ from tinv.errors import UserError
 from tinv.models.base import Family
 from tinv.models.flux1 import FLUX1
 from tinv.models.stable_diffusion import STABLE_DIFFUSION
+from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
 from tinv.models.stable_diffusion_xl import STABLE_DIFFUSION_XL
 
-_FAMILIES = (FLUX1,)
+_FAMILIES = (FLUX1, STABLE_DIFFUSION_3)
 TRANSFORMERS = {family.pipeline: family for family in _FAMILIES}
 """The families without a U-Net, by the class of their pipeline."""
 REFINER = "the refiner of SDXL, which has the second text encoder alone"
