@@ -1,5 +1,6 @@
 """Conditioning of tokens with parts; ordinary tokens never enter its code."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -22,8 +23,9 @@ def test_ordinary_tokens_are_encoded_and_predicted_directly(model, batch, monkey
     assert torch.isfinite(pixels).all()
 
 
-def test_masks_and_features_are_those_of_the_stage():
-    """Captions may differ in length between stages."""
+@pytest.mark.parametrize(("timesteps", "t"), [((0, 1000), [900, 100, 600]), ((1, 0), [0.1, 0.9, 0.4])])
+def test_masks_and_features_are_those_of_the_stage(timesteps, t):
+    """Captions may differ in length between stages; the timestep may fall as noise rises."""
 
     class Denoiser(nn.Module):
         def forward(self, **arguments):
@@ -32,7 +34,7 @@ def test_masks_and_features_are_those_of_the_stage():
     hidden, mask = torch.randn(2 * 3, 5, 4), torch.randint(2, (2 * 3, 5))
     arguments = {"encoder_hidden_states": side_by_side(hidden, 2), "encoder_attention_mask": side_by_side(mask, 2)}
     denoiser = Denoiser()
-    with route_by_timestep(denoiser, 2, 1.0):
-        output = denoiser(timestep=torch.tensor([0.9, 0.1, 0.6]), **arguments)
+    with route_by_timestep(denoiser, 2, *timesteps):
+        output = denoiser(timestep=torch.tensor(t), **arguments)
     assert torch.equal(output["encoder_hidden_states"], hidden[[3, 1, 5]])
     assert torch.equal(output["encoder_attention_mask"], mask[[3, 1, 5]])

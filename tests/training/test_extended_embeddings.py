@@ -109,7 +109,7 @@ def test_unet_gets_the_same_features_in_training_and_in_sampling(model, batch):
     posterior, noise = normal_pair(batch.noise_seeds.tolist(), batch.moments[0].chunk(2)[0].shape)
     clean = model.sample_latents(batch.moments, posterior)
     a = model.noise_process.alphas_cumprod[t].view(-1, 1, 1, 1)
-    with route_by_timestep(model.unet, STAGES, 1000):
+    with route_by_timestep(model.unet, STAGES, 0, 1000):
         predicted = model.predict(a.sqrt() * clean + (1 - a).sqrt() * noise, t, conditioning, batch.geometry)
     torch.testing.assert_close((predicted - noise).square().mean(dim=(1, 2, 3)), module.losses(batch))
 

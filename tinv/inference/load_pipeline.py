@@ -67,7 +67,7 @@ def load(pipe: Any, *files: Path | str, token: str | None = None) -> list[str]:
         ((tokenizer, encoder),) = encoders.values()
         _encode_in_all_slots(encoder, [_ids_in_slot(tokenizer, learned, slot) for slot in layout.slots()])
         if layout.stages > 1:
-            add_timestep_routing(pipe.unet, layout.stages, pipe.scheduler.config.num_train_timesteps)
+            add_timestep_routing(pipe.unet, layout.stages, 0, pipe.scheduler.config.num_train_timesteps)
         if layout.layers:
             route_by_layer(pipe.unet)
     return [embedding.placeholder_token for embedding in learned]

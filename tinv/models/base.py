@@ -67,15 +67,21 @@ class Family:
         guidance_arguments
     )
     """The pipeline's arguments for a conditioning, that of the negative prompt, and a guidance scale."""
+    encode_negative: Callable[["LatentDiffusion", Sequence[str], Vectors], Conditioning] | None = None
+    """Encodes negative prompts where the pipeline encodes them differently, for example without its own prefix."""
     unpack_latents: Callable[[Tensor, int, int, int], Tensor] | None = None
     """Latents [B, C, h, w] of what the pipeline returns for `output_type="latent"`, an image height and width, and the
     pixels in a latent pixel; None if they are the same."""
     guidance_scale: float = 7.5
     """The usual one, for samples."""
+    first_timestep: float = 0
+    """The denoiser's argument `timestep` for latents without noise."""
     last_timestep: float = 1000
     """The denoiser's argument `timestep` for pure noise."""
     max_sequence_length: int | None = None
     """The tokens that `encode_prompt` reads with a text encoder that is no CLIP."""
+    prompt_prefix: str = ""
+    """The pipeline's own text before each caption, if its tokens count towards `max_sequence_length`."""
     denoiser: tuple[str, str] = ("unet", "UNet2DConditionModel")
     """The component name and the class of diffusers."""
     vae_class: str = "AutoencoderKL"
@@ -88,6 +94,8 @@ class Family:
     """The channels of the latents, from the configuration of the denoiser."""
     pipeline_options: Mapping[str, Any] = field(default_factory=dict)
     """What the pipeline is built with beside its components."""
+    call_options: Mapping[str, Any] = field(default_factory=dict)
+    """What the pipeline is called with beside prompts, guidance, sizes and steps."""
     pipeline_settings: Mapping[str, Any] = field(default_factory=dict)
     """The settings of the pipeline that model_index.json may override, with their defaults."""
 
@@ -99,8 +107,8 @@ class Family:
         return min(length, self.max_sequence_length)
 
     def max_caption_tokens(self, tokenizer: Any) -> int:
-        """The tokens that a caption may have to be read whole, without those at its start and end."""
-        return self.sequence_length(tokenizer) - int(tokenizer.num_special_tokens_to_add())
+        """The tokens that a caption may have to be read whole, without those that the pipeline adds."""
+        return self.sequence_length(tokenizer) - len(tokenizer(self.prompt_prefix).input_ids)
 
     @property
     def has_unet(self) -> bool:
@@ -240,12 +248,14 @@ class LatentDiffusion(nn.Module):
         """Latents [B, C, h, w] drawn from the posterior and scaled as the denoiser expects them."""
         return latents.sample(self.vae, moments_B2Chw, noise_BChw)
 
-    def encode_text(self, captions: Sequence[str], vectors: Vectors) -> Conditioning:
+    def encode_text(self, captions: Sequence[str], vectors: Vectors, *, is_negative: bool = False) -> Conditioning:
         """The features of B captions that may contain learned tokens; gradients reach the vectors.
 
-        For tokens with parts see tinv.models.conditioning.
+        Some families encode the negative prompts of samples differently. For tokens with parts see
+        tinv.models.conditioning.
         """
-        return self.family.encode_text(self, captions, vectors)
+        encode = self.family.encode_negative if is_negative else None
+        return (encode or self.family.encode_text)(self, captions, vectors)
 
     def predict(self, x_t_BChw: Tensor, t_B: Tensor, conditioning: Conditioning, geometry_B6: Tensor) -> Tensor:
         """The denoiser's output [B, C, h, w] for noisy latents.

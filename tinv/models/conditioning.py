@@ -67,7 +67,7 @@ def encode_at_timesteps(
     layout = SlotLayout.of(tokens.values())
     stages = stage_of(t_B, layout.stages, model.noise_process.num_timesteps).tolist()
     slots_of_captions = [layout.at_stage(stage, is_negative=is_negative) for stage in stages]
-    return _encode(model, captions, tokens, list(zip(*slots_of_captions, strict=True)))
+    return _encode(model, captions, tokens, list(zip(*slots_of_captions, strict=True)), is_negative=is_negative)
 
 
 def encode_all_parts(
@@ -78,32 +78,32 @@ def encode_all_parts(
     Masks are [B, S * L].
     """
     slots = layout.slots(is_negative=is_negative)
-    return _encode(model, captions, vectors, [[slot] * len(captions) for slot in slots])
+    return _encode(model, captions, vectors, [[slot] * len(captions) for slot in slots], is_negative=is_negative)
 
 
 @contextmanager
-def route_by_timestep(denoiser: nn.Module, stages: int, last_timestep: float) -> Iterator[None]:
+def route_by_timestep(denoiser: nn.Module, stages: int, first_timestep: float, last_timestep: float) -> Iterator[None]:
     """While the block runs, the denoiser uses, of the conditioning of all stages, that of its timestep's stage.
 
-    `last_timestep` is what the denoiser gets for pure noise.
+    The denoiser gets `first_timestep` for latents without noise, `last_timestep` for pure noise.
     """
     if stages == 1:
         yield
         return
-    handle = add_timestep_routing(denoiser, stages, last_timestep)
+    handle = add_timestep_routing(denoiser, stages, first_timestep, last_timestep)
     try:
         yield
     finally:
         handle.remove()
 
 
-def add_timestep_routing(denoiser: nn.Module, stages: int, last_timestep: float) -> Any:
+def add_timestep_routing(denoiser: nn.Module, stages: int, first_timestep: float, last_timestep: float) -> Any:
     """Does what `route_by_timestep` does until the returned handle is removed."""
 
     def select(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
         arguments = {**dict(zip(_ARGUMENTS, positional)), **named}
         t_B = torch.as_tensor(arguments["timestep"]).expand(len(arguments["encoder_hidden_states"]))
-        stage_B = stage_of(t_B, stages, last_timestep)
+        stage_B = stage_of(t_B - first_timestep, stages, last_timestep - first_timestep)
         for name in _CONDITIONING & arguments.keys():
             if arguments[name] is not None:
                 arguments[name] = _at_stage(arguments[name], stage_B, stages)
@@ -158,17 +158,22 @@ def _at_stage(features: Tensor, stage_B: Tensor, stages: int) -> Tensor:
 
 
 def _encode(
-    model: LatentDiffusion, captions: Sequence[str], vectors: Vectors, slots: Sequence[Sequence[ConditioningSlot]]
+    model: LatentDiffusion,
+    captions: Sequence[str],
+    vectors: Vectors,
+    slots: Sequence[Sequence[ConditioningSlot]],
+    *,
+    is_negative: bool,
 ) -> Conditioning:
     """The conditioning of B captions in S slots each, side by side."""
     if not has_parts(vectors):
-        return model.encode_text(captions, vectors)
+        return model.encode_text(captions, vectors, is_negative=is_negative)
     if any(is_of_layers(parts(by_name)) for by_name in vectors.values()):
         route_by_layer(model.unet)
     texts, tokens = expand_parts(
         vectors, [*captions] * len(slots), [slot for of_captions in slots for slot in of_captions]
     )
-    conditioning = model.encode_text(texts, tokens)
+    conditioning = model.encode_text(texts, tokens, is_negative=is_negative)
     pooled, mask = (
         None if features is None else side_by_side(features, len(slots))
         for features in (conditioning.pooled, conditioning.mask)

@@ -13,7 +13,6 @@ from functools import partial
 from itertools import accumulate
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tinv.errors import UserError
@@ -67,7 +66,7 @@ class PromptEncoder:
         self._pipeline = model.pipeline(model.scheduler, **dict(zip(family.tokenizers, copies, strict=True)))
         self._checked: set[str] = set()
 
-    def __call__(self, captions: Sequence[str], vectors: Vectors, **options: Any) -> Any:
+    def __call__(self, captions: Sequence[str], vectors: Vectors, *, is_negative: bool = False, **options: Any) -> Any:
         """What `encode_prompt` returns for B captions.
 
         A text encoder without vectors of its own reads a placeholder as ordinary text.
@@ -75,6 +74,7 @@ class PromptEncoder:
         Args:
             captions: B texts that may contain placeholders.
             vectors: of the learned tokens.
+            is_negative: whether the captions are negative prompts; the prompts are then empty.
             options: further arguments of `encode_prompt`.
 
         Raises:
@@ -92,22 +92,28 @@ class PromptEncoder:
                     hook = encoder.token_lookup.register_forward_pre_hook(partial(_record, ids[name]))
                     stack.callback(hook.remove)
             arguments = {name.replace("text_encoder", "prompt"): texts for name, texts in prompts.items()}
+            if is_negative:
+                arguments = {f"negative_{name}": texts for name, texts in arguments.items()} | {
+                    name: [""] * len(captions) for name in arguments
+                }
             device = next(iter(self.encoders.values())).device
             output = self._pipeline.encode_prompt(**arguments, device=device, **options)
         for name, encoder in self.encoders.items():
             if ids[name]:
-                self._check(encoder, self._tokenizers[name], prompts[name], torch.cat(ids[name]))
+                self._check(encoder, self._tokenizers[name], prompts[name], ids[name])
         return output
 
-    def _check(self, encoder: TextEncoder, tokenizer: PlaceholderTokenizer, texts: list[str], ids_BL: Tensor) -> None:
+    def _check(
+        self, encoder: TextEncoder, tokenizer: PlaceholderTokenizer, texts: list[str], ids: list[Tensor]
+    ) -> None:
         """Compare the number of learned vectors that an encoder reads with those in the captions."""
         counts = [tokenizer.count(text) for text in texts]
-        if (read := int((ids_BL >= tokenizer.first_id).sum())) < sum(counts):
+        if (read := sum(int((ids_BL >= tokenizer.first_id).sum()) for ids_BL in ids)) < sum(counts):
             longest = max(texts, key=lambda text: len(tokenizer.tokenizer(text).input_ids))
             raise UserError(
                 f"data.captions: {sum(counts) - read} learned vectors are cut off. The caption {longest!r} has "
                 f"{len(tokenizer.tokenizer(longest).input_ids)} tokens, but {encoder.role} of {self.title} reads "
-                f"{ids_BL.shape[1]}, those of the pipeline's own prompt included. Shorten it, or lower "
+                f"{ids[-1].shape[1]}, those of the pipeline's own prompt included. Shorten it, or lower "
                 f"embedding.num_vectors."
             )
         self._checked.update(texts)

@@ -74,7 +74,7 @@ def sample_pixels(
 
     def encode(texts: Sequence[str], *, is_negative: bool) -> Conditioning:
         if layout is None:
-            return model.encode_text(texts, vectors)
+            return model.encode_text(texts, vectors, is_negative=is_negative)
         return encode_all_parts(model, texts, vectors, layout, is_negative=is_negative)
 
     pixels = []
@@ -86,10 +86,11 @@ def sample_pixels(
             negative = encode(negative_prompts[part], is_negative=True)
         elif not model.is_guidance_distilled:
             negative = _zeros_like(positive)
-        last = model.family.last_timestep
-        with route_by_timestep(model.denoiser, layout.stages, last) if layout else nullcontext():
+        timesteps = model.family.first_timestep, model.family.last_timestep
+        with route_by_timestep(model.denoiser, layout.stages, *timesteps) if layout else nullcontext():
             latents = pipeline(
                 **model.family.sampling_arguments(model, positive, negative, guidance_scale),
+                **model.family.call_options,
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
                 num_inference_steps=num_inference_steps,
                 height=height,
