@@ -29,6 +29,7 @@ from tinv.toybox.pretrain.settings import (
     VaeSettings,
 )
 from tinv.toybox.pretrain.t5_tokenizer import MAX_LENGTH, load_t5_tokenizer, make_t5_tokenizer
+from tinv.toybox.sampling import denoising_losses, load_pipeline
 from tinv.toybox.world import describe, render_image
 
 STEPS, BATCH = 4, 4
@@ -151,6 +152,18 @@ def test_the_flow_stage_writes_a_flux_pipeline(prepared):
     image = pipeline("a red car", num_inference_steps=1, output_type="np", **sizes).images[0]
     assert image.shape == (64, 64, 3)
     assert {module.dtype for module in (pipeline.transformer, pipeline.text_encoder_2)} == {torch.float32}
+
+
+def test_the_denoising_loss_of_the_flow_model_is_that_of_its_velocity(prepared):
+    """A model that always predicts 0 is off by noise minus latents, each of which has a variance of about one."""
+    pipeline = load_pipeline(prepared / "model" / "flow_pipeline")
+    torch.nn.init.zeros_(pipeline.transformer.proj_out.weight)
+    torch.nn.init.zeros_(pipeline.transformer.proj_out.bias)
+    renders = np.stack([render_image(seed)[0] for seed in range(8)])
+    losses = denoising_losses(pipeline, renders, ["a red car"] * 8)
+    assert losses.shape == (8,)
+    assert 1.5 < losses.mean() < 2.5
+    assert torch.equal(losses, denoising_losses(pipeline, renders, ["a house"] * 8))
 
 
 def test_the_flow_model_is_measured_and_trained_further(prepared, tmp_path, monkeypatch):

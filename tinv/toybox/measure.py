@@ -4,7 +4,6 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,13 +18,10 @@ from tinv.toybox.pretrain.checkpoint import write_json
 from tinv.toybox.pretrain.images import CAPTIONS, TRAINING_SEEDS, UNSEEN_SEEDS, load_captions
 from tinv.toybox.pretrain.vae import psnr
 from tinv.toybox.recovery import encode_renders
-from tinv.toybox.sampling import GUIDANCE_SCALE, NUM_INFERENCE_STEPS, load_pipeline, sample
+from tinv.toybox.sampling import GUIDANCE_SCALE, NUM_INFERENCE_STEPS, ToyboxPipeline, load_pipeline, sample
 from tinv.toybox.sheet import make_sheet
 from tinv.toybox.toys import KINDS
 from tinv.toybox.world import Description, describe, recaption, render_image
-
-if TYPE_CHECKING:
-    from diffusers import FluxPipeline, StableDiffusionPipeline
 
 NUM_GENERATED = 500
 NUM_HELD_OUT = 1000
@@ -72,7 +68,7 @@ def measure_vae(pipeline_folder: Path) -> float:
 
 
 def measure_samples(
-    pipeline: "StableDiffusionPipeline | FluxPipeline", sheet: Path, classifier: ToyClassifier, seen: set[str]
+    pipeline: ToyboxPipeline, sheet: Path, classifier: ToyClassifier, seen: set[str]
 ) -> dict[str, float]:
     """Classifies samples of captions outside the training set.
 

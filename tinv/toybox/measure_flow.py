@@ -9,7 +9,7 @@ from tinv.toybox.classifier import load_or_train_classifier
 from tinv.toybox.measure import NUM_GENERATED, NUM_ON_SHEET, measure_samples, parameters_in, training_captions
 from tinv.toybox.pretrain.assemble import size_of
 from tinv.toybox.pretrain.checkpoint import write_json
-from tinv.toybox.sampling import FLOW_GUIDANCE_SCALE, NUM_INFERENCE_STEPS, load_flow_pipeline
+from tinv.toybox.sampling import FLOW_GUIDANCE_SCALE, NUM_INFERENCE_STEPS, load_pipeline
 
 
 def measure_flow(target: Path, *, out: Path | None = None, images: int = 80_000) -> None:
@@ -35,7 +35,7 @@ def measure_flow(target: Path, *, out: Path | None = None, images: int = 80_000)
             path.parent.name: round(parameters_in(path) / 1e6, 2) for path in sorted(folder.rglob("*.safetensors"))
         },
         **measure_samples(
-            load_flow_pipeline(folder), card / "contact_sheet.webp", classifier, training_captions(images, out)
+            load_pipeline(folder), card / "contact_sheet.webp", classifier, training_captions(images, out)
         ),
     }
     write_json(file, figures)

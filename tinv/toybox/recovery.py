@@ -17,21 +17,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
+from tinv import formats
 from tinv.evaluation.metrics.scores import mean_pairwise_cosine
+from tinv.formats import LearnedEmbedding
+from tinv.runs.files import resolve_path
 from tinv.runs.layout import concept_dirs
 from tinv.toybox.captions import SCENE_PHRASES
 from tinv.toybox.clip_features import ToyboxClip, area_under_curve
 from tinv.toybox.concepts import ALL_CONCEPTS, get_concept, random_concept_view, random_other_view
-from tinv.toybox.sampling import denoising_losses, load_pipeline, sample
+from tinv.toybox.sampling import ToyboxPipeline, denoising_losses, load_pipeline, sample
 from tinv.toybox.views import render
-
-if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
 
 Generate = Callable[[Sequence[str], int], np.ndarray]
 """Draws images [B, 64, 64, 3] uint8 for prompts and a seed, as `tinv.toybox.sampling.sample` with a pipeline."""
@@ -218,7 +217,7 @@ class Report:
     """CLIP-T of each edit with the learned token, relative to the class noun."""
 
 
-def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, clip: ToyboxClip) -> Baseline:
+def baseline(pipeline: ToyboxPipeline, name: str, initializer: str, clip: ToyboxClip) -> Baseline:
     """Measures the initializer, the captions and the class noun."""
     generate = partial(_generate, pipeline)
     target = encode_renders(name, clip)
@@ -234,7 +233,7 @@ def baseline(pipeline: "StableDiffusionPipeline", name: str, initializer: str, c
     )
 
 
-def report(pipeline: "StableDiffusionPipeline", word: str, before: Baseline, clip: ToyboxClip) -> Report:
+def report(pipeline: ToyboxPipeline, word: str, before: Baseline, clip: ToyboxClip) -> Report:
     """Measures a learned token that is loaded into the pipeline."""
     generate, losses = partial(_generate, pipeline), partial(denoising_losses, pipeline)
     name, target = before.target.name, before.target
@@ -258,8 +257,20 @@ def report(pipeline: "StableDiffusionPipeline", word: str, before: Baseline, cli
     )
 
 
-def _generate(pipeline: "StableDiffusionPipeline", prompts: Sequence[str], seed: int) -> np.ndarray:
+def _generate(pipeline: ToyboxPipeline, prompts: Sequence[str], seed: int) -> np.ndarray:
     return sample(pipeline, prompts, seed=seed)
+
+
+def add_token(pipeline: ToyboxPipeline, learned: LearnedEmbedding) -> None:
+    """Loads the vectors of each text encoder into a pipeline; an encoder without vectors reads the token as text."""
+    for role, vectors_KD in learned.vectors.items():
+        suffix = "_2" if role == "t5" else ""
+        pipeline.load_textual_inversion(
+            vectors_KD,
+            token=learned.placeholder_token,
+            tokenizer=getattr(pipeline, f"tokenizer{suffix}"),
+            text_encoder=getattr(pipeline, f"text_encoder{suffix}"),
+        )
 
 
 def find_concept_name(placeholder: str) -> str:
@@ -278,16 +289,18 @@ def main() -> None:
     )
     parser.add_argument("--initializer", help="the initializer token (default: the concept's own)")
     arguments = parser.parse_args()
-    clip, baselines = ToyboxClip(), dict[tuple[str, str], Baseline]()
+    clip, baselines = ToyboxClip(), dict[tuple[str, str, str], Baseline]()
     for folder in (concept_dir for run in arguments.run for concept_dir in concept_dirs(run)):
-        word = (folder / "token_identifier.txt").read_text().strip()
+        learned = formats.read(folder / "learned_embeds.safetensors")
+        word, base_model = learned.placeholder_token, learned.provenance["base_model"]
         name = arguments.concept or find_concept_name(word)
         initializer = arguments.initializer or get_concept(name).initializer_token
-        pipeline = load_pipeline()
-        if (name, initializer) not in baselines:
-            baselines[name, initializer] = baseline(pipeline, name, initializer, clip)
-        pipeline.load_textual_inversion(folder / "learned_embeds.safetensors", token=word)
-        measured = report(pipeline, word, baselines[name, initializer], clip)
+        pipeline = load_pipeline(resolve_path(base_model))
+        key = (base_model, name, initializer)
+        if key not in baselines:
+            baselines[key] = baseline(pipeline, name, initializer, clip)
+        add_token(pipeline, learned)
+        measured = report(pipeline, word, baselines[key], clip)
         print(json.dumps({"run": str(folder), **asdict(measured)}), flush=True)
 
 

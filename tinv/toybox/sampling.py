@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from tinv.toybox import PIPELINE
 from tinv.toybox.clip_features import to_pixels
 
 with quiet():  # its import advises to install torchvision
-    from diffusers import FluxPipeline, StableDiffusionPipeline
+    from diffusers import DiffusionPipeline, FluxPipeline, StableDiffusionPipeline
 
+ToyboxPipeline: TypeAlias = StableDiffusionPipeline | FluxPipeline
 NUM_INFERENCE_STEPS = 20
 GUIDANCE_SCALE = 4.5
 FLOW_GUIDANCE_SCALE = 3.5
@@ -25,24 +26,18 @@ FLOW_SIZES = {"height": 64, "width": 64, "max_sequence_length": 64}
 BATCH = 32
 
 
-def load_flow_pipeline(folder: Path) -> FluxPipeline:
-    """Loads the flow model without a progress bar."""
-    pipeline = FluxPipeline.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def load_pipeline(folder: Path = PIPELINE) -> StableDiffusionPipeline:
-    """Loads the pipeline with DPM-Solver++ and without a progress bar."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+def load_pipeline(folder: Path = PIPELINE) -> ToyboxPipeline:
+    """Loads a pipeline without a progress bar: Stable Diffusion with DPM-Solver++, Flux with its own scheduler."""
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    if isinstance(pipeline, StableDiffusionPipeline):
+        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 @torch.no_grad()
 def sample(
-    pipeline: StableDiffusionPipeline | FluxPipeline,
+    pipeline: ToyboxPipeline,
     prompts: Sequence[str],
     *,
     seed: int = 0,
@@ -66,9 +61,7 @@ def sample(
     return np.concatenate(images)
 
 
-def guidance_arguments(
-    pipeline: StableDiffusionPipeline | FluxPipeline, count: int, scale: float | None
-) -> dict[str, Any]:
+def guidance_arguments(pipeline: ToyboxPipeline, count: int, scale: float | None) -> dict[str, Any]:
     """Returns the arguments for classifier-free guidance, and for Flux those of the toybox's sizes."""
     if not isinstance(pipeline, FluxPipeline):
         return {"guidance_scale": GUIDANCE_SCALE if scale is None else scale}
@@ -80,14 +73,14 @@ def guidance_arguments(
 
 
 @torch.no_grad()
-def denoising_losses(
-    pipeline: StableDiffusionPipeline, images: np.ndarray, captions: Sequence[str], *, seed: int = 0
-) -> Tensor:
+def denoising_losses(pipeline: ToyboxPipeline, images: np.ndarray, captions: Sequence[str], *, seed: int = 0) -> Tensor:
     """Returns the denoising loss [B] of each image with its caption.
 
     It is the mean over eight stratified timesteps. Timesteps and noise depend only on `seed`, so that the losses of two
-    captions of the same images can be compared.
+    captions of the same images can be compared. For Flux, it is the error of the velocity, at levels in [0, 1).
     """
+    if isinstance(pipeline, FluxPipeline):
+        return _flow_denoising_losses(pipeline, images, captions, seed=seed)
     noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     latents = pipeline.vae.encode(to_pixels(images)).latent_dist.mean * pipeline.vae.config.scaling_factor
     text = pipeline.encode_prompt(list(captions), pipeline.device, 1, False)[0]
@@ -105,11 +98,7 @@ def denoising_losses(
     return losses
 
 
-@torch.no_grad()
-def flow_denoising_losses(
-    pipeline: FluxPipeline, images: np.ndarray, captions: Sequence[str], *, seed: int = 0
-) -> Tensor:
-    """Returns the same as `denoising_losses` for the flow model: errors of the velocity, at levels in [0, 1)."""
+def _flow_denoising_losses(pipeline: FluxPipeline, images: np.ndarray, captions: Sequence[str], *, seed: int) -> Tensor:
     latents = pipeline.vae.encode(to_pixels(images)).latent_dist.mean * pipeline.vae.config.scaling_factor
     length = FLOW_SIZES["max_sequence_length"]
     text, pooled, text_ids = pipeline.encode_prompt(list(captions), max_sequence_length=length)
