@@ -39,17 +39,18 @@ function means(axis, completed) {
 
 function effectChart(chart, axis, completed, range, isLog, isSearched) {
   const [width, height] = [chart.clientWidth, Number(chart.dataset.height)];
-  const [left, right, top, bottom] = [52, 20, 12, 30];
+  const [right, top, bottom] = [20, 12, 30];
   const pad = isLog ? 0 : (range[1] - range[0]) * 0.08;
   const y = (isLog ? logScale : linearScale)([range[0] - pad, range[1] + pad], [height - bottom, top]);
+  const yTicks = y.ticks(4);
+  const yLabels = tickLabels(yTicks);
+  const left = leftMargin(yLabels);
   const x = axisScale(axis, [left + 24, width - right - 24], isSearched);
   const colors = byValue();
   find('svg', chart)?.remove();
   const label = `${report.monitor} by ${axis.name}: ${means(axis, completed).map(([at, mean]) => `${x.name(at)}: ${formatNumber(mean)}`).join(', ')}`;
   const svg = draw('svg', { viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-label': isSearched ? `${report.monitor} by ${axis.name}` : label });
   const group = draw('g', { class: 'grid' });
-  const yTicks = y.ticks(4);
-  const yLabels = tickLabels(yTicks);
   for (const [i, value] of yTicks.entries()) {
     group.append(draw('line', { x1: left, x2: width - right, y1: y.at(value), y2: y.at(value) }), draw('text', { x: left - 8, y: y.at(value) + 4, 'text-anchor': 'end' }, yLabels[i]));
   }

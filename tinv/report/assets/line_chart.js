@@ -1,5 +1,5 @@
 // Curves over steps. A series has key, name, x, y, color.
-const MARGIN = { left: 58, right: 30, top: 12, bottom: 38 };
+const MARGIN = { right: 30, top: 12, bottom: 38 };
 
 function smoothed(values, weight) {
   if (!weight) return values;
@@ -92,11 +92,9 @@ function scalesFor(xs, ys, width, height, isLog) {
   const [low, high] = extent(ys);
   const pad = isLog ? 0 : (high - low) * 0.05;
   const make = isLog ? logScale : linearScale;
-  return {
-    isLog,
-    x: linearScale(extent(xs), [MARGIN.left, width - MARGIN.right]),
-    y: make([low - pad, high + pad], [height - MARGIN.bottom, MARGIN.top]),
-  };
+  const y = make([low - pad, high + pad], [height - MARGIN.bottom, MARGIN.top]);
+  const left = leftMargin(tickLabels(y.ticks(5)));
+  return { isLog, left, x: linearScale(extent(xs), [left, width - MARGIN.right]), y };
 }
 
 function grid(scales, width, height) {
@@ -105,7 +103,7 @@ function grid(scales, width, height) {
   const [xLabels, yLabels] = [tickLabels(xTicks), tickLabels(yTicks)];
   for (const [i, value] of yTicks.entries()) {
     const y = scales.y.at(value);
-    group.append(draw('line', { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }), draw('text', { x: MARGIN.left - 8, y: y + 4, 'text-anchor': 'end' }, yLabels[i]));
+    group.append(draw('line', { x1: scales.left, x2: width - MARGIN.right, y1: y, y2: y }), draw('text', { x: scales.left - 8, y: y + 4, 'text-anchor': 'end' }, yLabels[i]));
   }
   for (const [i, value] of xTicks.entries()) {
     group.append(draw('text', { x: scales.x.at(value), y: height - MARGIN.bottom + 20, 'text-anchor': 'middle' }, xLabels[i]));

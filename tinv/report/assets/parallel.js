@@ -22,7 +22,7 @@ function parallelChart(chart) {
     const ticks = inner.ticks(5);
     columns.push({ name: report.monitor ?? 'value', at: values, scale: { at: inner.at, ticks, labels: tickLabels(ticks) } });
   }
-  const x = linearScale([0, Math.max(1, columns.length - 1)], [60, width - 70]);
+  const x = linearScale([0, Math.max(1, columns.length - 1)], [60, width - 80]);
   const colors = byValue();
   find('svg', chart)?.remove();
   const label = `A line for each of ${report.points.length} points over ${columns.map((column) => column.name).join(', ')}`;

@@ -27,6 +27,11 @@ function tickLabels(values) {
   return values.map((value) => value.toFixed(decimals));
 }
 
+// Pixels to the left of a chart that its labels need; a digit of the font has 7.
+function leftMargin(labels) {
+  return Math.max(52, 20 + 7 * Math.max(...labels.map((label) => label.length)));
+}
+
 function linearTicks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
   const magnitude = 10 ** Math.floor(Math.log10(rough));
