@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import shlex
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from tests.composing import groups
 from tinv.cli import main as cli
 from tinv.config.compose import Groups
 from tinv.config.override_errors import explain, find_problems
-from tinv.config.secrets import find_reason, hide, is_secret, is_secret_name
+from tinv.config.secrets import find_reason, find_secrets, hide, is_secret, is_secret_name
 from tinv.config.validate import ConfigError
 from tinv.runs.files import write_text
 
@@ -95,6 +96,23 @@ def test_ordinary_values_of_guarded_variables_mask_nothing(value, monkeypatch):
 def test_a_value_is_hidden_in_every_notation(notation, monkeypatch):
     monkeypatch.setenv("DB_PASSWORD", value := "p'a\"s\\s/wörd&<42>")
     assert "rd&" not in hide(text := f"a {notation(value)} b") and "42" not in hide(text)
+
+
+def test_the_environment_is_read_once_for_all_settings(monkeypatch):
+    """Reading 200 variables for each of 1500 settings took a second."""
+
+    class Environment(dict):
+        reads = 0
+
+        def items(self):
+            self.reads += 1
+            return super().items()
+
+    monkeypatch.setattr("os.environ", environment := Environment(os.environ, MY_TOKEN="corporate-gateway-key"))
+    tree = {f"key{i}": ["a", {"b": "a corporate-gateway-key" if i == 7 else "c"}] for i in range(50)}
+    (message,) = find_secrets(tree)
+    assert message.startswith("key7[1].b: contains an access token") and "MY_TOKEN" in message
+    assert environment.reads <= 3  # once more for each name in a message
 
 
 def test_every_line_of_a_key_is_hidden(monkeypatch):
