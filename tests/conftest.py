@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -39,6 +40,23 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["HF_HOME"] = f"{folder}/huggingface"
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("WANDB_MODE", "offline")
+
+
+def run_unread(*arguments: str, merge_stderr: bool = False) -> subprocess.CompletedProcess[str]:
+    """Runs Python with a standard output that nobody reads, as `| head` does after its last line.
+
+    Args:
+        arguments: those of Python.
+        merge_stderr: standard error is the same pipe (`2>&1`).
+    """
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        stderr = write if merge_stderr else subprocess.PIPE
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        return subprocess.run([sys.executable, *arguments], stdout=write, stderr=stderr, text=True, env=variables)
+    finally:
+        os.close(write)
 
 
 @pytest.fixture(scope="module", autouse=True)

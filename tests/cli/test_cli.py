@@ -1,7 +1,6 @@
 """`tinv generate`: images from a run's embedding, with the model that it was trained with."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 
+from tests.conftest import run_unread
 from tinv import formats
 from tinv.cli import main
 from tinv.cli.generate import seeds
@@ -216,12 +216,10 @@ finally:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("merge_stderr", [False, True])
 @pytest.mark.parametrize("words", [["--help"], ["from-diffusers", "--help"], ["inspect", "{file}"]], ids=" ".join)
-def test_a_reader_that_ends_is_no_error(words, tmp_path):
+def test_a_reader_that_ends_is_no_error(words, merge_stderr, tmp_path):
     formats.write(tmp_path / "a.safetensors", LearnedEmbedding("<a>", {"clip_l": torch.ones(1, 8)}))
-    command = [sys.executable, "-m", "tinv.cli", *(word.format(file=tmp_path / "a.safetensors") for word in words)]
-    read, write = os.pipe()
-    os.close(read)
-    process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
-    os.close(write)
-    assert process.stderr == ""
+    words = [word.format(file=tmp_path / "a.safetensors") for word in words]
+    done = run_unread("-m", "tinv.cli", *words, merge_stderr=merge_stderr)
+    assert (done.returncode, done.stderr or "") == (141, "")

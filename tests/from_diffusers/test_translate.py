@@ -335,6 +335,16 @@ def test_notes_name_the_successor_of_a_model(model, successor):
     assert [note.partition("model.pretrained=")[2] for note in notes] == ([successor] if successor else [])
 
 
+@pytest.mark.parametrize(
+    ("script", "revision", "has_note"),
+    [("sd", "flax", True), ("flax", "bf16", True), ("sd", "bf16", False), ("sd", "main", False)],
+)
+def test_a_branch_with_flax_weights_has_a_note(script, revision, has_note):
+    result = translation(_script=FILE_NAMES[script], revision=revision)
+    assert f"model.revision={revision}" in result.overrides
+    assert [f"the branch {revision} has Flax weights" in note for note in result.notes].count(True) == has_note
+
+
 def test_secrets_of_a_command_are_not_printed():
     token = "hf_" + "aB3" * 10
     words = [f"HF_TOKEN={token}", "A=b", "textual_inversion.py", *(f"--{k}={v}" for k, v in REQUIRED.items())]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tinv
+from tinv.errors import UserError
 from tinv.sweeps import code_snapshot as snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,13 @@ def test_the_same_code_is_copied_once_and_edited_code_again(take_snapshot, tmp_p
     assert second.folder != first.folder
     assert (first.folder / "ownpackage.py").read_text() == "VALUE = 1\n"
     assert not list((tmp_path / "sweep" / "source").glob(".*"))
+
+
+def test_a_secret_in_the_users_groups_is_not_copied(take_snapshot, tmp_path):
+    (tmp_path / "mine" / "other.yml").write_text(f"key: {(token := 'hf_' + 'aB3' * 10)}\n")
+    with pytest.raises(UserError, match=r"other\.yml: contains an access token.*The sweep would copy it") as error:
+        take_snapshot()
+    assert token not in str(error.value) and not (tmp_path / "sweep").exists()
 
 
 @pytest.fixture

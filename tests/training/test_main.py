@@ -1,5 +1,6 @@
 """A command runs, or is answered at once with everything that is wrong with it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from tests.checkpoint_files import write_checkpoint
+from tests.conftest import run_unread
 from tinv.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,3 +263,27 @@ def test_train_py_exits_with_the_exit_code(tmp_path):
     assert done.returncode == 1
     assert "optimiser=adamw: there is no optimiser (did you mean optimizer?)" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows raises no BrokenPipeError")
+@pytest.mark.parametrize("merge_stderr", [False, True])
+@pytest.mark.parametrize("arguments", ["--help", "--cfg=job", "-m seed=1,2 sweep.dry_run=true"])
+def test_a_reader_that_ends_is_no_error(arguments, merge_stderr):
+    done = run_unread(str(ROOT / "train.py"), CAT, *arguments.split(), merge_stderr=merge_stderr)
+    assert (done.returncode, done.stderr or "") == (141, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows raises no BrokenPipeError")
+@pytest.mark.parametrize("merge_stderr", [False, True])
+def test_a_run_whose_reader_ends_is_interrupted(tmp_path, merge_stderr):
+    code = f"""if True:
+        import sys
+        from types import SimpleNamespace
+        from tinv.training.main import main
+        sys.argv = ["train.py", "{CAT}", r"hydra.run.dir={tmp_path}/run"]
+        sys.modules["tinv.training.run"] = SimpleNamespace(train=lambda cfg: print("step 1", flush=True))
+        main()"""
+    done = run_unread("-c", code, merge_stderr=merge_stderr)
+    assert done.returncode == 141
+    assert merge_stderr or (done.stderr.startswith("interrupted by SIGPIPE; ") and "Traceback" not in done.stderr)
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "interrupted"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from diffusers import AutoencoderKL
 
-from tests.hub.conftest import hub
+from tests.hub.conftest import hub, no_hub
 from tests.hub.standin import standing_in
 from tests.tiny import tiny_images, tiny_parts, tiny_pipeline
 from tinv import cli
 
-__all__ = ["hub"]
+__all__ = ["hub", "no_hub"]
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT_SOCKETS = """
 import errno, os, runpy, sys
@@ -94,6 +94,13 @@ def test_everything_that_is_missing_is_named_at_once(hub, tmp_path, capsys):
     assert cli.main(["prefetch", *settings]) == 1
     message = capsys.readouterr().err
     assert "somebody/tiny" in message and "somebody/cats" in message and "(404)" in message
+
+
+def test_without_a_network_prefetch_does_not_advise_itself(no_hub, capsys):
+    settings = ["model=sd15", "data=hub", "data.folder=hf://datasets/somebody/cats", *SMALL]
+    assert cli.main(["prefetch", *settings]) == 1
+    message = capsys.readouterr().err
+    assert message.count("Check the name, the network and HF_HUB_OFFLINE") == 2 and "tinv prefetch" not in message
 
 
 def run(argv: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -5,8 +5,10 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from PIL import Image
 
 from tinv.config.validate import ConfigError, build
+from tinv.training.preflight import preflight
 from tinv.training.try_optimizer import try_optimizer
 
 
@@ -94,3 +96,27 @@ def test_each_problem_names_its_setting(attempt, overrides, message):
 def test_warm_up_longer_than_the_run_is_warned_of(attempt, overrides, setting):
     with pytest.warns(UserWarning, match=f"{setting}: the learning rate never reaches optimizer.lr"):
         attempt(overrides)
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "warns"), [("toybox", 512, True), ("toybox", 64, False), ("local", 512, False)]
+)
+def test_photographs_for_the_toybox_are_warned_of(compose, pipeline_folder, tmp_path, model, side, warns):
+    Image.new("RGB", (side, side + 8)).save(tmp_path / "duck.jpg")
+    concept = "concept.placeholder_token=my-duck concept.initializer_token=toy"
+    overrides = [f"model={model}", "name=duck", *concept.split(), f"data.folder={tmp_path}", "callbacks=none"]
+    cfg = compose(*overrides, *([f"model.pretrained={pipeline_folder}"] if model == "local" else []))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        preflight(cfg)
+    messages = [str(warning.message) for warning in caught if "model=toybox" in str(warning.message)]
+    assert len(messages) == warns
+    assert all("64 pixels only" in message and "duck.jpg has 512 x 520 pixels" in message for message in messages)
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
+def test_more_gpus_than_there_are_are_refused(attempt, monkeypatch, accelerator):
+    """The count is a setting of the machine, which a test cannot change otherwise."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"trainer.devices=4: this machine has 2. Set trainer.devices=auto"):
+        attempt(f"trainer.accelerator={accelerator} trainer.devices=4")

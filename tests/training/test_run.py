@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT
+from tests.tiny import fit, tiny_data, tiny_module
 from tinv.training import run as training_run
 
 STEPS = 12
@@ -141,3 +144,19 @@ def test_warnings_of_tinv_have_no_source_line():
     assert training_run.format_warning("no mask for a.png", UserWarning, path, 3) == "warning: no mask for a.png\n"
     assert training_run.format_warning("old", DeprecationWarning, path, 3).startswith(f"{path}:3: Deprecation")
     assert training_run.format_warning("no", UserWarning, torch.__file__, 3).startswith(f"{torch.__file__}:3: User")
+
+
+def test_lightnings_advice_about_short_runs_and_processes_is_hidden(model, tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        training_run._configure_warnings()
+        data = tiny_data(tmp_path, model)
+        fit(
+            tiny_module(model),
+            data,
+            max_steps=2,
+            val_check_interval=2,
+            log_every_n_steps=50,
+            logger=CSVLogger(tmp_path),
+        )
+    assert not [text for warning in caught if "logging interval" in (text := str(warning.message))]

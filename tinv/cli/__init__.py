@@ -1,7 +1,6 @@
 """The command `tinv`. Each subcommand has a thin module here."""
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from tinv.cli import (
 )
 from tinv.config.secrets import REMEDY, find_reason, hide
 from tinv.errors import UserError
+from tinv.runs.signals import discard_closed_output
 
 COMMANDS = (
     generate,
@@ -53,8 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(sys.argv[1:] if argv is None else argv)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader has ended, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+    except BrokenPipeError:
+        if not discard_closed_output():
+            raise
         return 141
 
 

@@ -1,10 +1,12 @@
-"""SIGTERM and Ctrl-C end a run: between two steps while it trains, otherwise at once.
+"""SIGTERM and Ctrl-C end a run: between two steps while it trains, otherwise at once. A closed pipe ends it, too.
 
 In a Slurm job, `slurm_job.py` handles SIGTERM.
 """
 
 import os
+import select
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +56,21 @@ def defer(deferring: bool) -> None:
 def received_signal() -> signal.Signals | None:
     """Returns the first signal that was received."""
     return _received[0] if _received else None
+
+
+def discard_closed_output() -> bool:
+    """Whether the reader of standard output or error has ended, such as `head`; discards what is meant for it.
+
+    Always false on Windows, which cannot tell.
+    """
+    is_closed = False
+    for stream in (sys.stdout, sys.stderr) if os.name != "nt" else ():
+        poll = select.poll()
+        poll.register(stream, 0)
+        if any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
+            is_closed = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes again at exit
+    return is_closed
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

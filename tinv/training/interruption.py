@@ -10,7 +10,7 @@ from pathlib import Path
 from tinv.config.secrets import hide_override
 from tinv.errors import RunInterrupted, UserError, error_message
 from tinv.runs.layout import checkpoint_step, list_checkpoints
-from tinv.runs.signals import received_signal
+from tinv.runs.signals import discard_closed_output, received_signal
 from tinv.sweeps.child_process import quote_path
 from tinv.sweeps.launchers import display_path
 
@@ -19,6 +19,8 @@ def find_interruption(error: BaseException) -> RunInterrupted | None:
     """Returns the interruption that an exception is or is caused by, or None."""
     if isinstance(error, RunInterrupted):
         return error
+    if isinstance(error, BrokenPipeError) and discard_closed_output():
+        return RunInterrupted(signal.SIGPIPE)
     if isinstance(error, KeyboardInterrupt) or (
         isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)  # Lightning's exit(1)
     ):

@@ -3,7 +3,8 @@
 Composes and checks the settings before torch is imported or a run folder exists, then calls `tinv.training.run.train`:
 once, or once for each point of a sweep (`-m`).
 
-Exit codes: 0 success; 1 wrong settings or a failed run; 2 wrong options (`--...`); 130 Ctrl-C; 143 SIGTERM.
+Exit codes: 0 success; 1 wrong settings or a failed run; 2 wrong options (`--...`); 130 Ctrl-C; 141 nobody reads the
+output; 143 SIGTERM.
 """
 
 import io
@@ -70,18 +71,23 @@ def main() -> None:
 def _main() -> None:
     args = None
     try:
-        register()
-        os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
-        args = parse_arguments()
-        if is_query(args):
-            _call_hydra(args)
-        else:
-            _run_command(restore_sweep_command(args))
+        try:
+            register()
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
+            args = parse_arguments()
+            if is_query(args):
+                _call_hydra(args)
+            else:
+                _run_command(restore_sweep_command(args))
+        finally:
+            sys.stdout.flush()
     except BaseException as error:
         if interruption := find_interruption(error):
             if not is_first_process():
                 sys.exit(0)  # Lightning kills the first process if another one fails
             advice = interruption.advice
+            if isinstance(error, BrokenPipeError):  # outside of a run: nothing to say, as in other commands
+                sys.exit(interruption.code)
             exit_with(f"{interruption}{f'; {advice}' if advice else ''}", code=int(interruption.code or 1))
         if not isinstance(error, Exception):
             raise

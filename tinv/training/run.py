@@ -177,7 +177,10 @@ def format_warning(
 
 
 def _configure_warnings() -> None:
-    """Hides Lightning's advice that does not apply: the loader resumes by itself, and the model must be frozen."""
+    """Hides Lightning's advice that does not apply.
+
+    The loader resumes by itself, the model must be frozen, and all processes are at the same step.
+    """
     warnings.formatwarning = format_warning
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -187,6 +190,7 @@ def _configure_warnings() -> None:
         ".*your dataloader is not resumable.*",
         ".*callbacks used to create the checkpoint.*",
         ".*is smaller than the logging interval.*",
+        ".*recommended to use `self.log\\('step'.*sync_dist.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*srun. command is available on your system but is not used.*",
     ):
