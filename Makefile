@@ -30,7 +30,8 @@ train: setup ## learn the cat toy that comes with tinv, offline, on whatever thi
 test: setup ## run the quick tests: offline, on the CPU, in minutes
 	$(TESTS) -m "not slow and not gpu and not network and not slurm" $(ARGS)
 
-test-all: setup ## run the slow tests too
+test-all: export TINV_FUZZ_SCALE ?= 0.1
+test-all: setup ## run the slow tests too, and a tenth of the cases of make fuzz
 	$(TESTS) -m "not gpu and not network and not slurm" $(ARGS)
 
 test-slurm: setup ## run the tests on a Slurm of their own, where its packages are installed
