@@ -2,16 +2,19 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from diffusers import (
     DiffusionPipeline,
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
@@ -22,6 +25,7 @@ from tests.models.published import padded
 from tests.tiny import RESOLUTION, WIDTH, WORDS, tiny_text_config, tiny_tokenizer, tiny_vae
 from tinv.models.base import Family
 from tinv.models.flux1 import FLUX1
+from tinv.models.pixart_sigma import PIXART_SIGMA
 from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
 
 T5_WIDTH = 24
@@ -36,6 +40,9 @@ class Published:
     build: Callable[[], DiffusionPipeline]
     widths: dict[str, int]
     """The width of each text encoder, by role."""
+    prediction_type: str = "flow"
+    call_options: dict[str, Any] = field(default_factory=dict)
+    """What the plain pipeline must be called with, so that it draws a tiny image of a prompt with `<cat-toy>`."""
 
 
 def t5_tokenizer() -> T5Tokenizer:
@@ -120,11 +127,42 @@ def stable_diffusion_3(
         )
 
 
+def pixart_sigma() -> DiffusionPipeline:
+    """PixArt-Sigma, whose transformer has output channels for the variance."""
+    noise = {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        transformer = PixArtTransformer2DModel(
+            sample_size=RESOLUTION // 2,
+            out_channels=8,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            cross_attention_dim=16,
+            caption_channels=T5_WIDTH,
+            norm_num_groups=4,
+            use_additional_conditions=False,
+        )
+        return PixArtSigmaPipeline(
+            tokenizer=t5_tokenizer(),
+            text_encoder=t5_encoder(),
+            transformer=loud(transformer),
+            vae=tiny_vae(scaling_factor=0.13025),
+            scheduler=DPMSolverMultistepScheduler(**noise),
+        )
+
+
 def loud(transformer: Any) -> Any:
     """The transformer with a large, wrong output that follows the text, so that a learned token can correct it."""
     transformer.proj_out.weight.data.mul_(5)
-    transformer.norm_out.linear.weight.data.mul_(4)
+    if hasattr(transformer.norm_out, "linear"):
+        transformer.norm_out.linear.weight.data.mul_(4)
+    else:
+        transformer.caption_projection.linear_2.weight.data.mul_(8)
     return transformer
+
+
+UNCHANGED_PROMPTS_AND_SIZES = {"clean_caption": False, "use_resolution_binning": False}
 
 
 SD3_WIDTHS = {"clip_l": WIDTH, "clip_g": BIGG_WIDTH, "t5": SD3_WIDTH}
@@ -133,6 +171,7 @@ TRANSFORMERS = {
     "flux1_schnell": Published(FLUX1, partial(flux1, is_distilled=False), {"clip_l": WIDTH, "t5": T5_WIDTH}),
     "sd35_medium": Published(STABLE_DIFFUSION_3, partial(stable_diffusion_3, dual_attention_layers=(0,)), SD3_WIDTHS),
     "sd35_large": Published(STABLE_DIFFUSION_3, partial(stable_diffusion_3, dual_attention_layers=()), SD3_WIDTHS),
+    "pixart_sigma": Published(PIXART_SIGMA, pixart_sigma, {"t5": T5_WIDTH}, "epsilon", UNCHANGED_PROMPTS_AND_SIZES),
 }
 
 

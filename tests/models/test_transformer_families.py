@@ -77,7 +77,7 @@ def table_of(pipeline, name, *, rows):
 def test_the_files_decide_the_family(model, name):
     assert model.family.title == TRANSFORMERS[name].family.title
     assert {role: table.shape[1] for role, table in model.tables.items()} == TRANSFORMERS[name].widths
-    assert model.noise_process.prediction_type == "flow" and model.resolution == RESOLUTION
+    assert model.noise_process.prediction_type == TRANSFORMERS[name].prediction_type and model.resolution == RESOLUTION
 
 
 def test_gradients_are_those_of_training_the_whole_tables(model, name, tmp_path):
@@ -121,6 +121,7 @@ def test_images_are_those_of_the_plain_pipeline(model, name, count):
             num_inference_steps=3,
             height=RESOLUTION,
             width=RESOLUTION,
+            **TRANSFORMERS[name].call_options,
             **(guidance if is_true_guidance else {"guidance_scale": 2.0}),
         ).images[0]
         assert image.tobytes() == theirs.tobytes()
@@ -214,7 +215,8 @@ def test_a_run_of_two_concepts_resumes_and_its_embedding_draws(compose_local, fo
     train(cfg)
     for learned in formats.read_all(tmp_path):
         assert {role: vectors_KD.shape[1] for role, vectors_KD in learned.vectors.items()} == TRANSFORMERS[name].widths
-        assert learned.provenance["steps"] == "3" and learned.provenance["prediction_type"] == "flow"
+        assert learned.provenance["steps"] == "3"
+        assert learned.provenance["prediction_type"] == TRANSFORMERS[name].prediction_type
     (tmp_path / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / ".hydra" / "config.yaml")
     command = f"generate --embedding {tmp_path} --out {tmp_path / 'drawn'} --num-inference-steps 2 --device cpu"
@@ -234,12 +236,13 @@ def test_one_encoder_can_learn_alone(model, name, tmp_path):
         check_fit([LearnedEmbedding("<cat-toy>", {"clip_h": torch.zeros(1, 1024)})], model)
 
 
-def test_a_preflight_names_what_a_flow_does_not_support(compose_local, folders_of_families, name):
+def test_a_preflight_names_what_a_transformer_does_not_support(compose_local, folders_of_families, name):
     settings = ["timestep_sampler=logsnr", "regularizer=context", "embedding=per_layer", "model.attention=xformers"]
     with pytest.raises(ConfigError) as error:
         preflight(compose_local(folders_of_families[name], *settings))
+    of_flows = ["timestep_sampler=logsnr"] if TRANSFORMERS[name].prediction_type == "flow" else []
     assert [problem.partition(":")[0] for problem in error.value.problems] == [
-        "timestep_sampler=logsnr",
+        *of_flows,
         "model.attention=xformers",
         "embedding.per_layer=true is for Stable Diffusion 1 and 2",
         "regularizer=context",

@@ -109,7 +109,8 @@ class Evaluator:
             device=config.device,
         )
         is_flow = target.embedding.provenance.get("prediction_type") == FLOW
-        defaults = _SAMPLING_DEFAULTS | ({} if is_flow else {"guidance_scale": 7.5})
+        is_stable_diffusion = not is_flow and all(name.startswith("clip_") for name in target.embedding.vectors)
+        defaults = _SAMPLING_DEFAULTS | ({"guidance_scale": 7.5} if is_stable_diffusion else {})
         drawing: dict[str, Any] = {
             "embedding": fingerprint_embedding(target.embedding),
             "model": model_settings([target.embedding], request),

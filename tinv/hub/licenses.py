@@ -12,6 +12,7 @@ _LICENSES = {
     "black-forest-labs/flux.1-schnell": "apache-2.0",
     "stabilityai/stable-diffusion-3.5-medium": "other",
     "stabilityai/stable-diffusion-3.5-large": "other",
+    "pixart-alpha/pixart-sigma-xl-2-1024-ms": "openrail++",
     "pkg://tinv/toybox/pipeline": "apache-2.0",
 }
 

@@ -84,6 +84,8 @@ class Family:
     """The pipeline's own text before each caption, if its tokens count towards `max_sequence_length`."""
     denoiser: tuple[str, str] = ("unet", "UNet2DConditionModel")
     """The component name and the class of diffusers."""
+    older_classes: Mapping[str, str] = field(default_factory=dict)
+    """The classes of components in older repositories, if diffusers has renamed them."""
     vae_class: str = "AutoencoderKL"
     scheduler_class: str = "DDPMScheduler"
     noise_process: Callable[[Any], NoiseProcess] = ddpm_process

@@ -9,6 +9,7 @@ B batch, L tokens, S conditioning slots, D width of the features, T training tim
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from typing import Any
 from weakref import WeakSet
 
@@ -30,8 +31,6 @@ from tinv.token_parts import (
 )
 from tinv.types import Batch, Conditioning, Vectors
 
-_ARGUMENTS = ("sample", "timestep", "encoder_hidden_states")
-"""Those that a U-Net is called with by position; transformers are called by name."""
 _CONDITIONING = {"encoder_hidden_states", "pooled_projections", "encoder_attention_mask", "encoder_hidden_states_mask"}
 """The arguments of denoisers that hold the parts of a `Conditioning`."""
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")
@@ -99,9 +98,10 @@ def route_by_timestep(denoiser: nn.Module, stages: int, first_timestep: float, l
 
 def add_timestep_routing(denoiser: nn.Module, stages: int, first_timestep: float, last_timestep: float) -> Any:
     """Does what `route_by_timestep` does until the returned handle is removed."""
+    names = [*signature(denoiser.forward).parameters]
 
     def select(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-        arguments = {**dict(zip(_ARGUMENTS, positional)), **named}
+        arguments = {**dict(zip(names, positional)), **named}
         t_B = torch.as_tensor(arguments["timestep"]).expand(len(arguments["encoder_hidden_states"]))
         stage_B = stage_of(t_B - first_timestep, stages, last_timestep - first_timestep)
         for name in _CONDITIONING & arguments.keys():

@@ -9,11 +9,12 @@ from tinv.diffusion.process import PREDICTION_TYPES
 from tinv.errors import UserError
 from tinv.models.base import Family
 from tinv.models.flux1 import FLUX1
+from tinv.models.pixart_sigma import PIXART_SIGMA
 from tinv.models.stable_diffusion import STABLE_DIFFUSION
 from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
 from tinv.models.stable_diffusion_xl import STABLE_DIFFUSION_XL
 
-_FAMILIES = (FLUX1, STABLE_DIFFUSION_3)
+_FAMILIES = (FLUX1, STABLE_DIFFUSION_3, PIXART_SIGMA)
 TRANSFORMERS = {family.pipeline: family for family in _FAMILIES}
 """The families without a U-Net, by the class of their pipeline."""
 REFINER = "the refiner of SDXL, which has the second text encoder alone"
@@ -40,7 +41,7 @@ def recognize_pipeline(folder: Path, *, name: str) -> Family:
     else:
         raise unsupported(name, f"a {kind}")
     for component, class_name in family.modules.items():
-        if classes.get(component) != class_name:
+        if classes.get(component) not in (class_name, family.older_classes.get(component, class_name)):
             raise unsupported(name, f"a {kind} whose {component} is a {classes.get(component)}")
     for component in family.tokenizers:
         if component not in classes:

@@ -12,6 +12,11 @@ def ddpm_process(scheduler: Any) -> DDPMProcess:
     return DDPMProcess(scheduler.alphas_cumprod.float(), scheduler.config.prediction_type)
 
 
+def static_flow_process(scheduler: Any) -> FlowProcess:
+    """The process of a `DPMSolverMultistepScheduler` of a flow-matching model; its shift is the same at every size."""
+    return FlowProcess(lambda size: float(scheduler.config.flow_shift), scheduler.config.num_train_timesteps)
+
+
 def flow_process(scheduler: Any, *, patch_size: int) -> FlowProcess:
     """The process of a `FlowMatchEulerDiscreteScheduler`, whose shift may depend on the size of the latents.
 
