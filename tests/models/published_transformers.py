@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from diffusers import (
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -24,6 +26,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5Config, T
 from tests.models.published import padded
 from tests.tiny import RESOLUTION, WIDTH, WORDS, tiny_text_config, tiny_tokenizer, tiny_vae
 from tinv.models.base import Family
+from tinv.models.chroma import CHROMA
 from tinv.models.flux1 import FLUX1
 from tinv.models.pixart_sigma import PIXART_SIGMA
 from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
@@ -85,6 +88,33 @@ def flux1(*, is_distilled: bool, eos: int = tiny_tokenizer().eos_token_id) -> Di
             transformer=loud(transformer),
             vae=tiny_vae(scaling_factor=0.3611, shift_factor=0.1159),
             scheduler=dynamic if is_distilled else FlowMatchEulerDiscreteScheduler(shift=1.0),
+        )
+
+
+def chroma() -> DiffusionPipeline:
+    """Chroma1-HD, which has a static shift."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        transformer = ChromaTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=T5_WIDTH,
+            axes_dims_rope=(2, 2, 4),
+            approximator_num_channels=16,
+            approximator_hidden_dim=16,
+            approximator_layers=1,
+        )
+        transformer.proj_out.weight.data.mul_(5)
+        transformer.distilled_guidance_layer.out_proj.weight.data.mul_(4)
+        return ChromaPipeline(
+            tokenizer=t5_tokenizer(),
+            text_encoder=t5_encoder(),
+            transformer=transformer,
+            vae=tiny_vae(scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         )
 
 
@@ -169,6 +199,7 @@ SD3_WIDTHS = {"clip_l": WIDTH, "clip_g": BIGG_WIDTH, "t5": SD3_WIDTH}
 TRANSFORMERS = {
     "flux1_dev": Published(FLUX1, partial(flux1, is_distilled=True), {"clip_l": WIDTH, "t5": T5_WIDTH}),
     "flux1_schnell": Published(FLUX1, partial(flux1, is_distilled=False), {"clip_l": WIDTH, "t5": T5_WIDTH}),
+    "chroma": Published(CHROMA, chroma, {"t5": T5_WIDTH}),
     "sd35_medium": Published(STABLE_DIFFUSION_3, partial(stable_diffusion_3, dual_attention_layers=(0,)), SD3_WIDTHS),
     "sd35_large": Published(STABLE_DIFFUSION_3, partial(stable_diffusion_3, dual_attention_layers=()), SD3_WIDTHS),
     "pixart_sigma": Published(PIXART_SIGMA, pixart_sigma, {"t5": T5_WIDTH}, "epsilon", UNCHANGED_PROMPTS_AND_SIZES),

@@ -23,6 +23,7 @@ from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.models import LatentDiffusion, load
 from tinv.models.check_fit import check_fit
+from tinv.models.runtime import checkpoint_activations
 from tinv.models.sampling import generate_images
 from tinv.training.preflight import preflight
 from tinv.training.run import train
@@ -101,6 +102,20 @@ def test_gradients_are_those_of_training_the_whole_tables(model, name, tmp_path)
     for role, vectors_KD in weights.items():
         assert vectors_KD.grad.ne(0).any(dim=1).all()
         assert torch.equal(vectors_KD.grad, tables[role].grad[ids[role]])
+
+
+def test_gradient_checkpointing_changes_no_bit(model, tmp_path):
+    """Masks reach the layers that run again, too."""
+    checkpointed = copy.deepcopy(model)
+    checkpoint_activations(checkpointed)
+    (batch,) = tiny_data(tmp_path, model, batch_size=2, val_draws=2).val_dataloader()
+    results = []
+    for each in (model, checkpointed):
+        module = tiny_module(each)
+        losses = module.losses(batch)
+        losses.mean().backward()
+        results.append([losses, *(vectors_KD.grad for vectors_KD in module.learned_tokens.parameters())])
+    assert all(map(torch.equal, *results))
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -10,6 +10,7 @@ _LICENSES = {
     "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
     "black-forest-labs/flux.1-dev": "other",
     "black-forest-labs/flux.1-schnell": "apache-2.0",
+    "lodestones/chroma1-hd": "apache-2.0",
     "stabilityai/stable-diffusion-3.5-medium": "other",
     "stabilityai/stable-diffusion-3.5-large": "other",
     "pixart-alpha/pixart-sigma-xl-2-1024-ms": "openrail++",

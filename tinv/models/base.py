@@ -32,6 +32,12 @@ def latent_resolution(denoiser: Mapping[str, Any], vae: Mapping[str, Any]) -> in
     return int(denoiser["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1))
 
 
+def vae_resolution(denoiser: Mapping[str, Any], vae: Mapping[str, Any]) -> int:
+    """The `sample_size` of the VAE, for denoisers that work at any resolution and name none."""
+    del denoiser
+    return int(vae["sample_size"])
+
+
 def guidance_arguments(
     model: "LatentDiffusion", positive: Conditioning, negative: Conditioning | None, scale: float
 ) -> dict[str, Any]:

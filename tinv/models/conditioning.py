@@ -32,7 +32,7 @@ from tinv.token_parts import (
 from tinv.types import Batch, Conditioning, Vectors
 
 _CONDITIONING = {"encoder_hidden_states", "pooled_projections", "encoder_attention_mask", "encoder_hidden_states_mask"}
-"""The arguments of denoisers that hold the parts of a `Conditioning`."""
+"""The arguments of denoisers that hold the parts of a `Conditioning`; `attention_mask` covers the image, too."""
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")
 _ROUTED_BY_LAYER: WeakSet[nn.Module] = WeakSet()
 """U-Nets whose layers select their own slice of the conditioning."""
@@ -107,6 +107,10 @@ def add_timestep_routing(denoiser: nn.Module, stages: int, first_timestep: float
         for name in _CONDITIONING & arguments.keys():
             if arguments[name] is not None:
                 arguments[name] = _at_stage(arguments[name], stage_B, stages)
+        if arguments.get("attention_mask") is not None:
+            length = stages * arguments["encoder_hidden_states"].shape[1]
+            text, image = arguments["attention_mask"].tensor_split([length], dim=1)
+            arguments["attention_mask"] = torch.cat([_at_stage(text, stage_B, stages), image], dim=1)
         added: Mapping[str, Tensor] | None = arguments.get("added_cond_kwargs")
         if added and "text_embeds" in added:
             arguments["added_cond_kwargs"] = {**added, "text_embeds": _at_stage(added["text_embeds"], stage_B, stages)}

@@ -3,14 +3,14 @@
 B batch, C latent channels, h w latent height and width, L tokens, D width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tinv.models.base import Family, LatentDiffusion, guidance_arguments, prompt_arguments
+from tinv.models.base import Family, LatentDiffusion, guidance_arguments, prompt_arguments, vae_resolution
 from tinv.models.schedulers import flow_process
 from tinv.types import Conditioning, Vectors
 
@@ -47,10 +47,10 @@ def _predict(
         img_ids=FluxPipeline._prepare_latent_image_ids(len(packed_BLD), height // 2, width // 2, device, dtype),
         return_dict=False,
     )[0]
-    return _unpack_latents(velocity_BLD, height, width, 1)
+    return unpack_latents(velocity_BLD, height, width, 1)
 
 
-def _unpack_latents(x_BLD: Tensor, height: int, width: int, scale: int) -> Tensor:
+def unpack_latents(x_BLD: Tensor, height: int, width: int, scale: int) -> Tensor:
     """Latents [B, C, h, w]; height and width are `scale` times those of the latents."""
     from diffusers import FluxPipeline
 
@@ -67,11 +67,6 @@ def _sampling_arguments(
     return prompt_arguments(positive) | prompt_arguments(negative, prefix="negative_") | guidance
 
 
-def _resolution(transformer: Mapping[str, Any], vae: Mapping[str, Any]) -> int:
-    del transformer  # works at any resolution and names none
-    return int(vae["sample_size"])
-
-
 FLUX1 = Family(
     title="Flux.1",
     pipeline="FluxPipeline",
@@ -80,13 +75,13 @@ FLUX1 = Family(
     encode_text=_encode_text,
     predict=_predict,
     sampling_arguments=_sampling_arguments,
-    unpack_latents=_unpack_latents,
+    unpack_latents=unpack_latents,
     guidance_scale=3.5,
     last_timestep=1,
     max_sequence_length=MAX_SEQUENCE_LENGTH,
     denoiser=("transformer", "FluxTransformer2DModel"),
     scheduler_class="FlowMatchEulerDiscreteScheduler",
     noise_process=partial(flow_process, patch_size=2),
-    resolution=_resolution,
+    resolution=vae_resolution,
     latent_channels=lambda config: config.in_channels // 4,
 )
