@@ -50,9 +50,9 @@ class CheckLearning(Callback):
         if self._is_pending and trainer.global_step >= self.after_steps:
             self._is_pending = False
             for name, vectors_KD in _copy_vectors(pl_module).items():
-                self._check(name, vectors_KD, pl_module.named_parts()[name])
+                self._check(name, vectors_KD, pl_module.named_parts()[name], pl_module.model)
 
-    def _check(self, name: str, vectors_KD: Tensor, parts: Sequence[str]) -> None:
+    def _check(self, name: str, vectors_KD: Tensor, parts: Sequence[str], model: Any) -> None:
         had_K, moved_K = self._had_gradient[name], vectors_KD.ne(self._initial[name]).any(dim=1)
         if parts:  # the first steps need not sample every timestep stage, and some layers receive no gradient
             had_PK, moved_PK = had_K.view(len(parts), -1), moved_K.view(len(parts), -1)
@@ -62,10 +62,12 @@ class CheckLearning(Callback):
                 problem = "these layers received no gradient from the text; their vectors keep their initial values"
                 warnings.warn(f"{problem}: {', '.join(without_gradient)}", stacklevel=2)
         if no_gradient := (~had_K).nonzero().flatten().tolist():
+            lengths = {role: model.family.sequence_length(tokenizer) for role, tokenizer in model.tokenizers.items()}
+            limits = " and ".join(f"{length} tokens of {role}" for role, length in lengths.items())
             raise NotLearningError(
                 f"after {self.after_steps} optimizer steps {_describe(name, no_gradient, len(had_K))} had no "
                 f"gradient: the captions do not contain the placeholder token (data.templates, or it is cut off after "
-                f"77 tokens), or the model detaches its text embeddings"
+                f"{limits}), or the model detaches its text embeddings"
             )
         if unchanged := (~moved_K).nonzero().flatten().tolist():
             raise NotLearningError(
