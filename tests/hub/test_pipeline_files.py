@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tinv.errors import UserError
-from tinv.hub.pipeline_files import select_component_files, select_pipeline_files
+from tinv.hub.pipeline_files import select_component_files, select_config_files, select_pipeline_files
 
 SD15 = """
 .gitattributes README.md model_index.json v1-5-pruned.ckpt v1-5-pruned.safetensors v1-5-pruned-emaonly.safetensors
@@ -61,6 +61,11 @@ def test_all_shards_are_selected_with_their_index(variant, shards, index, stem):
     expected = [f"{stem}{name}" for name in (shards.format(1), shards.format(2), index)]
     others = [f"{stem}-00001-of-00003.bin", f"{stem}.bf16.safetensors", f"{stem}.bin.index.json"]
     assert select_component_files(["config.json", *others, *expected], variant=variant) == ["config.json", *expected]
+
+
+def test_the_chat_template_of_a_tokenizer_is_selected():
+    listing = {**LISTING, "tokenizer/chat_template.jinja": 1}
+    assert "tokenizer/chat_template.jinja" in select_config_files(listing)
 
 
 def test_the_tokenizer_can_be_selected_alone():

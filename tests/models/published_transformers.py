@@ -24,10 +24,12 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
 
 from tests.models.published import padded
+from tests.models.tiny_qwen import QWEN_WIDTH, flux2_klein
 from tests.tiny import RESOLUTION, WIDTH, WORDS, tiny_text_config, tiny_tokenizer, tiny_vae
 from tinv.models.base import Family
 from tinv.models.chroma import CHROMA
 from tinv.models.flux1 import FLUX1
+from tinv.models.flux2_klein import FLUX2_KLEIN
 from tinv.models.pixart_sigma import PIXART_SIGMA
 from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
 
@@ -46,6 +48,8 @@ class Published:
     prediction_type: str = "flow"
     call_options: dict[str, Any] = field(default_factory=dict)
     """What the plain pipeline must be called with, so that it draws a tiny image of a prompt with `<cat-toy>`."""
+    why_not_overlearned: str = ""
+    """Why vectors alone cannot overlearn an image with this random model."""
 
 
 def t5_tokenizer() -> T5Tokenizer:
@@ -193,8 +197,7 @@ def loud(transformer: Any) -> Any:
 
 
 UNCHANGED_PROMPTS_AND_SIZES = {"clean_caption": False, "use_resolution_binning": False}
-
-
+FLUX2_IS_TOO_SMALL = "a random Flux.2 of this size, whose text has no pooled vector, follows its text too weakly"
 SD3_WIDTHS = {"clip_l": WIDTH, "clip_g": BIGG_WIDTH, "t5": SD3_WIDTH}
 TRANSFORMERS = {
     "flux1_dev": Published(FLUX1, partial(flux1, is_distilled=True), {"clip_l": WIDTH, "t5": T5_WIDTH}),
@@ -203,6 +206,18 @@ TRANSFORMERS = {
     "sd35_medium": Published(STABLE_DIFFUSION_3, partial(stable_diffusion_3, dual_attention_layers=(0,)), SD3_WIDTHS),
     "sd35_large": Published(STABLE_DIFFUSION_3, partial(stable_diffusion_3, dual_attention_layers=()), SD3_WIDTHS),
     "pixart_sigma": Published(PIXART_SIGMA, pixart_sigma, {"t5": T5_WIDTH}, "epsilon", UNCHANGED_PROMPTS_AND_SIZES),
+    "flux2_klein_base_4b": Published(
+        FLUX2_KLEIN,
+        partial(flux2_klein, is_distilled=False),
+        {"qwen3": QWEN_WIDTH},
+        why_not_overlearned=FLUX2_IS_TOO_SMALL,
+    ),
+    "flux2_klein_4b": Published(
+        FLUX2_KLEIN,
+        partial(flux2_klein, is_distilled=True),
+        {"qwen3": QWEN_WIDTH},
+        why_not_overlearned=FLUX2_IS_TOO_SMALL,
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from tinv.formats.placeholder import resolve_token
 from tinv.formats.safetensors_container import save_safetensors
 
 NAME = "sdxl"
-_ENCODERS = {name: name for name in ("clip_l", "clip_g", "clip_h", "t5", "gemma", "llama")}
+_ENCODERS = {name: name for name in ("clip_l", "clip_g", "clip_h", "t5", "gemma", "llama", "qwen3", "qwen2_5_vl")}
 _ALIASES = {"t5xxl": "t5", "gemma2_2b": "gemma"}
 """ComfyUI's names. These are written, because ComfyUI is the program that reads the vectors of these encoders."""
 

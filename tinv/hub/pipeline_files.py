@@ -15,7 +15,7 @@ FLAX_REMEDY = (
     "model.safetensors, diffusion_pytorch_model.safetensors"
 )
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)[.-].*")
-_CONFIG = re.compile(r"[^/]+\.(json|txt|model)")
+_CONFIG = re.compile(r"[^/]+\.(json|txt|model|jinja)")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _INDEX = ".index."
 

@@ -78,6 +78,8 @@ class Family:
     unpack_latents: Callable[[Tensor, int, int, int], Tensor] | None = None
     """Latents [B, C, h, w] of what the pipeline returns for `output_type="latent"`, an image height and width, and the
     pixels in a latent pixel; None if they are the same."""
+    returns_unscaled_latents: bool = False
+    """Whether the pipeline's latents are as the VAE decodes them, without its shift and scale."""
     guidance_scale: float = 7.5
     """The usual one, for samples."""
     first_timestep: float = 0
@@ -87,7 +89,7 @@ class Family:
     max_sequence_length: int | None = None
     """The tokens that `encode_prompt` reads with a text encoder that is no CLIP."""
     prompt_prefix: str = ""
-    """The pipeline's own text before each caption, if its tokens count towards `max_sequence_length`."""
+    """The pipeline's own text before each caption, or around it, if its tokens count towards `max_sequence_length`."""
     denoiser: tuple[str, str] = ("unet", "UNet2DConditionModel")
     """The component name and the class of diffusers."""
     older_classes: Mapping[str, str] = field(default_factory=dict)
@@ -199,8 +201,8 @@ class LatentDiffusion(nn.Module):
 
     @property
     def is_guidance_distilled(self) -> bool:
-        """Whether the denoiser takes the guidance scale as an input, so that samples need no negative prompt."""
-        return bool(self.denoiser.config.get("guidance_embeds"))
+        """Whether samples need no negative prompt: the guidance scale is an input of the denoiser, or has no effect."""
+        return bool(self.denoiser.config.get("guidance_embeds") or self.pipeline_settings.get("is_distilled"))
 
     @property
     def vae(self) -> Any:
@@ -247,10 +249,13 @@ class LatentDiffusion(nn.Module):
         """Moments [B, 2C, h, w] of images in [-1, 1]: mean and log-variance, unscaled; computed on the VAE's device."""
         return latents.encode(self.vae, pixels_B3HW)
 
-    def decode_latents(self, x_BChw: Tensor) -> Tensor:
-        """Pixels [B, 3, H, W] in [0, 1], float32, of scaled latents; computed on the device of the latents."""
+    def decode_latents(self, x_BChw: Tensor, *, is_scaled: bool = True) -> Tensor:
+        """Pixels [B, 3, H, W] in [0, 1], float32, of latents; computed on the device of the latents.
+
+        `is_scaled` if they are shifted and scaled as the denoiser expects them.
+        """
         with self.offloaded_vae.on(x_BChw.device) as vae:
-            return latents.decode(vae, x_BChw)
+            return latents.decode(vae, x_BChw, is_scaled=is_scaled)
 
     def sample_latents(self, moments_B2Chw: Tensor, noise_BChw: Tensor) -> Tensor:
         """Latents [B, C, h, w] drawn from the posterior and scaled as the denoiser expects them."""

@@ -117,4 +117,4 @@ def _component_files(listing: Listing, *, component: str) -> list[str]:
     names = [name.removeprefix(prefix) for name in listing if name.startswith(prefix)]
     if component == "vae":
         return select_component_files(names, variant=None, prefix=prefix)
-    return [prefix + name for name in names if "/" not in name and name.endswith((".json", ".txt"))]
+    return [prefix + name for name in names if "/" not in name and name.endswith((".json", ".txt", ".model", ".jinja"))]

@@ -99,7 +99,7 @@ def sample_pixels(
             ).images
         if model.family.unpack_latents:
             latents = model.family.unpack_latents(latents, height, width, pipeline.vae_scale_factor)
-        pixels.append(model.decode_latents(latents).cpu())
+        pixels.append(model.decode_latents(latents, is_scaled=not model.family.returns_unscaled_latents).cpu())
     return torch.cat(pixels)
 
 

@@ -68,16 +68,27 @@ def sample(vae: Any, moments_B2Chw: Tensor, noise_BChw: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decode(vae: Any, x_BChw: Tensor) -> Tensor:
-    """Pixels [B, 3, H, W] in [0, 1], float32, of scaled latents."""
-    shift, scale = _shift_and_scale(vae, x_BChw)
+def decode(vae: Any, x_BChw: Tensor, *, is_scaled: bool = True) -> Tensor:
+    """Pixels [B, 3, H, W] in [0, 1], float32, of latents; `is_scaled` if they are shifted and scaled."""
+    if is_scaled:
+        shift, scale = _shift_and_scale(vae, x_BChw)
+        x_BChw = x_BChw / scale + shift
     with _without_autocast(vae):
-        pixels_B3HW = vae.decode((x_BChw / scale + shift).to(vae.device, vae.dtype), return_dict=False)[0]
+        pixels_B3HW = vae.decode(x_BChw.to(vae.device, vae.dtype), return_dict=False)[0]
     return (pixels_B3HW.float() * 0.5 + 0.5).clamp(0, 1)
 
 
 def _shift_and_scale(vae: Any, like: Tensor) -> tuple[Any, Any]:
-    """What is subtracted from latents, and what they are then multiplied by; for all channels or each, [C, 1, 1]."""
+    """What is subtracted from latents, and what they are then multiplied by.
+
+    It is for all channels, for each, [C, 1, 1], or for each channel and position in a patch, [C, h, w] (Flux.2).
+    """
+    if hasattr(vae, "bn"):
+        std = (vae.bn.running_var + vae.config.batch_norm_eps).sqrt()
+        mean_Chw, std_Chw = (
+            _repeat_patch(statistics, vae.config.patch_size, like) for statistics in (vae.bn.running_mean, std)
+        )
+        return mean_Chw, 1 / std_Chw
     scale, shift = vae.config.get("scaling_factor", 1.0), vae.config.get("shift_factor") or 0.0
     if vae.config.get("latents_mean") is None:
         return shift, scale
@@ -86,6 +97,13 @@ def _shift_and_scale(vae: Any, like: Tensor) -> tuple[Any, Any]:
         for name in ("latents_mean", "latents_std")
     )
     return mean_C11, scale / std_C11
+
+
+def _repeat_patch(statistics: Tensor, patch_size: tuple[int, int], like: Tensor) -> Tensor:
+    """[C, h, w] of the statistics [C * height * width] of a patch, for latents [..., h, w]."""
+    height, width = patch_size
+    patch = statistics.to(like).view(-1, height, width)
+    return patch.repeat(1, like.shape[-2] // height, like.shape[-1] // width)
 
 
 def encoding_identity(vae: Any, device: torch.device) -> str:

@@ -112,7 +112,9 @@ def test_sheets_in_tensorboard_have_the_steps_of_the_files(tmp_path, model):
 def test_batch_size_limits_the_images_drawn_at_once(tmp_path, model, monkeypatch):
     sizes: list[int] = []
     decode = LatentDiffusion.decode_latents
-    monkeypatch.setattr(LatentDiffusion, "decode_latents", lambda self, x: sizes.append(len(x)) or decode(self, x))
+    monkeypatch.setattr(
+        LatentDiffusion, "decode_latents", lambda self, x, **how: sizes.append(len(x)) or decode(self, x, **how)
+    )
     few = Samples(tmp_path, PROMPTS, seeds=[0, 1, 2], every_n_steps=None, num_inference_steps=1, batch_size=4)
     fit(tmp_path, model, [few], max_steps=1)
     assert sizes == [4, 2, 4, 2]

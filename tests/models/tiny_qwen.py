@@ -1,0 +1,109 @@
+"""Tiny random pipelines whose text encoder is a Qwen, with the real classes."""
+
+from functools import lru_cache
+
+import torch
+from diffusers import (
+    AutoencoderKLFlux2,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+)
+from tokenizers import pre_tokenizers
+from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+
+from tests.tiny import RESOLUTION, WORDS
+
+QWEN_WIDTH = 16
+QWEN_TEMPLATE_WORDS = (
+    "system user assistant Describe image by detailing color shape size texture quantity text spatial relationships "
+    "objects and background"
+).split()
+QWEN3_CHAT_TEMPLATE = """{%- for message in messages -%}
+<|im_start|>{{ message.role }}{{ '\n' }}{{ message.content }}<|im_end|>{{ '\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+<|im_start|>assistant{{ '\n' }}
+{%- if enable_thinking is defined and enable_thinking is false -%}
+<think>{{ '\n\n' }}</think>{{ '\n\n' }}
+{%- endif -%}
+{%- endif -%}"""
+"""That of Qwen3, for messages without tools."""
+
+
+def merge(pieces: list[str], left: str, right: str) -> list[str]:
+    """The pieces of a word after a merge of byte-pair encoding."""
+    merged: list[str] = []
+    for piece in pieces:
+        if piece == right and merged and merged[-1] == left:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged
+
+
+@lru_cache
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """Qwen's own tokenizer class, with WORDS and those of the pipelines' templates as its only whole words.
+
+    It reads 64 tokens, so that the 28 layers that Flux.2 needs are fast.
+    """
+    words, merges = [*WORDS, *QWEN_TEMPLATE_WORDS], [("Ċ", "Ċ")]
+    for word in words:
+        pieces = [*word]
+        for pair in merges:
+            pieces = merge(pieces, *pair)
+        merges += [("".join(pieces[:end]), pieces[end]) for end in range(1, len(pieces))]
+    merges += [("Ġ", word) for word in dict.fromkeys(words)]
+    vocabulary = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *dict.fromkeys(map("".join, merges))]
+    tokens = {"pad_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
+    ids = {token: id for id, token in enumerate(vocabulary)}
+    tokenizer = Qwen2Tokenizer(vocab=ids, merges=merges, model_max_length=64, **tokens)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.chat_template = QWEN3_CHAT_TEMPLATE
+    assert all(len(tokenizer.tokenize(f"{space}{word}")) == 1 for word in words for space in ("", " "))
+    return tokenizer
+
+
+def qwen3_config(num_hidden_layers: int) -> Qwen3Config:
+    """The configuration of a Qwen3, whose table has unused rows, as the published one has."""
+    sizes = {"hidden_size": QWEN_WIDTH, "intermediate_size": 16, "head_dim": 8}
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1, "tie_word_embeddings": True}
+    return Qwen3Config(vocab_size=len(qwen_tokenizer()) + 9, num_hidden_layers=num_hidden_layers, **sizes, **heads)
+
+
+def flux2_klein(*, is_distilled: bool) -> DiffusionPipeline:
+    """Flux.2 klein 4B, which draws without guidance, or its base model."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(6)
+        transformer = Flux2Transformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            axes_dims_rope=(2, 2, 2, 2),
+            joint_attention_dim=3 * QWEN_WIDTH,
+            timestep_guidance_channels=16,
+            guidance_embeds=False,
+        )
+        vae = AutoencoderKLFlux2(
+            block_out_channels=(8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=RESOLUTION,
+        )
+        vae.bn.running_mean.normal_()
+        vae.bn.running_var.uniform_(0.5, 2)
+        return Flux2KleinPipeline(
+            tokenizer=qwen_tokenizer(),
+            text_encoder=Qwen3ForCausalLM(qwen3_config(num_hidden_layers=28)),
+            transformer=transformer,
+            vae=vae,
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+            is_distilled=is_distilled,
+        )
