@@ -59,12 +59,12 @@ def tiny_text_config(tokenizer: CLIPTokenizer, width: int = WIDTH, **options: An
     )
 
 
-def tiny_vae(**options: Any) -> AutoencoderKL:
-    """A VAE that halves the sides of an image."""
+def tiny_vae(num_blocks: int = 2, **options: Any) -> AutoencoderKL:
+    """A VAE that halves the sides of an image; each block more than two halves them again."""
     return AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, *(16,) * (num_blocks - 1)),
+        down_block_types=("DownEncoderBlock2D",) * num_blocks,
+        up_block_types=("UpDecoderBlock2D",) * num_blocks,
         latent_channels=4,
         norm_num_groups=4,
         sample_size=RESOLUTION,

@@ -1,13 +1,16 @@
 """Tiny random pipelines of the families without a U-Net, with the real classes; an entry of `TRANSFORMERS` for each."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from inspect import signature
 from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     ChromaPipeline,
     ChromaTransformer2DModel,
     DiffusionPipeline,
@@ -15,13 +18,26 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from tests.models.published import padded
 from tests.models.tiny_qwen import QWEN_WIDTH, flux2_klein
@@ -30,10 +46,13 @@ from tinv.models.base import Family
 from tinv.models.chroma import CHROMA
 from tinv.models.flux1 import FLUX1
 from tinv.models.flux2_klein import FLUX2_KLEIN
+from tinv.models.lumina2 import LUMINA2, SYSTEM_PROMPT
 from tinv.models.pixart_sigma import PIXART_SIGMA
+from tinv.models.sana import SANA
 from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
 
 T5_WIDTH = 24
+GEMMA_WIDTH = 20
 BIGG_WIDTH, SD3_WIDTH = 48, 96  # of CLIP bigG, and of the T5 of Stable Diffusion 3, to which both CLIP are padded
 
 
@@ -186,6 +205,81 @@ def pixart_sigma() -> DiffusionPipeline:
         )
 
 
+def gemma_tokenizer() -> GemmaTokenizer:
+    """Gemma's own tokenizer class; WORDS and those of the pipelines' instructions are its only whole words."""
+    instruction = signature(SanaPipeline.__call__).parameters["complex_human_instruction"].default
+    words = {*WORDS, *re.findall(r"[^\s]+", " ".join([SYSTEM_PROMPT, "<Prompt Start>", *instruction]))}
+    merges: dict[tuple[str, str], None] = {}
+    for word in sorted(words, key=len, reverse=True):
+        merges |= {(f"▁{word[:end]}", word[end]): None for end in range(len(word))}
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", "\n", *map(chr, range(33, 127)), *map("".join, merges)]
+    ids = {piece: id for id, piece in enumerate(dict.fromkeys(pieces))}
+    return GemmaTokenizer(vocab=ids, merges=[*merges], add_bos_token=True)
+
+
+def gemma_encoder() -> Gemma2Model:
+    """A Gemma 2 of two layers, which multiplies its vectors by the root of their width."""
+    sizes = {"hidden_size": GEMMA_WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 8}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    return Gemma2Model(Gemma2Config(vocab_size=len(gemma_tokenizer()), **sizes, **heads))
+
+
+def sana() -> DiffusionPipeline:
+    """Sana with a DC-AE that halves the sides of an image; its scheduler solves a flow."""
+    blocks: dict[str, Any] = {"block_out_channels": (8, 16), "layers_per_block": (1, 1), "qkv_multiscales": ((), ())}
+    sides = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in blocks.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        transformer = SanaTransformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=8,
+            cross_attention_dim=16,
+            caption_channels=GEMMA_WIDTH,
+            sample_size=RESOLUTION // 2,
+        )
+        return SanaPipeline(
+            tokenizer=gemma_tokenizer(),
+            text_encoder=gemma_encoder(),
+            transformer=loud(transformer),
+            vae=AutoencoderDC(latent_channels=4, attention_head_dim=8, scaling_factor=0.41407, **sides),
+            scheduler=DPMSolverMultistepScheduler(
+                use_flow_sigmas=True, flow_shift=3.0, prediction_type="flow_prediction", beta_schedule="linear"
+            ),
+        )
+
+
+def lumina2() -> DiffusionPipeline:
+    """Lumina Image 2.0, with the factor of 8 that its pipeline expects of the VAE."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        transformer = Lumina2Transformer2DModel(
+            sample_size=RESOLUTION // 8,
+            in_channels=4,
+            hidden_size=24,
+            num_layers=1,
+            num_refiner_layers=1,
+            num_attention_heads=2,
+            num_kv_heads=1,
+            multiple_of=8,
+            axes_dim_rope=(4, 4, 4),
+            cap_feat_dim=GEMMA_WIDTH,
+        )
+        transformer.norm_out.linear_2.weight.data.mul_(3)
+        transformer.layers[0].norm1.linear.weight.data.mul_(30)  # the gate of attention, by which the text counts
+        return Lumina2Pipeline(
+            tokenizer=gemma_tokenizer(),
+            text_encoder=gemma_encoder(),
+            transformer=transformer,
+            vae=tiny_vae(num_blocks=4, scaling_factor=0.3611, shift_factor=0.1159),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+        )
+
+
 def loud(transformer: Any) -> Any:
     """The transformer with a large, wrong output that follows the text, so that a learned token can correct it."""
     transformer.proj_out.weight.data.mul_(5)
@@ -218,6 +312,8 @@ TRANSFORMERS = {
         {"qwen3": QWEN_WIDTH},
         why_not_overlearned=FLUX2_IS_TOO_SMALL,
     ),
+    "sana_1600m": Published(SANA, sana, {"gemma": GEMMA_WIDTH}, call_options=UNCHANGED_PROMPTS_AND_SIZES),
+    "lumina2": Published(LUMINA2, lumina2, {"gemma": GEMMA_WIDTH}),
 }
 
 

@@ -111,7 +111,7 @@ def initializer_ids(concept: Concept, tokenizer: Any, *, num_vectors: int, init:
     if init not in INITS_FROM_TOKEN:
         return []
     text = (concept.initializer_token or "").strip()
-    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids if text else []
+    ids = _ids_after_a_word(text, tokenizer) if text else []
     if not ids:
         example = "toy" if concept.kind == "object" else "painting"
         raise UserError(
@@ -143,7 +143,13 @@ def _length(text: str, tokenizer: Any, extra_tokens: Mapping[str, int]) -> int:
 
 def tokenize(text: str, tokenizer: Any) -> list[str]:
     """Returns the tokens of a text as the vocabulary spells them, with `</w>` at the end of a word."""
-    return tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False).input_ids)
+    return tokenizer.convert_ids_to_tokens(_ids_after_a_word(text, tokenizer))
+
+
+def _ids_after_a_word(text: str, tokenizer: Any) -> list[int]:
+    """Returns the ids of a text inside a caption: language models read `toy` and ` toy` as different tokens."""
+    start, ids = (tokenizer(caption, add_special_tokens=False).input_ids for caption in ("a", f"a {text}"))
+    return ids[len(start) :]
 
 
 def format_tokens(pieces: list[str]) -> str:

@@ -129,6 +129,10 @@ class TextEncoder:
         self.role, self.tokenizer, self.encoder = role, tokenizer, encoder
         self.token_lookup = TokenLookup(encoder.get_input_embeddings())
         encoder.set_input_embeddings(self.token_lookup)
+        if hasattr(
+            encoder.config.get_text_config(), "use_cache"
+        ):  # a second forward, of checkpointing, would extend it
+            encoder.config.get_text_config().use_cache = False
         self._prompts = PromptTokenizer(tokenizer, num_embeddings=self.token_lookup.num_embeddings)
 
     @property
