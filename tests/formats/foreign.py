@@ -198,6 +198,15 @@ def onetrainer(folder: Path) -> ForeignFile:
     return ForeignFile(saved(folder / "cat-toy.safetensors", {"emp_params": L}), {"cat-toy": {"clip_l": L}})
 
 
+def onetrainer_flux(folder: Path) -> ForeignFile:
+    file = saved(folder / "cat-toy.safetensors", {"clip_l": L, "t5": T5})
+    return ForeignFile(file, {"cat-toy": {"clip_l": L, "t5": T5}})
+
+
+def onetrainer_chroma(folder: Path) -> ForeignFile:
+    return ForeignFile(saved(folder / "cat-toy.safetensors", {"t5": T5}), {"cat-toy": {"t5": T5}})
+
+
 def onetrainer_output(folder: Path) -> ForeignFile:
     tensors = {"clip_l": L, "clip_g": 0 * G, "clip_g_out": G}
     return ForeignFile(saved(folder / "cat-toy.safetensors", tensors), {"cat-toy": {"clip_l": L}})
@@ -219,6 +228,63 @@ def onetrainer_sana(folder: Path) -> ForeignFile:
 
 def comfy_flux(folder: Path) -> ForeignFile:
     return ForeignFile(saved(folder / "x.safetensors", {"clip_l": L, "t5xxl": T5}), {"x": {"clip_l": L, "t5": T5}})
+
+
+def comfy_sd3(folder: Path) -> ForeignFile:
+    file = saved(folder / "x.safetensors", {"clip_l": L, "clip_g": G, "t5xxl": T5})
+    return ForeignFile(file, {"x": {"clip_l": L, "clip_g": G, "t5": T5}})
+
+
+def comfy_klein(folder: Path) -> ForeignFile:
+    return ForeignFile(saved(folder / "x.safetensors", {"qwen3_4b": rows(2560)}), {"x": {"qwen3": rows(2560)}})
+
+
+def comfy_klein_9b(folder: Path) -> ForeignFile:
+    return ForeignFile(saved(folder / "x.safetensors", {"qwen3_8b": T5}), {"x": {"qwen3": T5}})
+
+
+def comfy_flux2(folder: Path) -> ForeignFile:
+    return ForeignFile(saved(folder / "x.safetensors", {"mistral3_24b": rows(5120)}), {"x": {"mistral3": rows(5120)}})
+
+
+def comfy_krea2(folder: Path) -> ForeignFile:
+    return ForeignFile(saved(folder / "x.safetensors", {"qwen3vl_4b": rows(2560)}), {"x": {"qwen3_vl": rows(2560)}})
+
+
+def comfy_wan(folder: Path) -> ForeignFile:
+    return ForeignFile(saved(folder / "x.safetensors", {"umt5xxl": T5}), {"x": {"umt5": T5}})
+
+
+def comfy_hunyuan(folder: Path) -> ForeignFile:
+    file = saved(folder / "x.safetensors", {"clip_l": L, "llama": T5})
+    return ForeignFile(file, {"x": {"clip_l": L, "llama": T5}})
+
+
+def dti_sana(folder: Path) -> ForeignFile:
+    """DTI's `learned_embeds-steps-500.safetensors` has one tensor, named after the token."""
+    file = saved(folder / "learned_embeds-steps-500.safetensors", {"<cat>": rows(2304)})
+    return ForeignFile(file, {"<cat>": {"gemma": rows(2304)}})
+
+
+def dti_wan(folder: Path) -> ForeignFile:
+    """UMT5 has the width of T5, and the file does not say which it is."""
+    return ForeignFile(saved(folder / "learned_embeds.safetensors", {"<cat>": T5}), {"<cat>": {"t5": T5}})
+
+
+def dti_sd3(folder: Path) -> ForeignFile:
+    for suffix, vectors_KD in {"": L, "_2": G, "_3": T5}.items():
+        saved(folder / f"learned_embeds{suffix}.safetensors", {"<cat>": vectors_KD}, {"format": "pt"})
+    return ForeignFile(folder, {"<cat>": {"clip_l": L, "clip_g": G, "t5": T5}})
+
+
+def concept_prism_flux(folder: Path) -> ForeignFile:
+    """One vector of the target, and one of each of five images."""
+    file = pickled(folder / "learned_embeddings.pt", torch.cat([T5[:1], rows(4096, 5, seed=7)]))
+    return ForeignFile(file, {"<my_concept>": {"t5": T5[:1]}})
+
+
+def concept_prism_sd2(folder: Path) -> ForeignFile:
+    return ForeignFile(pickled(folder / "learned_embeddings.pt", H[:1].clone()), {"<my_concept>": {"clip_h": H[:1]}})
 
 
 def png_text(folder: Path) -> ForeignFile:

@@ -16,7 +16,39 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-WIDTHS = {"clip_l": 768, "clip_g": 1280, "clip_h": 1024, "t5xxl": 4096}
+COMFYUI = {
+    "SD 1": {"clip_l": 768},
+    "SD 2": {"clip_h": 1024},
+    "SDXL": {"clip_l": 768, "clip_g": 1280},
+    "SD 3.5": {"clip_l": 768, "clip_g": 1280},
+    "Flux.1": {"clip_l": 768, "t5xxl": 4096},
+    "Chroma": {"t5xxl": 4096},
+    "PixArt-Sigma": {"t5xxl": 4096},
+    "Flux.2 dev": {"mistral3_24b": 5120},
+    "Flux.2 klein 4B": {"qwen3_4b": 2560},
+    "Flux.2 klein 9B": {"qwen3_8b": 4096},
+    "HunyuanVideo": {"clip_l": 768, "llama": 4096},
+    "HiDream": {"clip_l": 768, "clip_g": 1280, "llama": 4096},
+}
+"""The tokenizers of each model that get ComfyUI's folder of embeddings: their keys and widths.
+
+comfy/text_encoders at Comfy-Org/ComfyUI faf1e153 (flux.py) and 29ad8b89 (qwen_image.py), comfyanonymous/ComfyUI
+2ab88496 (pixart_t5.py), 02f897ca (lumina2.py), 3c67f615 (wan.py), 00855133 (z_image.py), 03c874ec (sd3_clip.py, whose
+T5 HiDream shares). The tokenizers of Qwen-Image, Z-Image, Lumina2, Wan and SD 3's T5 get none there, and Sana has none.
+"""
+ONETRAINER = {
+    "SD 1": ("emp_params",),
+    "SD 2": ("emp_params",),
+    "SDXL": ("clip_l", "clip_g"),
+    "SD 3.5": ("clip_l", "clip_g", "t5"),
+    "Flux.1": ("clip_l", "t5"),
+    "Chroma": ("t5",),
+    "PixArt-Sigma": ("t5",),
+    "Sana": ("gemma",),
+    "HunyuanVideo": ("llama", "clip_l"),
+    "HiDream": ("clip_l", "clip_g", "t5", "llama"),
+}
+"""The keys that OneTrainer looks up, modules/modelSetup/Base*Setup.py at Nerogar/OneTrainer 23df3832."""
 
 
 def automatic1111(path: Path, model_width: int) -> tuple[str, dict[str, Tensor]] | None:
@@ -49,8 +81,28 @@ def automatic1111(path: Path, model_width: int) -> tuple[str, dict[str, Tensor]]
     return (name, loaded) if width == model_width else None
 
 
-def comfyui(path: Path, key: str) -> Tensor | None:
-    """Returns the vectors that ComfyUI's `embedding:<name>` gives one text encoder."""
+def onetrainer(path: Path, model: str) -> dict[str, Tensor] | None:
+    """Returns the vectors by key that OneTrainer continues to train; it starts anew those of missing keys.
+
+    EmbeddingLoaderMixin.py and Base*Setup.py at Nerogar/OneTrainer 23df3832: torch's container, else safetensors; the
+    output vector of an encoder, if there is one, else its vector.
+    """
+    try:
+        data: Any = torch.load(path, weights_only=True)
+    except Exception:
+        try:
+            data = load_file(path)
+        except Exception:
+            return None
+    return {key: data[name] for key in ONETRAINER[model] for name in (f"{key}_out", key) if name in data}
+
+
+def comfyui(path: Path, key: str, width: int) -> Tensor | None:
+    """Returns the vectors that ComfyUI's `embedding:<name>` gives one text encoder.
+
+    `load_embed` in comfy/sd1_clip.py at Comfy-Org/ComfyUI 443393b4; the encoder drops vectors of another width with a
+    line in the log.
+    """
     if path.suffix not in (".safetensors", ".pt", ".bin"):
         return None
     if path.suffix == ".safetensors":
@@ -60,7 +112,6 @@ def comfyui(path: Path, key: str) -> Tensor | None:
             data = torch.load(path, weights_only=True)
         except Exception:
             return _first_floats(path)
-    width = WIDTHS[key]
     if isinstance(data, list):
         fitting = [value for part in data for value in part.values() if value.shape[-1] == width]
         return torch.cat([value.reshape(-1, width) for value in fitting]) if fitting else None

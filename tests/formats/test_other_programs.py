@@ -8,21 +8,44 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import ChromaPipeline, FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-from tests.formats.foreign import G, H, L
-from tests.formats.loaders import automatic1111, comfyui, invokeai
+from tests.formats.foreign import T5, G, L, rows
+from tests.formats.loaders import COMFYUI, ONETRAINER, automatic1111, comfyui, invokeai, onetrainer
+from tests.models.published_transformers import t5_tokenizer
 from tests.tiny import tiny_parts, tiny_tokenizer
-from tinv.formats import FORMATS, LearnedEmbedding, get_format, write
+from tinv.formats import FORMATS, LearnedEmbedding, get_format, identify, write
+from tinv.formats.learned_embedding import widths
+from tinv.formats.programs import PROGRAMS, find_format, who_loads
+from tinv.formats.text_encoders import MODELS, ModelEncoders, find_models
 
 SD1 = LearnedEmbedding("<cat-toy>", {"clip_l": L}, {"base_model": "x/y", "steps": "3"})
-SD2 = replace(SD1, vectors={"clip_h": H})
 SDXL = replace(SD1, vectors={"clip_l": L, "clip_g": G})
+PIPELINES = {
+    "SD 1": "StableDiffusionPipeline",
+    "SD 2": "StableDiffusionPipeline",
+    "SDXL": "StableDiffusionXLPipeline",
+    "SD 3.5": "StableDiffusion3Pipeline",
+    "Flux.1": "FluxPipeline",
+    "Chroma": "ChromaPipeline",
+    "PixArt-Sigma": "PixArtSigmaPipeline",
+    "Sana": "SanaPipeline",
+    "Lumina2": "Lumina2Pipeline",
+    "Flux.2 dev": "Flux2Pipeline",
+    "Flux.2 klein 4B": "Flux2KleinPipeline",
+    "Flux.2 klein 9B": "Flux2KleinPipeline",
+    "Z-Image": "ZImagePipeline",
+    "Qwen-Image": "QwenImagePipeline",
+    "Wan": "WanPipeline",
+    "HunyuanVideo": "HunyuanVideoPipeline",
+    "HiDream": "HiDreamImagePipeline",
+}
 
 
 def saved(folder: Path, embedding: LearnedEmbedding, name: str) -> list[Path]:
@@ -76,36 +99,60 @@ def can_load(pipe: Any, *arguments: Any, **options: Any) -> bool:
     return True
 
 
-def in_diffusers(files: list[Path], embedding: LearnedEmbedding) -> str:
+def t5_encoder() -> T5EncoderModel:
+    return T5EncoderModel(T5Config(vocab_size=200, d_model=4096, d_kv=8, d_ff=8, num_layers=1, num_heads=1))
+
+
+def pipeline_of(model: ModelEncoders) -> Any:
+    """Returns the pipeline of a model that diffusers loads embeddings into, with encoders of the real widths."""
+    if model.title == "Flux.1":
+        first = {"tokenizer": deepcopy(tiny_tokenizer()), "text_encoder": text_encoder(768)}
+        second = {"tokenizer_2": t5_tokenizer(), "text_encoder_2": t5_encoder()}
+        return FluxPipeline(scheduler=None, vae=None, transformer=None, **first, **second)
+    if model.title == "Chroma":
+        parts = {"tokenizer": t5_tokenizer(), "text_encoder": t5_encoder()}
+        return ChromaPipeline(scheduler=None, vae=None, transformer=None, **parts)
+    return sdxl_pipeline() if model.title == "SDXL" else pipeline(*model.widths.values())
+
+
+def in_diffusers(files: list[Path], embedding: LearnedEmbedding, model: ModelEncoders) -> str:
     """Returns how an embedding is loaded into the real pipeline; checks its vectors there."""
+    if not hasattr(getattr(diffusers, PIPELINES[model.title]), "load_textual_inversion"):
+        return "no"
     if len(embedding.vectors) == 1:
         (vectors_KD,) = embedding.vectors.values()
         for how, options in (("yes", {}), ("`token=`", {"token": "<cat-toy>"})):
-            pipe = pipeline(vectors_KD.shape[1])
+            pipe = pipeline_of(model)
             if can_load(pipe, str(files[0]), **options) and "<cat-toy>" in pipe.tokenizer.get_vocab():
                 assert torch.equal(vectors_in(pipe.tokenizer, pipe.text_encoder, "<cat-toy>"), vectors_KD)
                 assert pipe.maybe_convert_prompt("a <cat-toy>", pipe.tokenizer) == "a <cat-toy> <cat-toy>_1"
                 return how
         return "no"
-    pipe = sdxl_pipeline()
-    parts = {"clip_l": (pipe.tokenizer, pipe.text_encoder), "clip_g": (pipe.tokenizer_2, pipe.text_encoder_2)}
+    pipe = pipeline_of(model)
+    parts = {
+        role: (getattr(pipe, f"tokenizer{suffix}"), getattr(pipe, f"text_encoder{suffix}"))
+        for role, suffix in zip(model.widths, ("", "_2"), strict=True)
+    }
     if len(files) == 2:
-        how, sources = "file by file", dict(zip(parts, map(str, files), strict=True))
+        how, sources = "file by file", list(map(str, files))
     else:
         assert not can_load(pipe, str(files[0]), token="<cat-toy>")
         if files[0].suffix == ".png":
             return "no"
         how, read = "tensor by tensor", load_file if files[0].suffix == ".safetensors" else torch.load
-        sources = read(files[0])
-    for encoder, (tokenizer, module) in parts.items():
+        tensors = read(files[0])
+        sources = [next(v for v in tensors.values() if v.shape[1] == width) for width in model.widths.values()]
+    for source, (encoder, (tokenizer, module)) in zip(sources, parts.items(), strict=True):
         token = {} if len(files) == 2 else {"token": "<cat-toy>"}
-        assert can_load(pipe, sources[encoder], tokenizer=tokenizer, text_encoder=module, **token)
+        assert can_load(pipe, source, tokenizer=tokenizer, text_encoder=module, **token)
         assert torch.equal(vectors_in(tokenizer, module, "<cat-toy>"), embedding.vectors[encoder])
     return how
 
 
-def in_automatic1111(files: list[Path], embedding: LearnedEmbedding) -> str:
-    width = sum(vectors_KD.shape[1] for vectors_KD in embedding.vectors.values())
+def in_automatic1111(files: list[Path], embedding: LearnedEmbedding, model: ModelEncoders) -> str:
+    if model.title not in ("SD 1", "SD 2", "SDXL"):  # its other models read no embeddings
+        return "no"
+    width = sum(model.widths.values())
     for _, loaded in filter(None, (automatic1111(file, width) for file in files)):
         expected = {"": next(iter(embedding.vectors.values()))} if "" in loaded else embedding.vectors
         assert all(same(loaded[key], vectors_KD) for key, vectors_KD in expected.items())
@@ -113,14 +160,30 @@ def in_automatic1111(files: list[Path], embedding: LearnedEmbedding) -> str:
     return "no"
 
 
-def in_comfyui(files: list[Path], embedding: LearnedEmbedding) -> str:
-    loaded = [{e for e, v_KD in embedding.vectors.items() if same(comfyui(file, e), v_KD)} for file in files]
-    if set(embedding.vectors) in loaded:
+def in_comfyui(files: list[Path], embedding: LearnedEmbedding, model: ModelEncoders) -> str:
+    """Returns whether all tokenizers of the model get their vectors, from one file, from several, or only some do."""
+    keys = COMFYUI.get(model.title, {})
+    by_width = {vectors_KD.shape[1]: vectors_KD for vectors_KD in embedding.vectors.values()}
+    roles = {"llama": "llama", "t5xxl": "t5"}
+    expected = {key: embedding.vectors.get(roles.get(key, key), by_width.get(width)) for key, width in keys.items()}
+    loaded = [
+        {
+            key
+            for key, width in keys.items()
+            if expected[key] is not None and same(comfyui(file, key, width), expected[key])
+        }
+        for file in files
+    ]
+    if not keys or not (union := set().union(*loaded)):
+        return "no"
+    if max(map(len, loaded)) == len(embedding.vectors):
         return "yes"
-    return "halves" if set().union(*loaded) == set(embedding.vectors) else "no"
+    return "halves" if len(union) == len(embedding.vectors) else "in part"
 
 
-def in_invokeai(files: list[Path], embedding: LearnedEmbedding) -> str:
+def in_invokeai(files: list[Path], embedding: LearnedEmbedding, model: ModelEncoders) -> str:
+    if model.title not in ("SD 1", "SD 2", "SDXL"):  # its other models read no embeddings
+        return "no"
     for loaded in filter(None, map(invokeai, files)):
         expected = {"": next(iter(embedding.vectors.values()))} if "" in loaded else embedding.vectors
         assert all(same(loaded[key], vectors_KD) for key, vectors_KD in expected.items())
@@ -128,41 +191,76 @@ def in_invokeai(files: list[Path], embedding: LearnedEmbedding) -> str:
     return "no"
 
 
-PROGRAMS = (in_diffusers, in_automatic1111, in_comfyui, in_invokeai)
-TABLE = [
-    ("diffusers", "SD 1, 2", "learned_embeds.safetensors", ("yes", "yes", "yes", "no")),
-    ("diffusers_bin", "SD 1, 2", "learned_embeds.bin", ("yes", "yes", "yes", "no")),
-    ("a1111", "SD 1, 2", "cat-toy.pt", ("yes", "yes", "yes", "yes")),
-    ("a1111_png", "SD 1, 2", "cat-toy.png", ("no", "yes", "no", "no")),
-    ("emb_params", "SD 1, 2", "cat-toy.safetensors", ("`token=`", "yes", "yes", "yes")),
-    ("diffusers", "SDXL", "learned_embeds.safetensors", ("file by file", "no", "halves", "no")),
-    ("diffusers_bin", "SDXL", "learned_embeds.bin", ("file by file", "no", "halves", "no")),
-    ("a1111", "SDXL", "cat-toy.pt", ("tensor by tensor", "yes", "yes", "yes")),
-    ("a1111_png", "SDXL", "cat-toy.png", ("no", "yes", "no", "no")),
-    ("sdxl", "SDXL", "cat-toy.safetensors", ("tensor by tensor", "yes", "yes", "yes")),
+def in_onetrainer(files: list[Path], embedding: LearnedEmbedding, model: ModelEncoders) -> str:
+    if model.title not in ONETRAINER or not (loaded := onetrainer(files[0], model.title)):
+        return "no"
+    for key, vectors_KD in loaded.items():
+        assert same(vectors_KD, embedding.vectors.get(key, next(iter(embedding.vectors.values()))))
+    return "yes" if len(loaded) == len(embedding.vectors) else "in part"
+
+
+PROGRAM_RULES = dict(
+    zip(PROGRAMS, (in_diffusers, in_automatic1111, in_comfyui, in_invokeai, in_onetrainer), strict=True)
+)
+EMBEDDINGS = {
+    model.title: replace(SD1, vectors={role: rows(width) for role, width in model.widths.items()}) for model in MODELS
+}
+FILES = [
+    (name, model)
+    for model in MODELS
+    for name in FORMATS
+    for sets in [get_format(name).encoder_sets]
+    if sets is None or frozenset(model.widths) in sets
 ]
-"""Format, model, first file, and how each of `PROGRAMS` reads it; docs/embedding-formats.md has the same table."""
+DOCS = Path(__file__).parents[2] / "docs" / "embedding-formats.md"
 
 
-def test_the_table_has_every_format_that_has_room() -> None:
-    expected = {
-        (name, model)
-        for name in FORMATS
-        for model, embedding in {"SD 1, 2": SD1, "SDXL": SDXL}.items()
-        for sets in [get_format(name).encoder_sets]
-        if (len(embedding.vectors) == 2 if sets is None else frozenset(embedding.vectors) in sets)
+@pytest.mark.filterwarnings("ignore:.*ComfyUI")
+@pytest.mark.parametrize(("name", "model"), FILES, ids=lambda value: getattr(value, "title", value))
+def test_the_programs_read_what_is_reported(tmp_path: Path, name: str, model: ModelEncoders) -> None:
+    embedding = EMBEDDINGS[model.title]
+    files = saved(tmp_path, embedding, name)
+    expected = {program: rule(files, embedding, model) for program, rule in PROGRAM_RULES.items()}
+    assert who_loads(name, model) == expected
+    file = identify(files[0])
+    found = find_format(file.content, file.layout, file.embeddings[0])
+    assert found and who_loads(found, model) == expected, "some formats have the same names for some models"
+    if "bin" not in name:
+        assert model in find_models(
+            widths(file.embeddings[0]), has_guessed_encoders=file.embeddings[0].has_guessed_encoders
+        )
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip().strip("|").split("|")]
+
+
+def test_the_tables_of_the_documentation_are_those_of_the_tests(tmp_path: Path) -> None:
+    by_title = {model.title: model for model in MODELS}
+    table = [cells(line) for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    by_format = {
+        (row[1].replace("`", ""), row[0].replace("SD 1, 2", "SD 1")): row[2:] for row in table if len(row) == 8
     }
-    assert {(name, model) for name, model, *_ in TABLE} == expected
-
-
-@pytest.mark.parametrize(("name", "model", "file", "expected"), TABLE)
-def test_the_programs_read_what_the_table_says(
-    tmp_path: Path, name: str, model: str, file: str, expected: tuple[str, ...]
-) -> None:
-    for embedding in (SDXL,) if model == "SDXL" else (SD1, SD2):
-        files = saved(tmp_path / next(iter(embedding.vectors)), embedding, name)
-        assert files[0].name == file
-        assert tuple(program(files, embedding) for program in PROGRAMS) == expected
+    del by_format["--to", "model"]
+    assert by_format.keys() == {(name, model.title) for name, model in FILES if model.title in ("SD 1", "SDXL")}
+    for (name, title), (file, *answers) in by_format.items():
+        assert saved(tmp_path / name / title, EMBEDDINGS[title], name)[0].name == file.strip("`")
+        assert answers == list(who_loads(name, by_title[title]).values())
+    by_model = {row[0]: row[1:] for row in table if len(row) == 6}
+    header = by_model.pop("model")
+    assert [cell.split("`")[1::2] for cell in header[1:]] == [["diffusers"], ["comfy"], ["onetrainer"], ["onetrainer"]]
+    assert by_model.keys() == by_title.keys() - {"SD 1", "SD 2", "SDXL"}
+    for title, (encoders, *answers) in by_model.items():
+        model = by_title[title]
+        assert encoders == ", ".join(f"`{role}` {width}" for role, width in model.widths.items())
+        can_write = ("onetrainer", model) in FILES
+        onetrainer_file = who_loads("onetrainer", model)
+        assert answers == [
+            who_loads("diffusers", model)["diffusers"],
+            who_loads("comfy", model)["ComfyUI"],
+            onetrainer_file["OneTrainer"] if can_write else "no",
+            onetrainer_file["ComfyUI"] if can_write else "no",
+        ]
 
 
 def test_automatic1111_takes_the_token_from_the_file_name_or_the_image(tmp_path: Path) -> None:
@@ -180,8 +278,10 @@ def test_diffusers_finds_its_files_in_a_folder(tmp_path: Path) -> None:
         assert torch.equal(vectors_in(pipe.tokenizer, pipe.text_encoder, "<cat-toy>"), L)
 
 
-def test_comfyui_reads_t5_by_its_own_name(tmp_path: Path) -> None:
-    flux = replace(SD1, vectors={"clip_l": L, "t5": torch.ones(2, 4096)})
-    (file,) = saved(tmp_path, flux, "sdxl")
-    assert same(comfyui(file, "t5xxl"), flux.vectors["t5"])
-    assert same(comfyui(file, "clip_l"), L)
+def test_comfyui_gives_a_file_of_onetrainer_to_clip_alone(tmp_path: Path) -> None:
+    """Nerogar/OneTrainer#514: `768 != 4096`; T5 takes the first tensor, because none is called `t5xxl`."""
+    flux = replace(SD1, vectors={"clip_l": L, "t5": T5})
+    (file,) = saved(tmp_path, flux, "onetrainer")
+    assert same(comfyui(file, "clip_l", 768), L) and comfyui(file, "t5xxl", 4096) is None
+    (file,) = saved(tmp_path, flux, "comfy")
+    assert same(comfyui(file, "clip_l", 768), L) and same(comfyui(file, "t5xxl", 4096), T5)

@@ -14,6 +14,8 @@ from tests.formats.foreign import FILES, ForeignFile, G, L, pickled, saved
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding, encoder_of_width, identify, read, read_all
 
+WIDTHS = {768: "clip_l", 1024: "clip_h", 1280: "clip_g", 2304: "gemma", 3584: "qwen2_5_vl", 4096: "t5", 32: "clip_l"}
+
 
 def same(embeddings: list[LearnedEmbedding], made: ForeignFile) -> bool:
     """Returns whether these are the embeddings of the file, bit for bit and in memory of their own."""
@@ -30,7 +32,7 @@ def same(embeddings: list[LearnedEmbedding], made: ForeignFile) -> bool:
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*which only OneTrainer uses")
+@pytest.mark.filterwarnings("ignore:.*which only OneTrainer uses", "ignore:.*the first of")
 @pytest.mark.parametrize("make", FILES, ids=lambda make: make.__name__)
 def test_files_of_other_programs_are_read_bit_for_bit(tmp_path: Path, make: Callable[[Path], ForeignFile]) -> None:
     made = make(tmp_path / "x")
@@ -39,7 +41,7 @@ def test_files_of_other_programs_are_read_bit_for_bit(tmp_path: Path, make: Call
     assert all(embedding.provenance == made.provenance for embedding in embeddings)
 
 
-@pytest.mark.filterwarnings("ignore:.*which only OneTrainer uses")
+@pytest.mark.filterwarnings("ignore:.*which only OneTrainer uses", "ignore:.*the first of")
 @pytest.mark.parametrize("make", FILES, ids=lambda make: make.__name__)
 def test_the_suffix_of_a_file_does_not_matter(tmp_path: Path, make: Callable[[Path], ForeignFile]) -> None:
     made = make(tmp_path / "x")
@@ -59,7 +61,8 @@ def test_the_suffix_of_a_file_does_not_matter(tmp_path: Path, make: Callable[[Pa
         (foreign.png_pixels, "AUTOMATIC1111"),
         (foreign.kohya, "emb_params"),
         (foreign.onetrainer, "emb_params"),
-        (foreign.onetrainer_sd3, "sdxl"),
+        (foreign.onetrainer_sd3, "a tensor for each text encoder"),
+        (foreign.concept_prism_flux, "ConceptPrism"),
         (foreign.lora_bundle, "bundled in a LoRA"),
         (foreign.cog_sdxl, "pivotal tuning"),
         (foreign.list_of_encoders, "list of encoders"),
@@ -69,11 +72,19 @@ def test_a_layout_is_identified(tmp_path: Path, make: Callable[[Path], ForeignFi
     assert identify(make(tmp_path).path).layout == layout
 
 
-@pytest.mark.parametrize(("width", "encoder"), [(768, "clip_l"), (1024, "clip_h"), (1280, "clip_g"), (32, "clip_l")])
+@pytest.mark.parametrize(("width", "encoder"), WIDTHS.items())
 def test_the_width_decides_which_encoder_the_vectors_are_for(tmp_path: Path, width: int, encoder: str) -> None:
     assert encoder_of_width(width) == encoder
     save_file({"<cat>": torch.ones(1, width)}, tmp_path / "cat.safetensors")
-    assert list(read(tmp_path / "cat.safetensors").vectors) == [encoder]
+    embedding = read(tmp_path / "cat.safetensors")
+    assert (list(embedding.vectors), embedding.has_guessed_encoders) == ([encoder], True)
+
+
+def test_the_metadata_of_a_file_overrules_the_width(tmp_path: Path) -> None:
+    file = saved(tmp_path / "cat.safetensors", {"<cat>": foreign.T5}, {"text_encoder": "umt5"})
+    assert (list(read(file).vectors), read(file).has_guessed_encoders, read(file).provenance) == (["umt5"], False, {})
+    saved(file, {"<cat>": foreign.T5}, {"text_encoder": "../x"})
+    assert list(read(file).vectors) == ["t5"]
 
 
 def test_several_tokens_in_a_file_are_listed_where_one_is_needed(tmp_path: Path) -> None:
@@ -134,6 +145,19 @@ def test_files_with_the_names_of_a_pair_but_other_content_are_separate(tmp_path:
     assert set(read(first).vectors) == {"clip_l"}
     saved(tmp_path / "cat_2.safetensors", {"<cat>": G})
     assert set(read(first).vectors) == {"clip_l", "clip_g"}
+
+
+def test_every_file_of_an_embedding_gives_all_text_encoders(tmp_path: Path) -> None:
+    folder = foreign.dti_sd3(tmp_path).path
+    for path in (folder, *folder.iterdir()):
+        assert list(read(path).vectors) == ["clip_l", "clip_g", "t5"]
+    (folder / "learned_embeds_2.safetensors").unlink()
+    assert list(read(folder).vectors) == ["clip_l"], "a gap: they are not numbered as the encoders of a pipeline"
+
+
+def test_the_target_of_concept_prism_is_taken_without_the_residuals(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="took the first of 6 vectors, the target"):
+        assert read(foreign.concept_prism_flux(tmp_path).path, token="<cat>").placeholder_token == "<cat>"
 
 
 def test_files_of_a_pair_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:

@@ -51,6 +51,25 @@ def test_diffusers_sdxl_is_two_files(tmp_path: Path, name: str, suffix: str) -> 
     assert second.name == f"learned_embeds_2-steps-50.{suffix}"
 
 
+@pytest.mark.parametrize(
+    ("vectors", "order"),
+    [
+        ({"t5": T5, "clip_g": G, "clip_l": L}, ["clip_l", "clip_g", "t5"]),
+        ({"t5": T5, "clip_l": L}, ["clip_l", "t5"]),
+        ({"clip_l": L, "llama": T5}, ["llama", "clip_l"]),
+    ],
+)
+def test_diffusers_has_a_file_for_each_text_encoder_in_the_order_of_the_pipeline(
+    tmp_path: Path, vectors: dict[str, torch.Tensor], order: list[str]
+) -> None:
+    files = write(tmp_path / "learned_embeds.safetensors", embedding(vectors=vectors))
+    names = [f"learned_embeds{suffix}.safetensors" for suffix in ("", "_2", "_3")[: len(order)]]
+    assert [file.name for file in files] == names
+    for file, encoder in zip(files, order, strict=True):
+        assert torch.equal(load_file(file)["<cat-toy>"], vectors[encoder])
+        assert metadata(file)["text_encoder"] == encoder
+
+
 def test_a1111_has_the_fields_of_the_web_ui(tmp_path: Path) -> None:
     write(tmp_path / "x.pt", embedding(), "a1111")
     tree = torch.load(tmp_path / "x.pt", weights_only=True)
@@ -78,7 +97,12 @@ def test_an_image_shows_the_vectors_between_its_two_blocks(tmp_path: Path) -> No
     ("name", "vectors", "tensors"),
     [
         ("emb_params", {"clip_l": L}, {"emb_params"}),
-        ("sdxl", {**XL, "t5": T5}, {"clip_l", "clip_g", "t5xxl"}),
+        ("comfy", {**XL, "t5": T5}, {"clip_l", "clip_g", "t5xxl"}),
+        ("comfy", {"qwen3": T5}, {"qwen3_8b"}),
+        ("comfy", {"qwen3": rows(2560)}, {"qwen3_4b"}),
+        ("comfy", {"qwen3": rows(8)}, {"qwen3_4b"}),
+        ("onetrainer", {"clip_h": H}, {"emp_params"}),
+        ("onetrainer", {**XL, "t5": T5}, {"clip_l", "clip_g", "t5"}),
     ],
 )
 def test_tensors_with_fixed_names_have_the_token_in_the_metadata(
@@ -136,6 +160,7 @@ def test_the_modelspec_keys_have_only_what_is_certain(tmp_path: Path) -> None:
     write(tmp_path / "x.safetensors", embedding(vectors={"clip_l": rows(64)}, provenance={}))
     assert metadata(tmp_path / "x.safetensors") == {
         "format": "pt",
+        "text_encoder": "clip_l",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.title": "<cat-toy>",
         "modelspec.trigger_phrase": "<cat-toy>",
@@ -174,9 +199,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, name: st
     ("name", "vectors", "reason"),
     [
         ("sdxl", {"clip_l": L}, r"the format sdxl has no room for <cat-toy>.*choose emb_params or a1111"),
-        ("emb_params", XL, r"vectors for clip_g, clip_l; choose sdxl"),
-        ("a1111", {"clip_l": L, "t5": T5}, r"choose sdxl"),
-        ("diffusers", {"t5": T5}, r"choose sdxl"),
+        ("emb_params", XL, r"vectors for clip_g, clip_l; choose comfy or diffusers"),
+        ("a1111", {"clip_l": L, "t5": T5}, r"choose comfy or diffusers"),
+        ("onetrainer", {"qwen3": T5}, r"choose comfy or diffusers"),
         ("sdxl", {"clip_l": L, "clip_g": rows(1280, 3)}, r"must have the same number of vectors for each encoder"),
         ("comfyui", {"clip_l": L}, r"there is no format 'comfyui'; choose from diffusers, diffusers_bin, a1111"),
     ],
@@ -195,13 +220,12 @@ def test_file_names_are_those_that_programs_expect(tmp_path: Path) -> None:
         "learned_embeds.bin",
         "cat-toy.pt",
         "cat-toy.png",
-        "cat-toy.safetensors",
-        "cat-toy.safetensors",
+        *4 * ["cat-toy.safetensors"],
     ]
 
 
 @pytest.mark.parametrize(
-    "token", ["__metadata__", "string_to_param", "emb_params", "clip_g", "*", "a/b", "x\u202e", " "]
+    "token", ["__metadata__", "string_to_param", "emb_params", "clip_g", "qwen3_4b", "umt5", "*", "a/b", "x\u202e", " "]
 )
 def test_a_token_that_no_file_can_hold_is_refused(tmp_path: Path, token: str) -> None:
     with pytest.raises(UserError, match="placeholder_token="):

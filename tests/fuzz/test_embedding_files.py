@@ -30,13 +30,14 @@ from tinv.inference.inspect import describe_file
 pytestmark = pytest.mark.slow
 NAMES = (
     "<cat> * __metadata__ string_to_param string_to_token name step provenance emb_params emp_params emb_params_out "
-    "clip_l clip_g clip_h t5 t5xxl_out text_encoders_0 text_encoders_1 clip_l/stage.0 clip_l/stage.1 clip_g/negative "
+    "clip_l clip_g clip_h t5 t5xxl_out qwen3_4b umt5 "
+    "text_encoder text_encoders_0 text_encoders_1 clip_l/stage.0 clip_l/stage.1 clip_g/negative "
     "bundle_emb.a.clip_l bundle_emb.a.string_to_param.* lora.lora_up.weight state_dict optimizer_state_dict a.weight "
     "unet:0:up TORCHTENSOR placeholder_token negative negative_of parts modelspec.title format ../../x \u202e \x00 "
     "IN01 MID"
 ).split(" ")
 """Names that a layout looks for, and odd ones."""
-SHAPES = ((8,), (2, 8), (1, 768), (1, 1280), (1, 2048), (3, 1024), (0, 8), (), (1, 2, 8), (2**13, 768))
+SHAPES = ((8,), (2, 8), (1, 768), (1, 1280), (1, 2048), (1, 4096), (3, 1024), (0, 8), (), (1, 2, 8), (2**13, 768))
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool, torch.float8_e4m3fn)
 
 

@@ -24,6 +24,8 @@ VECTORS = {
     "sdxl": {"clip_l": torch.full((2, 768), 0.1), "clip_g": G},
     "negative": {"clip_l": V, "clip_l/negative": V},
     "stages": {"clip_l/stage.0": V, "clip_l/stage.1": V},
+    "flux": {"clip_l": torch.full((2, 768), 0.1), "t5": torch.full((2, 4096), 0.1)},
+    "klein": {"qwen3": torch.full((2, 2560), 0.1)},
 }
 ALPHABETS = (
     "abcxyz-_0189<>",
@@ -87,8 +89,9 @@ def formats_of(kind: str, *, with_image: bool) -> list[str | None]:
     """Returns the formats with room for some of VECTORS; an image takes as long as ten other files."""
     if kind == "stages":
         return [None]
-    others = {"emb_params" if kind == "sdxl" else "sdxl", "" if with_image else "a1111_png"}
-    return [name for name in FORMATS if name not in others]
+    encoders = frozenset(VECTORS[kind]) - {"clip_l/negative"}
+    sets = {name: get_format(name).encoder_sets for name in FORMATS if with_image or name != "a1111_png"}
+    return [name for name, allowed in sets.items() if allowed is None or encoders in allowed]
 
 
 def check_round_trip(folder: Path, embedding: LearnedEmbedding, name: str | None) -> None:

@@ -39,6 +39,8 @@ def test_the_report_has_the_format_the_token_and_the_vectors(tmp_path, run):
         ["clip_l", "2 vectors of width 768"],
         ["0", "norm 3.000"],
         ["1", "norm 4.000"],
+        ["model", "SD 1: diffusers, AUTOMATIC1111, ComfyUI, InvokeAI, tinv.load_embedding"],
+        ["partly", "SDXL, SD 3.5, Flux.1, HunyuanVideo, HiDream have these text encoders and others"],
         ["sd_checkpoint", "cc6cb27103"],
         ["sd_checkpoint_name", "v1-5-pruned"],
         ["steps", "1500"],
@@ -46,7 +48,7 @@ def test_the_report_has_the_format_the_token_and_the_vectors(tmp_path, run):
 
 
 @pytest.mark.parametrize("make", foreign.FILES, ids=lambda make: make.__name__)
-@pytest.mark.filterwarnings("ignore:.*which only OneTrainer uses")
+@pytest.mark.filterwarnings("ignore:.*which only OneTrainer uses", "ignore:.*the first of")
 def test_files_of_every_program_are_described(tmp_path, run, make):
     made = make(tmp_path)
     code, output, _ = run(made.path)
@@ -55,6 +57,25 @@ def test_files_of_every_program_are_described(tmp_path, run, make):
         assert f"token     {token}\n" in output
         for encoder, vectors_KD in by_encoder.items():
             assert f"of width {vectors_KD.shape[1]}" in output and encoder in output
+
+
+@pytest.mark.parametrize(
+    ("make", "model"),
+    [
+        (foreign.onetrainer_flux, "Flux.1: diffusers (tensor by tensor), ComfyUI (in part), OneTrainer, tinv"),
+        (foreign.comfy_flux, "Flux.1: diffusers (tensor by tensor), ComfyUI, OneTrainer (in part), tinv"),
+        (foreign.onetrainer_chroma, "PixArt-Sigma: ComfyUI, OneTrainer, tinv"),
+        (foreign.onetrainer_sana, "Lumina2: tinv"),
+        (foreign.comfy_klein, "Flux.2 klein 4B: ComfyUI, tinv"),
+        (foreign.comfy_klein, "Z-Image: tinv"),
+        (foreign.dti_wan, "Wan: tinv"),
+        (foreign.dti_sd3, "SD 3.5: ComfyUI (in part), tinv"),
+    ],
+)
+def test_the_models_and_the_programs_that_load_the_file_are_named(tmp_path, run, make, model):
+    _, output, _ = run(make(tmp_path).path)
+    assert f"model     {model}.load_embedding\n" in output
+    assert ("T5" in output, "Wan:" in output) == (False, make is foreign.dti_wan)
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])

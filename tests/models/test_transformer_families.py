@@ -252,7 +252,7 @@ def test_one_encoder_can_learn_alone(model, name, tmp_path):
     module = tiny_module(model, encoders=[role])
     (learned,) = module.learned_embeddings()
     assert [*learned.vectors] == [role]
-    (file,) = formats.write(tmp_path / "learned_embeds.safetensors", learned)
+    file, *_ = formats.write(tmp_path / "learned_embeds.safetensors", learned)
     check_fit([formats.read(file)], model)
     check_fit([LearnedEmbedding("<cat-toy>", learned.vectors)], model)
     with pytest.raises(UserError, match="learned on another kind of model"):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from tinv.formats.format_names import EXPORT_FORMATS, FORMATS, PIPELINE
 
 if TYPE_CHECKING:
-    from tinv.formats.learned_embedding import LearnedEmbedding, encoder_of_width
+    from tinv.formats.learned_embedding import LearnedEmbedding
     from tinv.formats.reading import identify, identify_all, read, read_all
+    from tinv.formats.text_encoders import encoder_of_width
     from tinv.formats.writing import get_format, write
 
-_MODULES = {"LearnedEmbedding": "learned_embedding", "encoder_of_width": "learned_embedding"}
+_MODULES = {"LearnedEmbedding": "learned_embedding", "encoder_of_width": "text_encoders"}
 _MODULES |= dict.fromkeys(("identify", "identify_all", "read", "read_all"), "reading")
 _MODULES |= dict.fromkeys(("get_format", "write"), "writing")
 

@@ -37,6 +37,7 @@ def read(content: Content) -> list[LearnedEmbedding] | None:
             resolve_token(content, name) if token == "*" else check_token(content.path, token),
             split_by_encoder(read_vectors(content.path, token, value)),
             provenance,
+            has_guessed_encoders=True,
         )
         for token, value in vectors.items()
     ]

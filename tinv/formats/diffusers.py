@@ -1,26 +1,25 @@
 """The safetensors files of diffusers' textual inversion scripts: one tensor [K, D] under the placeholder token.
 
-SDXL has a second file, `learned_embeds_2.safetensors`, with the vectors of the second text encoder.
+Models with several text encoders have a file for each: `learned_embeds_2.safetensors` is that of `text_encoder_2`.
 """
 
 import re
 from pathlib import Path
 
-from torch import Tensor
-
 from tinv.errors import UserError
 from tinv.formats.content import Content, join_names
-from tinv.formats.format import ONE_CLIP, SDXL, Format
+from tinv.formats.format import Format
 from tinv.formats.learned_embedding import LearnedEmbedding, insert_suffix
-from tinv.formats.metadata import build_metadata, read_provenance
+from tinv.formats.metadata import ENCODER_KEY, build_metadata, read_provenance
 from tinv.formats.placeholder import check_token, resolve_token
 from tinv.formats.safetensors_container import save_safetensors
 from tinv.formats.tensors import read_vectors, split_by_encoder
+from tinv.formats.text_encoders import ROLES, in_pipeline_order
 from tinv.runs.layout import EMBEDDING
 
 NAME = "diffusers"
 FILE_NAME = EMBEDDING
-_SECOND = re.compile(r"(.+)_2(-steps-\d+)?", re.DOTALL)
+_NUMBERED = re.compile(r"(.+)_[2-9](-steps-\d+)?", re.DOTALL)
 
 
 def read(content: Content) -> list[LearnedEmbedding] | None:
@@ -36,37 +35,37 @@ def read(content: Content) -> list[LearnedEmbedding] | None:
         )
     provenance = read_provenance(content.metadata)
     tokens = [resolve_token(content) if name in ("", "*") else check_token(content.path, name) for name in names]
+    encoder = content.metadata.get(ENCODER_KEY)
     return [
-        LearnedEmbedding(token, split_by_encoder(vectors_KD), provenance)
+        LearnedEmbedding(token, {encoder: vectors_KD}, provenance)
+        if encoder in ROLES
+        else LearnedEmbedding(token, split_by_encoder(vectors_KD), provenance, has_guessed_encoders=True)
         for token, vectors_KD in zip(tokens, vectors.values(), strict=True)
     ]
 
 
-def second_path(path: Path) -> Path:
-    """Returns the path of the second encoder's file, `learned_embeds_2.safetensors`, beside the first."""
-    return insert_suffix(path, "_2")
+def numbered_path(path: Path, number: int) -> Path:
+    """Returns the path of the file of `text_encoder_<number>` beside that of `text_encoder`."""
+    return insert_suffix(path, f"_{number}") if number > 1 else path
 
 
 def first_path(path: Path) -> Path | None:
-    """Returns the path of the first encoder's file beside a second, or None if the name is not that of a second."""
-    stem = _SECOND.fullmatch(path.stem)
+    """Returns the path of the first encoder's file beside another, or None if the name is not that of another."""
+    stem = _NUMBERED.fullmatch(path.stem)
     return path.with_name(f"{stem[1]}{stem[2] or ''}{path.suffix}") if stem else None
 
 
-def split_files(path: Path, embedding: LearnedEmbedding) -> dict[Path, Tensor]:
-    """Returns the files of an embedding and the vectors of each: one file, or two for SDXL."""
-    if frozenset(embedding.vectors) == SDXL:
-        return {path: embedding.vectors["clip_l"], second_path(path): embedding.vectors["clip_g"]}
-    (vectors_KD,) = embedding.vectors.values()
-    return {path: vectors_KD}
+def split_files(path: Path, embedding: LearnedEmbedding) -> dict[Path, str]:
+    """Returns the files of an embedding, and the text encoder of each."""
+    return {numbered_path(path, n): role for n, role in enumerate(in_pipeline_order(embedding.vectors), start=1)}
 
 
 def _save(path: Path, embedding: LearnedEmbedding) -> list[Path]:
     metadata = build_metadata(embedding, with_token=False)
     return [
-        save_safetensors(file, {embedding.placeholder_token: vectors_KD}, metadata)
-        for file, vectors_KD in split_files(path, embedding).items()
+        save_safetensors(file, {embedding.placeholder_token: embedding.vectors[role]}, {**metadata, ENCODER_KEY: role})
+        for file, role in split_files(path, embedding).items()
     ]
 
 
-FORMAT = Format(name=NAME, file_name=FILE_NAME, encoder_sets=(*ONE_CLIP, SDXL), save=_save)
+FORMAT = Format(name=NAME, file_name=FILE_NAME, encoder_sets=None, save=_save)

@@ -21,7 +21,8 @@ def read(content: Content) -> list[LearnedEmbedding] | None:
     if len(names) != 1 or not names.issubset(_NAMES):
         return None
     (vectors_KD,) = input_vectors(content, dict.fromkeys(_NAMES, NAME)).values()
-    return [LearnedEmbedding(resolve_token(content), split_by_encoder(vectors_KD), read_provenance(content.metadata))]
+    vectors, provenance = split_by_encoder(vectors_KD), read_provenance(content.metadata)
+    return [LearnedEmbedding(resolve_token(content), vectors, provenance, has_guessed_encoders=True)]
 
 
 def _save(path: Path, embedding: LearnedEmbedding) -> list[Path]:

@@ -27,4 +27,6 @@ def read(content: Content) -> list[LearnedEmbedding] | None:
             if merged.keys() & new.keys():
                 raise UserError(f"{content.path} holds two sets of vectors of {name} for {', '.join(new)}")
             merged.update(new)
-    return [LearnedEmbedding(token, by_encoder) for token, by_encoder in vectors.items()] or None
+    return [
+        LearnedEmbedding(token, by_encoder, has_guessed_encoders=True) for token, by_encoder in vectors.items()
+    ] or None

@@ -24,7 +24,7 @@ class Format:
     file_name: str
     """The file name that readers expect; `{slug}` is the token as a file name."""
     encoder_sets: tuple[frozenset[str], ...] | None
-    """The sets of text encoders that the format has room for; None is any set except one CLIP encoder alone."""
+    """The sets of text encoders that the format has room for; None is any set."""
     save: Callable[[Path, LearnedEmbedding], list[Path]]
     """Writes float32 vectors; returns the files."""
 
@@ -55,9 +55,8 @@ class Format:
                 f"embedding of it"
             )
         encoders = frozenset(embedding.vectors)
-        fits = encoders not in ONE_CLIP if self.encoder_sets is None else encoders in self.encoder_sets
-        if not fits:
-            other = "emb_params or a1111" if encoders in ONE_CLIP else "sdxl"
+        if self.encoder_sets is not None and encoders not in self.encoder_sets:
+            other = "emb_params or a1111" if encoders in ONE_CLIP else "comfy or diffusers"
             raise UserError(
                 f"the format {self.name} has no room for {token}, which has vectors for "
                 f"{', '.join(sorted(encoders))}; choose {other}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-_ENCODERS = {1024: "clip_h", 1280: "clip_g"}
-"""The text encoders with a width of their own: Stable Diffusion 2's, and SDXL's second."""
+from tinv.token_parts import encoder_of
+
 _STEM = re.compile(r"(.+?)(-steps-\d+)?", re.DOTALL)
 
 
@@ -22,14 +22,13 @@ class LearnedEmbedding:
     """[K, D] float32 for each text encoder, `{"clip_l": ...}`, or for each of its parts, `{"clip_l/stage.0": ...}`."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """base_model, fingerprint, kind, initializer_token, steps, seed, tinv_version. Other programs write none of it."""
+    has_guessed_encoders: bool = False
+    """Whether the file does not name the text encoders, so that they were guessed by width."""
 
 
-def encoder_of_width(width: int) -> str:
-    """Returns the text encoder that vectors of a width belong to: `clip_h`, `clip_g`, or else `clip_l`.
-
-    768 is CLIP ViT-L (Stable Diffusion 1, SDXL's first). Models of other widths, such as the toybox, have one encoder.
-    """
-    return _ENCODERS.get(width, "clip_l")
+def widths(embedding: LearnedEmbedding) -> dict[str, int]:
+    """Returns the width of the vectors for each text encoder."""
+    return {encoder_of(name): vectors_KD.shape[1] for name, vectors_KD in embedding.vectors.items()}
 
 
 def insert_suffix(path: Path, suffix: str) -> Path:

@@ -1,11 +1,12 @@
 """Embeddings inside a LoRA file: OneTrainer's `bundle_emb.<token>.<key>`, or ai-toolkit's tensors among the LoRA's."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.formats import emb_params, sdxl
+from tinv.formats import emb_params, encoder_keys
 from tinv.formats.content import MAX_TENSORS, Content
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.not_embeddings import is_lora
@@ -37,12 +38,12 @@ def read(content: Content) -> list[LearnedEmbedding] | None:
 
 def _read_token(content: Content, token: str, tensors: Mapping[str, Tensor]) -> list[LearnedEmbedding]:
     if _ONE_ENCODER in tensors:
-        by_encoders = [split_by_encoder(read_vectors(content.path, token, tensors[_ONE_ENCODER]))]
-    else:
-        by_encoders = [dict(embedding.vectors) for embedding in _read_tensors(content, tensors)]
-    return [LearnedEmbedding(check_token(content.path, token), vectors) for vectors in by_encoders]
+        vectors = split_by_encoder(read_vectors(content.path, token, tensors[_ONE_ENCODER]))
+        return [LearnedEmbedding(check_token(content.path, token), vectors, has_guessed_encoders=True)]
+    embeddings = _read_tensors(content, tensors)
+    return [replace(each, placeholder_token=check_token(content.path, token), provenance={}) for each in embeddings]
 
 
 def _read_tensors(content: Content, tensors: Mapping[str, Tensor]) -> list[LearnedEmbedding]:
     selected = Content(content.path, content.container, tensors)
-    return emb_params.read(selected) or sdxl.read(selected) or []
+    return emb_params.read(selected) or encoder_keys.read(selected) or []

@@ -12,8 +12,10 @@ TOKEN_KEY = "placeholder_token"
 """Holds the token in files whose tensors have other names."""
 NEGATIVE_KEY, NEGATIVE_OF_KEY = "negative", "negative_of"
 """With these keys an embedding names its negative, and a negative its embedding."""
+ENCODER_KEY = "text_encoder"
+"""Holds the role of the text encoder in diffusers' files, whose tensors are named after the token."""
 _SPEC = "modelspec."
-_IGNORED = {"format", TOKEN_KEY, "string_to_token", "string_to_param"}
+_IGNORED = {"format", TOKEN_KEY, ENCODER_KEY, "string_to_token", "string_to_param"}
 _RENAMED = {"step": "steps"}
 _MAX_LENGTH = 2**12
 

@@ -26,8 +26,15 @@ def split_negative(embedding: LearnedEmbedding) -> list[LearnedEmbedding]:
     token = embedding.placeholder_token
     negative, provenance = negative_token(token), embedding.provenance
     return [
-        LearnedEmbedding(token, select_part(embedding.vectors, ""), {**provenance, NEGATIVE_KEY: negative}),
-        LearnedEmbedding(negative, select_part(embedding.vectors, NEGATIVE), {**provenance, NEGATIVE_OF_KEY: token}),
+        replace(
+            embedding, vectors=select_part(embedding.vectors, ""), provenance={**provenance, NEGATIVE_KEY: negative}
+        ),
+        replace(
+            embedding,
+            placeholder_token=negative,
+            vectors=select_part(embedding.vectors, NEGATIVE),
+            provenance={**provenance, NEGATIVE_OF_KEY: token},
+        ),
     ]
 
 

@@ -22,7 +22,11 @@ def read(content: Content) -> list[LearnedEmbedding] | None:
     names = set(content.names)
     marked = [name for name, text in content.metadata.items() if text == _MARK and name in names]
     return [
-        LearnedEmbedding(check_token(path, name), split_by_encoder(read_vectors(path, name, content.root[name])))
+        LearnedEmbedding(
+            check_token(path, name),
+            split_by_encoder(read_vectors(path, name, content.root[name])),
+            has_guessed_encoders=True,
+        )
         for name in marked
     ] or None
 

@@ -1,6 +1,6 @@
 """Reads the embedding file of any program by its content, and refuses any other file with a message."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -9,23 +9,24 @@ from torch import Tensor
 from tinv.errors import UserError
 from tinv.formats import (
     a1111,
+    concept_prism,
     diffusers,
     emb_params,
+    encoder_keys,
     encoder_list,
     lora_bundle,
     multipart,
     not_embeddings,
     pivotal_tuning,
-    sdxl,
 )
 from tinv.formats.content import Content, check_size, join_names, sanitize
+from tinv.formats.diffusers_files import join_files
 from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.metadata import drop_derived_keys
 from tinv.formats.negative import join_negative
 from tinv.formats.placeholder import check_token
 from tinv.formats.png_container import is_image, open_image
 from tinv.formats.safetensors_container import is_safetensors, open_safetensors
-from tinv.formats.sdxl_second_file import join_second_file
 from tinv.formats.torch_container import is_torch, open_torch
 from tinv.runs.layout import concept_dirs
 
@@ -46,13 +47,14 @@ LAYOUTS: tuple[Layout, ...] = (
     not_embeddings,
     a1111,
     emb_params,
-    sdxl,
+    encoder_keys,
     encoder_list,
+    concept_prism,
     diffusers,
 )
 """The first layout that matches reads the file; diffusers' has no fixed names, so it is the last."""
 _CONTAINERS = ((is_safetensors, open_safetensors), (is_torch, open_torch), (is_image, open_image))
-_FILE_NAMES = (diffusers.FILE_NAME, "learned_embeds.bin", "embeddings.pti")
+_FILE_NAMES = (diffusers.FILE_NAME, "learned_embeds.bin", "embeddings.pti", concept_prism.FILE_NAME)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def read_all(path: Path | str, *, token: str | None = None) -> list[LearnedEmbed
     if len(embeddings) > 1:
         raise UserError(f"{path} holds {len(embeddings)} tokens ({_tokens(embeddings)}); token can name only one")
     name = check_token(files[0].content.path, token)
-    return [LearnedEmbedding(name, embeddings[0].vectors, embeddings[0].provenance)]
+    return [replace(embeddings[0], placeholder_token=name)]
 
 
 def identify_all(path: Path | str) -> list[EmbeddingFile]:
@@ -117,9 +119,9 @@ def identify(path: Path | str) -> EmbeddingFile:
         UserError: as `read`.
     """
     content = _open(_find_file(Path(path)))
-    layout, embeddings = _interpret_pair(content)
+    layout, embeddings = _interpret_files(content)
     embeddings = [
-        join_negative(content.path, each, lambda file: _interpret_pair(_open(file))[1]) for each in embeddings
+        join_negative(content.path, each, lambda file: _interpret_files(_open(file))[1]) for each in embeddings
     ]
     return EmbeddingFile(content, layout, [drop_derived_keys(embedding) for embedding in embeddings])
 
@@ -168,11 +170,11 @@ def _open(path: Path) -> Content:
     )
 
 
-def _interpret_pair(content: Content) -> tuple[str, list[LearnedEmbedding]]:
-    """Returns the layout and the embeddings of a file, with the vectors of the other file of a pair."""
+def _interpret_files(content: Content) -> tuple[str, list[LearnedEmbedding]]:
+    """Returns the layout and the embeddings of a file, with the vectors of the files of other text encoders."""
     layout, embeddings = interpret(content)
     if layout == diffusers.NAME:
-        embeddings = join_second_file(content.path, embeddings, lambda file: interpret(_open(file))[1])
+        embeddings = join_files(content.path, embeddings, lambda file: interpret(_open(file))[1])
     return layout, embeddings
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tinv.errors import UserError
 from tinv.formats.content import MAX_VALUES, sanitize
-from tinv.formats.learned_embedding import encoder_of_width
+from tinv.formats.text_encoders import encoder_of_width
 
 _SDXL_WIDTHS = {"clip_l": 768, "clip_g": 1280}
 

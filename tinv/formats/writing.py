@@ -31,10 +31,9 @@ def write(path: Path | str, embedding: LearnedEmbedding, format: str | None = No
     """Writes an embedding atomically, with its provenance if the format has room for it.
 
     Args:
-        path: the file; diffusers' formats write SDXL's second file beside it, and a negative has its own file.
+        path: the file; diffusers' formats write those of further text encoders beside it, and a negative has its own.
         embedding: the embedding; its vectors are written as float32.
-        format: one of `FORMATS`; None is diffusers', or that with a tensor for each text encoder where diffusers' has
-            no room for them, or tinv's own for an extended embedding.
+        format: one of `FORMATS`; None is diffusers', or tinv's own for an extended embedding.
 
     Returns:
         The files written.
@@ -52,7 +51,5 @@ def write(path: Path | str, embedding: LearnedEmbedding, format: str | None = No
     if format is None and parts(plain):
         return multipart.write(path, embedding)
     chosen = get_format(format or "diffusers")
-    if format is None and frozenset(plain) not in (chosen.encoder_sets or ()):
-        chosen = get_format("sdxl")
     chosen.check(embedding)
     return chosen.save(path, embedding)

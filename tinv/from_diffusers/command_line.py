@@ -67,7 +67,7 @@ def parse_command(words: Sequence[str]) -> DiffusersCommand:
         command,
         environment=tuple(word for word in head if _ASSIGNMENT.fullmatch(word)),
         launcher=_launcher_flags(head),
-        is_guess=name not in FILE_NAMES.values(),
+        has_guessed_encoders=name not in FILE_NAMES.values(),
     )
 
 

@@ -38,7 +38,7 @@ class DiffusersCommand:
     """The flags of `accelerate launch` or `torchrun`."""
     unknown: tuple[str, ...] = ()
     """Flags that the script does not have, without their values, which may be secrets."""
-    is_guess: bool = False
+    has_guessed_encoders: bool = False
     """Whether the script was inferred from the flags or the model's name."""
 
 

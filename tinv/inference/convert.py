@@ -1,6 +1,7 @@
 """Converts embedding files into those of other programs, or into a whole pipeline."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tinv import formats
@@ -55,11 +56,11 @@ def convert(
     paths = _output_paths(out, embeddings, target)
     for embedding in embeddings:
         target.check(embedding)
-    is_pair = target.name.startswith("diffusers")
+    has_several = target.name.startswith("diffusers")
     files = [
         file
         for embedding, path in zip(embeddings, paths, strict=True)
-        for file in (split_files(path, embedding) if is_pair else [path])
+        for file in (split_files(path, embedding) if has_several else [path])
     ]
     for path in files:
         if path.exists() or files.count(path) > 1:
@@ -79,7 +80,8 @@ def _select_part(embedding: LearnedEmbedding, part: str | None) -> LearnedEmbedd
             f"--part={part or ''}: {token} has its own vectors for {describe_parts(names)}; choose mean or one of "
             f"{', '.join(names)}"
         )
-    return LearnedEmbedding(token, select_part(embedding.vectors, part), {**embedding.provenance, "part": part})
+    provenance = {**embedding.provenance, "part": part}
+    return replace(embedding, vectors=select_part(embedding.vectors, part), provenance=provenance)
 
 
 def _output_paths(out: Path, embeddings: Sequence[LearnedEmbedding], target: Format) -> list[Path]:

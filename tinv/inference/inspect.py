@@ -1,4 +1,4 @@
-"""Describes an embedding file: its format, tensors, tokens, norms and metadata."""
+"""Describes an embedding file: its format, tensors, tokens, norms, models and metadata."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -11,8 +11,11 @@ from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
 from tinv.formats.content import Content, sanitize
+from tinv.formats.learned_embedding import widths
 from tinv.formats.not_embeddings import is_lora
+from tinv.formats.programs import NO, YES, find_format, who_loads
 from tinv.formats.reading import EmbeddingFile
+from tinv.formats.text_encoders import find_models
 from tinv.formats.unusual_vectors import MAX_NORM, find_unusual_vectors
 from tinv.token_parts import describe_parts, encoder_of, parts
 
@@ -24,7 +27,7 @@ _NUM_NEAREST = 5
 
 
 def describe_file(path: Path, *, model: str | None = None) -> str:
-    """Returns a report of a file: its format, its tensors, its tokens with their vectors, and its metadata.
+    """Returns a report of a file: its format, its tensors, its tokens with their vectors and models, and its metadata.
 
     Args:
         path: the file, or the folder that holds it.
@@ -52,6 +55,7 @@ def _describe(file: EmbeddingFile, vocabularies: "Mapping[str, Vocabulary]") -> 
         if names := parts(embedding.vectors):
             lines += [_line("", f"with its own vectors for {describe_parts(names)}")]
         lines += _describe_vectors(embedding, vocabularies)
+        lines += _describe_models(file, embedding)
         if problem := find_unusual_vectors(embedding.vectors):
             lines += [_line("unusual", problem)]
     metadata = {sanitize(key, 40): sanitize(text, 90) for key, text in sorted(file.embeddings[0].provenance.items())}
@@ -82,6 +86,23 @@ def _describe_vectors(embedding: LearnedEmbedding, vocabularies: "Mapping[str, V
             yield _line("  ...", f"norms {min(norms, key=float)} to {max(norms, key=float)} in all")
         if vocabulary:
             yield _line("  model", f"median norm {vocabulary.table.norm(dim=1).median():.3f} of its words")
+
+
+def _describe_models(file: EmbeddingFile, embedding: LearnedEmbedding) -> Iterator[str]:
+    """Yields the models with text encoders of these roles and widths, and the programs that load the file for each."""
+    if parts(embedding.vectors):
+        return
+    of_vectors = widths(embedding)
+    models = find_models(of_vectors, has_guessed_encoders=embedding.has_guessed_encoders)
+    format = find_format(file.content, file.layout, embedding)
+    for model in models:
+        if len(model.widths) > len(of_vectors):
+            continue
+        loads = who_loads(format, model).items() if format else ()
+        programs = [program if how == YES else f"{program} ({how.strip('`')})" for program, how in loads if how != NO]
+        yield _line("model", ": ".join((model.title, ", ".join([*programs, "tinv.load_embedding"]))))
+    if partly := [model.title for model in models if len(model.widths) > len(of_vectors)]:
+        yield _line("partly", f"{', '.join(partly)} have these text encoders and others")
 
 
 def _list_tensors(content: Content) -> Iterator[str]:

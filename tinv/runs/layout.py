@@ -45,7 +45,7 @@ RUN_FILES = (RUN_CARD, STATUS, METRICS)
 
 _CHECKPOINT = re.compile(r"step_(\d{1,12})\.ckpt")
 _SAMPLE_SHEET = re.compile(r"step_(\d{1,12})\.png")
-_STEP_EMBEDDING = re.compile(r"learned_embeds(?:-neg)?(?:_2)?-steps-(\d{1,12})\.safetensors")
+_STEP_EMBEDDING = re.compile(r"learned_embeds(?:-neg)?(?:_[2-9])?-steps-(\d{1,12})\.safetensors")
 _EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
 
 
@@ -95,7 +95,7 @@ def step_embedding_path(concept_folder: Path | str, step: int) -> Path:
 def list_step_embeddings(concept_folder: Path | str) -> dict[int, list[Path]]:
     """Returns the embeddings written during training, by step in ascending order.
 
-    An embedding has further files where the model has two text encoders or where it has negative vectors.
+    An embedding has further files where the model has several text encoders or where it has negative vectors.
     """
     embeddings: dict[int, list[Path]] = {}
     for path in sorted(Path(concept_folder).glob("*.safetensors")):
