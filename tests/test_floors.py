@@ -92,7 +92,10 @@ def test_imports_point_down(module):
     names = list(imports_of(MODULES[module]))
     room = room_of(module)
     if not room:
-        assert not names, "the package itself imports nothing, so that any part of it can be imported alone"
+        libraries = {name.partition(".")[0] for name in names}
+        assert libraries <= {"importlib", "typing"}, (
+            "the package imports nothing, so that any part can be imported alone"
+        )
         return
     assert room in FLOOR, f"{room} has no floor: read docs/architecture.md, then add it to FLOORS"
     for name in names:

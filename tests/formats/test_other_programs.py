@@ -223,8 +223,8 @@ def test_the_programs_read_what_is_reported(tmp_path: Path, name: str, model: Mo
     expected = {program: rule(files, embedding, model) for program, rule in PROGRAM_RULES.items()}
     assert who_loads(name, model) == expected
     file = identify(files[0])
-    found = find_format(file.content, file.layout, file.embeddings[0])
-    assert found and who_loads(found, model) == expected, "some formats have the same names for some models"
+    format = find_format(file.content, file.layout, file.embeddings[0])
+    assert format and who_loads(format, model) == expected, "some formats have the same names for some models"
     if "bin" not in name:
         assert model in find_models(
             widths(file.embeddings[0]), has_guessed_encoders=file.embeddings[0].has_guessed_encoders

@@ -14,7 +14,7 @@ from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
 from tinv.formats import FORMATS, LearnedEmbedding, get_format, read, read_all, write
 from tinv.formats.negative import negative_path, negative_token
-from tinv.inference import load_pipeline
+from tinv.inference.load_embedding import load_embedding
 from tinv.models.sampling import sample_pixels
 from tinv.publish.model_card import usage
 from tinv.seeding import normal_pair
@@ -140,7 +140,7 @@ def test_diffusers_pipeline_samples_what_tinv_samples(model, pipeline_folder, le
     if loader == "diffusers":
         pipe.load_textual_inversion(list(map(str, files)))
     else:
-        assert load_pipeline.load(pipe, tmp_path) == ["<cat-toy>", "<cat-toy-neg>"]
+        assert load_embedding(pipe, tmp_path) == ["<cat-toy>", "<cat-toy-neg>"]
     generator = torch.Generator().manual_seed(5)
     options = {**FAST, "output_type": "pt", "generator": generator, "negative_prompt": NEGATIVE_PROMPT}
     (image,) = pipe(PROMPTS[0], **options).images

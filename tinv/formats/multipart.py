@@ -40,7 +40,7 @@ def write(path: Path, embedding: LearnedEmbedding) -> list[Path]:
     part_names = parts(embedding.vectors)
     about = (
         f"textual inversion with its own vectors for {describe_parts(part_names)}: not an ordinary embedding; "
-        f"load it into a diffusers pipeline with tinv.inference.load_pipeline.load(pipe, file)"
+        f"load it into a diffusers pipeline with tinv.load_embedding(pipe, file)"
     )
     metadata = {**build_metadata(embedding, with_token=True), _ABOUT: about, _PARTS: " ".join(part_names)}
     return [save_safetensors(path, dict(embedding.vectors), metadata)]

@@ -72,8 +72,8 @@ def _comfyui(format: str, model: ModelEncoders) -> str:
 
 
 def _invokeai(format: str, model: ModelEncoders) -> str:
-    known = ("a1111", "emb_params") if len(model.widths) == 1 else ("a1111", "sdxl", "comfy", "onetrainer")
-    return YES if model.title in _WEB_UI and format in known else NO
+    formats = ("a1111", "emb_params") if len(model.widths) == 1 else ("a1111", "sdxl", "comfy", "onetrainer")
+    return YES if model.title in _WEB_UI and format in formats else NO
 
 
 def _onetrainer(format: str, model: ModelEncoders) -> str:

@@ -34,7 +34,7 @@ def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: Latent
     Raises:
         UserError: the embeddings do not fit the model or each other, or the folder cannot be written.
     """
-    check_fit(learned, model)
+    learned = check_fit(learned, model)
     learned = [half for embedding in learned for half in split_negative(embedding)]
     for embedding in learned:
         check(embedding)
@@ -70,7 +70,7 @@ def check(learned: LearnedEmbedding) -> None:
     if names := parts(learned.vectors):
         raise UserError(
             f"A pipeline's files can hold ordinary tokens only, but {learned.placeholder_token} has vectors for "
-            f"{describe_parts(names)}. Load it with tinv.inference.load_pipeline.load(pipe, file)."
+            f"{describe_parts(names)}. Load it with tinv.load_embedding(pipe, file)."
         )
 
 
