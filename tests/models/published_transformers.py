@@ -40,7 +40,7 @@ from transformers import (
 )
 
 from tests.models.published import padded
-from tests.models.tiny_qwen import QWEN_WIDTH, flux2_klein
+from tests.models.tiny_qwen import QWEN_WIDTH, flux2_klein, z_image
 from tests.tiny import RESOLUTION, WIDTH, WORDS, tiny_text_config, tiny_tokenizer, tiny_vae
 from tinv.models.base import Family
 from tinv.models.chroma import CHROMA
@@ -50,6 +50,7 @@ from tinv.models.lumina2 import LUMINA2, SYSTEM_PROMPT
 from tinv.models.pixart_sigma import PIXART_SIGMA
 from tinv.models.sana import SANA
 from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
+from tinv.models.z_image import Z_IMAGE
 
 T5_WIDTH = 24
 GEMMA_WIDTH = 20
@@ -291,7 +292,7 @@ def loud(transformer: Any) -> Any:
 
 
 UNCHANGED_PROMPTS_AND_SIZES = {"clean_caption": False, "use_resolution_binning": False}
-FLUX2_IS_TOO_SMALL = "a random Flux.2 of this size, whose text has no pooled vector, follows its text too weakly"
+FOLLOWS_TEXT_TOO_WEAKLY = "a random model of this size, whose text has no pooled vector, follows it too weakly"
 SD3_WIDTHS = {"clip_l": WIDTH, "clip_g": BIGG_WIDTH, "t5": SD3_WIDTH}
 TRANSFORMERS = {
     "flux1_dev": Published(FLUX1, partial(flux1, is_distilled=True), {"clip_l": WIDTH, "t5": T5_WIDTH}),
@@ -304,16 +305,17 @@ TRANSFORMERS = {
         FLUX2_KLEIN,
         partial(flux2_klein, is_distilled=False),
         {"qwen3": QWEN_WIDTH},
-        why_not_overlearned=FLUX2_IS_TOO_SMALL,
+        why_not_overlearned=FOLLOWS_TEXT_TOO_WEAKLY,
     ),
     "flux2_klein_4b": Published(
         FLUX2_KLEIN,
         partial(flux2_klein, is_distilled=True),
         {"qwen3": QWEN_WIDTH},
-        why_not_overlearned=FLUX2_IS_TOO_SMALL,
+        why_not_overlearned=FOLLOWS_TEXT_TOO_WEAKLY,
     ),
     "sana_1600m": Published(SANA, sana, {"gemma": GEMMA_WIDTH}, call_options=UNCHANGED_PROMPTS_AND_SIZES),
     "lumina2": Published(LUMINA2, lumina2, {"gemma": GEMMA_WIDTH}),
+    "z_image": Published(Z_IMAGE, z_image, {"qwen3": QWEN_WIDTH}, why_not_overlearned=FOLLOWS_TEXT_TOO_WEAKLY),
 }
 
 

@@ -9,11 +9,13 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from tokenizers import pre_tokenizers
-from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
-from tests.tiny import RESOLUTION, WORDS
+from tests.tiny import RESOLUTION, WORDS, tiny_vae
 
 QWEN_WIDTH = 16
 QWEN_TEMPLATE_WORDS = (
@@ -106,4 +108,31 @@ def flux2_klein(*, is_distilled: bool) -> DiffusionPipeline:
             vae=vae,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
             is_distilled=is_distilled,
+        )
+
+
+def z_image() -> DiffusionPipeline:
+    """Z-Image; the VAE is that of Flux.1."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        transformer = ZImageTransformer2DModel(
+            in_channels=4,
+            dim=16,
+            n_layers=1,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=QWEN_WIDTH,
+            axes_dims=[4, 2, 2],
+            axes_lens=[128, 32, 32],
+        )
+        transformer.x_pad_token.data.normal_()
+        transformer.cap_pad_token.data.normal_()
+        transformer.all_final_layer["2-1"].linear.weight.data.mul_(5)
+        return ZImagePipeline(
+            tokenizer=qwen_tokenizer(),
+            text_encoder=Qwen3Model(qwen3_config(num_hidden_layers=3)),
+            transformer=transformer,
+            vae=tiny_vae(scaling_factor=0.3611, shift_factor=0.1159),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         )

@@ -11,6 +11,8 @@ _LICENSES = {
     "black-forest-labs/flux.1-dev": "other",
     "black-forest-labs/flux.1-schnell": "apache-2.0",
     "lodestones/chroma1-hd": "apache-2.0",
+    "tongyi-mai/z-image": "apache-2.0",
+    "tongyi-mai/z-image-turbo": "apache-2.0",
     "black-forest-labs/flux.2-klein-4b": "apache-2.0",
     "black-forest-labs/flux.2-klein-base-4b": "apache-2.0",
     "stabilityai/stable-diffusion-3.5-medium": "other",

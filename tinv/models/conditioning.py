@@ -31,7 +31,13 @@ from tinv.token_parts import (
 )
 from tinv.types import Batch, Conditioning, Vectors
 
-_CONDITIONING = {"encoder_hidden_states", "pooled_projections", "encoder_attention_mask", "encoder_hidden_states_mask"}
+_CONDITIONING = {
+    "encoder_hidden_states",
+    "cap_feats",
+    "pooled_projections",
+    "encoder_attention_mask",
+    "encoder_hidden_states_mask",
+}
 """The arguments of denoisers that hold the parts of a `Conditioning`; `attention_mask` covers the image, too."""
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")
 _ROUTED_BY_LAYER: WeakSet[nn.Module] = WeakSet()
@@ -102,7 +108,9 @@ def add_timestep_routing(denoiser: nn.Module, stages: int, first_timestep: float
 
     def select(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
         arguments = {**dict(zip(names, positional)), **named}
-        t_B = torch.as_tensor(arguments["timestep"]).expand(len(arguments["encoder_hidden_states"]))
+        t = arguments["timestep" if "timestep" in arguments else "t"]
+        text = arguments["encoder_hidden_states" if "encoder_hidden_states" in arguments else "cap_feats"]
+        t_B = torch.as_tensor(t).expand(len(text))
         stage_B = stage_of(t_B - first_timestep, stages, last_timestep - first_timestep)
         for name in _CONDITIONING & arguments.keys():
             if arguments[name] is not None:
@@ -155,8 +163,13 @@ def _select_layer(
     return positional, named
 
 
-def _at_stage(features: Tensor, stage_B: Tensor, stages: int) -> Tensor:
-    """[B, ..., D] of the features [B, ..., stages * D] of all stages side by side."""
+def _at_stage(features: Any, stage_B: Tensor, stages: int) -> Any:
+    """[B, ..., D] of the features [B, ..., stages * D] of all stages side by side.
+
+    Z-Image has B lists of features [L, D], one for each stage, instead.
+    """
+    if isinstance(features, list):
+        return [of_stages[stage] for of_stages, stage in zip(features, stage_B.tolist(), strict=True)]
     by_stage = features.unflatten(-1, (stages, -1)).movedim(-2, 1)
     return by_stage[torch.arange(len(features)), stage_B.cpu()]
 

@@ -61,6 +61,7 @@ class PromptEncoder:
         self.title, self.encoders = family.title, dict(zip(family.text_encoders, model.text_encoders.values()))
         for encoder in self.encoders.values():
             _pool_at_the_end(encoder)
+            encoder.encoder.config.get_text_config().use_cache = False  # gradient checkpointing would fill it twice
         self._tokenizers = {name: PlaceholderTokenizer(encoder.tokenizer) for name, encoder in self.encoders.items()}
         copies = [tokenizer.tokenizer for tokenizer in self._tokenizers.values()]
         self._pipeline = model.pipeline(model.scheduler, **dict(zip(family.tokenizers, copies, strict=True)))
