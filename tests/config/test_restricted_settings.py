@@ -56,6 +56,7 @@ REFUSED = [
     ),
     ({"hydra": {"job_logging": {"formatters": {"x": {"format": "ext://os.sep"}}}}}, "formatters.x.format=ext://os.sep"),
     ({"hydra": {"hydra_logging": {"filters": {"x": {}}}}}, "hydra.hydra_logging.filters"),
+    ({"hydra": {"job_logging": {"handlers": {"x": [{"()": "os.getcwd"}]}}}}, "hydra.job_logging.handlers.x="),
     ({"hydra": {"job_logging": {"handlers": "${model}"}}}, "hydra.job_logging.handlers=${model}"),
     ({"paths": {"root_dir": "/x"}}, "paths.root_dir=/x: a file may set it to a path inside the working directory only"),
     ({"paths": {"root_dir": "../x"}}, "paths.root_dir=../x"),

@@ -55,6 +55,7 @@ def test_check_returns_a_resolved_read_only_copy(tree):
         ("data.flip", "no", "data.flip='no': must be true or false"),
         ("callbacks.sample", {"steps": 1}, "callbacks.sample: has no _target_ (did you mean samples?)"),
         ("callbacks.samples", None, "callbacks.samples: has no _target_; write ~callbacks.samples to remove it"),
+        ("early_stopping", {"patience": 3}, "early_stopping: has no _target_"),
         ("data.folder", "???", "data.folder: required, but not set: "),
         ("name", "a/b", "name=a/b: must be a folder name of letters, digits and . _ = - only; write a_b"),
         ("name", "..", "name=..: must be a folder name"),

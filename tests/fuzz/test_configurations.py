@@ -68,11 +68,20 @@ def dangerous_calls(marker: Path, pickle: Path) -> list[Node]:
     ]
 
 
+def override_value(value: Any) -> str:
+    """Returns a value in the grammar of overrides, which `oc.decode` reads."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {override_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(override_value, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else "'" + str(value).replace("'", "\\'") + "'"
+
+
 def hidings(node: Node) -> list[tuple[str, Any, Node, dict[str, str]]]:
     """Returns ways to write a node: a name, what stands in its location, other keys of the file, the environment."""
     target = str(node.get("_target_", ""))
     first, _, last = target.rpartition(".")
-    text = json.dumps(node)
+    text = override_value(node)
     ways: list[tuple[str, Any, Node, dict[str, str]]] = [
         ("written out", node, {}, {}),
         ("in a list", [node], {}, {}),
@@ -84,7 +93,7 @@ def hidings(node: Node) -> list[tuple[str, Any, Node, dict[str, str]]]:
         ("reference", "${evil}", {"evil": node}, {}),
         ("reference into a group", "${callbacks.samples.evil}", {"callbacks": {"samples": {"evil": node}}}, {}),
         ("decoded", "${oc.create:${oc.decode:${oc.env:EVIL}}}", {}, {"EVIL": text}),
-        ("decoded twice", "${oc.create:${oc.decode:${oc.decode:${oc.env:EVIL}}}}", {}, {"EVIL": json.dumps(text)}),
+        ("decoded twice", "${oc.create:${oc.decode:${oc.decode:${oc.env:EVIL}}}}", {}, {"EVIL": override_value(text)}),
         ("chosen by time", "${evil.${now:%Y}}", {"evil": {f"{year}": node for year in range(2020, 2100)}}, {}),
     ]
     if target:
@@ -187,7 +196,7 @@ def test_no_file_chooses_where_files_are_written(stranger: Run, tmp_path: Path, 
         argv = ["-m", "seed=1,2"] if setting.startswith(("hydra.sweep", "hydra.launcher", "sweep.")) else []
         with count_cases.case((setting, name)):
             answer = stranger(setting, value, keys, env, *argv)
-            check_without_effect(answer, tmp_path, setting)
+            check_without_effect(answer, tmp_path, setting, "+experiment=x")
 
 
 def test_no_plan_runs_code(run_main: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count_cases: CaseCounter):

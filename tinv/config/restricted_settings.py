@@ -213,7 +213,7 @@ def _logging_problems(node: Any, typed: Mapping[str, Any], path: str, *, are_nam
         elif isinstance(value, dict):
             are_next_names = not are_names and key in ("loggers", "formatters", "handlers")
             yield from _logging_problems(value, typed, key_path, are_names=are_next_names)
-        elif any("${" in str(item) or "://" in str(item) for item in (value if isinstance(value, list) else [value])):
+        elif are_names or not all(map(_is_plain_text, value if isinstance(value, list) else [value])):
             yield f"{key_path}={value}: a file may write only plain text; {REMEDY}"
     if isinstance(node, str):
         yield f"{path}={node}: a file may not replace it; {REMEDY}"
@@ -245,6 +245,10 @@ def _is_restricted(name: str) -> bool:
 
 def _holds_restricted(name: str) -> bool:
     return any(pattern.startswith(f"{name}.") or fnmatchcase(name, pattern.rpartition(".")[0]) for pattern in _PATTERNS)
+
+
+def _is_plain_text(value: Any) -> bool:
+    return not isinstance(value, dict | list) and not _is_hidden(value) and "://" not in str(value)
 
 
 def _is_hidden(value: Any) -> bool:

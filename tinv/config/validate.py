@@ -226,6 +226,9 @@ def _top_level_problems(cfg: DictConfig) -> Iterator[Problem]:
             yield from argument_problems(node, _schema(cls), name)
     for name, node in _nodes(cfg, "extra_concepts").items():
         yield from _concept_problems(node, f"extra_concepts.{name}")
+    for group in ("early_stopping", "keep"):
+        if _nodes(cfg, group) and not _has_target(cfg[group]):
+            yield Problem(f"{group}: has no _target_")
     for group in ("callbacks", "logger"):
         nodes = _nodes(cfg, group)
         complete = [name for name, node in nodes.items() if _has_target(node)]
@@ -254,8 +257,11 @@ def _removed_entries(cfg: DictConfig, group: str) -> set[str]:
 
 
 def _nodes(cfg: DictConfig, group: str) -> dict[str, Any]:
-    node = cfg.get(group)
-    return {str(key): node.get(key) for key in node} if isinstance(node, DictConfig) else {}
+    try:
+        node = cfg.get(group)
+        return {str(key): node.get(key) for key in node} if isinstance(node, DictConfig) else {}
+    except (OmegaConfBaseException, UserError):
+        return {}  # reported by node_problems
 
 
 def _has_target(node: Any) -> bool:
