@@ -42,8 +42,8 @@ from transformers import (
 from tests.models.published import padded
 from tests.models.tiny_qwen import QWEN_WIDTH, flux2_klein, z_image
 from tests.tiny import RESOLUTION, WIDTH, WORDS, tiny_text_config, tiny_tokenizer, tiny_vae
-from tinv.models.base import Family
 from tinv.models.chroma import CHROMA
+from tinv.models.family import Family
 from tinv.models.flux1 import FLUX1
 from tinv.models.flux2_klein import FLUX2_KLEIN
 from tinv.models.lumina2 import LUMINA2, SYSTEM_PROMPT

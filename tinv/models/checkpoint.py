@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.models.base import Family
 from tinv.models.families import LCM, REFINER, purpose, unsupported
+from tinv.models.family import Family
 from tinv.models.stable_diffusion import STABLE_DIFFUSION
 from tinv.models.stable_diffusion_xl import STABLE_DIFFUSION_XL
 

@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tinv.models.base import Family, LatentDiffusion, vae_resolution
+from tinv.models.base import LatentDiffusion
+from tinv.models.family import Family, vae_resolution
 from tinv.models.flux1 import unpack_latents
 from tinv.models.schedulers import flow_process
 from tinv.types import Conditioning, Vectors

@@ -13,8 +13,8 @@ from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from
 from torch import Tensor
 
 from tinv.errors import UserError
-from tinv.models.base import Family
 from tinv.models.checkpoint import UNET, VAE, read_checkpoint
+from tinv.models.family import Family
 from tinv.models.vae import vae_dtype
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tinv.diffusion.process import PREDICTION_TYPES
 from tinv.errors import UserError
-from tinv.models.base import Family
 from tinv.models.chroma import CHROMA
+from tinv.models.family import Family
 from tinv.models.flux1 import FLUX1
 from tinv.models.flux2_klein import FLUX2_KLEIN
 from tinv.models.lumina2 import LUMINA2

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from tinv.models.base import Family, LatentDiffusion, guidance_arguments, vae_resolution
+from tinv.models.base import LatentDiffusion
+from tinv.models.family import Family, guidance_arguments, vae_resolution
 from tinv.models.schedulers import flow_process
 from tinv.types import Conditioning, Vectors
 

@@ -8,9 +8,10 @@ from transformers import CLIPTextConfig
 
 from tinv.diffusion.process import NoiseProcess
 from tinv.errors import UserError
-from tinv.models.base import Family, LatentDiffusion
+from tinv.models.base import LatentDiffusion
 from tinv.models.components import class_of, load_modules, load_scheduler, load_vae
 from tinv.models.families import read_json
+from tinv.models.family import Family
 from tinv.models.model_files import ModelFiles, fetch_weights, find_model, locate_component
 from tinv.models.runtime import check_attention, check_runtime, prepare
 from tinv.silence import explained_errors

@@ -9,9 +9,9 @@ from tinv.errors import UserError
 from tinv.hub.locate import config_folder, fetch, locate
 from tinv.hub.pipeline_files import select_component_files, select_pipeline_files
 from tinv.hub.snapshot import Listing, Repo
-from tinv.models.base import Family
 from tinv.models.checkpoint import read_checkpoint, recognize_checkpoint
 from tinv.models.families import read_json, recognize_pipeline
+from tinv.models.family import Family
 
 
 @dataclass(frozen=True)

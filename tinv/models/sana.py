@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from tinv.models.base import Family, LatentDiffusion
+from tinv.models.base import LatentDiffusion
+from tinv.models.family import Family
 from tinv.models.schedulers import static_flow_process
 from tinv.types import Conditioning, Vectors
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from tinv.models.base import Family, LatentDiffusion
+from tinv.models.base import LatentDiffusion
+from tinv.models.family import Family
 from tinv.types import Conditioning, Vectors
 
 

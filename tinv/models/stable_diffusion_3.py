@@ -8,7 +8,8 @@ from functools import partial
 
 from torch import Tensor
 
-from tinv.models.base import Family, LatentDiffusion
+from tinv.models.base import LatentDiffusion
+from tinv.models.family import Family
 from tinv.models.schedulers import flow_process
 from tinv.types import Conditioning, Vectors
 

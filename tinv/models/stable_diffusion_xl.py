@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tinv.models.base import Family, LatentDiffusion
+from tinv.models.base import LatentDiffusion
+from tinv.models.family import Family
 from tinv.types import Conditioning, Vectors
 
 

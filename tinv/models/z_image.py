@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from tinv.models.base import Family, LatentDiffusion, vae_resolution
+from tinv.models.base import LatentDiffusion
+from tinv.models.family import Family, vae_resolution
 from tinv.models.schedulers import flow_process
 from tinv.types import Conditioning, Vectors
 
