@@ -68,7 +68,7 @@ def evaluation_files(folder: Path) -> set[str]:
         (lambda run, images: (images / "1.png").write_bytes(b"abc"), "1.png: cannot be read as an image"),
         (
             lambda run, images: Image.new("1", (13_000, 13_000)).save(images / "1.png"),
-            "more than the limit of 150 megapixels",
+            "more than the limit of 64 megapixels",
         ),
         (lambda run, images: (run / "evaluation").write_text(""), "cannot write to .*evaluation"),
     ],
