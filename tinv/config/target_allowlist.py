@@ -152,8 +152,9 @@ def check_target(target: str, path: str | None = None) -> str:
         path: the path of its node; None allows what any place allows.
     """
     group = None if path is None else group_of(path)
-    everything = [name for names in TARGETS.values() for name in names]
-    is_listed = target in (everything if group is None else TARGETS.get(group, ()))
+    everything = tuple(name for names in TARGETS.values() for name in names)
+    allowed = everything if group is None else TARGETS.get(group, ())
+    is_listed = target in allowed
     is_plugin = target.startswith(("hydra_plugins.", "hydra._internal.core_plugins."))
     is_additional = not is_listed and _is_additional(target)
     if is_plugin and (is_listed or is_additional):  # Hydra finds it, and refuses what is no plugin
@@ -161,7 +162,7 @@ def check_target(target: str, path: str | None = None) -> str:
     if not is_listed and not is_additional:
         role = f" as {group}" if group in TARGETS else ""
         return (
-            f"{target} is not on the list of what settings may call{role}{did_you_mean(target, everything)}; "
+            f"{target} is not on the list of what settings may call{role}{did_you_mean(target, allowed)}; "
             f"to allow a package of yours, add it to the environment variable {TARGETS_VARIABLE}"
         )
     top = target.partition(".")[0]
