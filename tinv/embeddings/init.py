@@ -11,6 +11,8 @@ from torch import Tensor
 from tinv import formats
 from tinv.errors import UserError
 from tinv.formats import LearnedEmbedding
+from tinv.formats.learned_embedding import widths
+from tinv.formats.text_encoders import rename_guessed
 from tinv.formats.unusual_vectors import find_unusual_vectors
 from tinv.runs.files import resolve_path
 from tinv.seeding import generator
@@ -72,6 +74,8 @@ def init_from_file(path: str, encoder: str, *, num_vectors: int, width: int) -> 
     """
     learned = read_init_file(path)
     vectors_KD = learned.vectors.get(encoder)
+    if learned.has_guessed_encoders and (roles := rename_guessed(widths(learned), {encoder: width})):
+        vectors_KD = {roles[role]: vectors for role, vectors in learned.vectors.items()}[encoder]
     if vectors_KD is None or vectors_KD.shape != (num_vectors, width):
         shapes = {name: list(vectors.shape) for name, vectors in learned.vectors.items()}
         raise UserError(

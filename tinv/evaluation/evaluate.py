@@ -137,7 +137,8 @@ class Evaluator:
         training_images = [open_image(path, background="white")[0] for path in images]
         with store.lock():
             model = self._load_model(target, request, drawing["model"])
-            store.draw(model, target.embedding, drawing, batch_size=config.batch_size)
+            (embedding,) = check_fit([target.embedding], model)
+            store.draw(model, embedding, drawing, batch_size=config.batch_size)
             samples = store.read()
         if self._extractors is None:
             self._extractors = located.load().to(model.denoiser.device)
@@ -173,13 +174,11 @@ class Evaluator:
         return self._located
 
     def _load_model(self, target: EvaluationTarget, request: GenerationRequest, settings: dict[str, Any]) -> Any:
-        """Returns the model, from memory if the settings are the same; checks in any case that the vectors fit it."""
+        """Returns the model, from memory if the settings are the same."""
         if settings != self._model_settings:
             self._model = None  # frees its memory before the next one is loaded
             self._model = load_model([target.embedding], request)
             self._model_settings = settings
-        else:
-            check_fit([target.embedding], self._model)
         return self._model
 
 

@@ -62,12 +62,12 @@ def generate(request: GenerationRequest, *, out: Path, as_grid: bool) -> list[Pa
     if is_file and not as_grid and count > 1:
         raise UserError(f"--out={out}: this is one file, but there are {count} images. Add --grid or give a folder.")
     embeddings = number_duplicates([each for path in request.embeddings for each in formats.read_all(path)])
-    vectors = {embedding.placeholder_token: embedding.vectors for embedding in embeddings}
-    prompts = [fill_prompt(prompt, [*vectors]) for prompt in request.prompts]
+    prompts = [fill_prompt(prompt, [each.placeholder_token for each in embeddings]) for prompt in request.prompts]
+    model = load_model(embeddings, request)
     images = generate_images(
-        load_model(embeddings, request),
+        model,
         [prompt for prompt in prompts for _ in request.seeds],
-        vectors,
+        {embedding.placeholder_token: embedding.vectors for embedding in check_fit(embeddings, model)},
         seeds=[*request.seeds] * len(prompts),
         **sampling_options(request),
     )
@@ -122,11 +122,9 @@ def load_model(embeddings: Sequence[LearnedEmbedding], request: GenerationReques
     """Loads the model that the embeddings were trained on, or the one of the request.
 
     Raises:
-        UserError: the files name no model or several, or the vectors do not fit it.
+        UserError: the files name no model or several.
     """
-    model = load(**model_settings(embeddings, request))
-    check_fit(embeddings, model)
-    return model.to(_select_device(request.device))
+    return load(**model_settings(embeddings, request)).to(_select_device(request.device))
 
 
 def model_settings(embeddings: Sequence[LearnedEmbedding], request: GenerationRequest) -> dict[str, Any]:
