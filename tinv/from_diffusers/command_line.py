@@ -52,7 +52,7 @@ def parse_command(words: Sequence[str]) -> DiffusersCommand:
     Raises:
         UserError: the command of another script, a missing required flag, or an invalid value.
     """
-    pairs = zip(words, [*words[1:], "x"], strict=True)
+    pairs = zip(words, [*words[1:], "x"], strict=False)
     words = [f"{word}=" if word == "--placeholder_token" and not value.strip() else word for word, value in pairs]
     words = [word for word in words if word.strip()]
     scripts = [i for i, word in enumerate(words) if word.endswith(".py")]
@@ -67,7 +67,7 @@ def parse_command(words: Sequence[str]) -> DiffusersCommand:
         command,
         environment=tuple(word for word in head if _ASSIGNMENT.fullmatch(word)),
         launcher=_launcher_flags(head),
-        has_guessed_encoders=name not in FILE_NAMES.values(),
+        is_guess=name not in FILE_NAMES.values(),
     )
 
 

@@ -38,7 +38,7 @@ class DiffusersCommand:
     """The flags of `accelerate launch` or `torchrun`."""
     unknown: tuple[str, ...] = ()
     """Flags that the script does not have, without their values, which may be secrets."""
-    has_guessed_encoders: bool = False
+    is_guess: bool = False
     """Whether the script was inferred from the flags or the model's name."""
 
 

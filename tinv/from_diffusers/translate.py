@@ -88,7 +88,7 @@ def _process_overrides(command: DiffusersCommand) -> Iterator[str]:
 
 def _command_notes(command: DiffusersCommand) -> Iterator[str]:
     script = FILE_NAMES[command.script]
-    if command.has_guessed_encoders:
+    if command.is_guess:
         yield f"read as a command of {script}; if it is for another script, write its name before the flags"
     for name in command.unknown:
         hint = did_you_mean(name, [f"--{flag.name}" for flag in flags_of(command.script)])
