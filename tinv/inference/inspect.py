@@ -67,7 +67,7 @@ def _describe(file: EmbeddingFile, vocabularies: "Mapping[str, Vocabulary]") -> 
 
 def _describe_vectors(embedding: LearnedEmbedding, vocabularies: "Mapping[str, Vocabulary]") -> Iterator[str]:
     for name, vectors_KD in embedding.vectors.items():
-        norms = [f"{norm:.3f}" if norm < MAX_NORM else f"{norm:.2g}" for norm in vectors_KD.double().norm(dim=1)]
+        norms_K = vectors_KD.double().norm(dim=1)
         count = f"{len(vectors_KD)} vector{'s' if len(vectors_KD) > 1 else ''}"
         yield _line(name, f"{count} of width {vectors_KD.shape[1]}")
         encoder = encoder_of(name)
@@ -78,14 +78,18 @@ def _describe_vectors(embedding: LearnedEmbedding, vocabularies: "Mapping[str, V
                 f"--model takes vectors of width {widths}, {embedding.placeholder_token} has {vectors_KD.shape[1]} for "
                 f"{encoder}; give a model of its kind"
             )
-        nearest = vocabulary.nearest(vectors_KD, _NUM_NEAREST) if vocabulary else [[]] * len(vectors_KD)
+        nearest = vocabulary.nearest(vectors_KD, _NUM_NEAREST) if vocabulary else [[]] * _MAX_LINES
         for number in range(min(len(vectors_KD), _MAX_LINES)):
             words = ", ".join(f"{word} {cosine:.2f}" for word, cosine in nearest[number])
-            yield _line(f"  {number}", f"norm {norms[number]}" + (f"  near {words}" if words else ""))
+            yield _line(f"  {number}", f"norm {_format_norm(norms_K[number])}" + (f"  near {words}" if words else ""))
         if len(vectors_KD) > _MAX_LINES:
-            yield _line("  ...", f"norms {min(norms, key=float)} to {max(norms, key=float)} in all")
+            yield _line("  ...", f"norms {_format_norm(norms_K.min())} to {_format_norm(norms_K.max())} in all")
         if vocabulary:
             yield _line("  model", f"median norm {vocabulary.table.norm(dim=1).median():.3f} of its words")
+
+
+def _format_norm(norm: Tensor) -> str:
+    return f"{norm:.3f}" if norm < MAX_NORM else f"{norm:.2g}"
 
 
 def _describe_models(file: EmbeddingFile, embedding: LearnedEmbedding) -> Iterator[str]:
