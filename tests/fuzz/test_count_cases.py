@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 GENERATORS = """
 import pytest
 
@@ -19,7 +21,8 @@ def test_nothing(count_cases):
 """
 
 
-def test_all_cases_are_tried_and_counted(tmp_path: Path) -> None:
+def test_all_cases_are_tried_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINV_FUZZ_SCALE", "1")
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
     (tmp_path / "test_numbers.py").write_text(GENERATORS, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)]

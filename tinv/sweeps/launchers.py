@@ -17,7 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tinv.errors import UserError
+from tinv.errors import UserError, error_message
 from tinv.runs.files import write_error
 from tinv.runs.layout import LOG, STATUS, list_checkpoints
 from tinv.runs.reader import RunReader
@@ -107,7 +107,7 @@ def run_points(
         except OSError as error:
             reason = str(write_error(folder, error))
         except Exception as error:
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            reason = error_message(error)
         for i, point in enumerate(batch):
             yield point, _status(folder / str(point.number), jobs[i] if i < len(jobs) else None, reason)
 
@@ -153,5 +153,5 @@ def _status(run: Path, job: JobReturn | None, reason: str) -> Status:
     if job is None or job.status == JobStatus.UNKNOWN:
         return Status("failed", reason=reason)
     if job.status == JobStatus.FAILED:
-        return Status("failed", reason=f"{type(job._return_value).__name__}: {job._return_value}")
+        return Status("failed", reason=error_message(job._return_value))
     return Status("done", value=job.return_value if isinstance(job.return_value, float) else None)
