@@ -68,8 +68,6 @@ class Published:
     prediction_type: str = "flow"
     call_options: dict[str, Any] = field(default_factory=dict)
     """What the plain pipeline must be called with, so that it draws a tiny image of a prompt with `<cat-toy>`."""
-    why_not_overlearned: str = ""
-    """Why vectors alone cannot overlearn an image with this random model."""
 
 
 def t5_tokenizer() -> T5Tokenizer:
@@ -292,7 +290,6 @@ def loud(transformer: Any) -> Any:
 
 
 UNCHANGED_PROMPTS_AND_SIZES = {"clean_caption": False, "use_resolution_binning": False}
-FOLLOWS_TEXT_TOO_WEAKLY = "a random model of this size, whose text has no pooled vector, follows it too weakly"
 SD3_WIDTHS = {"clip_l": WIDTH, "clip_g": BIGG_WIDTH, "t5": SD3_WIDTH}
 TRANSFORMERS = {
     "flux1_dev": Published(FLUX1, partial(flux1, is_distilled=True), {"clip_l": WIDTH, "t5": T5_WIDTH}),
@@ -305,17 +302,15 @@ TRANSFORMERS = {
         FLUX2_KLEIN,
         partial(flux2_klein, is_distilled=False),
         {"qwen3": QWEN_WIDTH},
-        why_not_overlearned=FOLLOWS_TEXT_TOO_WEAKLY,
     ),
     "flux2_klein_4b": Published(
         FLUX2_KLEIN,
         partial(flux2_klein, is_distilled=True),
         {"qwen3": QWEN_WIDTH},
-        why_not_overlearned=FOLLOWS_TEXT_TOO_WEAKLY,
     ),
     "sana_1600m": Published(SANA, sana, {"gemma": GEMMA_WIDTH}, call_options=UNCHANGED_PROMPTS_AND_SIZES),
     "lumina2": Published(LUMINA2, lumina2, {"gemma": GEMMA_WIDTH}),
-    "z_image": Published(Z_IMAGE, z_image, {"qwen3": QWEN_WIDTH}, why_not_overlearned=FOLLOWS_TEXT_TOO_WEAKLY),
+    "z_image": Published(Z_IMAGE, z_image, {"qwen3": QWEN_WIDTH}),
 }
 
 

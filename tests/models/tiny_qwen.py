@@ -13,6 +13,7 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from tokenizers import pre_tokenizers
+from torch import nn
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
 from tests.tiny import RESOLUTION, WORDS, tiny_vae
@@ -76,10 +77,18 @@ def qwen3_config(num_hidden_layers: int) -> Qwen3Config:
     return Qwen3Config(vocab_size=len(qwen_tokenizer()) + 9, num_hidden_layers=num_hidden_layers, **sizes, **heads)
 
 
+def loud_qwen(encoder: nn.Module) -> nn.Module:
+    """The encoder with layers that count, so that a learned token changes the features of the tokens after it."""
+    for name, weight in encoder.named_parameters():
+        if "proj" in name:
+            weight.data.mul_(8)
+    return encoder
+
+
 def flux2_klein(*, is_distilled: bool) -> DiffusionPipeline:
     """Flux.2 klein 4B, which draws without guidance, or its base model."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(6)
+        torch.manual_seed(3)
         transformer = Flux2Transformer2DModel(
             in_channels=16,
             num_layers=1,
@@ -91,6 +100,10 @@ def flux2_klein(*, is_distilled: bool) -> DiffusionPipeline:
             timestep_guidance_channels=16,
             guidance_embeds=False,
         )
+        transformer.proj_out.weight.data.mul_(6)
+        gate_of_attention = transformer.double_stream_modulation_img.linear.weight.data[32:48]
+        gate_of_attention.mul_(100)  # otherwise about 0, and the text counts for nothing
+        transformer.transformer_blocks[0].attn.add_v_proj.weight.data.mul_(30)
         vae = AutoencoderKLFlux2(
             block_out_channels=(8, 16),
             down_block_types=("DownEncoderBlock2D",) * 2,
@@ -103,7 +116,7 @@ def flux2_klein(*, is_distilled: bool) -> DiffusionPipeline:
         vae.bn.running_var.uniform_(0.5, 2)
         return Flux2KleinPipeline(
             tokenizer=qwen_tokenizer(),
-            text_encoder=Qwen3ForCausalLM(qwen3_config(num_hidden_layers=28)),
+            text_encoder=loud_qwen(Qwen3ForCausalLM(qwen3_config(num_hidden_layers=28))),
             transformer=transformer,
             vae=vae,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
@@ -114,7 +127,7 @@ def flux2_klein(*, is_distilled: bool) -> DiffusionPipeline:
 def z_image() -> DiffusionPipeline:
     """Z-Image; the VAE is that of Flux.1."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
+        torch.manual_seed(5)
         transformer = ZImageTransformer2DModel(
             in_channels=4,
             dim=16,
@@ -128,10 +141,11 @@ def z_image() -> DiffusionPipeline:
         )
         transformer.x_pad_token.data.normal_()
         transformer.cap_pad_token.data.normal_()
-        transformer.all_final_layer["2-1"].linear.weight.data.mul_(5)
+        transformer.all_final_layer["2-1"].linear.weight.data.mul_(10)
+        transformer.layers[0].attention_norm2.weight.data.mul_(10)
         return ZImagePipeline(
             tokenizer=qwen_tokenizer(),
-            text_encoder=Qwen3Model(qwen3_config(num_hidden_layers=3)),
+            text_encoder=loud_qwen(Qwen3Model(qwen3_config(num_hidden_layers=3))),
             transformer=transformer,
             vae=tiny_vae(scaling_factor=0.3611, shift_factor=0.1159),
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
