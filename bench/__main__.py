@@ -63,7 +63,7 @@ def main(words: Sequence[str]) -> None:
             continue
         metadata = {"machine": machine(), "command": command(words, options.reference)}
         for path, figures in files(name, results).items():
-            write_json(path, {**metadata, "found": figures})
+            write_json(path, {**metadata, "results": figures})
             print(f"\nsaved in {os.path.relpath(path)}")
 
 

@@ -53,7 +53,7 @@ def commands_to_compare(name: str, folder: Path, options: Namespace) -> Iterator
     placeholder = f"<{name.split('_')[0]}-toy>"
     if options.reference:
         steps, every = (4, 2) if options.tiny else (3000, 250)
-        subject = subjects.Subject("toybox", resolve_path(subjects.TOYBOX), 64, copy_images(name, folder / "pictures"))
+        subject = subjects.Subject("toybox", resolve_path(subjects.TOYBOX), 64, copy_images(name, folder / "images"))
         saved = (*commands.DEFAULT_FLAGS, f"--save_steps={every}", f"--checkpointing_steps={10**6}")
         words = (f"--placeholder_token={placeholder}", f"--initializer_token={get_concept(name).initializer_token}")
         yield (
@@ -70,7 +70,7 @@ def commands_to_compare(name: str, folder: Path, options: Namespace) -> Iterator
 
 
 def copy_images(name: str, folder: Path) -> Path:
-    """The pictures of a concept without their captions: the script takes every file of a folder for a picture."""
+    """The images of a concept without their captions, because the script reads every file of a folder as an image."""
     folder.mkdir()
     for image in resolve_path(f"pkg://tinv/toybox/concepts/{name}").glob("*.png"):
         copy(image, folder)

@@ -40,11 +40,11 @@ def prepare(name: str, folder: Path, *, tiny: bool = False) -> Subject:
         tiny: a few thousand weights of the same layout instead.
     """
     if name == "toybox" and not tiny:
-        return Subject(name, resolve_path(TOYBOX), 64, without_captions(resolve_path(CONCEPT), folder / "pictures"))
+        return Subject(name, resolve_path(TOYBOX), 64, without_captions(resolve_path(CONCEPT), folder / "images"))
     shapes = configs("sd15" if name == "toybox" else name, small=tiny)
     torch.manual_seed(0)
     random_pipeline.write(shapes, folder / "model", dtype=torch.float32, device="cpu")
-    return Subject(name, folder / "model", shapes["vae"]["sample_size"], photographs(folder / "pictures"))
+    return Subject(name, folder / "model", shapes["vae"]["sample_size"], photographs(folder / "images"))
 
 
 def without_captions(concept: Path, folder: Path) -> Path:

@@ -99,7 +99,7 @@ def batch(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Eight training examples for the tiny model."""
     from tests.tiny import tiny_data
 
-    (examples,) = tiny_data(tmp_path_factory.mktemp("pictures"), model, batch_size=8, val_draws=8).val_dataloader()
+    (examples,) = tiny_data(tmp_path_factory.mktemp("images"), model, batch_size=8, val_draws=8).val_dataloader()
     return examples
 
 

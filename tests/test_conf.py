@@ -21,7 +21,7 @@ OPTIONS = {group: sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")
 FILLED = [
     "concept.placeholder_token=new-word",
     "concept.initializer_token=toy",
-    "data.folder=pictures",
+    "data.folder=images",
     "model.pretrained=folder",
 ]
 
@@ -30,7 +30,7 @@ FILLED = [
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_resolves(compose, tmp_path, experiment, mode):
     own = "folder: ???" in (CONF_DIR / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
-    typed = [f"+experiment={experiment}", *(["data.folder=pictures"] if own else [])]
+    typed = [f"+experiment={experiment}", *(["data.folder=images"] if own else [])]
     cfg = compose(*typed) if mode == "run" else check(groups().compose(typed, output_dir=str(tmp_path), multirun=True))
     assert cfg.name == experiment
     assert cfg.paths.output_dir == str(tmp_path)

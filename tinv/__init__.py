@@ -1,4 +1,4 @@
-"""Textual inversion: learn a new word for a frozen text-to-image model from a handful of pictures.
+"""Textual inversion: learn a new word for a frozen text-to-image model from a handful of images.
 
 `load_embedding` and `unload_embedding` of `tinv.inference.load_embedding` are imported on first use, so that the
 command line starts without torch.

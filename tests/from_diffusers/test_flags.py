@@ -19,7 +19,7 @@ from tinv.from_diffusers.table import table
 PAGE = (ROOT / "docs/from-diffusers.md").read_text(encoding="utf-8")
 REQUIRED = [
     *("model=local", "model.pretrained=folder"),
-    *("concept.placeholder_token=new-word", "concept.initializer_token=toy", "data.folder=pictures"),
+    *("concept.placeholder_token=new-word", "concept.initializer_token=toy", "data.folder=images"),
 ]
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]

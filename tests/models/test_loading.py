@@ -105,7 +105,7 @@ def test_a_folder_without_weights_is_refused(settings):
 
 
 def test_tokens_that_the_text_encoder_does_not_have_are_refused(folders, tmp_path):
-    """Their ids would be taken for those of learned tokens."""
+    """Their ids would be read as those of learned tokens."""
     folder = shutil.copytree(folders["sd1"], tmp_path / "m")
     tokenizer = tiny_tokenizer.__wrapped__()
     tokenizer.add_tokens(["<left-over>"])

@@ -95,7 +95,7 @@ def identity_differences(checkpoint: Mapping[str, Any], run: Mapping[str, Any]) 
 
 
 def _public_name(name: str, digest: str) -> str:
-    """Returns a file's name; one with a secret is masked, and told from others by its digest."""
+    """Returns a file's name; one with a secret is masked and gets a digest, so that it differs from others."""
     public = hide(name)
     return name if public == name else f"{public} {digest[:12]}"
 

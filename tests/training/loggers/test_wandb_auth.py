@@ -77,8 +77,8 @@ def test_a_batch_job_without_a_key_fails_without_a_prompt(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "PYTHONPATH": str(ROOT)}
     tiny_pipeline(tmp_path / "model")
-    tiny_images(tmp_path / "pictures")
-    settings = "model=local model.pretrained=model data.folder=pictures concept.placeholder_token=my-cat logger=wandb"
+    tiny_images(tmp_path / "images")
+    settings = "model=local model.pretrained=model data.folder=images concept.placeholder_token=my-cat logger=wandb"
     argv = [sys.executable, str(ROOT / "train.py"), *settings.split(), "concept.initializer_token=toy", "trainer=cpu"]
     read, write = os.pipe()
     try:

@@ -37,11 +37,11 @@ function update(control) {
 
 // Each row shows its samples of the step, or of the last step before it.
 function showStep(step) {
-  sheetControls.elements['step-shown'].value = step;
+  sheetControls.elements['current-step'].value = step;
   for (const thumb of thumbs) show(thumb, thumb.steps.findLast((other) => other <= step) ?? thumb.steps[0]);
   for (const row of findAll('.sheet-row[data-point]', sheet)) {
     const first = find('.thumb', row);
-    const label = find('[data-shown-step]', row);
+    const label = find('[data-current-step]', row);
     if (first && label) label.textContent = `step ${first.dataset.step}`;
   }
 }

@@ -19,9 +19,9 @@ function lineChart(chart, { title, onHover = () => {} }) {
     const width = chart.clientWidth;
     const height = Number(chart.dataset.height);
     drawn = series.map((curve) => ({ ...curve, raw: curve.y, y: smoothed(curve.y, smoothing) }));
-    for (const curve of drawn) curve.places = curve.x.map((_, i) => i).filter((i) => !log || curve.y[i] > 0);
-    const ys = drawn.flatMap((curve) => curve.places.flatMap((i) => (showsRaw(smoothing) && (curve.raw[i] > 0 || !log) ? [curve.y[i], curve.raw[i]] : [curve.y[i]])));
-    const xs = drawn.flatMap((curve) => curve.places.map((i) => curve.x[i]));
+    for (const curve of drawn) curve.indices = curve.x.map((_, i) => i).filter((i) => !log || curve.y[i] > 0);
+    const ys = drawn.flatMap((curve) => curve.indices.flatMap((i) => (showsRaw(smoothing) && (curve.raw[i] > 0 || !log) ? [curve.y[i], curve.raw[i]] : [curve.y[i]])));
+    const xs = drawn.flatMap((curve) => curve.indices.map((i) => curve.x[i]));
     find('svg', chart)?.remove();
     find('.nothing', chart)?.remove();
     if (!ys.length) {
@@ -45,12 +45,12 @@ function lineChart(chart, { title, onHover = () => {} }) {
     return marks;
   }
 
-  const pathOf = (curve, ys) => curve.places.filter((i) => !(ys[i] <= 0 && scales.isLog))
+  const pathOf = (curve, ys) => curve.indices.filter((i) => !(ys[i] <= 0 && scales.isLog))
     .map((i, n) => `${n ? 'L' : 'M'}${scales.x.at(curve.x[i]).toFixed(1)},${scales.y.at(ys[i]).toFixed(1)}`).join('');
 
   function endLabels(height) {
-    const ends = drawn.filter((curve) => curve.places.length).map((curve) => {
-      const last = curve.places[curve.places.length - 1];
+    const ends = drawn.filter((curve) => curve.indices.length).map((curve) => {
+      const last = curve.indices[curve.indices.length - 1];
       return { curve, x: scales.x.at(curve.x[last]) + 6, y: scales.y.at(curve.y[last]) };
     }).sort((a, b) => a.y - b.y);
     for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 12);
@@ -65,7 +65,7 @@ function lineChart(chart, { title, onHover = () => {} }) {
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     let nearest = null;
     for (const curve of drawn) {
-      const i = closest(curve.places, (place) => Math.abs(scales.x.at(curve.x[place]) - x));
+      const i = closest(curve.indices, (index) => Math.abs(scales.x.at(curve.x[index]) - x));
       if (i === null) continue;
       const away = Math.hypot((scales.x.at(curve.x[i]) - x) * 0.3, scales.y.at(curve.y[i]) - y);
       if (!nearest || away < nearest.away) nearest = { away, curve, i };
