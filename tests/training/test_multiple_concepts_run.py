@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -151,9 +152,10 @@ def test_preview_shows_every_concept(folder, tmp_path, capsys):
     assert Image.open(tmp_path / "sheet.png").height > 1.5 * Image.open(tmp_path / "single.png").height
 
 
-def test_each_concept_is_published_in_its_own_repository(finished, hub, monkeypatch):
+def test_each_concept_is_published_in_its_own_repository(finished, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert Publisher.of_run(finished.folder, push=True).publish(finished.folder).splitlines() == [
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    assert Publisher.of_run(run, push=True).publish(run).splitlines() == [
         f"{hub.url}/alice/pair-my-cat",
         f"{hub.url}/alice/pair-my-dog",
     ]

@@ -104,11 +104,11 @@ def unpack(target: Path, out: Path) -> None:
     pipeline, facts = target / "pipeline", json.loads((target / "card" / "card.json").read_text())["training"]
     sources = {"tokenizer": pipeline / "tokenizer", "clip": target / "clip", "image_encoder": target / "clip"}
     sources |= {"unet": pipeline / "unet", "vae": pipeline / "vae", "vae_start": pipeline / "vae"}
-    flow = target / "flow_pipeline"
-    if flow.exists():
+    flow, flow_card = target / "flow_pipeline", target / "flow_card" / "card.json"
+    if flow_card.exists():
         sources |= {"tokenizer_2": flow / "tokenizer_2"}
         sources |= {f"flow/{part}": flow / part for part in ("transformer", "text_encoder_2")}
-        facts["flow"] = json.loads((target / "flow_card" / "card.json").read_text())["training"]
+        facts["flow"] = json.loads(flow_card.read_text())["training"]
     for name, source in sources.items():
         if not (out / name).exists():
             shutil.copytree(source, out / name)
