@@ -2,6 +2,9 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +69,16 @@ def test_a_run_that_wrote_nothing_for_long_is_marked(tmp_path, capsys):
     assert tinv(["status", str(tmp_path)]) == 0
     result = capsys.readouterr().out
     assert "running?" in result and "0: wrote nothing for 2h05m" in result
+
+
+def test_a_killed_run_of_this_machine_is_marked_at_once(tmp_path, capsys):
+    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+        process = f"{socket.gethostname()}:{killed.pid}"
+    write_sweep(tmp_path, p0=Status("running", process=process), p1=Status("running", process="elsewhere:1"))
+    assert tinv(["status", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines[1:3]] == ["running?", "running"]
+    assert lines[6].startswith(f"0: its process ({process}) has ended. Resume it with")
 
 
 def test_a_run_is_a_table_of_one_line(tmp_path, capsys):

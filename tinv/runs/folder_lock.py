@@ -13,7 +13,7 @@ from tinv.errors import UserError
 from tinv.runs.environment import is_first_process
 from tinv.runs.files import write_atomically, write_error
 from tinv.runs.layout import LOCK
-from tinv.runs.parent_process import is_alive
+from tinv.runs.parent_process import is_alive, runs_here
 from tinv.runs.reader import RunReader
 
 HYDRA_FILES_BYTES = 64 * 1024
@@ -57,11 +57,9 @@ def lock_run(folder: Path) -> Iterator[None]:
         return
     status = RunReader(folder).status
     process = status.process if status else ""
-    host, _, pid = process.rpartition(":")
-    lives = host == socket.gethostname() and pid.isdecimal() and is_alive(int(pid))
     refusal = f"{folder}: another process{f' ({process})' if process else ''} trains here. Wait for its end or end it; "
     refusal += "without resume, a new run gets a folder of its own."
-    with lock_folder(folder, refusal, timeout_s=0 if lives else PATIENCE_S):
+    with lock_folder(folder, refusal, timeout_s=0 if runs_here(process) else PATIENCE_S):
         remove_temporary_files(folder, ended_process=process)
         _check_space(folder, is_new=status is None)
         yield

@@ -5,6 +5,7 @@ The child polls its parent: Linux alone could notify it.
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,6 +54,12 @@ def is_alive(pid: int) -> bool:
         return _is_running(psutil.Process(pid))
     except psutil.Error:
         return False
+
+
+def runs_here(process: str) -> bool | None:
+    """Whether the process `host:pid` of this machine runs; None if it is of another machine."""
+    host, _, pid = process.rpartition(":")
+    return is_alive(int(pid)) if host == socket.gethostname() and pid.isdecimal() else None
 
 
 def _is_running(process: psutil.Process) -> bool:

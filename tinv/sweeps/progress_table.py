@@ -9,6 +9,7 @@ from typing import Any
 
 from tinv.errors import UserError
 from tinv.runs.layout import PLAN, STATUS
+from tinv.runs.parent_process import runs_here
 from tinv.runs.reader import RunReader, SweepReader
 from tinv.runs.status import Progress, Status
 from tinv.runs.text_table import align_columns
@@ -34,9 +35,15 @@ class RunProgress:
     """Messages about its damaged files."""
 
     @property
+    def has_died(self) -> bool:
+        """Whether its process, on this machine and outside of Slurm, has ended without a word."""
+        status = self.status
+        return status.status == "running" and status.job is None and runs_here(status.process) is False
+
+    @property
     def is_silent(self) -> bool:
-        """Whether it has probably died."""
-        return self.status.status == "running" and self.silent_s > SILENT_S
+        """Whether it has died, or probably has."""
+        return self.has_died or (self.status.status == "running" and self.silent_s > SILENT_S)
 
 
 def read_progress(folder: Path) -> list[RunProgress]:
@@ -74,7 +81,10 @@ def format_progress(runs: list[RunProgress]) -> str:
         state = f"{status.status}?" if run.is_silent else status.status
         swept = [format_value(run.swept.get(key, "")) for key in keys]
         lines.append([run.name, *swept, state, step, rate, left, str(status.restarts or ""), loss, status.job or ""])
-        if run.is_silent:
+        if run.has_died:
+            remedy = "Resume it with resume=latest, or its sweep with sweep.resume."
+            remarks.append(f"{run.name}: its process ({status.process}) has ended. {remedy}")
+        elif run.is_silent:
             silence = format_duration(run.silent_s)
             remarks.append(f"{run.name}: wrote nothing for {silence}. If its job is gone, resume with sweep.resume.")
         elif status.reason:
