@@ -144,17 +144,35 @@ def test_a_batch_script_passes_arguments_unchanged(tmp_path):
     assert result.splitlines() == ["echo", *arguments]
 
 
+def put_slurm_commands_on_path(folder, monkeypatch, **scripts: str) -> None:
+    folder.mkdir()
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs a shell")
 def test_points_that_sbatch_refuses_have_failed_with_its_reason(run_main, tmp_path, monkeypatch):
-    scripts = {"sbatch": "echo 'sbatch: error: Invalid account specified' >&2; exit 1", "squeue": "exit 0"}
-    for name, text in scripts.items():
-        (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    refuse = "echo 'sbatch: error: Invalid account specified' >&2; exit 1"
+    put_slurm_commands_on_path(tmp_path / "bin", monkeypatch, sbatch=refuse, squeue="exit 0")
     result = run_main("-m", "+experiment=cat_toy", "seed=1,2", "hydra/launcher=slurm")
     reason = "sbatch: Invalid account specified; change hydra.launcher.account"
     assert (result.code, result.err.count(reason), "Traceback" in result.err) == (1, 1, False)
     (folder,) = (tmp_path / "outputs" / "cat_toy").iterdir()
     assert (column(folder, "status"), column(folder, "reason")) == (["failed"] * 2, [reason] * 2)
     assert [RunReader(folder / point).status.reason for point in ("0", "1")] == [reason] * 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+def test_a_refused_job_names_the_jobs_that_go_on(run_main, tmp_path, monkeypatch):
+    """Two trials are submitted; the first is lost, and sbatch refuses the third."""
+    submitted = tmp_path / "submitted"
+    refuse = f"[ -e {submitted} ] && {{ echo 'sbatch: error: Invalid qos' >&2; exit 1; }}; touch {submitted}; echo 7"
+    squeue = f"[ -e {submitted} ] && echo '7|1|RUNNING|None|'; exit 0"
+    put_slurm_commands_on_path(tmp_path / "bin", monkeypatch, sbatch=refuse, squeue=squeue)
+    launcher = ["hydra/launcher=slurm", "hydra.launcher.array_parallelism=2", "hydra.launcher.poll_s=0.05"]
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "optimizer.lr=interval(1e-4,1e-2)"]
+    result = run_main("-m", "+experiment=cat_toy", *search, *launcher)
+    assert (result.code, "Invalid qos" in result.err, "Traceback" in result.err) == (1, True, False)
+    assert "The jobs go on" in result.out and "scancel 7" in result.out

@@ -156,7 +156,7 @@ class SlurmLauncher(PointLauncher):
                     del running[job]
                     report_end(point, status, run)
                     yield point, status
-        except (KeyboardInterrupt, RunInterrupted):
+        except (KeyboardInterrupt, RunInterrupted, UserError):
             if running:
                 arrays = dict.fromkeys(job.partition("_")[0] for job in running)
                 print(
