@@ -79,8 +79,8 @@ class Family:
     """The denoiser's argument `timestep` for pure noise."""
     max_sequence_length: int | None = None
     """The tokens that `encode_prompt` reads with a text encoder that is no CLIP."""
-    prompt_prefix: str = ""
-    """The pipeline's own text before each caption, or around it, if its tokens count towards `max_sequence_length`."""
+    prompt_template: str = "{}"
+    """The pipeline's own text around each caption, `{}`, as far as its tokens count towards `max_sequence_length`."""
     denoiser: tuple[str, str] = ("unet", "UNet2DConditionModel")
     """The component name and the class of diffusers."""
     older_classes: Mapping[str, str] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Family:
 
     def max_caption_tokens(self, tokenizer: Any) -> int:
         """The tokens that a caption may have to be read whole, without those that the pipeline adds."""
-        return self.sequence_length(tokenizer) - len(tokenizer(self.prompt_prefix).input_ids)
+        return self.sequence_length(tokenizer) - len(tokenizer(self.prompt_template.format("")).input_ids)
 
     @property
     def has_unet(self) -> bool:

@@ -66,7 +66,7 @@ LUMINA2 = Family(
     first_timestep=1,
     last_timestep=0,
     max_sequence_length=256,
-    prompt_prefix=f"{SYSTEM_PROMPT} <Prompt Start> ",
+    prompt_template=f"{SYSTEM_PROMPT} <Prompt Start> {{}}",
     denoiser=("transformer", "Lumina2Transformer2DModel"),
     scheduler_class="FlowMatchEulerDiscreteScheduler",
     noise_process=partial(flow_process, patch_size=2),

@@ -69,7 +69,7 @@ Z_IMAGE = Family(
     first_timestep=1,
     last_timestep=0,
     max_sequence_length=512,
-    prompt_prefix="<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n",
+    prompt_template="<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n",
     denoiser=("transformer", "ZImageTransformer2DModel"),
     scheduler_class="FlowMatchEulerDiscreteScheduler",
     noise_process=partial(flow_process, patch_size=2),
