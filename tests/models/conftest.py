@@ -16,6 +16,15 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def folders_of_families(tmp_path_factory):
+    """The pipeline folder of each family without a U-Net, saved as published."""
+    from tests.models.published_transformers import TRANSFORMERS, published_transformer  # takes seconds
+
+    root = tmp_path_factory.mktemp("families")
+    return {name: save(published_transformer(name), root / name) for name in TRANSFORMERS}
+
+
+@pytest.fixture(scope="session")
 def models(folders):
     """The model of each layout, loaded by tinv."""
     return {name: load(str(folder)) for name, folder in folders.items()}

@@ -40,7 +40,7 @@ from transformers import (
 )
 
 from tests.models.published import padded
-from tests.models.tiny_qwen import QWEN_WIDTH, flux2_klein, z_image
+from tests.models.tiny_qwen import QWEN_WIDTH, flux2_klein, qwen_image, z_image
 from tests.tiny import RESOLUTION, WIDTH, WORDS, tiny_text_config, tiny_tokenizer, tiny_vae
 from tinv.models.chroma import CHROMA
 from tinv.models.family import Family
@@ -48,6 +48,7 @@ from tinv.models.flux1 import FLUX1
 from tinv.models.flux2_klein import FLUX2_KLEIN
 from tinv.models.lumina2 import LUMINA2, SYSTEM_PROMPT
 from tinv.models.pixart_sigma import PIXART_SIGMA
+from tinv.models.qwen_image import QWEN_IMAGE
 from tinv.models.sana import SANA
 from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
 from tinv.models.z_image import Z_IMAGE
@@ -311,6 +312,7 @@ TRANSFORMERS = {
     "sana_1600m": Published(SANA, sana, {"gemma": GEMMA_WIDTH}, call_options=UNCHANGED_PROMPTS_AND_SIZES),
     "lumina2": Published(LUMINA2, lumina2, {"gemma": GEMMA_WIDTH}),
     "z_image": Published(Z_IMAGE, z_image, {"qwen3": QWEN_WIDTH}),
+    "qwen_image": Published(QWEN_IMAGE, qwen_image, {"qwen2_5_vl": QWEN_WIDTH}),
 }
 
 

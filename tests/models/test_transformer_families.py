@@ -7,11 +7,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.models.published import save
 from tests.models.published_transformers import (
     TRANSFORMERS,
     prompt_with_rows,
-    published_transformer,
     random_rows,
     with_rows,
 )
@@ -31,13 +29,6 @@ from tinv.training.run import train
 PROMPT = "a photo of a <cat-toy> on the beach"
 FAST = {"num_inference_steps": 3, "guidance_scale": 2.0}
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def folders_of_families(tmp_path_factory):
-    """The pipeline folder of each family, saved as published."""
-    root = tmp_path_factory.mktemp("families")
-    return {name: save(published_transformer(name), root / name) for name in TRANSFORMERS}
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,11 @@ def test_a_variant_of_the_model_uses_the_plain_weights_of_another_vae(other, oth
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("unet", "is a UNet2DConditionModel"), ("text_encoder", "is a None"), ("missing", "no such folder or file")],
+    [
+        ("unet", "the class UNet2DConditionModel"),
+        ("text_encoder", "the class None"),
+        ("missing", "no such folder or file"),
+    ],
 )
 def test_anything_but_a_vae_is_refused(folders, kind, message):
     path = folders["sd1"] / kind if kind != "missing" else "./missing"
@@ -171,3 +175,27 @@ def test_latents_with_another_number_of_channels_are_refused(folders, other, tmp
     type(other).from_config({**other.config, "latent_channels": 16}).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"model\.vae=.*have 16 channels, but the denoiser takes 4"):
         load(str(folders["sd1"]), vae=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["flux1_dev", "flux2_klein_base_4b", "sana_1600m", "qwen_image"])
+def test_a_vae_has_the_class_of_the_familys_own(folders_of_families, folders, name, tmp_path):
+    folder = folders_of_families[name]
+    other = copy.deepcopy(load(str(folder)).vae)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.01)
+    other.save_pretrained(tmp_path / "other")
+    model = load(str(folder), vae=str(tmp_path / "other"))
+    assert has_vae(model, other)
+    assert torch.isfinite(model.decode_latents(model.encode_images(torch.zeros(1, 3, 32, 32)).chunk(2, dim=1)[0])).all()
+    kind, file = type(other).__name__, tmp_path / "other" / "diffusion_pytorch_model.safetensors"
+    if name != "flux1_dev":
+        with pytest.raises(UserError, match=rf"this has the class AutoencoderKL\. Give an {kind} to "):
+            load(str(folder), vae=str(folders["sd1"] / "vae"))
+    if name in ("flux2_klein_base_4b", "qwen_image"):
+        with pytest.raises(
+            UserError, match=rf"model\.vae=.*: diffusers reads no file of an {kind}\. Give its folder\."
+        ):
+            load(str(folder), vae=str(file))
+    else:
+        assert has_vae(load(str(folder), vae=str(file)), other)

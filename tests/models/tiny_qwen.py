@@ -5,16 +5,26 @@ from functools import lru_cache
 import torch
 from diffusers import (
     AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
 from tokenizers import pre_tokenizers
 from torch import nn
-from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3Model,
+)
 
 from tests.tiny import RESOLUTION, WORDS, tiny_vae
 
@@ -149,4 +159,53 @@ def z_image() -> DiffusionPipeline:
             transformer=transformer,
             vae=tiny_vae(scaling_factor=0.3611, shift_factor=0.1159),
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        )
+
+
+def qwen2_5_vl() -> Qwen2_5_VLForConditionalGeneration:
+    """A Qwen2.5-VL of two layers for text, and one for images, which text does not pass."""
+    rope = {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 2}
+    text = {"hidden_size": QWEN_WIDTH, "intermediate_size": 16, "vocab_size": len(qwen_tokenizer()) + 9, **heads}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": QWEN_WIDTH}
+    config = Qwen2_5_VLConfig(text_config={**text, "rope_scaling": rope, "rope_theta": 1e6}, vision_config=vision)
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def qwen_image() -> DiffusionPipeline:
+    """Qwen-Image. Its VAE is one of videos and names no size; here it halves the sides of images of RESOLUTION."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(6)
+        transformer = QwenImageTransformer2DModel(
+            in_channels=16,
+            out_channels=4,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=QWEN_WIDTH,
+            axes_dims_rope=(2, 2, 4),
+        )
+        transformer.proj_out.weight.data.mul_(9)
+        transformer.norm_out.linear.weight.data.mul_(3)
+        gate_of_attention = transformer.transformer_blocks[0].img_mod[1].weight.data[32:48]
+        gate_of_attention.mul_(100)  # otherwise about 0, and the text counts for nothing
+        transformer.transformer_blocks[0].attn.add_v_proj.weight.data.mul_(6)
+        vae = AutoencoderKLQwenImage(
+            base_dim=4,
+            z_dim=4,
+            dim_mult=[1, 2],
+            num_res_blocks=1,
+            temperal_downsample=[False],
+            latents_mean=[-0.7571, -0.7089, -0.9113, 0.1075],
+            latents_std=[2.8184, 1.4541, 2.3275, 2.6558],
+        )
+        vae.register_to_config(sample_size=RESOLUTION)
+        return QwenImagePipeline(
+            tokenizer=qwen_tokenizer(),
+            text_encoder=loud_qwen(qwen2_5_vl()),
+            transformer=transformer,
+            vae=vae,
+            scheduler=FlowMatchEulerDiscreteScheduler(
+                use_dynamic_shifting=True, max_image_seq_len=8192, max_shift=0.9, shift_terminal=0.02
+            ),
         )

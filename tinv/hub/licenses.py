@@ -20,6 +20,7 @@ _LICENSES = {
     "pixart-alpha/pixart-sigma-xl-2-1024-ms": "openrail++",
     "efficient-large-model/sana_1600m_1024px_bf16_diffusers": "other",
     "alpha-vllm/lumina-image-2.0": "apache-2.0",
+    "qwen/qwen-image": "apache-2.0",
     "pkg://tinv/toybox/pipeline": "apache-2.0",
 }
 

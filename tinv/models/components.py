@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 from torch import Tensor
 
@@ -67,20 +67,23 @@ def load_modules(
     }
 
 
-def load_vae(path: Path, configs: Path, *, dtype: torch.dtype) -> Any:
+def load_vae(path: Path, configs: Path, family: Family, *, dtype: torch.dtype) -> Any:
     """A VAE from a folder or file of its own, or from the single file of a model; float32 if float16 would overflow.
 
     `configs` has the VAE's configuration in its folder `vae`, for a file.
 
     Raises:
-        UserError: this is no VAE, or it lacks weights.
+        UserError: this is no VAE of the family, or it lacks weights.
     """
+    cls = class_of(family.vae_class)
     if path.is_file():
+        if family.vae_class not in SINGLE_FILE_LOADABLE_CLASSES:
+            raise UserError(f"model.vae={path}: diffusers reads no file of an {family.vae_class}. Give its folder.")
         tensors = read_checkpoint(path, setting="model.vae")
-        return _from_tensors("vae", AutoencoderKL, tensors, configs, dtype, name=str(path), setting="model.vae")
-    if (kind := AutoencoderKL.load_config(path).get("_class_name")) != "AutoencoderKL":
-        raise UserError(f"model.vae={path}: this is a {kind}. Give an AutoencoderKL.")
-    return _from_folder(AutoencoderKL, path, "", variant=None, dtype=dtype, setting="model.vae")
+        return _from_tensors("vae", cls, tensors, configs, dtype, name=str(path), setting="model.vae")
+    if (kind := cls.load_config(path).get("_class_name")) != family.vae_class:
+        raise UserError(f"model.vae={path}: this has the class {kind}. Give an {family.vae_class} to {family.title}.")
+    return _from_folder(cls, path, "", variant=None, dtype=dtype, setting="model.vae")
 
 
 def load_scheduler(folder: Path, family: Family) -> Any:
@@ -114,7 +117,7 @@ def _from_tensors(
     setting: str,
 ) -> Any:
     """Convert a component with diffusers' own conversion of the original names."""
-    if cls is AutoencoderKL:
+    if component == "vae":
         dtype = vae_dtype(dtype, cls.load_config(configs, subfolder=component))
     is_diffusers = hasattr(cls, "from_single_file")
     convert = cls.from_single_file if is_diffusers else partial(create_diffusers_clip_model_from_ldm, cls)

@@ -36,9 +36,9 @@ _CONDITIONING = {
     "cap_feats",
     "pooled_projections",
     "encoder_attention_mask",
-    "encoder_hidden_states_mask",
 }
-"""The arguments of denoisers that hold the parts of a `Conditioning`; `attention_mask` covers the image, too."""
+"""The arguments of denoisers that hold the parts of a `Conditioning`; `attention_mask` covers the image, too. That of
+Qwen-Image, `encoder_hidden_states_mask`, is the same for all slots."""
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")
 _ROUTED_BY_LAYER: WeakSet[nn.Module] = WeakSet()
 """U-Nets whose layers select their own slice of the conditioning."""

@@ -13,13 +13,14 @@ from tinv.models.flux1 import FLUX1
 from tinv.models.flux2_klein import FLUX2_KLEIN
 from tinv.models.lumina2 import LUMINA2
 from tinv.models.pixart_sigma import PIXART_SIGMA
+from tinv.models.qwen_image import QWEN_IMAGE
 from tinv.models.sana import SANA
 from tinv.models.stable_diffusion import STABLE_DIFFUSION
 from tinv.models.stable_diffusion_3 import STABLE_DIFFUSION_3
 from tinv.models.stable_diffusion_xl import STABLE_DIFFUSION_XL
 from tinv.models.z_image import Z_IMAGE
 
-_FAMILIES = (FLUX1, FLUX2_KLEIN, CHROMA, STABLE_DIFFUSION_3, PIXART_SIGMA, SANA, LUMINA2, Z_IMAGE)
+_FAMILIES = (FLUX1, FLUX2_KLEIN, CHROMA, STABLE_DIFFUSION_3, PIXART_SIGMA, SANA, LUMINA2, Z_IMAGE, QWEN_IMAGE)
 TRANSFORMERS = {family.pipeline: family for family in _FAMILIES}
 """The families without a U-Net, by the class of their pipeline."""
 REFINER = "the refiner of SDXL, which has the second text encoder alone"

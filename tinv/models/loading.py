@@ -14,6 +14,7 @@ from tinv.models.families import read_json
 from tinv.models.family import Family
 from tinv.models.model_files import ModelFiles, fetch_weights, find_model, locate_component
 from tinv.models.runtime import check_attention, check_runtime, prepare
+from tinv.models.vae import latent_channels
 from tinv.silence import explained_errors
 
 _TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",), ("spiece.model",), ("tokenizer.model",))
@@ -72,8 +73,8 @@ def load(
         scheduler = load_scheduler(files.configs, family)
     if vae_path:
         with explained_errors("model.vae", str(vae_path)):
-            modules["vae"] = load_vae(vae_path, files.configs, dtype=torch_dtype)
-        channels = modules["vae"].config.latent_channels
+            modules["vae"] = load_vae(vae_path, files.configs, family, dtype=torch_dtype)
+        channels = latent_channels(modules["vae"])
         expected = family.latent_channels(modules[family.denoiser[0]].config)
         if channels != expected:
             raise UserError(

@@ -55,9 +55,10 @@ def encode(vae: Any, pixels_B3HW: Tensor) -> Tensor:
     The log-variance of an autoencoder without a posterior, such as DC-AE, is minus infinity.
     """
     with _without_autocast(vae):
-        encoded = vae.encode(pixels_B3HW.to(vae.device, vae.dtype))
+        encoded = vae.encode(_as_video(vae, pixels_B3HW.to(vae.device, vae.dtype)))
     if hasattr(encoded, "latent_dist"):
-        return encoded.latent_dist.parameters
+        moments: Tensor = encoded.latent_dist.parameters
+        return moments.squeeze(2) if _is_of_videos(vae) else moments
     return torch.cat([encoded.latent, torch.full_like(encoded.latent, -torch.inf)], dim=1)
 
 
@@ -74,8 +75,25 @@ def decode(vae: Any, x_BChw: Tensor, *, is_scaled: bool = True) -> Tensor:
         shift, scale = _shift_and_scale(vae, x_BChw)
         x_BChw = x_BChw / scale + shift
     with _without_autocast(vae):
-        pixels_B3HW = vae.decode(x_BChw.to(vae.device, vae.dtype), return_dict=False)[0]
+        pixels_B3HW = vae.decode(_as_video(vae, x_BChw.to(vae.device, vae.dtype)), return_dict=False)[0]
+    if _is_of_videos(vae):
+        pixels_B3HW = pixels_B3HW.squeeze(2)
     return (pixels_B3HW.float() * 0.5 + 0.5).clamp(0, 1)
+
+
+def latent_channels(vae: Any) -> int:
+    """C; the configuration of a VAE of videos calls it `z_dim`."""
+    channels: int = vae.config.z_dim if _is_of_videos(vae) else vae.config.latent_channels
+    return channels
+
+
+def _is_of_videos(vae: Any) -> bool:
+    return "z_dim" in vae.config
+
+
+def _as_video(vae: Any, images: Tensor) -> Tensor:
+    """Images [B, C, H, W] as the VAE takes them: as videos [B, C, 1, H, W] of one frame, if it is one of videos."""
+    return images.unsqueeze(2) if _is_of_videos(vae) else images
 
 
 def _shift_and_scale(vae: Any, like: Tensor) -> tuple[Any, Any]:
