@@ -130,7 +130,7 @@ def test_a_callback_can_be_configured_or_removed(compose):
 
 def test_the_run_card_is_the_first_callback_and_checkpoints_come_before_signals(compose):
     names = list(compose("+experiment=cat_toy").callbacks)
-    assert (names[0], *names[-3:]) == ("run_card", "checkpoints", "stop_on_signal", "slurm_requeue")
+    assert (names[0], *names[-4:]) == ("run_card", "checkpoints", "requests", "stop_on_signal", "slurm_requeue")
 
 
 def test_the_published_recipe(compose):

@@ -21,10 +21,19 @@ class RunInterrupted(SystemExit):
     def __init__(self, number: int, detail: str = ""):
         """detail: the error that the signal caused."""
         super().__init__(128 + number)
+        self.exit_code = 128 + number
         self.message = f"interrupted by {signal.Signals(number).name}{f' ({detail})' if detail else ''}"
 
     def __str__(self) -> str:
         return self.message
+
+
+class RunDiscarded(RunInterrupted):
+    """The user has discarded the run: it ends without a result, as requested."""
+
+    def __init__(self, message: str):
+        SystemExit.__init__(self, 0)
+        self.exit_code, self.message = 0, message
 
 
 def require_minimum(setting: str, value: float | None, minimum: float, hint: str = "") -> None:

@@ -21,6 +21,7 @@ from tinv.cli import (
     report,
     status,
     submit,
+    tell,
 )
 from tinv.config.secrets import REMEDY, find_reason, hide
 from tinv.errors import UserError
@@ -35,6 +36,7 @@ COMMANDS = (
     inspect,
     submit,
     status,
+    tell,
     report,
     dashboard,
     prefetch,

@@ -22,8 +22,18 @@ def _names(module: str, *names: str) -> tuple[str, ...]:
 _CALLBACKS = (
     *_names(
         "tinv.training.callbacks",
-        *("CheckLearning", "Checkpoints", "DVARStopping", "EarlyStopping", "EmbeddingStats", "Evaluation", "Export"),
-        *("KeepBest", "OptunaPruning", "Progress", "ProgressFile", "RunCard", "Samples", "SlurmRequeue"),
+        *("AnswerRequests", "CheckLearning", "Checkpoints", "DVARStopping", "EarlyStopping", "EmbeddingStats"),
+        *(
+            "Evaluation",
+            "Export",
+            "KeepBest",
+            "OptunaPruning",
+            "Progress",
+            "ProgressFile",
+            "RunCard",
+            "Samples",
+            "SlurmRequeue",
+        ),
         *("StopOnNonFinite", "StopOnSignal"),
     ),
     *_names(

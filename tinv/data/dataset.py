@@ -6,6 +6,7 @@ There are no epochs and no sampler state to save; a resumed run starts at a late
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -124,14 +125,17 @@ class ValidationDataset(Dataset[TrainingExample]):
 
 
 class RunBatchSampler(Sampler[list[int]]):
-    """The example numbers of each micro-batch from a given one to the end of the run, for one of several processes."""
+    """The example numbers of each micro-batch from a given one on, for one of several processes.
+
+    It has no end, because a run can be extended while it trains; the trainer counts.
+    """
 
     def __init__(self, *, start: int, stop: int, batch_size: int, rank: int = 0, world_size: int = 1):
         """Chooses the micro-batches.
 
         Args:
             start: the first micro-batch; 0 for a new run.
-            stop: one past the last.
+            stop: one past the last of the run as planned.
             batch_size: examples in a micro-batch of one process.
             rank: of this process.
             world_size: number of processes; consecutive groups of `batch_size` examples go to one rank each.
@@ -144,7 +148,7 @@ class RunBatchSampler(Sampler[list[int]]):
         return self.stop
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in range(self.start, self.stop):
+        for batch in count(self.start):
             first = (batch * self.world_size + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
 

@@ -8,7 +8,7 @@ from tinv.report.commands import generate_command, python_code, run_command
 from tinv.report.contact_sheet import ContactSheet, SheetSource, make_contact_sheet
 from tinv.report.downsample import curve_data
 from tinv.report.page import link, render
-from tinv.report.thumbnails import training_thumbnails
+from tinv.report.thumbnails import requested_thumbnails, training_thumbnails
 from tinv.runs.layout import HYDRA_CONFIG, LOG
 from tinv.runs.reader import RunReader
 
@@ -44,6 +44,7 @@ def run_page(run: RunReader, *, output: Path, as_of: str) -> str:
         embedding_stats=_embedding_stats(run),
         training_images=training_thumbnails(run.folder),
         sheet=sheet,
+        requested_samples=requested_thumbnails(run),
         charts=list(charts),
         generate=generate_command(run),
         code=python_code(run),

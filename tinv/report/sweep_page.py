@@ -23,7 +23,7 @@ _LOG_BYTES, _MAX_LOGS = 3000, 20
 _REASON_CHARACTERS = 4000
 _LOG_RATIO = 30
 """Positive numbers whose ratio exceeds this have a logarithmic axis."""
-_STATUSES = ("done", "pruned", "running", "waiting", "interrupted", "failed")
+_STATUSES = ("done", "pruned", "discarded", "running", "waiting", "interrupted", "failed")
 
 
 def sweep_page(sweep: SweepReader, *, output: Path, as_of: str) -> str:

@@ -12,6 +12,8 @@ from tinv.data.locate import HUB_SCHEME
 from tinv.errors import UserError
 from tinv.publish.run_config import RunConfig
 from tinv.report.downsample import pick_evenly
+from tinv.runs.image_grid import read_grid_labels
+from tinv.runs.reader import RunReader
 
 MAX_SIDE, MIN_SIDE = 512, 32
 """Pixels of the longer side."""
@@ -44,6 +46,18 @@ def training_thumbnails(run_dir: Path) -> dict[str, str]:
         with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError), Image.open(path) as file:
             file.draft("RGB", (1024, 1024))
             thumbnails[path.name] = thumbnail(ImageOps.exif_transpose(file), _MAX_BYTES // len(paths))
+    return thumbnails
+
+
+def requested_thumbnails(run: RunReader) -> list[tuple[int, str, str]]:
+    """Returns the step, the URL and the prompts of each sheet of samples that was drawn on request."""
+    sheets = [(step, path) for step, paths in run.requested_samples.items() for path in paths]
+    thumbnails = []
+    for step, path in pick_evenly(sheets, _MAX_IMAGES):
+        if labels := read_grid_labels(path):
+            with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError), Image.open(path) as file:
+                url = thumbnail(file, _MAX_BYTES // min(_MAX_IMAGES, len(sheets)))
+                thumbnails.append((step, url, f"{'; '.join(labels.rows)} ({', '.join(labels.columns)})"))
     return thumbnails
 
 

@@ -25,6 +25,10 @@ HYDRA_RUNTIME = ".hydra/hydra.yaml"
 CHECKPOINTS = "checkpoints"
 CONCEPTS = "concepts"
 SAMPLES = "samples"
+EXPORTS = "exports"
+"""Folder of the embeddings that were exported on request, by step."""
+REQUESTS, ANSWERED = "requests", "answered"
+"""Folder of the requests to a run, and the folder in it of those that were answered."""
 EMBEDDING = "learned_embeds.safetensors"
 TOKEN_IDENTIFIER = "token_identifier.txt"
 CONCEPT_TYPE = "type_of_concept.txt"
@@ -45,6 +49,7 @@ RUN_FILES = (RUN_CARD, STATUS, METRICS)
 
 _CHECKPOINT = re.compile(r"step_(\d{1,12})\.ckpt")
 _SAMPLE_SHEET = re.compile(r"step_(\d{1,12})\.png")
+_REQUESTED_SHEET = re.compile(r"step_(\d{1,12})_requested_(\d{1,6})\.png")
 _STEP_EMBEDDING = re.compile(r"learned_embeds(?:-neg)?(?:_[2-9])?-steps-(\d{1,12})\.safetensors")
 _EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
 
@@ -85,6 +90,25 @@ def list_samples(concept_folder: Path | str) -> dict[int, Path]:
     """Returns the sheets of samples in the folder of a concept, by optimizer step in ascending order."""
     matches = [(_SAMPLE_SHEET.fullmatch(path.name), path) for path in (Path(concept_folder) / SAMPLES).glob("*.png")]
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
+
+
+def requested_samples_path(run_dir: Path | str, step: int, number: int) -> Path:
+    """Returns the path of a sheet of samples that was drawn on request at an optimizer step; numbers begin at 1."""
+    return Path(run_dir) / SAMPLES / f"step_{step:06d}_requested_{number}.png"
+
+
+def list_requested_samples(run_dir: Path | str) -> dict[int, list[Path]]:
+    """Returns the sheets of samples that were drawn on request, by optimizer step in ascending order."""
+    paths: dict[int, dict[int, Path]] = {}
+    for path in (Path(run_dir) / SAMPLES).glob("*.png"):
+        if match := _REQUESTED_SHEET.fullmatch(path.name):
+            paths.setdefault(int(match[1]), {})[int(match[2])] = path
+    return {step: [path for _, path in sorted(numbered.items())] for step, numbered in sorted(paths.items())}
+
+
+def export_dir(concept_folder: Path | str, step: int) -> Path:
+    """Returns the folder of the embeddings that were exported on request at an optimizer step."""
+    return Path(concept_folder) / EXPORTS / f"step_{step:06d}"
 
 
 def step_embedding_path(concept_folder: Path | str, step: int) -> Path:

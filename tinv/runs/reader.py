@@ -164,6 +164,11 @@ class RunReader(FolderReader):
         return dict(sorted(sheets.items()))
 
     @cached_property
+    def requested_samples(self) -> dict[int, list[Path]]:
+        """The sheets of samples that were drawn on request, by step."""
+        return layout.list_requested_samples(self.folder)
+
+    @cached_property
     def embeddings(self) -> list[Path]:
         """The files of the final embeddings."""
         return [path for folder in layout.concept_dirs(self.folder) for path in layout.list_embeddings(folder)]

@@ -6,12 +6,12 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
-from tinv.errors import UserError, error_message
+from tinv.errors import RunDiscarded, UserError, error_message
 from tinv.runs.environment import is_first_process
 from tinv.runs.files import write_json
 from tinv.runs.layout import STATUS
@@ -44,12 +44,15 @@ def record_status(run_dir: Path | str) -> Iterator[Status]:
     try:
         yield status
     except BaseException as error:
-        status.status = "failed" if isinstance(error, Exception) else "interrupted"
+        ends = {RunDiscarded: "discarded", Exception: "failed"}
+        status.status = next((end for kind, end in ends.items() if isinstance(error, kind)), "interrupted")
         status.reason = error_message(error)
         status.seconds = round(time() - start, 2)
         with suppress(UserError):  # for example a full disk; the error of the run itself matters more
             write_status(run_dir, status)
         raise
+    recorded = RunReader(run_dir).status
+    status.reason = recorded.reason if recorded else None
     status.status, status.seconds = "done", round(time() - start, 2)
     if status.value is not None and not math.isfinite(status.value):
         status.value, status.reason = None, f"ended with {status.value}"
@@ -64,6 +67,11 @@ def set_status(run_dir: Path | str, status: str, reason: str) -> None:
         current.seconds = round(current.seconds + (datetime.now(UTC) - started).total_seconds(), 2)
     current.status, current.reason = status, reason
     write_status(run_dir, current)
+
+
+def set_reason(run_dir: Path | str, reason: str) -> None:
+    """Records why a run that goes on to its end does so before its last step."""
+    write_status(run_dir, replace(RunReader(run_dir).status or Status(), reason=reason))
 
 
 def _start_session(previous: Status | None) -> Status:

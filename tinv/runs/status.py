@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-ENDED = ("done", "pruned", "failed", "interrupted")
+ENDED = ("done", "pruned", "discarded", "failed", "interrupted")
 """Final states. A killed run stays `running` in its own file; the launcher that started it knows better."""
 
 
@@ -17,7 +17,7 @@ class Status:
     value: float | None = None
     """The monitored metric at the end."""
     reason: str | None = None
-    """Why the run failed or ended early."""
+    """Why the run failed, ended early, or was stopped on request."""
     started: str = ""
     """Start of the current session, in TIME_FORMAT; empty before it."""
     seconds: float = 0.0

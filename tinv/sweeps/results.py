@@ -13,7 +13,7 @@ from tinv.runs.status import ENDED, Status
 from tinv.sweeps.points import SweepPoint
 from tinv.sweeps.results_table import ResultRow, format_csv, format_table
 
-COMPLETED = ("done", "pruned")
+COMPLETED = ("done", "pruned", "discarded")
 """The statuses of points that need not run again."""
 
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from tinv.errors import RunInterrupted, UserError
 from tinv.sweeps.child_process import ChildProcess, finalize_status, point_command, user_config_dir
+from tinv.sweeps.results import COMPLETED
 
 
 def needs_subprocess(cfg: DictConfig) -> bool:
@@ -42,6 +43,6 @@ def run_in_subprocess(cfg: DictConfig) -> float | None:
     status = finalize_status(run, child)
     if status.status == "interrupted":
         raise RunInterrupted(signal.SIGTERM)
-    if status.status != "done":
+    if status.status not in COMPLETED:
         raise UserError(status.reason or status.status)
     return status.value

@@ -35,7 +35,7 @@ from tinv.config.compose import CONFIG_NAME, CompositionError, Groups
 from tinv.config.override_errors import explain, find_mode, find_problems, sweep_points
 from tinv.config.problems import Problem
 from tinv.config.validate import CONF_DIR, ConfigError, check, resolve
-from tinv.errors import RunInterrupted, UserError
+from tinv.errors import RunDiscarded, RunInterrupted, UserError
 from tinv.runs.environment import is_first_process
 from tinv.runs.files import write_error
 from tinv.runs.folder_lock import lock_run
@@ -88,7 +88,7 @@ def _main() -> None:
             advice = interruption.advice
             if isinstance(error, BrokenPipeError):  # outside of a run: nothing to say, as in other commands
                 sys.exit(interruption.code)
-            exit_with(f"{interruption}{f'; {advice}' if advice else ''}", code=int(interruption.code or 1))
+            exit_with(f"{interruption}{f'; {advice}' if advice else ''}", code=interruption.exit_code)
         if not isinstance(error, Exception):
             raise
         if user_error := _find_user_error(error):
@@ -114,8 +114,9 @@ def run_point(cfg: DictConfig) -> float | None:
     try:
         if needs_subprocess(cfg):
             return run_in_subprocess(cfg)
-        with lock_run(Path(HydraConfig.get().runtime.output_dir)):
+        with lock_run(Path(HydraConfig.get().runtime.output_dir)), suppress(RunDiscarded):
             return _run(cfg, check)
+        return None
     except Exception as error:
         if not isinstance(error, UserError):
             _print_traceback()
@@ -129,7 +130,8 @@ def _run_checked(cfg: DictConfig) -> float | None:
     except UserError as error:
         exit_with(str(error))
     except RunInterrupted as interruption:
-        interruption.advice = describe_resume(Path(HydraConfig.get().runtime.output_dir))
+        if not isinstance(interruption, RunDiscarded):
+            interruption.advice = describe_resume(Path(HydraConfig.get().runtime.output_dir))
         raise
 
 
@@ -157,6 +159,9 @@ def _run(cfg: DictConfig, finalize: Callable[[DictConfig], DictConfig]) -> float
                     raise interruption from error
                 raise
         exit_code = 0
+    except RunDiscarded as discarded:
+        exit_code = discarded.exit_code
+        raise
     finally:
         _finish_wandb(exit_code)
     return status.value

@@ -26,6 +26,7 @@ def fit(
     loggers: Sequence[Any] = (),
     resume: Path | None = None,
     trainer: dict[str, Any] | None = None,
+    num_workers: int = 0,
     **embedding: Any,
 ) -> TextualInversion:
     """Trains on the CPU; returns the module, which has the `.trainer`."""
@@ -40,7 +41,7 @@ def fit(
         "enable_progress_bar": any(isinstance(callback, Progress) for callback in callbacks),
     }
     loop = tiny_trainer(**settings | (trainer or {}))
-    loop.fit(module, tiny_data(folder / "images", model), ckpt_path=resume, weights_only=True)
+    loop.fit(module, tiny_data(folder / "images", model, num_workers=num_workers), ckpt_path=resume, weights_only=True)
     return module
 
 

@@ -1,5 +1,6 @@
 """What happens beside the training: one file, one concern. None of it touches the training's randomness."""
 
+from tinv.training.callbacks.answer_requests import AnswerRequests as AnswerRequests
 from tinv.training.callbacks.check_learning import CheckLearning as CheckLearning
 from tinv.training.callbacks.checkpoints import Checkpoints as Checkpoints
 from tinv.training.callbacks.dvar_stopping import DVARStopping as DVARStopping

@@ -9,11 +9,18 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from tinv.errors import UserError, require_minimum
+from tinv.errors import RunDiscarded, UserError, require_minimum
 from tinv.formats import EXPORT_FORMATS, FORMATS, PIPELINE, LearnedEmbedding, get_format, write
 from tinv.inference import export_pipeline
 from tinv.runs.files import write_text
-from tinv.runs.layout import CONCEPT_TYPE, TOKEN_IDENTIFIER, concept_dir, list_step_embeddings, step_embedding_path
+from tinv.runs.layout import (
+    CONCEPT_TYPE,
+    TOKEN_IDENTIFIER,
+    concept_dir,
+    export_dir,
+    list_step_embeddings,
+    step_embedding_path,
+)
 from tinv.training.callbacks.every_n_steps import EveryNSteps
 from tinv.training.callbacks.keep_best import KeepBest
 from tinv.training.callbacks.timing import Stopwatch
@@ -83,6 +90,19 @@ class Export(Callback):
                         for path in paths:
                             path.unlink(missing_ok=True)
 
+    def export_now(self, trainer: Trainer, pl_module: Any, format_name: str) -> list[Path]:
+        """Writes the present embedding of each concept in a format, beside the result; returns the files.
+
+        Raises:
+            UserError: the format cannot hold the vectors, or the folder cannot be written.
+        """
+        format, written = get_format(format_name), list[Path]()
+        for folder, learned in self._finite_embeddings(trainer, pl_module).items():
+            format.check(learned)
+            path = format.default_path(export_dir(folder, trainer.global_step), learned)
+            written += self._write(learned, path, format.name)
+        return written
+
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes the result, also if the run was resumed from the checkpoint of its last step."""
         learned = self._write_result(trainer, pl_module)
@@ -91,8 +111,8 @@ class Export(Callback):
                 export_pipeline.write(self.run_dir / PIPELINE, learned, pl_module.model)
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Writes what a failed run has learned, if the disk allows it."""
-        if self._has_started:
+        """Writes what a failed run has learned, if the disk allows it; not if it was discarded."""
+        if self._has_started and not isinstance(exception, RunDiscarded):
             try:
                 self._write_result(trainer, pl_module)
             except UserError as error:
@@ -131,6 +151,6 @@ class Export(Callback):
             embeddings[concept_dir(self.run_dir, token.name)] = replace(learned, provenance=provenance)
         return embeddings
 
-    def _write(self, learned: LearnedEmbedding, path: Path, format: str | None = None) -> None:
+    def _write(self, learned: LearnedEmbedding, path: Path, format: str | None = None) -> list[Path]:
         with self.stopwatch("saving"):
-            write(path, learned, format)
+            return write(path, learned, format)

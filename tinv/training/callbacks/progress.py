@@ -44,7 +44,7 @@ class Progress(TQDMProgressBar):
         bar = self.train_progress_bar
         if self.is_disabled or trainer.global_step == bar.n:
             return
-        bar.n = trainer.global_step
+        bar.n, bar.total = trainer.global_step, trainer.max_steps  # a request can extend the run
         if bar.n % self.refresh_rate == 0 or bar.n == bar.total:
             bar.set_postfix(self.get_metrics(trainer, pl_module))
         tenth = 10 * bar.n // trainer.max_steps

@@ -12,11 +12,12 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tinv.errors import error_message
+from tinv.errors import RunDiscarded, error_message
 from tinv.runs.environment import get_command, get_git_state, get_versions, read_hydra_choices
 from tinv.runs.files import write_json
 from tinv.runs.layout import RUN_CARD
 from tinv.runs.reader import RunReader
+from tinv.training.callbacks.answer_requests import AnswerRequests
 from tinv.training.callbacks.embedding_stats import EmbeddingStats
 from tinv.training.callbacks.keep_best import KeepBest
 from tinv.training.callbacks.stopping_rule import StoppingRule
@@ -78,7 +79,8 @@ class RunCard(Callback):
         """Writes why the run failed."""
         if not self.card:
             return
-        self.card["status"] = "interrupted" if isinstance(exception, _INTERRUPTIONS) else "failed"
+        interrupted = "interrupted" if isinstance(exception, _INTERRUPTIONS) else "failed"
+        self.card["status"] = "discarded" if isinstance(exception, RunDiscarded) else interrupted
         self.card["reason"] = error_message(exception)
         self._write(trainer)
 
@@ -90,9 +92,11 @@ class RunCard(Callback):
         for callback in trainer.callbacks:
             if isinstance(callback, EmbeddingStats):
                 result["embedding_stats"] = callback.latest
-            elif isinstance(callback, StoppingRule | KeepBest):
+            elif isinstance(callback, StoppingRule | KeepBest | AnswerRequests):
                 result |= callback.run_card_entry
-        self.card["result"] = result
+        self.card["result"], self.card["max_steps"] = result, trainer.max_steps  # which a request can extend
+        for task in (self.card, *self.card.get("extra_concepts", [])):
+            task["images_seen"] = task["effective_batch"] * trainer.max_steps
         times = self._times(trainer)
         self.card["seconds"] = {phase: round(time.wall, 2) for phase, time in times.items()}
         self.card["cpu_seconds"] = {phase: round(time.cpu, 2) for phase, time in times.items()}
@@ -139,7 +143,6 @@ def _describe_run(trainer: Any, pl_module: Any) -> dict[str, Any]:
             "effective_batch": pace.size,
             "learning_rate": pace.scaled_lr,
             "batch_and_rate": str(pace),
-            "images_seen": pace.size * trainer.max_steps,
         }
         for token, part, pace in zip(pl_module.learned_tokens, trainer.datamodule.datamodules, paces, strict=True)
     ]
@@ -148,7 +151,6 @@ def _describe_run(trainer: Any, pl_module: Any) -> dict[str, Any]:
         **({"extra_concepts": extra_concepts} if extra_concepts else {}),
         "model": {"name": pl_module.model.name, "fingerprint": pl_module.model.fingerprint},
         "seed": pl_module.seed,
-        "max_steps": trainer.max_steps,
         "resumed_at": trainer.global_step or None,
         "precision": str(trainer.precision),
         "processes": trainer.world_size,

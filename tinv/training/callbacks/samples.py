@@ -1,11 +1,13 @@
 """Sample images of each concept during training: fixed prompts x fixed seeds, in one image file."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
+from PIL import Image
 
 from tinv.errors import UserError, require_minimum
 from tinv.models.sampling import sample_pixels, to_images
@@ -18,6 +20,15 @@ from tinv.training.callbacks.timing import Stopwatch
 
 _BLACK = 4 / 255
 """An image counts as black if its largest pixel value is below this."""
+
+
+@dataclass(frozen=True)
+class SampleSheet:
+    """Samples in one image."""
+
+    image: Image.Image
+    num_black: int
+    num_nonfinite: int
 
 
 class Samples(Callback):
@@ -78,21 +89,28 @@ class Samples(Callback):
         if not self._every.is_multiple(trainer.global_step):
             self._draw(trainer, pl_module)
 
+    def draw_sheet(
+        self, trainer: Trainer, pl_module: Any, prompts: Sequence[str], seeds: Sequence[int], **options: Any
+    ) -> SampleSheet:
+        """Returns a sheet of the present vectors; the prompts have their tokens, and `options` replace those given."""
+        repeated, columns = [prompt for prompt in prompts for _ in seeds], [*seeds] * len(prompts)
+        with self.stopwatch("sampling"), isolate_rng(), trainer.precision_plugin.forward_context():
+            vectors = pl_module.export_vectors()
+            x_BCHW = sample_pixels(pl_module.model, repeated, vectors, seeds=columns, **self.options | options)
+        is_finite_B = x_BCHW.isfinite().flatten(1).all(dim=1)
+        is_black_B = is_finite_B & (x_BCHW.flatten(1).amax(dim=1) < _BLACK)
+        finite = zip(to_images(x_BCHW), is_finite_B.tolist(), strict=True)
+        images = [image if is_finite else None for image, is_finite in finite]
+        sheet = draw_grid(images, rows=prompts, columns=[f"seed {seed}" for seed in seeds])
+        return SampleSheet(sheet, int(is_black_B.sum()), int((~is_finite_B).sum()))
+
     def _draw(self, trainer: Trainer, pl_module: Any) -> None:
         for token in pl_module.learned_tokens if trainer.is_global_zero else ():
             prompts = [prompt.replace("{}", token.placeholder_token) for prompt in self.prompts]
-            repeated, seeds = [prompt for prompt in prompts for _ in self.seeds], [*self.seeds] * len(prompts)
-            with self.stopwatch("sampling"), isolate_rng(), trainer.precision_plugin.forward_context():
-                vectors = pl_module.export_vectors()
-                x_BCHW = sample_pixels(pl_module.model, repeated, vectors, seeds=seeds, **self.options)
-            is_finite_B = x_BCHW.isfinite().flatten(1).all(dim=1)
-            is_black_B = is_finite_B & (x_BCHW.flatten(1).amax(dim=1) < _BLACK)
-            finite = zip(to_images(x_BCHW), is_finite_B.tolist(), strict=True)
-            images = [image if is_finite else None for image, is_finite in finite]
-            sheet = draw_grid(images, rows=prompts, columns=[f"seed {seed}" for seed in self.seeds])
+            sheet = self.draw_sheet(trainer, pl_module, prompts, self.seeds)
             path = samples_path(self.run_dir, trainer.global_step, token.name)
             with self.stopwatch("saving"), write_atomically(path) as temporary:
-                save_grid(sheet, temporary)
-            log_image(trainer, f"samples{token.suffix}", sheet)
-            counts = {"samples/black": is_black_B.sum().item(), "samples/nonfinite": (~is_finite_B).sum().item()}
+                save_grid(sheet.image, temporary)
+            log_image(trainer, f"samples{token.suffix}", sheet.image)
+            counts = {"samples/black": sheet.num_black, "samples/nonfinite": sheet.num_nonfinite}
             log_metrics(trainer, {f"{name}{token.suffix}": count for name, count in counts.items()})
