@@ -3,8 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tinv.data.cropped_image import crop_image
 from tinv.data.crops import bucket_crop, bucket_sizes, bucket_step, center_crop, random_crops, squash
-from tinv.data.images import crop_image
 from tinv.seeding import generator
 
 SIZES = [(1440, 1440), (1600, 900), (900, 1600), (4000, 3000), (641, 480), (37, 1000), (1000, 37), (513, 511)]

@@ -6,9 +6,10 @@ from PIL import Image, ImageDraw
 
 from tests.tiny import tiny_data, tiny_images, tiny_module, tiny_trainer
 from tinv.concept import Concept
+from tinv.data.cropped_image import crop_image
 from tinv.data.crops import center_crop
 from tinv.data.datamodule import ConceptDataModule
-from tinv.data.images import crop_image, open_image
+from tinv.data.images import open_image
 from tinv.errors import UserError
 
 CONCEPT = Concept(placeholder_token="<cat-toy>", initializer_token="toy")

@@ -3,8 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tinv.data.cropped_image import crop_image
 from tinv.data.crops import center_crop
-from tinv.data.images import MAX_PIXELS, check_background, crop_image, find_images, open_image
+from tinv.data.images import MAX_PIXELS, check_background, find_images, open_image
 from tinv.errors import UserError
 
 

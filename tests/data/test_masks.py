@@ -3,9 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tinv.data.cropped_image import crop_image
 from tinv.data.crops import bucket_crop, center_crop, random_crops
 from tinv.data.encode_latents import encode_views
-from tinv.data.images import crop_image, open_image
+from tinv.data.images import open_image
 from tinv.data.masks import check_alpha_channels, find_masks, load_mask
 from tinv.errors import UserError
 from tinv.seeding import generator

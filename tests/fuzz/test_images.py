@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 
 from tests.fuzz.conftest import CaseCounter
 from tests.limits import bounded
+from tinv.data.cropped_image import crop_image
 from tinv.data.crops import center_crop
-from tinv.data.images import IMAGE_SUFFIXES, MAX_PIXELS, crop_image, open_image
+from tinv.data.images import IMAGE_SUFFIXES, MAX_PIXELS, open_image
 from tinv.data.masks import load_mask
 from tinv.errors import UserError
 

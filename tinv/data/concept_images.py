@@ -12,9 +12,10 @@ from torch import Tensor
 from tinv.concept import Concept
 from tinv.data.captions import CaptionConfig
 from tinv.data.crop_config import CropConfig
+from tinv.data.cropped_image import CroppedImage, crop_image
 from tinv.data.dataset import EncodedImage
 from tinv.data.encode_latents import encode_views, pack_tensors, release_free_memory
-from tinv.data.images import CroppedImage, crop_image, find_images, format_names, open_image
+from tinv.data.images import find_images, format_names, open_image
 from tinv.data.masks import ALPHA, check_alpha_channels, find_masks, load_mask
 from tinv.errors import UserError
 from tinv.seeding import generator

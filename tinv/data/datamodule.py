@@ -13,6 +13,7 @@ from tinv.concept import Concept
 from tinv.data.captions import CaptionConfig, TagAugmentation
 from tinv.data.concept_images import ConceptImages
 from tinv.data.crop_config import CropConfig
+from tinv.data.cropped_image import CroppedImage
 from tinv.data.dataset import (
     EncodedImage,
     RunBatchSampler,
@@ -21,7 +22,6 @@ from tinv.data.dataset import (
     ValidationDataset,
     collate,
 )
-from tinv.data.images import CroppedImage
 from tinv.data.locate import locate_folder
 from tinv.data.masks import ALPHA
 from tinv.errors import UserError

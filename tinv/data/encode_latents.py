@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tinv.data.images import CroppedImage
+from tinv.data.cropped_image import CroppedImage
 
 
 @dataclass(frozen=True)
