@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all test-slurm stress-slurm fuzz lint format bench
+.PHONY: help setup train ui test test-all test-slurm stress-slurm fuzz lint format bench
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ $(READY): pyproject.toml constraints.txt
 
 train: setup ## learn the cat toy that comes with tinv, offline, on whatever this machine has
 	$(BIN)/python train.py +experiment=cat_toy $(ARGS)
+
+ui: setup ## open a page in the browser that shows the runs in outputs/ live and steers them
+	$(BIN)/tinv ui --open $(ARGS)
 
 test: setup ## run the quick tests: offline, on the CPU, in minutes
 	$(TESTS) -m "not slow and not gpu and not network and not slurm" $(ARGS)

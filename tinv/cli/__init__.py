@@ -22,6 +22,7 @@ from tinv.cli import (
     status,
     submit,
     tell,
+    ui,
 )
 from tinv.config.secrets import REMEDY, find_reason, hide
 from tinv.errors import UserError
@@ -38,6 +39,7 @@ COMMANDS = (
     status,
     tell,
     report,
+    ui,
     dashboard,
     prefetch,
     push,

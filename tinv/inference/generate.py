@@ -124,7 +124,7 @@ def load_model(embeddings: Sequence[LearnedEmbedding], request: GenerationReques
     Raises:
         UserError: the files name no model or several.
     """
-    return load(**model_settings(embeddings, request)).to(_select_device(request.device))
+    return load(**model_settings(embeddings, request)).to(select_device(request.device))
 
 
 def model_settings(embeddings: Sequence[LearnedEmbedding], request: GenerationRequest) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def prompt_slug(prompt: str) -> str:
     return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:80] or "image"
 
 
-def _select_device(name: str | None) -> torch.device:
+def select_device(name: str | None) -> torch.device:
     """Returns the named device, or the fastest one."""
     if name is None:
         available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -6,6 +6,7 @@ allows only its own script, by hash, and no requests.
 
 import os
 from base64 import b64encode
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,30 @@ SCRIPTS = "dom scale color highlight tooltip line_chart curves effects parallel 
 
 def render(template: str, **context: Any) -> str:
     """Returns the page of a template in assets/, with the variables of the context; `data` is for the scripts."""
-    style = _read_asset("style.css")
-    script = "(() => {\n'use strict';\n" + "\n".join(_read_asset(f"{name}.js") for name in SCRIPTS) + "\n})();"
+    style, script = read_assets("style.css"), bundle_scripts(SCRIPTS)
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_csp_hash(style)}'; script-src '{_csp_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    loader = FileSystemLoader(ASSETS)
+    page = make_engine(ASSETS).get_template(template)
+    return page.render(style=Markup(style), script=Markup(script), policy=policy, version=__version__, **context)
+
+
+def make_engine(*folders: Path) -> Environment:
+    """Returns an engine for the templates in folders, which escapes what it inserts and refuses missing variables."""
+    loader = FileSystemLoader(folders)
     engine = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     engine.filters |= {"format_duration": format_duration, "format_number": format_number}
     engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    page = engine.get_template(template)
-    return page.render(style=Markup(style), script=Markup(script), policy=policy, version=__version__, **context)
+    return engine
+
+
+def bundle_scripts(names: Iterable[str], *, folders: Sequence[Path] = (ASSETS,)) -> str:
+    """Returns one script with modules of the folders, in which each sees those before it, and no other script does."""
+    modules = read_assets(*(f"{name}.js" for name in names), folders=folders)
+    return f"(() => {{\n'use strict';\n{modules}\n}})();"
 
 
 def format_number(value: float | None) -> str:
@@ -54,9 +65,11 @@ def link(target: Path, output: Path) -> str:
     return quote(f"./{Path(relative).as_posix()}")
 
 
-def _read_asset(name: str) -> str:
-    text = (ASSETS / name).read_text(encoding="utf-8")
-    assert "</s" not in text.lower(), f"{name} would end its own tag"
+def read_assets(*names: str, folders: Sequence[Path] = (ASSETS,)) -> str:
+    """Returns the text of files, each from the first of the folders that has it."""
+    paths = [next(path for folder in folders if (path := folder / name).is_file()) for name in names]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    assert "</s" not in text.lower(), f"one of {', '.join(names)} would end its own tag"
     return text
 
 

@@ -1,5 +1,6 @@
 """The page of a run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tinv.report.downsample import curve_data
 from tinv.report.page import link, render
 from tinv.report.thumbnails import requested_thumbnails, training_thumbnails
 from tinv.runs.layout import HYDRA_CONFIG, LOG
-from tinv.runs.reader import RunReader
+from tinv.runs.reader import Curve, RunReader
 
 MAX_NUMBERS = 60_000
 """Of all curves together."""
@@ -40,8 +41,8 @@ def run_page(run: RunReader, *, output: Path, as_of: str) -> str:
         run=run,
         status=status.status if status else str(run.card.get("status", "running")),
         reason=hide((status and status.reason) or str(run.card.get("reason", ""))),
-        facts=_facts(run),
-        embedding_stats=_embedding_stats(run),
+        facts=list_facts(run),
+        embedding_stats=embedding_stats(run),
         training_images=training_thumbnails(run.folder),
         sheet=sheet,
         requested_samples=requested_thumbnails(run),
@@ -66,16 +67,22 @@ def _steps(run: RunReader, sheet: ContactSheet) -> list[dict[str, Any]]:
 
 
 def _charts(run: RunReader) -> dict[str, list[dict[str, Any]]]:
-    """Returns the curves of each chart; those of single concepts (`val/loss/robot`) are beside their mean.
+    """Returns the curves of each chart."""
+    names = group_charts(run.curves)
+    max_length = max(40, min(MAX_CURVE, MAX_NUMBERS // max(1, sum(map(len, names.values())))))
+    return {title: [curve_data(name, run.curves[name], max_length) for name in group] for title, group in names.items()}
+
+
+def group_charts(curves: Mapping[str, Curve]) -> dict[str, list[str]]:
+    """Returns the names of the metrics in each chart; those of one concept (`val/loss/robot`) are beside their mean.
 
     Leaves out metrics that were always 0, such as the number of black samples.
     """
     names: dict[str, list[str]] = {}
-    for name in sorted(run.curves, key=_chart_order):
-        if len(run.curves[name]) > 1 and any(value for _, value in run.curves[name]):
+    for name in sorted(curves, key=_chart_order):
+        if len(curves[name]) > 1 and any(value for _, value in curves[name]):
             names.setdefault(next((title for title, base in _CHARTS if _is_of(name, base)), name), []).append(name)
-    max_length = max(40, min(MAX_CURVE, MAX_NUMBERS // max(1, sum(map(len, names.values())))))
-    return {title: [curve_data(name, run.curves[name], max_length) for name in group] for title, group in names.items()}
+    return names
 
 
 def _chart_order(name: str) -> int:
@@ -86,7 +93,7 @@ def _is_of(name: str, base: str) -> bool:
     return name == base or name.startswith(f"{base}/")
 
 
-def _facts(run: RunReader) -> dict[str, str]:
+def list_facts(run: RunReader) -> dict[str, str]:
     """Returns the main settings of the run, from run.json."""
     card, concepts = run.card, run.concepts
     vectors = [item for concept in concepts for item in _items(concept.get("num_vectors"))]
@@ -106,7 +113,7 @@ def _facts(run: RunReader) -> dict[str, str]:
     return {name: hide(str(value)) for name, value in facts.items() if value not in (None, "")}
 
 
-def _embedding_stats(run: RunReader) -> list[dict[str, Any]]:
+def embedding_stats(run: RunReader) -> list[dict[str, Any]]:
     """Returns the nearest tokens and the last statistics of each concept."""
     stats = []
     for name, nearest in _items(run.card_section("result").get("embedding_stats")):

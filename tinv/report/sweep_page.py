@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,35 +28,41 @@ _STATUSES = ("done", "pruned", "discarded", "running", "waiting", "interrupted",
 
 def sweep_page(sweep: SweepReader, *, output: Path, as_of: str) -> str:
     """Returns the HTML page of a sweep; `output` is its path, for relative links, and `as_of` the time of reading."""
+    links = {point.number: link(point.run.folder, output) for point in sweep.points}
+    return render("sweep.html", as_of=as_of, **sweep_context(sweep, links))
+
+
+def sweep_context(sweep: SweepReader, links: Mapping[int, str]) -> dict[str, Any]:
+    """Returns the variables of the template; `links` are the addresses of the points."""
     points, best = sweep.points, find_best(sweep)
     keys = list(dict.fromkeys(key for point in points for key in point.swept))
     sheet = make_contact_sheet([SheetSource(p.number, p.run.samples, p.run.placeholder_tokens) for p in points])
     counts = Counter(point.state.status for point in points)
-    return render(
-        "sweep.html",
-        title=sweep.folder.resolve().parent.name,
-        folder=str(sweep.folder),
-        as_of=as_of,
-        sweep=sweep,
-        keys=keys,
-        best=best,
-        names=shorten_keys(keys),
-        counts={status: counts[status] for status in (*_STATUSES, *(counts.keys() - set(_STATUSES))) if counts[status]},
-        scores=list(dict.fromkeys(name for point in points for name in point.run.scores)),
-        links={point.number: link(point.run.folder, output) for point in points},
-        labels={point.number: format_swept(point.swept) for point in points},
-        failures=_failures(points),
-        sheet=sheet,
-        command=sweep_command(sweep),
-        report=shlex.join(["tinv", "report", str(best.run.folder)]) if best else "",
-        generate=generate_command(best.run) if best else "",
-        settings={
+    return {
+        "title": sweep.folder.resolve().parent.name,
+        "folder": str(sweep.folder),
+        "sweep": sweep,
+        "keys": keys,
+        "best": best,
+        "names": shorten_keys(keys),
+        "counts": {
+            status: counts[status] for status in (*_STATUSES, *(counts.keys() - set(_STATUSES))) if counts[status]
+        },
+        "scores": list(dict.fromkeys(name for point in points for name in point.run.scores)),
+        "links": links,
+        "labels": {point.number: format_swept(point.swept) for point in points},
+        "failures": _failures(points),
+        "sheet": sheet,
+        "command": sweep_command(sweep),
+        "report": shlex.join(["tinv", "report", str(best.run.folder)]) if best else "",
+        "generate": generate_command(best.run) if best else "",
+        "settings": {
             str(name): hide(format_number(value) if isinstance(value, float) else str(value))
             for name, value in sweep.settings.items()
             if name not in keys
         },
-        format_value=format_value,
-        data={
+        "format_value": format_value,
+        "data": {
             "kind": "sweep",
             "monitor": sweep.monitor,
             "direction": find_direction(sweep),
@@ -66,7 +72,7 @@ def sweep_page(sweep: SweepReader, *, output: Path, as_of: str) -> str:
             "frames": sheet.frames,
             "steps": sheet.steps,
         },
-    )
+    }
 
 
 def _failures(points: Sequence[SweepPointReader]) -> list[dict[str, Any]]:

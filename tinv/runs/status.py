@@ -1,6 +1,6 @@
 """The contents of status.json and progress.json: the state of a run, and how far it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -54,3 +54,7 @@ class Progress:
     seconds_left: float | None
     loss: float | None
     written_at: str
+    timeline: list[list[float]] = field(default_factory=list)
+    """Pairs of a step and the seconds of training before it, in all sessions."""
+    memory_gb: dict[str, float] = field(default_factory=dict)
+    """Memory of the `process`, and the largest so far of its tensors on a `gpu`, in units of 1e9 bytes."""

@@ -102,12 +102,17 @@ def progress_records(runs: list[RunProgress]) -> list[dict[str, Any]]:
             "name": run.name,
             "swept": dict(run.swept),
             **vars(run.status),
-            **(vars(run.progress) if run.progress else {}),
+            **_flat_progress(run.progress),
             "is_silent": run.is_silent,
             "problems": list(run.problems),
         }
         for run in runs
     ]
+
+
+def _flat_progress(progress: Progress | None) -> dict[str, Any]:
+    values = vars(progress) if progress else {}
+    return {name: value for name, value in values.items() if name not in ("timeline", "memory_gb")}
 
 
 def _run_progress(run: RunReader, name: str, swept: Mapping[str, str]) -> RunProgress:

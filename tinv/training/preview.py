@@ -125,14 +125,14 @@ def _draw_row(row: _Row, *, columns: int, font: ImageFont.FreeTypeFont) -> Image
     draw.text((_GAP, _LINE_HEIGHT // 2), row.title, font=font, fill=_TEXT)
     for column, (example, lines) in enumerate(zip(row.examples, captions, strict=True)):
         left, top = _GAP + column * (CELL + _GAP), 2 * _LINE_HEIGHT
-        image.paste(_overlay_mask(example), (left, top))
+        image.paste(overlay_mask(example), (left, top))
         draw.text((left, top + cell_height), row.file_names[example.index], font=font, fill=_LIGHT_TEXT)
         for i, line in enumerate(lines, start=1):
             draw.text((left, top + cell_height + i * _LINE_HEIGHT), line, font=font, fill=_TEXT)
     return image
 
 
-def _overlay_mask(example: TrainingExample) -> Image.Image:
+def overlay_mask(example: TrainingExample) -> Image.Image:
     """Returns the image, tinted where the mask lowers the loss."""
     pixels_3HW = example.moments / 2 + 0.5
     if example.mask is not None:

@@ -1,6 +1,6 @@
 // Buttons that copy commands.
-for (const button of findAll('[data-copy]')) {
-  if (!navigator.clipboard) continue;
+function enableCopy(button) {
+  if (!navigator.clipboard) return;
   button.hidden = false;
   button.addEventListener('click', async () => {
     await navigator.clipboard.writeText(find('pre', button.parentNode).textContent);
@@ -8,3 +8,5 @@ for (const button of findAll('[data-copy]')) {
     setTimeout(() => { button.textContent = 'Copy'; }, 1500);
   });
 }
+
+findAll('[data-copy]').forEach(enableCopy);

@@ -1,5 +1,6 @@
-// Curves over steps. A series has key, name, x, y, color.
+// Curves over steps, or over another axis. A series has key, name, x, y, color.
 const MARGIN = { right: 30, top: 12, bottom: 38 };
+const STEPS = { name: 'step', describe: (step) => `step ${step}` };
 
 function smoothed(values, weight) {
   if (!weight) return values;
@@ -15,7 +16,7 @@ function lineChart(chart, { title, onHover = () => {} }) {
   let drawn = [];
   let scales = null;
 
-  function paint(series, { log = false, smoothing = 0 } = {}) {
+  function paint(series, { log = false, smoothing = 0, axis = STEPS } = {}) {
     const width = chart.clientWidth;
     const height = Number(chart.dataset.height);
     drawn = series.map((curve) => ({ ...curve, raw: curve.y, y: smoothed(curve.y, smoothing) }));
@@ -28,8 +29,8 @@ function lineChart(chart, { title, onHover = () => {} }) {
       chart.prepend(make('p', { class: 'note nothing' }, log ? 'No values above zero.' : 'No values.'));
       return;
     }
-    scales = scalesFor(xs, ys, width, height, log);
-    const name = `${title()}: ${drawn.length} ${drawn.length === 1 ? 'curve' : 'curves'}, steps ${extent(xs).join(' to ')}, from ${extent(ys).map(formatNumber).join(' to ')}`;
+    scales = { ...scalesFor(xs, ys, width, height, log), axis };
+    const name = `${title()}: ${drawn.length} ${drawn.length === 1 ? 'curve' : 'curves'}, ${axis.name} ${extent(xs).map(formatNumber).join(' to ')}, from ${extent(ys).map(formatNumber).join(' to ')}`;
     const svg = draw('svg', { viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-label': name });
     svg.append(grid(scales, width, height), ...drawn.flatMap((curve) => curveMarks(curve, smoothing)));
     if (drawn.length <= 12) svg.append(...endLabels(height));
@@ -73,7 +74,7 @@ function lineChart(chart, { title, onHover = () => {} }) {
     if (!nearest || nearest.away > 60) return leave();
     const { curve, i } = nearest;
     onHover(curve.key);
-    tip.show(scales.x.at(curve.x[i]), scales.y.at(curve.y[i]), [curve.name, `step ${curve.x[i]}: ${formatNumber(curve.raw[i])}`, ...(curve.detail ? [curve.detail] : [])]);
+    tip.show(scales.x.at(curve.x[i]), scales.y.at(curve.y[i]), [curve.name, `${scales.axis.describe(curve.x[i])}: ${formatNumber(curve.raw[i])}`, ...(curve.detail ? [curve.detail] : [])]);
   }
 
   function leave() {
@@ -108,7 +109,7 @@ function grid(scales, width, height) {
   for (const [i, value] of xTicks.entries()) {
     group.append(draw('text', { x: scales.x.at(value), y: height - MARGIN.bottom + 20, 'text-anchor': 'middle' }, xLabels[i]));
   }
-  group.append(draw('text', { x: width - MARGIN.right, y: height - 2, 'text-anchor': 'end', class: 'axis' }, 'step'));
+  group.append(draw('text', { x: width - MARGIN.right, y: height - 2, 'text-anchor': 'end', class: 'axis' }, scales.axis.name));
   return group;
 }
 
