@@ -1,6 +1,8 @@
 """Models of the published layouts, saved and loaded once; tests must not change them."""
 
+import copy
 import shutil
+from functools import cache
 
 import pytest
 
@@ -16,12 +18,21 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def folders_of_families(tmp_path_factory):
-    """The pipeline folder of each family without a U-Net, saved as published."""
-    from tests.models.published_transformers import TRANSFORMERS, published_transformer  # takes seconds
+def folder_of_family(tmp_path_factory):
+    """folder_of_family("chroma") -> the pipeline folder of a family without a U-Net, saved as published."""
+    from tests.models.published_transformers import published_transformer  # takes seconds
 
     root = tmp_path_factory.mktemp("families")
-    return {name: save(published_transformer(name), root / name) for name in TRANSFORMERS}
+    return cache(lambda name: save(published_transformer(name), root / name))
+
+
+@pytest.fixture(scope="session")
+def model_of_family(folder_of_family):
+    """model_of_family("chroma") -> the model, loaded by tinv.
+
+    It is a copy, because the alignment of memory-mapped weights can change the last bits.
+    """
+    return cache(lambda name: copy.deepcopy(load(str(folder_of_family(name)))))
 
 
 @pytest.fixture(scope="session")

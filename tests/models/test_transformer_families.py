@@ -31,23 +31,14 @@ FAST = {"num_inference_steps": 3, "guidance_scale": 2.0}
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def models(folders_of_families):
-    """The model of each family, loaded by tinv.
-
-    They are copies, because the alignment of memory-mapped weights can change the last bits.
-    """
-    return {name: copy.deepcopy(load(str(folder))) for name, folder in folders_of_families.items()}
-
-
 @pytest.fixture(params=TRANSFORMERS)
 def name(request):
     return request.param
 
 
 @pytest.fixture
-def model(models, name):
-    return models[name]
+def model(model_of_family, name):
+    return model_of_family(name)
 
 
 def components_of(pipeline, name):
@@ -212,7 +203,7 @@ def test_a_token_is_learned_with_other_vectors_for_each_timestep(model, name, tm
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in TRANSFORMERS], indirect=True)
-def test_a_run_of_two_concepts_resumes_and_its_embedding_draws(compose_local, folders_of_families, name, tmp_path):
+def test_a_run_of_two_concepts_resumes_and_its_embedding_draws(compose_local, folder_of_family, name, tmp_path):
     concept = "+extra_concept@extra_concepts.pot=object extra_concepts.pot.concept.placeholder_token='<pot>'"
     overrides = [
         *concept.split(),
@@ -223,8 +214,8 @@ def test_a_run_of_two_concepts_resumes_and_its_embedding_draws(compose_local, fo
         "trainer.accumulate_grad_batches=2",
         "callbacks.checkpoints.every_n_steps=1",
     ]
-    assert train(compose_local(folders_of_families[name], *overrides)) < 100
-    cfg = compose_local(folders_of_families[name], *overrides, "trainer.max_steps=3", "resume=latest")
+    assert train(compose_local(folder_of_family(name), *overrides)) < 100
+    cfg = compose_local(folder_of_family(name), *overrides, "trainer.max_steps=3", "resume=latest")
     train(cfg)
     for learned in formats.read_all(tmp_path):
         assert {role: vectors_KD.shape[1] for role, vectors_KD in learned.vectors.items()} == TRANSFORMERS[name].widths
@@ -235,6 +226,10 @@ def test_a_run_of_two_concepts_resumes_and_its_embedding_draws(compose_local, fo
     command = f"generate --embedding {tmp_path} --out {tmp_path / 'drawn'} --num-inference-steps 2 --device cpu"
     assert main([*command.split(), "a {cat-toy} and a {pot}"]) == 0
     assert len(list((tmp_path / "drawn").glob("*.png"))) == 1
+    assert len(list(tmp_path.glob("concepts/*/samples/*.png"))) > 2
+    assert main(["report", str(tmp_path)]) == 0
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "cat-toy" in report and "data:image" in report
 
 
 def test_one_encoder_can_learn_alone(model, name, tmp_path):
@@ -249,10 +244,10 @@ def test_one_encoder_can_learn_alone(model, name, tmp_path):
         check_fit([LearnedEmbedding("<cat-toy>", {"clip_h": torch.zeros(1, 1024)})], model)
 
 
-def test_a_preflight_names_what_a_transformer_does_not_support(compose_local, folders_of_families, name):
+def test_a_preflight_names_what_a_transformer_does_not_support(compose_local, folder_of_family, name):
     settings = ["timestep_sampler=logsnr", "regularizer=context", "embedding=per_layer", "model.attention=xformers"]
     with pytest.raises(ConfigError) as error:
-        preflight(compose_local(folders_of_families[name], *settings))
+        preflight(compose_local(folder_of_family(name), *settings))
     of_flows = ["timestep_sampler=logsnr"] if TRANSFORMERS[name].prediction_type == "flow" else []
     assert [problem.partition(":")[0] for problem in error.value.problems] == [
         *of_flows,
@@ -262,9 +257,9 @@ def test_a_preflight_names_what_a_transformer_does_not_support(compose_local, fo
     ]
 
 
-def test_a_tokenizer_may_read_fewer_tokens_than_the_family(folders_of_families, name):
+def test_a_tokenizer_may_read_fewer_tokens_than_the_family(folder_of_family, name):
     """That of the toybox's flow model reads 64."""
-    model = load(str(folders_of_families[name]))
+    model = load(str(folder_of_family(name)))
     tokenizer = list(model.tokenizers.values())[-1]
     length = model.encode_text(["a " * 600], {}).hidden.shape[1]
     limit = model.family.sequence_length(tokenizer)

@@ -178,8 +178,8 @@ def test_latents_with_another_number_of_channels_are_refused(folders, other, tmp
 
 
 @pytest.mark.parametrize("name", ["flux1_dev", "flux2_klein_base_4b", "sana_1600m", "qwen_image"])
-def test_a_vae_has_the_class_of_the_familys_own(folders_of_families, folders, name, tmp_path):
-    folder = folders_of_families[name]
+def test_a_vae_has_the_class_of_the_familys_own(folder_of_family, folders, name, tmp_path):
+    folder = folder_of_family(name)
     other = copy.deepcopy(load(str(folder)).vae)
     with torch.no_grad():
         for parameter in other.parameters():
