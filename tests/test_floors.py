@@ -42,7 +42,7 @@ LIBRARIES = {  # library -> the rooms that may import it
         "training",
         "ui",
     },
-    "diffusers": {"models", "silence", "toybox"},
+    "diffusers": {"diffusion", "models", "silence", "toybox"},
     "transformers": {"evaluation", "models", "silence", "toybox"},
     "lightning": {"data", "training"},
     "huggingface_hub": {"hub", "publish"},

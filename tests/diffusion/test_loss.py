@@ -1,6 +1,8 @@
 import pytest
 import torch
+from diffusers.training_utils import compute_loss_weighting_for_sd3
 
+from tinv.diffusion.flow import FlowProcess
 from tinv.diffusion.loss import DiffusionLoss
 from tinv.diffusion.process import DDPMProcess
 from tinv.errors import UserError
@@ -54,9 +56,21 @@ def test_an_error_of_the_image_costs_the_same_with_epsilon_and_v(settings):
         assert costs[0] == pytest.approx(costs[1], rel=1e-4)
 
 
+@pytest.mark.parametrize("scheme", ["sigma_sqrt", "cosmap"])
+def test_weightings_of_flow_models_are_those_of_diffusers(scheme):
+    t = torch.tensor([3.0, 250.0, 999.5])
+    flow = FlowProcess(lambda size: 3.0)
+    expected = compute_loss_weighting_for_sd3(scheme, t / 1000)
+    torch.testing.assert_close(loss_of(TARGET + 1, flow, t, weighting_scheme=scheme), expected)
+    assert loss_of(TARGET + 1, flow, torch.zeros(3), weighting_scheme=scheme).isfinite().all()
+    with pytest.raises(UserError, match=f"weighting_scheme={scheme}: is for flow-matching models, but .* epsilon"):
+        DiffusionLoss(weighting_scheme=scheme).check(EPSILON)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"weighting_scheme": "cosmap", "snr_power": 0.5}, r"weighting_scheme=cosmap: loss\.snr_gamma=None and"),
         ({"snr_gamma": 5.0, "snr_power": 0.5}, r"snr_gamma=5\.0, loss\.snr_power=0\.5: both weight the same"),
         ({"snr_power": 2}, r"loss\.snr_power=2: must be between 0 \(off\) and 1"),
         ({"snr_gamma": 0.0}, r"loss\.snr_gamma=0\.0: must be above 0"),

@@ -245,12 +245,18 @@ def test_one_encoder_can_learn_alone(model, name, tmp_path):
 
 
 def test_a_preflight_names_what_a_transformer_does_not_support(compose_local, folder_of_family, name):
-    settings = ["timestep_sampler=logsnr", "regularizer=context", "embedding=per_layer", "model.attention=xformers"]
+    settings = [
+        "loss=cosmap",
+        "timestep_sampler=logsnr",
+        "regularizer=context",
+        "embedding=per_layer",
+        "model.attention=xformers",
+    ]
     with pytest.raises(ConfigError) as error:
         preflight(compose_local(folder_of_family(name), *settings))
-    of_flows = ["timestep_sampler=logsnr"] if TRANSFORMERS[name].prediction_type == "flow" else []
+    is_flow = TRANSFORMERS[name].prediction_type == "flow"
     assert [problem.partition(":")[0] for problem in error.value.problems] == [
-        *of_flows,
+        "timestep_sampler=logsnr" if is_flow else "loss.weighting_scheme=cosmap",
         "model.attention=xformers",
         "embedding.per_layer=true is for Stable Diffusion 1 and 2",
         "regularizer=context",

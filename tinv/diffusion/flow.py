@@ -66,5 +66,18 @@ class FlowProcess:
         s_B = self._share(t_B)
         return (1 - s_B) ** (2 - 2 * power) * s_B ** (2 * power)
 
+    def sd3_weights(self, t_B: Tensor, weighting_scheme: str) -> Tensor:
+        """Returns the loss weights [B] of diffusers' training scripts (Esser et al. 2024, sections 2 and 3.1).
+
+        `sigma_sqrt` is s^-2, which favors clean timesteps; `cosmap` is 2 / (pi (1 - 2 s + 2 s^2)), which favors those
+        in the middle. s is 1 / T at least, as in the scheduler.
+        """
+        from diffusers.training_utils import compute_loss_weighting_for_sd3  # takes seconds
+
+        weights_B: Tensor = compute_loss_weighting_for_sd3(
+            weighting_scheme, self._share(t_B).clamp(min=1 / self.num_timesteps)
+        )
+        return weights_B
+
     def _share(self, t_B: Tensor) -> Tensor:
         return t_B.float() / self.num_timesteps

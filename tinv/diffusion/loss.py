@@ -4,9 +4,11 @@ B batch, C latent channels, H W latent height and width.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
+from tinv.diffusion.flow import FlowProcess
 from tinv.diffusion.process import NoiseProcess
 from tinv.errors import UserError
 
@@ -20,6 +22,9 @@ class DiffusionLoss:
     snr_power: float = 0.0
     """Weights each timestep by snr ** -snr_power, which favors noisy timesteps, where shape and color are decided: 0.5
     is debiased estimation, 0 turns it off."""
+    weighting_scheme: Literal["sigma_sqrt", "cosmap"] | None = None
+    """Weighting of diffusers' scripts for flow-matching models, `--weighting_scheme`; None turns it off. Their
+    `logit_normal` and `mode` are timestep samplers."""
 
     def __post_init__(self) -> None:
         if self.snr_gamma is not None and self.snr_gamma <= 0:
@@ -31,11 +36,28 @@ class DiffusionLoss:
                 f"loss.snr_gamma={self.snr_gamma}, loss.snr_power={self.snr_power}: both weight the same "
                 f"timesteps. Set loss.snr_gamma=null or loss.snr_power=0."
             )
+        if self.weighting_scheme and (self.snr_gamma is not None or self.snr_power):
+            raise UserError(
+                f"loss.weighting_scheme={self.weighting_scheme}: loss.snr_gamma={self.snr_gamma} and "
+                f"loss.snr_power={self.snr_power} weight the same timesteps. Set loss.snr_gamma=null loss.snr_power=0."
+            )
 
     @property
     def unweighted(self) -> "DiffusionLoss":
         """The published loss, which compares runs with different losses."""
         return DiffusionLoss()
+
+    def check(self, process: NoiseProcess) -> None:
+        """Refuse a weighting that is for other models.
+
+        Raises:
+            UserError: the weighting is for flow-matching models, and this is none.
+        """
+        if self.weighting_scheme and not isinstance(process, FlowProcess):
+            raise UserError(
+                f"loss.weighting_scheme={self.weighting_scheme}: is for flow-matching models, but this one predicts "
+                f"{process.prediction_type}. Set loss=min_snr or loss=debiased."
+            )
 
     def __call__(
         self,
@@ -63,5 +85,8 @@ class DiffusionLoss:
             loss_B = loss_B * process.min_snr_weights(t_B, self.snr_gamma)
         if self.snr_power:
             loss_B = loss_B * process.snr_power_weights(t_B, self.snr_power)
+        if self.weighting_scheme:
+            assert isinstance(process, FlowProcess)
+            loss_B = loss_B * process.sd3_weights(t_B, self.weighting_scheme)
         assert loss_B.shape == (len(t_B),), f"expected one loss per sample, got {tuple(loss_B.shape)}"
         return loss_B

@@ -95,6 +95,7 @@ class TextualInversion(LightningModule):
         )
         self.last_finite_step = None
         self._has_parts = has_parts(_union(token.embedding.vectors() for token in self.learned_tokens))
+        loss.check(model.noise_process)
         self._weights_T = timestep_sampler.weights(model.noise_process)
         self._optimizer: Optimizer | None = None
         self._merger = MicroBatchMerger(None if merge_batches else 1)

@@ -46,7 +46,9 @@ def preflight(cfg: DictConfig) -> list[ConceptTask]:
     num_vectors = {b.concept.placeholder_token: b.embedding.num_vectors for b in builders if b.concept and b.embedding}
     regularizer = problems.attempt(lambda: build(cfg.regularizer))
     timestep_sampler = problems.attempt(lambda: build(cfg.timestep_sampler))
+    loss = problems.attempt(lambda: build(cfg.loss))
     if description:
+        problems.attempt(lambda: loss and loss.check(description.noise_process))
         problems.attempt(lambda: timestep_sampler and timestep_sampler.weights(description.noise_process))
         problems.attempt(lambda: check_attention(cfg.model.get("attention"), has_unet=description.family.has_unet))
     for builder in builders:
