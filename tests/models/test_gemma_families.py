@@ -1,14 +1,18 @@
 """Sana and Lumina Image 2.0: their instructions before captions, and Gemma's tokens."""
 
+import copy
+
 import pytest
 import torch
 
 from tests.models.published import save
-from tests.models.published_transformers import gemma_tokenizer, published_transformer
+from tests.models.published_transformers import GEMMA_WIDTH, gemma_tokenizer, published_transformer
 from tests.tiny import CAT
 from tinv.embeddings.checks import initializer_ids
-from tinv.models import load
+from tinv.models import LatentDiffusion, load
 from tinv.models.lumina2 import SYSTEM_PROMPT
+from tinv.models.sampling import generate_images
+from tinv.models.sana import SANA
 
 
 @pytest.fixture(scope="module", params=["sana_1600m", "lumina2"])
@@ -44,3 +48,17 @@ def test_the_initializer_is_the_token_inside_a_caption():
     ids = initializer_ids(CAT, tokenizer, num_vectors=1, init="word")
     assert tokenizer.convert_ids_to_tokens(ids) == ["▁toy"]
     assert ids[0] in tokenizer("a photo of a toy").input_ids
+
+
+def test_stages_follow_the_scaled_timestep_of_sana():
+    """That of Sana-Sprint is 0.001: then the transformer gets timesteps from 0 to 1."""
+    components = copy.deepcopy(published_transformer("sana_1600m").components)
+    components["transformer"].register_to_config(timestep_scale=0.001)
+    model = LatentDiffusion(SANA, components, name="scaled")
+    assert model.timestep_range == (0, 1)
+    vectors = {f"gemma/stage.{stage}": torch.zeros(1, GEMMA_WIDTH) for stage in (0, 1)}
+    images = []
+    for changed in (None, *vectors):
+        token = {"<cat-toy>": {name: vector + 3 * (name == changed) for name, vector in vectors.items()}}
+        images += generate_images(model, ["a <cat-toy>"], token, seeds=[5], num_inference_steps=4, guidance_scale=2.0)
+    assert len({image.tobytes() for image in images}) == 3

@@ -107,6 +107,12 @@ class LatentDiffusion(nn.Module):
         return self.family.resolution(self.denoiser.config, self.vae.config)
 
     @property
+    def timestep_range(self) -> tuple[float, float]:
+        """The denoiser's argument `timestep` for latents without noise, and for pure noise."""
+        scale = self.denoiser.config.get("timestep_scale", 1.0)  # of Sana
+        return scale * self.family.first_timestep, scale * self.family.last_timestep
+
+    @property
     def noise_process(self) -> NoiseProcess:
         """The noise process on the denoiser's device. It is no buffer, so it stays float32 in every precision."""
         self._process = self._process.to(self.denoiser.device)

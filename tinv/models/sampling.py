@@ -86,8 +86,7 @@ def sample_pixels(
             negative = encode(negative_prompts[part], is_negative=True)
         elif not model.is_guidance_distilled:
             negative = _zeros_like(positive)
-        timesteps = model.family.first_timestep, model.family.last_timestep
-        with route_by_timestep(model.denoiser, layout.stages, *timesteps) if layout else nullcontext():
+        with route_by_timestep(model.denoiser, layout.stages, *model.timestep_range) if layout else nullcontext():
             latents = pipeline(
                 **model.family.sampling_arguments(model, positive, negative, guidance_scale),
                 **model.family.call_options,
