@@ -117,3 +117,22 @@ def test_the_command_works_from_a_shell(tmp_path):
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "new.safetensors\n", "")
     assert torch.equal(read(tmp_path / "new.safetensors").vectors["clip_l"], L)
+
+
+@pytest.mark.parametrize(
+    ("to", "vectors", "messages"),
+    [
+        ("comfy", {"qwen3": 2560}, ["ComfyUI loads no embeddings for Z-Image: it reads <cat-toy> as ordinary words"]),
+        ("comfy", {"qwen2_5_vl": 3584}, ["ComfyUI loads no embeddings for Qwen-Image"]),
+        ("comfy", {"clip_l": 768, "clip_g": 1280, "t5": 4096}, ["some text encoders of SD 3.5 only"]),
+        ("comfy", {"t5": 4096}, []),
+        ("onetrainer", {"gemma": 2304}, ["OneTrainer loads no embeddings for Lumina2"]),
+        ("diffusers", {"qwen2_5_vl": 3584}, []),
+    ],
+)
+def test_a_program_that_ignores_the_file_is_named(tmp_path, run, to, vectors, messages):
+    learned = LearnedEmbedding("<cat-toy>", {role: torch.randn(1, width) for role, width in vectors.items()})
+    file = tmp_path / "learned_embeds.safetensors"
+    formats.write(file, learned)
+    code, _, error = run(file, tmp_path / "out", "--to", to)
+    assert code == 0 and all(message in error for message in messages) and bool(messages) == bool(error.strip())

@@ -1,5 +1,6 @@
 """Converts embedding files into those of other programs, or into a whole pipeline."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,15 @@ from tinv.errors import UserError
 from tinv.formats import PIPELINE, LearnedEmbedding, get_format
 from tinv.formats.diffusers import split_files
 from tinv.formats.format import Format
+from tinv.formats.learned_embedding import widths
 from tinv.formats.negative import split_negative
+from tinv.formats.programs import IN_PART, NO, who_loads
+from tinv.formats.text_encoders import find_models
 from tinv.formats.writable_token import check_writable_token
 from tinv.token_parts import MEAN, describe_parts, parts, select_part
+
+_PROGRAMS = {"comfy": "ComfyUI", "onetrainer": "OneTrainer"}
+"""The programs of the formats that are for one program."""
 
 
 def convert(
@@ -65,7 +72,34 @@ def convert(
     for path in files:
         if path.exists() or files.count(path) > 1:
             raise UserError(f"OUT={path}: the file exists already; name another file or folder")
+    for embedding in embeddings:
+        _warn_of_missing_loaders(embedding, target)
     return [file for path, embedding in zip(paths, embeddings, strict=True) for file in target.save(path, embedding)]
+
+
+def _warn_of_missing_loaders(embedding: LearnedEmbedding, target: Format) -> None:
+    """Names the models for which the format's program does not load the file, or only a part of it."""
+    program = _PROGRAMS.get(target.name)
+    if program is None:
+        return
+    vectors = widths(embedding)
+    models = find_models(vectors, has_guessed_encoders=embedding.has_guessed_encoders)
+    answers = {
+        model.title: who_loads(target.name, model)[program] for model in models if len(model.widths) == len(vectors)
+    }
+    ignored, partly = ([title for title, how in answers.items() if how == word] for word in (NO, IN_PART))
+    if ignored:
+        warnings.warn(
+            f"{program} loads no embeddings for {', '.join(ignored)}: it reads {embedding.placeholder_token} as "
+            f"ordinary words. Use tinv.load_embedding(pipe, file) with diffusers",
+            stacklevel=3,
+        )
+    if partly:
+        warnings.warn(
+            f"{program} loads the vectors of some text encoders of {', '.join(partly)} only. Use "
+            f"tinv.load_embedding(pipe, file) with diffusers",
+            stacklevel=3,
+        )
 
 
 def _select_part(embedding: LearnedEmbedding, part: str | None) -> LearnedEmbedding:
