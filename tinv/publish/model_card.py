@@ -11,7 +11,7 @@ from tinv.formats.learned_embedding import LearnedEmbedding
 from tinv.formats.negative import negative_token
 from tinv.hub.licenses import find_license
 from tinv.publish.run_facts import CONCEPT_IMAGES, RunFacts
-from tinv.token_parts import has_negative
+from tinv.token_parts import encoder_of, has_negative
 
 
 def model_card(facts: RunFacts, *, repo_id: str, license: str | None, files: list[str]) -> str:
@@ -45,8 +45,10 @@ def model_card(facts: RunFacts, *, repo_id: str, license: str | None, files: lis
 def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
     """Returns Python code that draws an image with the embedding."""
     base, revision = learned.provenance.get("base_model", ""), learned.provenance.get("base_revision")
-    token = learned.placeholder_token
+    token, has_loader = learned.placeholder_token, _has_loader(learned)
     lines, model = ["import torch", "from diffusers import DiffusionPipeline"], _literal(base)
+    if not has_loader:
+        lines += ["from huggingface_hub import snapshot_download", "", "import tinv  # pip install tinv"]
     if base.startswith("pkg://"):
         lines += ["from tinv.runs.files import resolve_path"]
         model = f"str(resolve_path({_literal(base)}))"
@@ -57,10 +59,21 @@ def usage(learned: LearnedEmbedding, *, repo_id: str, files: list[str]) -> str:
     tokens = {"learned_embeds": token}
     if has_negative(learned.vectors):
         tokens["learned_embeds-neg"] = negative_token(token)
-    for stem in tokens:
-        lines += _loading_code(stem, repo_id=repo_id, files=files)
+    if has_loader:
+        lines += [line for stem in tokens for line in _loading_code(stem, repo_id=repo_id, files=files)]
+    else:
+        folder = f'snapshot_download({_literal(repo_id)}, allow_patterns="*.safetensors")'
+        lines += [f"tinv.load_embedding(pipe, {folder})"]
     prompts = ", negative_prompt=".join(_literal(_prompt(learned, each)) for each in tokens.values())
+    if "t5" in learned.vectors and learned.provenance.get("prediction_type") == "epsilon":
+        prompts += ", clean_caption=False"  # PixArt would remove <cat-toy> as an HTML tag
     return "\n".join([*lines, f"image = pipe({prompts}).images[0]", 'image.save("image.png")'])
+
+
+def _has_loader(learned: LearnedEmbedding) -> bool:
+    """Whether the model is Stable Diffusion 1, 2 or XL, into whose pipelines diffusers' own loader reads the files."""
+    encoders = {encoder_of(name) for name in learned.vectors}
+    return encoders <= {"clip_l", "clip_h", "clip_g"} and learned.provenance.get("prediction_type") != "flow"
 
 
 def _loading_code(stem: str, *, repo_id: str, files: list[str]) -> list[str]:
@@ -88,13 +101,14 @@ def _prompt(learned: LearnedEmbedding, token: str) -> str:
 def _metadata(facts: RunFacts, license: str | None) -> dict[str, Any]:
     base = facts.learned.provenance.get("base_model", "")
     family = "stable-diffusion-xl" if "clip_g" in facts.learned.vectors else "stable-diffusion"
+    of_family = [family, f"{family}-diffusers"] if _has_loader(facts.learned) else []
     return {
         **({"license": license} if license else {}),
         **({"base_model": base} if _is_hub_id(base) else {}),
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
         "instance_prompt": facts.learned.placeholder_token,
-        "tags": [family, f"{family}-diffusers", "text-to-image", "diffusers", "textual_inversion", "tinv"],
+        "tags": [*of_family, "text-to-image", "diffusers", "textual_inversion", "tinv"],
     }
 
 
@@ -122,12 +136,15 @@ def _samples(facts: RunFacts, files: list[str]) -> str:
 
 
 def _other_programs(learned: LearnedEmbedding, files: list[str]) -> str:
+    with_tinv = f'With tinv: `tinv generate --embedding FOLDER "{_prompt(learned, "{}")}"`.'
+    if not _has_loader(learned):
+        return f"{with_tinv} `tinv convert --to comfy` and `--to onetrainer` write files for ComfyUI and OneTrainer."
     own = f"{slug(learned.placeholder_token)}.safetensors"
     file = own if own in files else "learned_embeds.safetensors"
     renamed = "" if file == own else f" as `{own}`"
     return (
-        f'With tinv: `tinv generate --embedding FOLDER "{_prompt(learned, "{}")}"`. In AUTOMATIC1111, Forge and '
-        f"ComfyUI, the file name is the token: copy `{file}` into the embeddings folder{renamed}."
+        f"{with_tinv} In AUTOMATIC1111, Forge and ComfyUI, the file name is the token: copy `{file}` into the "
+        f"embeddings folder{renamed}."
     )
 
 
