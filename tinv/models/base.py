@@ -32,6 +32,8 @@ class LatentDiffusion(nn.Module):
     unet: Any
     transformer: Any
     scheduler: Any
+    joins_calls = False
+    """Whether the calls of several runs are computed as one batch."""
 
     def __init__(
         self,
@@ -164,6 +166,10 @@ class LatentDiffusion(nn.Module):
         SDXL also reads the geometry: original size, crop offset and target size in pixels.
         """
         return self.family.predict(self, x_t_BChw, t_B, conditioning, geometry_B6)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradient of a loss to the leaves of its graph."""
+        loss.backward()
 
     @cached_property
     def prompt_encoder(self) -> PromptEncoder:

@@ -42,6 +42,11 @@ class TokenLookup(nn.Module):
         """What Gemma multiplies its vectors by."""
         self._learned: tuple[Tensor, int] | None = None
 
+    @property
+    def learned(self) -> tuple[Tensor, int] | None:
+        """The learned vectors [K, D] and the id of the first one, while there are any."""
+        return self._learned
+
     @contextmanager
     def with_vectors(self, vectors_KD: Tensor | None, first_id: int | None = None) -> Iterator[None]:
         """While the block runs, the K ids from `first_id` on mean the given vectors; None is V."""

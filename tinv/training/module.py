@@ -98,7 +98,7 @@ class TextualInversion(LightningModule):
         loss.check(model.noise_process)
         self._weights_T = timestep_sampler.weights(model.noise_process)
         self._optimizer: Optimizer | None = None
-        self._merger = MicroBatchMerger(None if merge_batches else 1)
+        self._merger = MicroBatchMerger(None if merge_batches and not model.joins_calls else 1)
         self._means: list[MeanLoss] = []
 
     def losses(self, batch: Batch, vectors: Vectors | None = None, loss: DiffusionLoss | None = None) -> Tensor:
@@ -147,6 +147,10 @@ class TextualInversion(LightningModule):
         if is_last:
             self._log_means("train/loss", self._means)
         return torch.stack([*sums, *(len(due) * term for term in self._regularization_terms())]).sum()
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Runs the backward pass, together with those of other runs if they share the model."""
+        self.model.backward(loss)
 
     def validation_step(self, batch: Batch | Sequence[Batch | None], batch_idx: int) -> None:
         """Logs `val/loss`: the unweighted loss of fixed draws, whatever loss is trained with."""
