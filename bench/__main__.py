@@ -1,4 +1,4 @@
-"""`python -m bench [step start run moments quality scaling] [setting=value ...]`: measure, print, save the figures."""
+"""`python -m bench [FAMILY ...] [setting=value ...]`: measure, print, save the figures; no family means all."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import moments, quality, run, scaling, start, step
+from bench import moments, packed, quality, run, scaling, start, step
 from bench.machine import machine
 from tinv.runs.files import write_json
 
@@ -18,8 +18,9 @@ FAMILIES = {
     "moments": moments,
     "quality": quality,
     "scaling": scaling,
+    "packed": packed,
 }
-BY_SUBJECT = {"step", "run"}
+BY_SUBJECT = {"step", "run", "packed"}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -31,6 +32,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--subject", action="append", help="toybox, hundredth, sd15 or sdxl; all that fit if none")
     parser.add_argument("--rounds", type=int, default=15, help="steps, or runs, of each row")
     parser.add_argument("--steps", type=int, nargs="+", default=[50, 500], help="of whole runs")
+    parser.add_argument("--points", type=int, default=16, help="of packed")
+    parser.add_argument("--batches", nargs="+", choices=packed.BATCHES, default=[*packed.BATCHES], help="of packed")
+    parser.add_argument("--lanes", type=int, nargs="+", default=[2, 4, 8, 16], help="of packed, in ascending order")
+    parser.add_argument("--resume", type=Path, help="of packed: a file that keeps each row as soon as it is measured")
     parser.add_argument("--tiny", action="store_true", help="a few thousand weights and steps; nothing is saved")
     options = parser.parse_args(words)
     options.settings = [word for word in options.words if "=" in word]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import commands, full_size, moments, published, quality, random_pipeline, run, scaling, start, step
+from bench import commands, full_size, moments, packed, published, quality, random_pipeline, run, scaling, start, step
 from bench.__main__ import command, files, parse
 from bench.figures import Figure, ratio
 from bench.run_process import run_process
@@ -178,3 +178,14 @@ def test_a_run_of_the_published_layout_is_measured(monkeypatch, name, memory):
     assert 0 < figures["seconds_least"] <= figures["seconds_median"]
     assert figures["batch_size"] * figures["accumulate_grad_batches"] == 4
     assert figures["gradient_checkpointing"] == (memory == "8gb")
+
+
+@pytest.mark.slow
+def test_packed_lanes_are_measured_and_a_measured_row_is_not_measured_again(tmp_path, monkeypatch):
+    words = ["packed", "--tiny", "--subject=toybox", "--points=2", "--steps", "2", "--batches", "1", "--lanes", "2"]
+    options = parse([*words, "--resume", str(tmp_path / "rows.json"), "trainer.accelerator=cpu"])
+    rows = packed.run(options)["toybox"]
+    assert [row["way"] for row in rows][::2] == ["one after the other", "packed"]
+    assert all(row["wall_s"] > 0 and row["cpu_s"] > 0 and row["rss_mib"] > 0 for row in rows)
+    monkeypatch.setattr(packed, "measure", None)
+    assert packed.run(options)["toybox"] == rows
