@@ -101,7 +101,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "hydra.callbacks": (),
     "hydra.launcher": (
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
-        *_names("hydra_plugins.tinv", "GpuLauncher", "SlurmLauncher"),
+        *_names("hydra_plugins.tinv", "GpuLauncher", "PackedLauncher", "SlurmLauncher"),
     ),
     "hydra.sweeper": (
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",

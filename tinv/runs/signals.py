@@ -48,9 +48,13 @@ def is_handling() -> bool:
 
 
 def defer(deferring: bool) -> None:
-    """Makes the handler only record a signal, or raise again. The caller acts on what `received_signal` returns."""
+    """Makes the handler only record a signal, or raise again. The caller acts on what `received_signal` returns.
+
+    Does nothing in other threads than the main one, which receives the signals of all.
+    """
     global _is_deferring
-    _is_deferring = deferring
+    if threading.current_thread() is threading.main_thread():
+        _is_deferring = deferring
 
 
 def received_signal() -> signal.Signals | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import IO, Any
 
 from tinv.errors import UserError
 from tinv.runs.parent_process import GRACE_S, parent_variable
@@ -41,11 +41,19 @@ class ChildProcess:
     A child that runs `train.py` ends when this process does, even if it is killed.
     """
 
-    def __init__(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, log: Path | None = None):
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        has_pipes: bool = False,
+    ):
         """Args:
         command: program and arguments.
         env: variables to set in addition to this process's environment.
         log: the file for stdout and stderr; None is this process's own.
+        has_pipes: whether this process writes its `input` and reads its `output`; stdout is then not in the log.
         """
         self._started = monotonic()
         if log is not None:
@@ -55,11 +63,25 @@ class ChildProcess:
             self._process = subprocess.Popen(
                 command,
                 env={**os.environ, **(env or {}), **parent_variable()},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdin=subprocess.PIPE if has_pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if has_pipes else output,
                 stderr=output,
                 start_new_session=True,
+                text=True,
+                encoding="utf-8",
             )
+
+    @property
+    def input(self) -> IO[str]:
+        """Its standard input."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def output(self) -> IO[str]:
+        """Its standard output."""
+        assert self._process.stdout is not None
+        return self._process.stdout
 
     @property
     def seconds(self) -> float:

@@ -39,7 +39,13 @@ def check_sweep(groups: Groups, overrides: Sequence[str], cfg: DictConfig) -> Sw
         raise ConfigError(problems)
     is_search = plugins().get(hydra.sweeper._target_) is OptunaSweeper
     n_trials = hydra.sweeper.n_trials if is_search else None
-    return plan_sweep(groups, overrides, n_trials=n_trials, check_all=cfg.sweep.dry_run and not is_search)
+    return plan_sweep(
+        groups,
+        overrides,
+        n_trials=n_trials,
+        check_all=cfg.sweep.dry_run and not is_search,
+        find_conflicts=getattr(plugins().get(hydra.launcher._target_), "find_conflicts", None),
+    )
 
 
 def plugin_problems(node: DictConfig, path: str) -> list[str]:

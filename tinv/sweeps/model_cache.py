@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tinv.runs.lane import current_lane
+
 
 class ModelCache:
     """Holds at most one model.
@@ -47,13 +49,15 @@ def keep_model() -> Iterator[None]:
 
 
 def get(settings: str, load: Callable[[], Any]) -> Any:
-    """Returns the model with these settings from the sweep's cache, or loads it."""
+    """Returns the model with these settings: that of the thread's lane, the one in the sweep's cache, or a new one."""
+    if lane := current_lane():
+        return lane.get_model(settings, load)
     return _cache.get(settings, load) if _cache else load()
 
 
 def put(model: Any) -> None:
     """Hands the model to the next run of the sweep; does nothing outside of a sweep."""
-    if _cache:
+    if _cache and current_lane() is None:
         _cache.put(model)
 
 

@@ -1,8 +1,10 @@
 """The plan of a sweep: its points and their settings, composed once per command."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from omegaconf import DictConfig
 
 from tinv.config import validate as config
 from tinv.config.compose import CompositionError, Groups
@@ -29,7 +31,14 @@ class SweepPlan:
     """The number of trials of a search."""
 
 
-def plan_sweep(groups: Groups, overrides: Sequence[str], *, n_trials: int | None, check_all: bool) -> SweepPlan:
+def plan_sweep(
+    groups: Groups,
+    overrides: Sequence[str],
+    *,
+    n_trials: int | None,
+    check_all: bool,
+    find_conflicts: Callable[[DictConfig], list[str]] | None = None,
+) -> SweepPlan:
     """Returns the plan of a command.
 
     Args:
@@ -37,6 +46,7 @@ def plan_sweep(groups: Groups, overrides: Sequence[str], *, n_trials: int | None
         overrides: the overrides of the command.
         n_trials: the number of trials of a search; None for a grid.
         check_all: check the settings of every point; otherwise they are only composed.
+        find_conflicts: returns what the launcher cannot do of a point's settings.
 
     Raises:
         UserError: the command cannot be swept or searched.
@@ -55,6 +65,8 @@ def plan_sweep(groups: Groups, overrides: Sequence[str], *, n_trials: int | None
             problems.append(f"{point.label}: {'; '.join(reasons)}")
             continue
         settings[point.key] = {**flatten(cfg), **searched}
+        if find_conflicts:
+            problems += [f"{point.label}: {problem}" for problem in find_conflicts(cfg)]
         if check_all:
             problems += [f"{point.label}: {problem.text}" for problem in config.find_problems(cfg)]
     if problems:

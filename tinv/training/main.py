@@ -151,7 +151,7 @@ def _run(cfg: DictConfig, finalize: Callable[[DictConfig], DictConfig]) -> float
                 with startup.imports():
                     from tinv.training.run import train  # imports torch and Lightning
 
-                _freeze_time(status.first_started)
+                freeze_time(status.first_started)
                 OmegaConf.get_cache(cfg).pop("now", None)  # Hydra copies resolved values
                 status.value = train(finalize(cfg))
             except BaseException as error:
@@ -167,7 +167,7 @@ def _run(cfg: DictConfig, finalize: Callable[[DictConfig], DictConfig]) -> float
     return status.value
 
 
-def _freeze_time(started: str) -> None:
+def freeze_time(started: str) -> None:
     """Makes `${now:...}` the time at which the run's first session started, also after a resume."""
     then = datetime.strptime(started, TIME_FORMAT).replace(tzinfo=UTC).astimezone()
     OmegaConf.register_new_resolver("now", then.strftime, use_cache=True, replace=True)

@@ -8,6 +8,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from tinv.runs.lane import current_lane
+
 _LABELS = {"train/loss": "loss", "val/loss": "val", "train/lr": "lr"}
 
 
@@ -50,12 +52,22 @@ class Progress(TQDMProgressBar):
         tenth = 10 * bar.n // trainer.max_steps
         if bar.disable and tenth > self._tenth:
             print(self._line(trainer, pl_module), flush=True)
+        if lane := current_lane():
+            lane.progress = self._progress(trainer, pl_module)
         self._tenth = tenth
 
     def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, int | str | float | dict[str, float]]:
         """Returns losses and learning rate under short labels."""
         metrics = trainer.progress_bar_metrics
         return {label: f"{float(metrics[name]):.3g}" for name, label in _LABELS.items() if name in metrics}
+
+    def _progress(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
+        """Returns what the table of a packed sweep shows."""
+        bar = self.train_progress_bar
+        rate = (bar.n - bar.initial) / (perf_counter() - self._start_time)
+        metrics = self.get_metrics(trainer, pl_module)
+        left = (trainer.max_steps - bar.n) / rate
+        return {"step": bar.n, "max_steps": trainer.max_steps, "steps_per_s": rate, "left": left, "metrics": metrics}
 
     def _line(self, trainer: Trainer, pl_module: Any) -> str:
         bar = self.train_progress_bar

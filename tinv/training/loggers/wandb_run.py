@@ -11,6 +11,7 @@ from typing import Any
 from tinv.errors import UserError
 from tinv.optional_deps import install_hint
 from tinv.runs.files import write_text
+from tinv.runs.lane import current_lane
 from tinv.runs.layout import WANDB_RUN_ID
 from tinv.training.loggers.wandb_datastore import last_step
 
@@ -134,7 +135,7 @@ class WandbRun:
                 dir=str(self.dir),
                 mode=self.mode,
                 resume="allow",
-                reinit="finish_previous",
+                reinit="create_new" if current_lane() else "finish_previous",
                 save_code=False,
                 config=self._config,
                 allow_val_change=True,
