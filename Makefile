@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ui test test-all test-slurm stress-slurm fuzz lint format bench
+.PHONY: help setup train ui test test-all test-quantization test-slurm stress-slurm fuzz lint format bench
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ test: setup ## run the quick tests: offline, on the CPU, in minutes
 test-all: export TINV_FUZZ_SCALE ?= 0.1
 test-all: setup ## run the slow tests too, and a tenth of the cases of make fuzz
 	$(TESTS) -m "not gpu and not network and not slurm" $(ARGS)
+
+test-quantization: setup ## run the tests of quantized weights; diffusers imports their packages always, so they lie apart
+	$(BIN)/python -m pip install --progress-bar off --no-deps --upgrade --target $(VENV)/quantization torchao bitsandbytes \
+		-c constraints.txt
+	PYTHONPATH=$(VENV)/quantization OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m quantization $(ARGS)
 
 test-slurm: setup ## run the tests on a Slurm of their own, where its packages are installed
 	$(BIN)/python -m pytest -m slurm -rs -n 2 tests/slurm $(ARGS)

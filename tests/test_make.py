@@ -42,8 +42,8 @@ CRASH = "FAILED tests/test_x.py::test_x - worker 'gw0' crashed while running 'te
 @pytest.mark.parametrize(
     ("output", "targets", "succeeds"),
     [
-        ("4000 passed", ["lint", "test-all", "test-slurm"], True),
-        (CRASH, ["lint", "test-all", "test-all ARGS=--last-failed", "test-slurm"], True),
+        ("4000 passed", ["lint", "test-all", "test-quantization", "test-slurm"], True),
+        (CRASH, ["lint", "test-all", "test-all ARGS=--last-failed", "test-quantization", "test-slurm"], True),
         ("FAILED tests/test_x.py::test_x - assert 1 == 2", ["lint", "test-all"], False),
     ],
 )

@@ -32,8 +32,10 @@ def write(folder: Path | str, learned: Sequence[LearnedEmbedding], model: Latent
         model: the frozen model.
 
     Raises:
-        UserError: the embeddings do not fit the model or each other, or the folder cannot be written.
+        UserError: the model is quantized, the embeddings do not fit it or each other, or the folder cannot be written.
     """
+    if model.quantization:
+        raise UserError(f"A pipeline needs the plain weights of {model.name}: load it without quantization.")
     learned = check_fit(learned, model)
     learned = [half for embedding in learned for half in split_negative(embedding)]
     for embedding in learned:

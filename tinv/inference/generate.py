@@ -22,7 +22,7 @@ from tinv.runs.image_grid import draw_grid
 from tinv.runs.layout import HYDRA_CONFIG
 from tinv.runs.reader import RunReader
 
-_MODEL_SETTINGS = ("pretrained", "revision", "variant", "vae", "tokenizer", "config", "dtype")
+_MODEL_SETTINGS = ("pretrained", "revision", "variant", "vae", "tokenizer", "config", "dtype", "quantization")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,7 +98,9 @@ def _upcast(layer: Any, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
 
 
 def _downcast(layer: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(tensor.to(layer.weight.dtype) for tensor in arguments)
+    is_packed = not layer.weight.is_floating_point()  # as those of bitsandbytes
+    dtype = layer.compute_dtype if is_packed else layer.weight.dtype
+    return tuple(tensor.to(dtype) for tensor in arguments)
 
 
 def _context_gradient(layer: Attention) -> Tensor:

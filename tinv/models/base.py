@@ -17,6 +17,7 @@ from tinv.hub.licenses import find_license
 from tinv.models import vae as latents
 from tinv.models.family import Family
 from tinv.models.prompt_encoding import PromptEncoder
+from tinv.models.quantized_weights import NUM_FIRST_VALUES
 from tinv.models.text_encoder import TextEncoder
 from tinv.models.vae import OffloadedModule
 from tinv.silence import quiet
@@ -43,6 +44,8 @@ class LatentDiffusion(nn.Module):
         name: str,
         revision: str | None = None,
         pipeline_settings: Mapping[str, Any] | None = None,
+        quantization: Mapping[str, str] | None = None,
+        first_values: Mapping[str, Tensor] | None = None,
     ):
         """Freeze all components and make room for learned tokens in every text encoder.
 
@@ -53,6 +56,8 @@ class LatentDiffusion(nn.Module):
             name: what was loaded, as the user wrote it; recorded in files.
             revision: the commit of the Hub, if the model came from there.
             pipeline_settings: override those of the family, for example `force_zeros_for_empty_prompt` of SDXL.
+            quantization: of the quantized components.
+            first_values: those of each quantized weight before it was quantized, by its name.
         """
         super().__init__()
         self.family, self.name, self.revision = family, name, revision
@@ -60,6 +65,7 @@ class LatentDiffusion(nn.Module):
             if component != "vae":
                 setattr(self, component, value)
         self.offloaded_vae: OffloadedModule[Any] = OffloadedModule(components["vae"])
+        self.quantization = dict(quantization or {})
         self.pipeline_settings = {**family.pipeline_settings, **(pipeline_settings or {})}
         encoders = [components[component] for component in family.text_encoders]
         roles = family.encoder_roles([encoder.get_input_embeddings().embedding_dim for encoder in encoders])
@@ -71,7 +77,7 @@ class LatentDiffusion(nn.Module):
         for module in (self.denoiser, self.vae, *encoders):
             module.requires_grad_(False).eval()
         self.eval()
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = self._fingerprint(first_values or {})
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: dropout in a frozen model would only add noise."""
@@ -186,10 +192,11 @@ class LatentDiffusion(nn.Module):
         settings = {**self.family.pipeline_options, **self.pipeline_settings}
         return pipeline(**{**components, "scheduler": scheduler, **replaced}, **settings)
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, first_values: Mapping[str, Tensor]) -> str:
         """12 hex digits that identify the model, from the configurations and the first values of every tensor.
 
-        The values are rounded to bfloat16, so that the fingerprint does not depend on the precision of the weights.
+        The values are rounded to bfloat16, and those of quantized weights are in `first_values`, so that the
+        fingerprint does not depend on the precision of the weights.
         """
         modules = {name: getattr(self, name) for name in self.family.modules}
         digest = blake2b(digest_size=6)
@@ -199,6 +206,7 @@ class LatentDiffusion(nn.Module):
             digest.update(json.dumps(numbers, sort_keys=True).encode())
         digest.update(json.dumps([self.noise_process.prediction_type, self.noise_process.num_timesteps]).encode())
         for name, tensor in nn.ModuleDict(modules).named_parameters():
-            head = tensor.detach().flatten()[:16].to("cpu", torch.bfloat16).view(torch.int16)
+            values = first_values[name] if name in first_values else tensor.detach().flatten()[:NUM_FIRST_VALUES]
+            head = values.to("cpu", torch.bfloat16).view(torch.int16)
             digest.update(name.encode() + bytes(head.numpy().tobytes()))
         return digest.hexdigest()

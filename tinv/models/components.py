@@ -15,6 +15,8 @@ from torch import Tensor
 from tinv.errors import UserError
 from tinv.models.checkpoint import UNET, VAE, read_checkpoint
 from tinv.models.family import Family
+from tinv.models.quantization import Quantization, quantization_config
+from tinv.models.quantized_weights import save_no_weights
 from tinv.models.vae import vae_dtype
 
 
@@ -31,6 +33,7 @@ def load_modules(
     *,
     variant: str | None = None,
     dtype: torch.dtype,
+    quantization: Mapping[str, Quantization] | None = None,
     name: str,
     setting: str = "model.pretrained",
 ) -> dict[str, Any]:
@@ -43,6 +46,7 @@ def load_modules(
         names: of the components.
         variant: of the weights in a folder.
         dtype: of the loaded weights.
+        quantization: of components in a folder.
         name: the model's name in messages.
         setting: the setting with that name.
 
@@ -53,7 +57,15 @@ def load_modules(
     classes = {component: class_of(family.modules[component]) for component in names}
     if weights.is_dir():
         return {
-            component: _from_folder(cls, weights, component, variant=variant, dtype=dtype, setting=setting)
+            component: _from_folder(
+                cls,
+                weights,
+                component,
+                variant=variant,
+                dtype=dtype,
+                quantization=(quantization or {}).get(component),
+                setting=setting,
+            )
             for component, cls in classes.items()
         }
     tensors = read_checkpoint(weights, setting=setting)
@@ -92,17 +104,29 @@ def load_scheduler(folder: Path, family: Family) -> Any:
 
 
 def _from_folder(
-    cls: Any, folder: Path, subfolder: str, *, variant: str | None, dtype: torch.dtype, setting: str
+    cls: Any,
+    folder: Path,
+    subfolder: str,
+    *,
+    variant: str | None,
+    dtype: torch.dtype,
+    quantization: Quantization | None = None,
+    setting: str,
 ) -> Any:
     if subfolder in ("vae", ""):
         dtype = vae_dtype(dtype, cls.load_config(folder, subfolder=subfolder or None))
-    options = {"subfolder": subfolder} if subfolder else {}
+    options: dict[str, Any] = {"subfolder": subfolder} if subfolder else {}
+    if quantization:
+        is_of_diffusers = issubclass(cls, diffusers.ModelMixin)
+        options["quantization_config"] = quantization_config(quantization, dtype=dtype, is_of_diffusers=is_of_diffusers)
     module, report = cls.from_pretrained(folder, **options, variant=variant, dtype=dtype, output_loading_info=True)
     if missing := sorted(report["missing_keys"]):
         raise UserError(
             f"{setting}={folder}: the {subfolder or 'vae'} lacks {len(missing)} of its weights "
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}). Is it complete? Download it again."
         )
+    if quantization:
+        save_no_weights(module)
     return module
 
 

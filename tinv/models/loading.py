@@ -1,11 +1,13 @@
 """Loads a published model from a folder, a single file or the Hub."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from transformers import CLIPTextConfig
 
+from tinv.config.validate import ConfigError
 from tinv.diffusion.process import NoiseProcess
 from tinv.errors import UserError
 from tinv.models.base import LatentDiffusion
@@ -13,6 +15,8 @@ from tinv.models.components import class_of, load_modules, load_scheduler, load_
 from tinv.models.families import read_json
 from tinv.models.family import Family
 from tinv.models.model_files import ModelFiles, fetch_weights, find_model, locate_component
+from tinv.models.quantization import Quantization, quantization_problems, resolve_quantization
+from tinv.models.quantized_weights import is_quantized, read_first_values
 from tinv.models.runtime import check_attention, check_runtime, prepare
 from tinv.models.vae import latent_channels
 from tinv.silence import explained_errors
@@ -30,6 +34,7 @@ def load(
     tokenizer: str | None = None,
     config: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    quantization: Quantization | Mapping[str, Quantization | None] | None = None,
     attention: Literal["sdpa", "xformers"] = "sdpa",
     gradient_checkpointing: bool = False,
     compile: bool = False,
@@ -48,6 +53,8 @@ def load(
             None is those of Stable Diffusion 1.5 or XL from the Hub.
         dtype: the precision of the frozen weights. The learned vectors and the loss are float32 in any case, and so
             is a VAE that float16 would overflow.
+        quantization: of the linear layers of the denoiser and of the text encoders that are no CLIP, or a mapping with
+            that of each component.
         attention: what computes the denoiser's attention: torch, or xformers for a U-Net.
         gradient_checkpointing: recompute activations in the backward pass instead of saving them; same gradients.
         compile: the denoiser's training step, for one shape of batches.
@@ -60,6 +67,10 @@ def load(
     check_runtime(attention=attention, compile=compile)
     files = find_model(pretrained, revision=revision, config=config)
     check_attention(attention, has_unet=files.family.has_unet)
+    kinds = resolve_quantization(quantization, files.family)
+    choices: Any = {"attention": attention, "compile": compile, "is_single_file": files.is_single_file}
+    if problems := [*quantization_problems(kinds, files.family, **choices)]:
+        raise ConfigError(problems)
     tokenizers = tokenizers_of(files, tokenizer)
     torch_dtype = getattr(torch, dtype)
     vae_path = locate_component(vae, setting="model.vae", component="vae") if vae else None
@@ -68,7 +79,14 @@ def load(
     names = [name for name in family.modules if name != "vae" or vae_path is None]
     with explained_errors("model.pretrained", pretrained):
         modules = load_modules(
-            weights, files.configs, family, names, variant=variant, dtype=torch_dtype, name=pretrained
+            weights,
+            files.configs,
+            family,
+            names,
+            variant=variant,
+            dtype=torch_dtype,
+            quantization=kinds,
+            name=pretrained,
         )
         scheduler = load_scheduler(files.configs, family)
     if vae_path:
@@ -81,6 +99,12 @@ def load(
                 f"model.vae={vae_path}: its latents have {channels} channels, but the denoiser takes {expected}. Use a "
                 f"VAE for this kind of model."
             )
+    first_values: dict[str, Any] = {}
+    for component in kinds:
+        parameters = modules[component].named_parameters()
+        parts = [name for name, weight in parameters if is_quantized(weight)]
+        values = read_first_values(weights / component, parts, variant=variant)
+        first_values |= {f"{component}.{name}": value for name, value in values.items()}
     index = read_json(files.configs / "model_index.json", name=pretrained)
     model = LatentDiffusion(
         family,
@@ -88,6 +112,8 @@ def load(
         name=pretrained,
         revision=files.revision,
         pipeline_settings={key: index[key] for key in family.pipeline_settings if key in index},
+        quantization=kinds,
+        first_values=first_values,
     )
     prepare(model, attention=attention, gradient_checkpointing=gradient_checkpointing, compile=compile, tf32=tf32)
     return model
@@ -101,6 +127,8 @@ class ModelDescription:
     tokenizers: dict[str, Any]
     """By the role of the text encoder."""
     noise_process: NoiseProcess
+    is_single_file: bool
+    """Whether the weights are in a file of the original layout."""
 
 
 def describe(
@@ -115,7 +143,7 @@ def describe(
     tokenizers = tokenizers_of(files, tokenizer)
     with explained_errors("model.pretrained", pretrained):
         scheduler = load_scheduler(files.configs, files.family)
-    return ModelDescription(files.family, tokenizers, files.family.noise_process(scheduler))
+    return ModelDescription(files.family, tokenizers, files.family.noise_process(scheduler), files.is_single_file)
 
 
 def load_tokenizers(

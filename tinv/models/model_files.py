@@ -27,6 +27,11 @@ class ModelFiles:
     """A folder, a single file, or a commit of the Hub."""
 
     @property
+    def is_single_file(self) -> bool:
+        """Whether the weights are in a file of the original layout."""
+        return isinstance(self.weights, Path) and self.weights.is_file()
+
+    @property
     def revision(self) -> str | None:
         """The commit of the Hub, if the weights come from there."""
         return self.weights.revision if isinstance(self.weights, Repo) else None
@@ -60,7 +65,7 @@ def fetch_weights(files: ModelFiles, *, variant: str | None, without: str | None
     choose = partial(select_pipeline_files, variant=variant, components=components)
     if isinstance(files.weights, Repo):
         return fetch(files.weights, choose, setting="model.pretrained")
-    if files.weights.is_file():
+    if files.is_single_file:
         if variant:
             raise UserError(f"model.variant={variant}: {files.name} is one file without variants. Set it to null.")
         return files.weights

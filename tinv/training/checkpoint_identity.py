@@ -26,6 +26,7 @@ def checkpoint_identity(module: Any) -> dict[str, Any]:
     identity = {
         "placeholder_token": " ".join(token.placeholder_token for token in module.learned_tokens),
         "model": module.model.fingerprint,
+        "model.quantization": module.model.quantization or None,
         "seed": module.seed,
         "optimizer": optimizer,
         **{f"optimizer.{name}": value for name, value in settings.items() if name != "lr"},

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tinv.models.quantized_weights import stored_tensors
 from tinv.types import Batch
 
 MEMORY_SHARE = 0.5
@@ -109,7 +110,7 @@ def micro_batches_that_fit(compute: Callable[[], object], *, frozen: Iterable[Te
 
     with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         compute()
-    weights = {tensor.untyped_storage().data_ptr() for tensor in frozen}
+    weights = {part.untyped_storage().data_ptr() for tensor in frozen for part in stored_tensors(tensor)}
     size = sum(size for pointer, size in sizes.items() if pointer not in weights)
     return max(1, int(MEMORY_SHARE * free_bytes(device) / max(size, 1)))
 

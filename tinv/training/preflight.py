@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -13,8 +14,10 @@ from tinv.config.validate import ConfigError, build
 from tinv.data.datamodule import ConceptDataModule
 from tinv.embeddings import EmbeddingConfig
 from tinv.errors import UserError
+from tinv.formats import PIPELINE
 from tinv.models import ModelDescription, describe
 from tinv.models.cpu_features import warn_of_emulation
+from tinv.models.quantization import quantization_problems, resolve_quantization
 from tinv.models.runtime import check_attention, check_loss_scale
 from tinv.training.concept_task import ConceptTask, captions_with_tokens, find_conflicts
 from tinv.training.initializer_search import find_clip
@@ -51,6 +54,7 @@ def preflight(cfg: DictConfig) -> list[ConceptTask]:
         problems.attempt(lambda: loss and loss.check(description.noise_process))
         problems.attempt(lambda: timestep_sampler and timestep_sampler.weights(description.noise_process))
         problems.attempt(lambda: check_attention(cfg.model.get("attention"), has_unet=description.family.has_unet))
+        problems.add(*_quantization_problems(cfg, description))
     for builder in builders:
         builder.check(description, num_vectors, cfg.model.pretrained, regularizer)
     concepts = {f"{b.setting}.concept".lstrip("."): b.concept for b in builders if b.concept}
@@ -73,6 +77,37 @@ def preflight(cfg: DictConfig) -> list[ConceptTask]:
     if cfg.model.pretrained == TOYBOX:
         _warn_of_photographs(tasks)
     return tasks
+
+
+def _quantization_problems(cfg: DictConfig, model: ModelDescription) -> Iterator[str]:
+    """Yields a message for each setting that does not go with `model.quantization`."""
+    try:
+        quantization = resolve_quantization(cfg.model.get("quantization"), model.family)
+    except UserError as error:
+        yield str(error)
+        return
+    yield from quantization_problems(
+        quantization,
+        model.family,
+        is_single_file=model.is_single_file,
+        attention=cfg.model.get("attention"),
+        compile=bool(cfg.model.get("compile")),
+        device=_device_kind(cfg.trainer.get("accelerator")),
+        precision=cfg.trainer.get("precision"),
+    )
+    if quantization and PIPELINE in ((cfg.callbacks.get("export") or {}).get("formats") or ()):
+        yield (
+            "callbacks.export.formats: pipeline needs plain weights, but model.quantization is set. Leave it out, and "
+            "run tinv convert --to pipeline after training."
+        )
+
+
+def _device_kind(accelerator: str | None) -> str:
+    """Returns the kind of device of Lightning's accelerator."""
+    gpu = "mps" if torch.backends.mps.is_available() and not torch.cuda.is_available() else "cuda"
+    if accelerator in (None, "auto"):
+        return gpu if gpu == "mps" or torch.cuda.is_available() else "cpu"
+    return gpu if accelerator == "gpu" else accelerator
 
 
 def find_contradictions(cfg: DictConfig) -> Iterator[str]:
