@@ -43,11 +43,10 @@ class SharedModel:
     """The model that the lanes share, and what computes their calls."""
 
     def __init__(self, model: LatentDiffusion, batcher: CallBatcher):
-        """Prepares a loaded model."""
+        """Prepares a model that is loaded and on its device."""
         self.model, self.batcher = model, batcher
         self.encoding = threading.Lock()
         """Held while a lane encodes its images, so that the next one finds them in the cache."""
-        self._placing = threading.Lock()
         if model.family.has_unet:
             route_by_layer(model.unet)  # ordinary conditioning passes unchanged
         else:
@@ -60,17 +59,6 @@ class SharedModel:
         }
         joined = model.family.has_unet or type(model.denoiser).__name__ in _JOINED_TRANSFORMERS
         self.joins_denoiser = joined
-
-    def move_model(self, move: Callable[[Tensor], Tensor]) -> None:
-        """Moves the model with Lightning's function for a tensor, unless that is from a GPU back to the CPU.
-
-        Lightning moves a module there when its run has ended.
-        """
-        with self._placing:
-            weight = next(self.model.denoiser.parameters())
-            target = move(torch.empty(0, dtype=weight.dtype, device=weight.device))
-            if target.device != weight.device and target.device.type != "cpu":
-                self.model.to(target.device)
 
     def _denoise(
         self, inputs: dict[str, Tensor], options: Mapping[str, Any], sizes: Mapping[str, Sequence[int]]
@@ -142,8 +130,7 @@ class LaneModel(LatentDiffusion):
         return pixels
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves the shared model when the first lane moves its own."""
-        self._shared.move_model(fn)
+        """Does nothing: Lightning moves a run's model to the device, and back when the run has ended."""
         return self
 
     def _call_denoiser(self, bound: Mapping[str, Any]) -> Any:

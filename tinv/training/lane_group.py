@@ -7,6 +7,7 @@ from typing import Any
 
 import psutil
 import torch
+from lightning.pytorch import Trainer
 
 from tinv.models.batching import CallBatcher
 from tinv.models.joint_call import is_out_of_memory
@@ -24,12 +25,13 @@ class LaneGroup:
 
     is_out_of_memory = staticmethod(is_out_of_memory)
 
-    def __init__(self, key: str, *, timeout_s: float):
+    def __init__(self, key: str, *, accelerator: str, timeout_s: float):
         """Args:
         key: of the model.
+        accelerator: the trainer's, which says where the model is.
         timeout_s: seconds after which it is reported what a lane waits for.
         """
-        self.key = key
+        self.key, self._accelerator = key, accelerator
         self.batcher = CallBatcher(timeout_s=timeout_s)
         self.lanes: dict[int, Lane] = {}
         """By thread."""
@@ -43,9 +45,21 @@ class LaneGroup:
         del settings
         with self._loading:
             if self._shared is None:
-                self._shared = SharedModel(load(), self.batcher)
+                self._shared = SharedModel(load().to(self._device()), self.batcher)
                 self.memory_used = used_bytes()
         return LaneModel(self._shared, self.lanes[threading.get_ident()])
+
+    def _device(self) -> torch.device:
+        """Returns the device that Lightning chooses for a run."""
+        trainer = Trainer(
+            accelerator=self._accelerator,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        return trainer.strategy.root_device
 
     def close(self) -> None:
         """Releases the model, when no lane is left."""

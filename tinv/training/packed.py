@@ -184,11 +184,10 @@ class PackedProcess:
         if signals.received_signal():
             return
         while self._waiting and len(self._lanes) < self._limit.lanes:
-            key = self._waiting[0].key
-            if self._group is None or self._group.key != key:
+            if self._group is None or self._group.key != self._waiting[0].key:
                 if self._lanes:
                     return
-                self._change_group(key)
+                self._change_group(self._waiting[0])
             self._lanes.append(Lane(self._waiting.popleft(), self._group))
             self._lanes[-1].start()
         self._limit.update(self._group, len(self._lanes))
@@ -197,14 +196,14 @@ class PackedProcess:
             self._num_requested += num_free
             self._send(free=num_free)
 
-    def _change_group(self, key: str | None) -> None:
+    def _change_group(self, point: Point) -> None:
         if self._group is not None:
             self._group.close()
             self._group = None
             gc.collect()
-        if key is not None:
-            self._group = self._new_group(key, timeout_s=self._timeout_s)
-            self._limit.reset()
+        accelerator = point.cfg.trainer.get("accelerator", "auto")
+        self._group = self._new_group(point.key, accelerator=accelerator, timeout_s=self._timeout_s)
+        self._limit.reset()
 
     def _end_lanes(self) -> None:
         for lane in [lane for lane in self._lanes if not lane.is_alive()]:
