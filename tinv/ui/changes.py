@@ -27,17 +27,20 @@ class ChangeStream:
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
 
-    async def listen(self, name: str, signature: Callable[[], Hashable]) -> AsyncIterator[bytes]:
+    async def listen(
+        self, name: str, signature: Callable[[], Hashable], *, poll_s: float | None = None
+    ) -> AsyncIterator[bytes]:
         """Yields an event at each change, and a comment from time to time, so that a lost client is noticed.
 
         Args:
             name: of what is watched.
             signature: returns something else after a change; called in a thread.
+            poll_s: seconds between two calls; None is POLL_S.
         """
         topic = self._topics.setdefault(name, _Topic())
         topic.listeners += 1
         if topic.task is None:
-            topic.task = asyncio.create_task(_poll(topic, signature))
+            topic.task = asyncio.create_task(_poll(topic, signature, poll_s or POLL_S))
         seen = topic.version
         try:
             yield b"retry: 1500\n\n"
@@ -53,10 +56,10 @@ class ChangeStream:
                 self._topics.pop(name, None)
 
 
-async def _poll(topic: _Topic, signature: Callable[[], Hashable]) -> None:
+async def _poll(topic: _Topic, signature: Callable[[], Hashable], poll_s: float) -> None:
     before = await asyncio.to_thread(signature)
     while True:
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(poll_s)
         now = await asyncio.to_thread(signature)
         if now != before:
             before = now

@@ -25,9 +25,9 @@ def main(source: Path, copy: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            image, alpha = open_image(source, background="white")
             with Image.open(source, formats=IMAGE_FORMATS) as file:
-                kind, frames = str(file.format), getattr(file, "n_frames", 1)
-        image, alpha = open_image(source, background="white")
+                kind = str(file.format)
     except UserError as error:
         return {"error": str(error).removeprefix(f"{source}: ")}
     except Exception:  # the decoders raise anything
@@ -35,7 +35,7 @@ def main(source: Path, copy: Path) -> dict[str, Any]:
     size = image.size
     image.thumbnail((_COPY_SIDE, _COPY_SIDE))
     image.save(copy, format="webp", quality=88, method=2)
-    return {"width": size[0], "height": size[1], "format": kind, "frames": frames, "has_alpha": alpha is not None}
+    return {"width": size[0], "height": size[1], "format": kind, "has_alpha": alpha is not None}
 
 
 def _limit_resources() -> None:

@@ -28,7 +28,7 @@ MAX_SET_BYTES = 1_000_000_000
 MAX_CAPTION = 2000
 """Characters."""
 _MANIFEST = "images.json"
-_COPIES, _ARRANGED = ".small", ".arranged"
+_COPIES, _ARRANGED, _STARTED = ".small", ".arranged", ".started"
 _SET_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 _SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 """Of Pillow's formats that have another name than their files."""
@@ -117,6 +117,8 @@ class ImageSet:
     def arrange(self, chosen: Sequence[ChosenImage]) -> Path:
         """Returns a folder with numbered copies of the chosen images and their captions; equal choices, equal folder.
 
+        Removes the folders of earlier choices that no run was started with.
+
         Raises:
             UserError: an image is not in the set, or a caption is too long.
         """
@@ -138,7 +140,15 @@ class ImageSet:
                 if caption := " ".join(image.caption.split()):
                     target.with_suffix(CAPTION_SUFFIXES[0]).write_text(f"{caption}\n", encoding="utf-8", newline="\n")
             (draft / _ARRANGED).touch()
+        for other in self.folder.glob("images-*"):
+            if other != folder and not (other / _STARTED).exists():
+                shutil.rmtree(other, ignore_errors=True)
         return folder
+
+
+def keep_for_run(folder: Path) -> None:
+    """Keeps an arranged folder, because a run reads it."""
+    (folder / _STARTED).touch()
 
 
 class ImageSets:

@@ -12,10 +12,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from tinv.concept import slug
+from tinv.data.images import CAPTION_SUFFIXES
 from tinv.errors import UserError
 from tinv.runs.layout import LOG
 from tinv.runs.reader import RunReader
-from tinv.ui.image_sets import ChosenImage
+from tinv.ui.image_sets import ChosenImage, keep_for_run
+from tinv.ui.json_body import read_object
 from tinv.ui.page_template import render
 from tinv.ui.site import Site, site_of
 from tinv.ui.training_command import build_overrides, group_options, record_failure, shown_command, start_run
@@ -54,7 +56,7 @@ async def _upload(request: Request) -> Response:
 
 async def _add_folder(request: Request) -> Response:
     site, images = site_of(request), site_of(request).image_sets.find(request.path_params["set"])
-    folder = str((await _body(request)).get("folder") or "").strip()
+    folder = str((await read_object(request)).get("folder") or "").strip()
     if not folder:
         raise UserError("Name a folder of this machine.")
     async with site.upload_lock:
@@ -71,38 +73,40 @@ def _image(request: Request) -> Response:
 async def _command(request: Request) -> Response:
     """Answers with the command, at once."""
     site = site_of(request)
-    overrides = await run_in_threadpool(_overrides, site, await _body(request))
+    overrides = await run_in_threadpool(_overrides, site, await read_object(request))
     return JSONResponse({"overrides": overrides, "command": shown_command(overrides, site.runs.root)})
 
 
 async def _check(request: Request) -> Response:
     """Answers with the problems and warnings of preflight."""
     site = site_of(request)
-    overrides = await run_in_threadpool(_overrides, site, await _body(request))
+    overrides = await run_in_threadpool(_overrides, site, await read_object(request))
     return JSONResponse(await site.checker.call("check", overrides=overrides))
 
 
 async def _preview(request: Request) -> Response:
     """Answers with the images as they are trained on."""
     site = site_of(request)
-    overrides = await run_in_threadpool(_overrides, site, await _body(request))
+    overrides = await run_in_threadpool(_overrides, site, await read_object(request))
     return JSONResponse(await site.checker.call("preview", overrides=overrides))
 
 
 async def _words(request: Request) -> Response:
     """Answers with initializer tokens that CLIP proposes."""
     site = site_of(request)
-    overrides = await run_in_threadpool(_overrides, site, await _body(request))
+    overrides = await run_in_threadpool(_overrides, site, await read_object(request))
     return JSONResponse(await site.checker.call("words", overrides=overrides))
 
 
 async def _start(request: Request) -> Response:
     """Starts the run if it has no problems."""
-    site, body = site_of(request), await _body(request)
+    site, body = site_of(request), await read_object(request)
     overrides = await run_in_threadpool(_overrides, site, body)
     checked = await site.checker.call("check", overrides=overrides)
     if checked["problems"]:
         raise UserError("\n".join(checked["problems"]))
+    if images := _arrange(site, body):
+        keep_for_run(images)
     folder, process = await run_in_threadpool(start_run, overrides, root=site.runs.root, name=_name(body))
     site.keep(asyncio.create_task(_watch(folder, process)))
     return JSONResponse({"run": site.runs.id_of(folder)})
@@ -118,32 +122,28 @@ async def _watch(folder: Path, process: "Popen[bytes]") -> None:
 
 
 def _overrides(site: Site, body: dict[str, Any]) -> list[str]:
-    form, chosen = body.get("form"), body.get("images")
-    if not isinstance(form, dict) or not isinstance(chosen, list):
+    form, folder = body.get("form"), _arrange(site, body)
+    if not isinstance(form, dict):
         raise UserError("The page sent something unreadable; load it again.")
-    folder = None
-    if chosen:
-        images = [ChosenImage(str(item.get("name")), str(item.get("caption") or "")) for item in chosen]
-        folder = site.image_sets.find(str(body.get("set"))).arrange(images)
-        form = {**form, "has_captions": any(image.caption.strip() for image in images)}
-    return build_overrides({**form, "name": _name(body)}, images=folder)
+    has_captions = folder is not None and any(folder.glob(f"*{CAPTION_SUFFIXES[0]}"))
+    return build_overrides({**form, "has_captions": has_captions, "name": _name(body)}, images=folder)
+
+
+def _arrange(site: Site, body: dict[str, Any]) -> Path | None:
+    """Returns the folder of the chosen images; None if there are none."""
+    chosen = body.get("images")
+    if not isinstance(chosen, list) or not all(isinstance(item, dict) for item in chosen):
+        raise UserError("The page sent something unreadable; load it again.")
+    images = [ChosenImage(str(item.get("name")), str(item.get("caption") or "")) for item in chosen]
+    return site.image_sets.find(str(body.get("set"))).arrange(images) if images else None
 
 
 def _name(body: dict[str, Any]) -> str:
     """Returns the name of the run: that of the form, or the token's."""
-    form = body.get("form") or {}
+    form = body.get("form")
+    form = form if isinstance(form, dict) else {}
     token = str(form.get("placeholder_token") or "").strip()
     return str(form.get("name") or "").strip() or (slug(token) if token else "")
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    try:
-        body = await request.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise UserError("The page sent something unreadable; load it again.")
-    return body
 
 
 ROUTES = [

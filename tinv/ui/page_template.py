@@ -35,10 +35,11 @@ class Page:
 PAGES = {
     "home": Page("home.html", (*_CHARTS, "home")),
     "new": Page("new.html", (*_CHARTS, "images", "new")),
-    "run": Page("run.html", (*_CHARTS, "samples", "compare", "live_curves", "run")),
+    "run": Page("run.html", (*_CHARTS, "samples", "compare", "live_curves", "steer", "run")),
+    "try": Page("try.html", (*_CHARTS, "try")),
     "sweep": Page("sweep.html", (*SCRIPTS, "live", "sweep_live")),
 }
-NAVIGATION = (("home", "", "Runs"), ("new", "new", "New"))
+NAVIGATION = (("home", "", "Runs"), ("new", "new", "New"), ("try", "try", "Try it"))
 """The pages in the bar at the top: name, path and title."""
 
 

@@ -1,7 +1,7 @@
 """Finds the runs and sweeps below a folder, and summarizes each from its small files."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -55,6 +55,17 @@ class RunIndex:
 
     def summaries(self) -> list[dict[str, Any]]:
         """Returns a summary of each run and sweep, newest first; the points of a sweep belong to its summary."""
+        self._refresh()
+        now = time()
+        rows = [{**entry.summary, "is_silent": _is_silent(entry.summary, now)} for entry in self._entries.values()]
+        return sorted(rows, key=lambda row: (row["started"], row["id"]), reverse=True)
+
+    def signature(self) -> Hashable:
+        """Returns something else when a summary has changed."""
+        self._refresh()
+        return tuple((run_id, entry.signature) for run_id, entry in self._entries.items())
+
+    def _refresh(self) -> None:
         entries = {}
         for folder, is_sweep in self._folders():
             run_id = folder.relative_to(self.root).as_posix()
@@ -64,9 +75,6 @@ class RunIndex:
                 cached = _Entry(signature, {"id": run_id, **(_sweep_summary if is_sweep else summarize_run)(folder)})
             entries[run_id] = cached
         self._entries = entries
-        now = time()
-        rows = [{**entry.summary, "is_silent": _is_silent(entry.summary, now)} for entry in entries.values()]
-        return sorted(rows, key=lambda row: (row["started"], row["id"]), reverse=True)
 
     def _folders(self) -> Iterator[tuple[Path, bool]]:
         """Yields the folders of runs and of sweeps, without the points of sweeps."""
@@ -105,7 +113,7 @@ def summarize_run(folder: Path) -> dict[str, Any]:
         "steps_per_s": progress.steps_per_s if progress else None,
         "loss": progress.loss if progress else None,
         "value": status.value if status else None,
-        "model": hide(str(run.card_section("model").get("name", ""))).rpartition("/")[2],
+        "model": hide(str(run.card_section("model").get("name", ""))).removesuffix("/pipeline").rpartition("/")[2],
         "sheet": sheets[0].relative_to(folder).as_posix() if sheets else None,
         "sheet_version": round(modified(sheets[0]) * 1000) if sheets else 0,
         "written": run.last_written or 0.0,

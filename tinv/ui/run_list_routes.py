@@ -1,13 +1,14 @@
 """The list of all runs."""
 
-from collections.abc import Hashable
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tinv.ui.page_template import render
-from tinv.ui.site import Site, site_of
+from tinv.ui.site import site_of
+
+_POLL_S = 3.0
+"""A folder can hold hundreds of runs."""
 
 
 def _home(request: Request) -> Response:
@@ -21,12 +22,8 @@ def _runs(request: Request) -> Response:
 
 async def _changes(request: Request) -> Response:
     site = site_of(request)
-    events = site.changes.listen("runs", lambda: _signature(site))
+    events = site.changes.listen("runs", site.runs.signature, poll_s=_POLL_S)
     return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
-
-
-def _signature(site: Site) -> Hashable:
-    return repr([{**run, "seconds": 0} for run in site.runs.summaries()])
 
 
 ROUTES = [

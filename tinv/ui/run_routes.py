@@ -9,21 +9,25 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from tinv.errors import UserError
+from tinv.formats import FORMATS
 from tinv.runs import layout
 from tinv.ui.page_template import render
 from tinv.ui.run_index import modified
-from tinv.ui.run_state import changed_settings, run_state
+from tinv.ui.run_state import changed_settings, list_exports, run_state
 from tinv.ui.sample_images import SIDES
 from tinv.ui.site import site_of
 
-_WATCHED = (layout.STATUS, layout.PROGRESS, layout.METRICS, layout.RUN_CARD, layout.SAMPLES, layout.LOG, "tinv.log")
+_OF_REQUESTS = (layout.REQUESTS, f"{layout.REQUESTS}/{layout.ANSWERED}")
+_OF_TRAINING = (layout.STATUS, layout.PROGRESS, layout.METRICS, layout.RUN_CARD, layout.SAMPLES, layout.LOG, "tinv.log")
+_WATCHED = (*_OF_TRAINING, *_OF_REQUESTS)
 
 
 def _page(request: Request) -> Response:
     site = site_of(request)
     folder = site.runs.find(request.path_params["run"])
     state = {"id": site.runs.id_of(folder), **run_state(site.read_run(folder))}
-    return render(request, "run", title=state["title"], data={"run": state}, run=state, folder=str(folder))
+    data = {"run": state, "formats": list(FORMATS)}
+    return render(request, "run", title=state["title"], data=data, folder=str(folder))
 
 
 def _state(request: Request) -> Response:
@@ -56,6 +60,7 @@ def _sample(request: Request) -> Response:
     site, query = site_of(request), request.query_params
     folder = site.runs.find(request.path_params["run"])
     sheets = {path for concept in layout.concept_dirs(folder) for path in layout.list_samples(concept).values()}
+    sheets |= {path for paths in layout.list_requested_samples(folder).values() for path in paths}
     sheet, index, side = folder / query.get("sheet", ""), query.get("index", "0"), query.get("side", "256")
     if sheet not in sheets or not index.isdecimal() or side not in map(str, SIDES):
         raise UserError("There is no such sample.")
@@ -68,7 +73,8 @@ def _file(request: Request) -> Response:
     """Answers with a file of the final embedding."""
     folder = site_of(request).runs.find(request.path_params["run"])
     path = folder / request.query_params.get("name", "")
-    if path not in {file for concept in layout.concept_dirs(folder) for file in layout.list_embeddings(concept)}:
+    embeddings = {file for concept in layout.concept_dirs(folder) for file in layout.list_embeddings(concept)}
+    if path not in embeddings | {*list_exports(folder)}:
         raise UserError("There is no such embedding.")
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 

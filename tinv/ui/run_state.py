@@ -12,11 +12,14 @@ from tinv.report.run_page import embedding_stats, group_charts, list_facts
 from tinv.runs import layout
 from tinv.runs.image_grid import read_grid_labels
 from tinv.runs.reader import Curve, RunReader
+from tinv.runs.requests import Answer, list_answers
 from tinv.ui.live_run import REWRITTEN_LINES, LiveRun
 from tinv.ui.run_index import modified, summarize_run
 
 MAX_CURVE = 1500
 """Points of a curve when the page opens; later points are all sent."""
+MAX_ANSWERS = 8
+"""The last answers of the run to requests."""
 _LOG_BYTES = 12_000
 _LOGS = (layout.LOG, "tinv.log")
 
@@ -37,11 +40,15 @@ def run_state(run: LiveRun, *, after: int | None = None) -> dict[str, Any]:
         "timeline": progress.timeline if progress else [],
         "memory_gb": progress.memory_gb if progress else {},
         "samples": [_concept_samples(run, folder) for folder in layout.concept_dirs(run.folder)],
+        "requested": [
+            _requested_sheet(run, step, path) for step, paths in run.requested_samples.items() for path in paths
+        ],
+        "answers": [_answer(answer) for answer in list_answers(run.folder)[-MAX_ANSWERS:]],
         "embedding_stats": embedding_stats(run),
         "scores": run.scores,
         "facts": list_facts(run),
         "log": hide(log),
-        "files": [_file(run, path) for path in run.embeddings],
+        "files": [_file(run, path) for path in [*run.embeddings, *list_exports(run.folder)]],
         "checkpoints": [layout.checkpoint_step(path) for path in layout.list_checkpoints(run.folder)],
         "command": run_command(run),
         "generate": generate_command(run) if run.embeddings else "",
@@ -83,6 +90,28 @@ def _concept_samples(run: RunReader, folder: Path) -> dict[str, Any]:
         if labels
         else [],
     }
+
+
+def _requested_sheet(run: RunReader, step: int, path: Path) -> dict[str, Any]:
+    labels = read_grid_labels(path)
+    return {
+        "step": step,
+        "path": path.relative_to(run.folder).as_posix(),
+        "version": round(modified(path) * 1000),
+        "rows": [hide(text) for text in labels.rows] if labels else [],
+        "columns": [hide(text) for text in labels.columns] if labels else [],
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    text = {"request": hide(str(answer.request)), "message": hide(answer.message)}
+    return {"id": answer.id, "state": answer.state, "step": answer.step, **text}
+
+
+def list_exports(run_dir: Path) -> list[Path]:
+    """Returns the embeddings that were exported on request."""
+    folders = [step for concept in layout.concept_dirs(run_dir) for step in (concept / layout.EXPORTS).glob("step_*")]
+    return [path for folder in sorted(folders) for path in layout.list_embeddings(folder)]
 
 
 def _file(run: RunReader, path: Path) -> dict[str, Any]:

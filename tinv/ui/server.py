@@ -15,12 +15,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tinv.errors import UserError
-from tinv.ui import new_routes, run_list_routes, run_routes, sweep_routes
+from tinv.ui import new_routes, run_list_routes, run_routes, steer_routes, sweep_routes, try_routes
 from tinv.ui.page_template import asset
 from tinv.ui.protection import Protection
 from tinv.ui.site import Site
 
-_PARTS = (run_list_routes, new_routes, sweep_routes, run_routes)
+_PARTS = (run_list_routes, new_routes, try_routes, sweep_routes, steer_routes, run_routes)
 """Each has the routes of a page in `ROUTES`."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 KEEP_MODEL_S = 300.0
@@ -44,7 +44,7 @@ def create_app(
     @asynccontextmanager
     async def close_at_end(app: Starlette) -> AsyncIterator[None]:
         yield
-        site.close()
+        await site.close()
 
     protection = Middleware(Protection, token=token, hosts=hosts, max_upload_bytes=MAX_UPLOAD_BYTES)
     app = Starlette(

@@ -46,10 +46,12 @@ class Site:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def close(self) -> None:
-        """Ends the worker processes."""
-        self.checker.stop()
-        self.painter.stop()
+    async def close(self) -> None:
+        """Ends the worker processes, but no runs."""
+        for task in self._tasks:
+            task.cancel()
+        await self.checker.close()
+        await self.painter.close()
 
 
 def site_of(request: Request) -> Site:

@@ -71,6 +71,12 @@ class Worker:
             with suppress(ProcessLookupError):
                 self._process.kill()
 
+    async def close(self) -> None:
+        """Ends the process, and waits until it has ended."""
+        self.stop()
+        if self._process:
+            await self._process.wait()
+
     async def _start(self) -> asyncio.subprocess.Process:
         if self._timer:
             self._timer.cancel()

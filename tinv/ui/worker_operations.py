@@ -134,6 +134,17 @@ def draw(
             yield {"state": "image", "row": row, "column": column, "prompt": text, "seed": seed, "url": data_url(image)}
 
 
+def convert(source: str, format: str) -> Iterator[list[dict[str, str]]]:
+    """Yields the files of a run's embeddings in another format, with their contents in base64."""
+    from tempfile import TemporaryDirectory
+
+    from tinv.inference import convert as convert_embedding
+
+    with TemporaryDirectory() as folder:
+        paths = convert_embedding.convert(Path(source), Path(folder) / "files", format)
+        yield [{"name": path.name, "content": base64.b64encode(path.read_bytes()).decode()} for path in paths]
+
+
 def load_libraries() -> Iterator[bool]:
     """Yields when what a check needs is imported, which takes seconds."""
     import tinv.training.preflight  # noqa: F401
@@ -147,6 +158,7 @@ OPERATIONS: dict[str, Callable[..., Iterator[Any]]] = {
     "preview": preview,
     "words": words,
     "draw": draw,
+    "convert": convert,
 }
 
 

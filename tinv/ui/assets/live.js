@@ -105,3 +105,21 @@ function commandBox(text, label) {
   enableCopy(button);
   return box;
 }
+
+// `0-3` -> [0, 1, 2, 3]; `1,5,7` -> [1, 5, 7].
+function parseSeeds(text) {
+  return text.split(',').map((part) => part.trim()).filter(Boolean).flatMap((part) => {
+    const match = part.match(/^(\d+)(?:\s*-\s*(\d+))?$/);
+    const [first, last] = match ? [Number(match[1]), Number(match[2] ?? match[1])] : [0, -1];
+    if (!match || last < first || last - first > 1000) throw new Error(`${part}: write seeds as 0-3 or 1,5,7.`);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+}
+
+const optionalNumber = (text) => (text === '' ? null : Number(text));
+
+function download(name, blob) {
+  const link = make('a', { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

@@ -8,7 +8,9 @@ function showRun(run) {
   replace(find('#reason'), [notes, run.status], () => notes.map((text) => make('article', { class: run.status === 'failed' ? 'failure' : 'note' }, make('pre', {}, text))));
   showProgress(run);
   showCards(run);
+  showActions(run);
   showSamples(run);
+  showRequested(run);
   showNearest(run);
   showFiles(run);
   replace(find('#facts'), run.facts, () => Object.entries(run.facts).map(([name, value]) => make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, value))));
