@@ -43,6 +43,8 @@ LOCK = ".lock"
 PLAN = "plan.json"
 SWEEP_RESULTS = "sweep.json"
 SWEEP_TABLE = "sweep.csv"
+QUEUE, QUEUE_FILE, QUEUE_LOGS = ".queue", "queue.json", "logs"
+"""Folder of the queue below `paths.root_dir`, its file, and the folder in it of the outputs of its jobs."""
 GIT_STATE = "git.json"
 """Commit of a code snapshot, beside the copied code."""
 

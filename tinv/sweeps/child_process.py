@@ -48,12 +48,14 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
         has_pipes: bool = False,
+        cwd: Path | None = None,
     ):
         """Args:
         command: program and arguments.
         env: variables to set in addition to this process's environment.
         log: the file for stdout and stderr; None is this process's own.
         has_pipes: whether this process writes its `input` and reads its `output`; stdout is then not in the log.
+        cwd: the working directory; None is this process's own.
         """
         self._started = monotonic()
         if log is not None:
@@ -62,6 +64,7 @@ class ChildProcess:
             output = file if log else None
             self._process = subprocess.Popen(
                 command,
+                cwd=cwd,
                 env={**os.environ, **(env or {}), **parent_variable()},
                 stdin=subprocess.PIPE if has_pipes else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if has_pipes else output,

@@ -32,8 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tinv import sweeps
 from tinv.config import restricted_settings, secrets, startup
 from tinv.config.compose import CONFIG_NAME, CompositionError, Groups
-from tinv.config.override_errors import explain, find_mode, find_problems, sweep_points
-from tinv.config.problems import Problem
+from tinv.config.override_errors import explain, find_mode, find_problems
 from tinv.config.validate import CONF_DIR, ConfigError, check, resolve
 from tinv.errors import RunDiscarded, RunInterrupted, UserError
 from tinv.runs.environment import is_first_process
@@ -41,16 +40,16 @@ from tinv.runs.files import write_error
 from tinv.runs.folder_lock import lock_run
 from tinv.runs.parent_process import children_end_with_this_process, end_with_parent
 from tinv.runs.record_status import record_status
-from tinv.runs.resume import AUTO, choose_run_dir, find_checkpoint
+from tinv.runs.resume import choose_run_dir
 from tinv.runs.signals import handle_signals
 from tinv.runs.slurm_job import current_job, install_handlers
 from tinv.runs.status import TIME_FORMAT
-from tinv.sweeps.dry_run import check_sweep, list_points
+from tinv.sweeps.dry_run import list_points
 from tinv.sweeps.launchers import choose_sweep_dir
 from tinv.sweeps.plan import SweepPlan
-from tinv.sweeps.slurm_preflight import job_conflicts
 from tinv.sweeps.subprocess_run import needs_subprocess, run_in_subprocess
 from tinv.sweeps.sweep_run import PlannedSweeper
+from tinv.training.check_command import check_command
 from tinv.training.command_line import (
     exit_with,
     introduction,
@@ -182,19 +181,7 @@ def _run_command(args: Namespace) -> None:
         exit_with(introduction(groups, problems))
     if problems:
         raise ConfigError(problems)
-    cfg = groups.compose(next(sweep_points(groups, overrides)))
-    is_resume = cfg.resume not in (None, AUTO)
-    if is_sweep and is_resume:
-        exit_with(f"resume={cfg.resume}: continues one run, but -m starts several. Remove one of them.")
-    if is_sweep and cfg.hub.push:
-        exit_with("hub.push=true: the points of -m would overwrite each other. Push one run: tinv push RUN")
-    if not is_sweep and cfg.sweep.dry_run:
-        exit_with("sweep.dry_run=true: lists the points of a sweep. Add -m.")
-    if not is_sweep and (conflicts := job_conflicts(cfg.trainer)):
-        raise ConfigError(map(Problem, conflicts))
-    if is_resume:
-        find_checkpoint(Path(cfg.paths.root_dir) / cfg.name, cfg.resume)
-    plan = check_sweep(groups, overrides, cfg) if is_sweep else None
+    cfg, plan = check_command(groups, overrides, is_sweep=is_sweep)
     if plan and cfg.sweep.dry_run:
         print(list_points(plan, cfg))
         return
