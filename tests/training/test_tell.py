@@ -1,6 +1,7 @@
 """`tinv tell` steers real runs: of one process, of several, and of a sweep; by several senders at once."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -92,8 +93,9 @@ def test_a_run_is_asked_by_several_at_once_and_learns_the_same(workspace, kind):
     assert len(losses(run)) == COMPARED and losses(run) == losses(find_run(workspace, "plain"))
 
 
-def test_a_discarded_run_ends_with_success_and_without_a_result(workspace):
-    settings = [*RUN, "name=asked", "trainer.max_steps=100000", "callbacks.checkpoints.every_n_steps=5"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_discarded_run_ends_with_success_and_without_a_result(workspace, kind):
+    settings = [*RUN, *KINDS[kind], "name=asked", "trainer.max_steps=100000", "callbacks.checkpoints.every_n_steps=5"]
     process = start(workspace, *settings)
     run = wait_until(lambda: find_run(workspace, "asked"), process)
     wait_until(lambda: list_checkpoints(run), process)
@@ -104,3 +106,21 @@ def test_a_discarded_run_ends_with_success_and_without_a_result(workspace):
     assert "Removed: checkpoints" in answer and "Traceback" not in output
     assert RunReader(run).status.status == "discarded" and not list_checkpoints(run)
     assert not [*run.rglob("learned_embeds*")] and (run / "metrics.csv").is_file()
+
+
+def test_a_killed_run_is_noticed_and_its_resume_does_not_obey_old_requests(workspace):
+    settings = [*RUN, "name=asked", "callbacks.checkpoints.every_n_steps=5", "callbacks.requests.every_s=1000"]
+    process = start(workspace, *settings, "trainer.max_steps=100000")
+    run = wait_until(lambda: find_run(workspace, "asked"), process)
+    wait_until(lambda: list_checkpoints(run), process)
+    teller = start(workspace, "tell", str(run), "stop", "--no-wait", module="tinv.cli")
+    assert teller.wait(timeout=300) == 0
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    teller = start(workspace, "tell", str(run), "checkpoint", module="tinv.cli")
+    assert "was killed" in teller.communicate(timeout=300)[0] and teller.returncode == 1
+    steps = RunReader(run).progress.step + 5
+    again = start(workspace, *settings, "resume=latest", f"trainer.max_steps={steps}")
+    output = again.communicate(timeout=300)[0]
+    assert again.returncode == 0 and has_steps(run, steps), output
+    assert [answer.state for answer in list_answers(run)] == ["refused"]
