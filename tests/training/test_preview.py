@@ -1,3 +1,4 @@
+from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_preview_has_the_examples_of_the_run(compose, folder, tmp_path_factory):
     data.trainer = SimpleNamespace(global_step=0, accumulate_grad_batches=1, max_steps=5, global_rank=0, world_size=1)
     assert previewed == [
         example
-        for batch in data.train_dataloader()
+        for batch in islice(data.train_dataloader(), 5)
         for example in zip(batch.captions, batch.noise_seeds.tolist(), batch.geometry.tolist(), strict=True)
     ]
 
