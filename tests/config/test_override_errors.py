@@ -29,7 +29,7 @@ def problems_of(overrides, **options):
             CAT: "",
             "optimizer=adamv": "there is no optimizer adamv (did you mean adamw?)",
             "data=5": "there is no data 5 (there are folder, ",
-            "loss=null": "there is no loss null (there are debiased, min_snr, mse)",
+            "loss=null": "there is no loss null (there are cosmap, debiased, min_snr, mse, sigma_sqrt)",
             "+scheduler=cosine": "scheduler is chosen already; write scheduler=cosine",
         },
         {
