@@ -213,6 +213,7 @@ def test_a_run_of_two_concepts_resumes_and_its_embedding_draws(compose_local, fo
         "data.batch_size=1",
         "trainer.accumulate_grad_batches=2",
         "callbacks.checkpoints.every_n_steps=1",
+        "callbacks.samples.num_inference_steps=2",  # Qwen-Image's scheduler divides by zero if there is one
     ]
     assert train(compose_local(folder_of_family(name), *overrides)) < 100
     cfg = compose_local(folder_of_family(name), *overrides, "trainer.max_steps=3", "resume=latest")
