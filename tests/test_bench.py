@@ -182,8 +182,20 @@ def test_a_run_of_the_published_layout_is_measured(monkeypatch, name, memory):
 
 @pytest.mark.slow
 def test_packed_lanes_are_measured_and_a_measured_row_is_not_measured_again(tmp_path, monkeypatch):
-    words = ["packed", "--tiny", "--subject=toybox", "--points=2", "--steps", "2", "--batches", "1", "--lanes", "2"]
-    options = parse([*words, "--resume", str(tmp_path / "rows.json"), "trainer.accelerator=cpu"])
+    words = [
+        "packed",
+        "trainer.accelerator=cpu",
+        "--tiny",
+        "--subject=toybox",
+        "--points=2",
+        "--steps",
+        "2",
+        "--batches",
+        "1",
+        "--lanes",
+        "2",
+    ]
+    options = parse([*words, "--resume", str(tmp_path / "rows.json")])
     rows = packed.run(options)["toybox"]
     assert [row["way"] for row in rows][::2] == ["one after the other", "packed"]
     assert all(row["wall_s"] > 0 and row["cpu_s"] > 0 and row["rss_mib"] > 0 for row in rows)
